@@ -1,0 +1,102 @@
+"""The one vocabulary of argument checks, for NumPy arrays and torch tensors alike.
+
+Every check takes the op's and the argument's names and raises TypeError (kind) or ValueError (shape, value) with a
+sentence that says: op, argument, rule, what came.
+"""
+
+import numbers
+
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+
+
+def dtype_name(x):
+    """"float32" for NumPy's and torch's float32 alike."""
+    return str(x.dtype).removeprefix("torch.")
+
+
+def shape_text(x):
+    return "(" + ", ".join(str(n) for n in x.shape) + ("," if len(x.shape) == 1 else "") + ")"
+
+
+def array(op, name, x):
+    """``x`` is an array or a tensor: it has a shape and a dtype."""
+    if not (hasattr(x, "shape") and hasattr(x, "dtype")):
+        raise TypeError(f"{op}: {name} must be an array or a tensor, got {type(x).__name__}")
+
+
+def dtype(op, name, x, allowed=FLOATS):
+    if dtype_name(x) not in allowed:
+        listed = ", ".join(allowed[:-1]) + (" or " if len(allowed) > 1 else "") + allowed[-1]
+        raise TypeError(f"{op}: {name} must be {listed}, got {dtype_name(x)}")
+
+
+def rank(op, name, x, pattern):
+    """``pattern`` is the shape in words, one entry an axis: ("N", "C", "H", "W")."""
+    if len(x.shape) != len(pattern):
+        raise ValueError(f"{op}: {name} must have shape ({', '.join(pattern)}), got {shape_text(x)}")
+
+
+def boxes(op, name, x, columns=4):
+    """``x`` is a floating (N, columns) array."""
+    array(op, name, x)
+    dtype(op, name, x)
+    if len(x.shape) != 2 or x.shape[1] != columns:
+        hint = ""
+        if len(x.shape) == 2 and x.shape[0] == columns:
+            hint = f". Did you mean {name}.T?"
+        raise ValueError(f"{op}: {name} must have shape (N, {columns}), got {shape_text(x)}{hint}")
+
+
+def vector(op, name, x, length, of):
+    """``x`` is one-dimensional and has one entry for each of ``of``'s rows."""
+    if len(x.shape) != 1 or x.shape[0] != length:
+        raise ValueError(f"{op}: {name} must have shape ({length},), one entry for each row of "
+                         f"{of}, got {shape_text(x)}")
+
+
+def same_device(op, **tensors):
+    """All of the named tensors are on one device."""
+    (first, x), *rest = tensors.items()
+    for name, y in rest:
+        if y.device != x.device:
+            raise ValueError(f"{op}: {first} and {name} must be on the same device, "
+                             f"got {x.device} and {y.device}")
+
+
+def number(op, name, x):
+    """``x`` is a real number, not a bool and not NaN; returns it as a float."""
+    if isinstance(x, bool) or not isinstance(x, numbers.Real):
+        raise TypeError(f"{op}: {name} must be a number, got {type(x).__name__}")
+    if x != x:
+        raise ValueError(f"{op}: {name} must not be NaN")
+    return float(x)
+
+
+def positive(op, name, x):
+    value = number(op, name, x)
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{op}: {name} must be positive and finite, got {x}")
+    return value
+
+
+def whole(op, name, x, least=None):
+    """``x`` is a whole number of at least ``least``; returns it as an int."""
+    if isinstance(x, bool) or not isinstance(x, numbers.Integral):
+        raise TypeError(f"{op}: {name} must be a whole number, got {type(x).__name__}")
+    if least is not None and x < least:
+        raise ValueError(f"{op}: {name} must be at least {least}, got {x}")
+    return int(x)
+
+
+def pair(op, name, x, least=1):
+    """A whole number or two of them, as (height, width)."""
+    if isinstance(x, numbers.Integral):
+        x = (x, x)
+    if not isinstance(x, (tuple, list)) or len(x) != 2:
+        raise TypeError(f"{op}: {name} must be a whole number or two of them, got {x!r}")
+    return tuple(whole(op, name, v, least) for v in x)
+
+
+def choice(op, name, x, allowed):
+    if x not in allowed:
+        raise ValueError(f"{op}: {name} must be one of {', '.join(map(repr, allowed))}, got {x!r}")

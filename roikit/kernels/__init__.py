@@ -1,0 +1,23 @@
+"""roikit's ops on NumPy arrays: compiled, threaded, without torch.
+
+Same names, argument order, defaults and meaning as roikit.ops and roikit.reference. Anything that `np.asarray` takes
+without a copy will do, CPU tensors included. ``threads=None`` means ROIKIT_NUM_THREADS, else the processors at hand.
+"""
+
+from roikit.kernels.boxes import (
+    box_area,
+    box_convert,
+    box_iou,
+    clip_boxes_to_image,
+    masks_to_boxes,
+    remove_small_boxes,
+)
+
+__all__ = [
+    "box_area",
+    "box_convert",
+    "box_iou",
+    "clip_boxes_to_image",
+    "masks_to_boxes",
+    "remove_small_boxes",
+]

@@ -1,0 +1,22 @@
+"""roikit's ops on torch tensors, on the CPU and on CUDA, with autograd.
+
+Names, argument order and defaults are torchvision's; roikit's own extra arguments are keyword-only.
+"""
+
+from roikit.ops.boxes import (
+    box_area,
+    box_convert,
+    box_iou,
+    clip_boxes_to_image,
+    masks_to_boxes,
+    remove_small_boxes,
+)
+
+__all__ = [
+    "box_area",
+    "box_convert",
+    "box_iou",
+    "clip_boxes_to_image",
+    "masks_to_boxes",
+    "remove_small_boxes",
+]

@@ -1,0 +1,21 @@
+// The bindings: bind_<op>(module, kernels) defines an op's functions from the function pointers it is given, so that
+// _core and _cuda share every line of it. The GIL is released while a kernel runs.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include "core/launch.h"
+#include "core/view.h"
+
+namespace roikit {
+
+namespace py = pybind11;
+
+using Release = py::call_guard<py::gil_scoped_release>;
+
+struct BoxesKernels {
+  void (*box_iou)(const View&, const View&, const View&, const Launch&);
+};
+void bind_boxes(py::module_& module, const BoxesKernels& kernels);
+
+}  // namespace roikit

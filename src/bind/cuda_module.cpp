@@ -1,0 +1,23 @@
+// roikit._cuda: the same bindings as _core's, over the CUDA kernels. Imports without a GPU and without a driver.
+#include <cuda_runtime.h>
+#include <pybind11/pybind11.h>
+
+#include "bind/bind.h"
+#include "core/boxes.h"
+#include "cuda/launch.cuh"
+
+PYBIND11_MODULE(_cuda, m) {
+  using namespace roikit;
+  m.doc() = "roikit's CUDA kernels. Use roikit.ops.";
+  py::module_::import("roikit._core");  // registers View and Launch
+  py::register_exception_translator([](std::exception_ptr error) {
+    try {
+      if (error) std::rethrow_exception(error);
+    } catch (const cuda::CudaError& e) {
+      py::set_error(py::module_::import("roikit.errors").attr("CudaError"), e.what());
+    }
+  });
+  m.attr("runtime") = CUDART_VERSION;
+
+  bind_boxes(m, {cuda::box_iou});
+}

@@ -1,0 +1,12 @@
+// Vocabulary of the compiler. Source: GCC and CUDA manuals.
+#pragma once
+
+#if defined(__CUDACC__)
+#define ROIKIT_HD __host__ __device__ __forceinline__
+#else
+// Always inlined, so that a body compiled into a SIMD variant takes that variant's instructions.
+#define ROIKIT_HD inline __attribute__((always_inline))
+#endif
+
+#define ROIKIT_INLINE inline __attribute__((always_inline))
+#define ROIKIT_RESTRICT __restrict__
