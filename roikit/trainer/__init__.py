@@ -1,0 +1,29 @@
+"""Training, evaluation and prediction; ``roikit.train`` and its siblings live here."""
+
+import importlib
+
+__all__ = ["ConfigError", "NonFiniteLoss", "TrainConfig", "coco_scores", "evaluate",
+           "load_config", "predict", "preset_names", "train"]
+
+_HOME = {
+    "ConfigError": "fields",
+    "NonFiniteLoss": "loop",
+    "TrainConfig": "config",
+    "coco_scores": "scores",
+    "evaluate": "evaluation",
+    "load_config": "config",
+    "predict": "prediction",
+    "preset_names": "config",
+    "train": "loop",
+}
+
+
+def __getattr__(name):
+    # Scoring ready results and the build report must not wait for torch.
+    if name in _HOME:
+        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,127 @@
+"""Checkpoints: everything needed to go on, in files that are whole or absent.
+
+A checkpoint is a dict of tensors and plain values, so ``torch.load(..., weights_only=True)`` reads
+it and no code in it is ever run:
+
+    format, version     "roikit-checkpoint", 1
+    model               state dict of the weights being trained
+    ema                 None, or {"updates", "model"}: the averaged weights that are evaluated
+    optimizer, scaler   their state dicts (scaler None without fp16)
+    step, epoch         steps done; the epoch that the next step belongs to
+    sampler             {"start": step, "seed", "steps_per_epoch"}
+    rng                 one entry a process: {"torch", "cuda", "numpy", "python"}
+    best                {"name", "value", "step"} of the best evaluation so far, or None
+    config              the configuration as plain data
+    categories          [{"id", "name"}, ...] in the order of the labels 1, 2, ...
+"""
+
+import json
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from roikit.trainer.extras import extra
+
+__all__ = ["FORMAT", "export_safetensors", "final_weights", "load", "read_rng", "restore_rng",
+           "save", "write_atomically"]
+
+FORMAT = "roikit-checkpoint"
+
+
+def write_atomically(path, write):
+    """Make ``path`` by ``write(file)`` so that a crash leaves the old file or the new one.
+
+    The bytes go to a neighbour, reach the disk (fsync), and the neighbour is renamed.
+    """
+    path = Path(path)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(beside, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    if os.name == "posix":  # the rename itself must reach the disk, too
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def save(path, state):
+    """Write a checkpoint; ``state`` is the dict above without ``format`` and ``version``."""
+    write_atomically(path, lambda file: torch.save({"format": FORMAT, "version": 1, **state}, file))
+
+
+def load(path):
+    """Read a checkpoint of the trainer onto the CPU.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is something else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"checkpoint: {path} does not exist")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"checkpoint: {path} is not a readable checkpoint: {error}") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise ValueError(f"checkpoint: {path} was not written by roikit's trainer; "
+                         "roikit.models.load_checkpoint reads plain state dicts")
+    if state["version"] != 1:
+        raise ValueError(f"checkpoint: {path} has version {state['version']}, "
+                         "this roikit reads version 1")
+    return state
+
+
+def final_weights(state):
+    """The weights to evaluate and hand on: the averaged ones where there are any."""
+    return state["ema"]["model"] if state["ema"] is not None else state["model"]
+
+
+def read_rng():
+    """The states of every random generator of this process, as tensors and plain values."""
+    _, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002
+    version, internal, gauss = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss),
+                  float(cached)],
+        "python": [version, list(internal), gauss],
+    }
+
+
+def restore_rng(state):
+    """Put ``read_rng``'s states back."""
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    keys, position, has_gauss, cached = state["numpy"]
+    keys = keys.numpy().astype(np.uint32)
+    np.random.set_state(("MT19937", keys, position, has_gauss, cached))  # noqa: NPY002
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+
+
+def export_safetensors(path, weights, config, categories):
+    """Write weights as safetensors with the configuration and the categories in its header.
+
+    Args:
+        path: the file to make.
+        weights: state dict.
+        config: the configuration as plain data.
+        categories: [{"id", "name"}, ...] in the order of the labels.
+    """
+    safetensors = extra("safetensors.torch", "exporting weights")
+    header = {"format": "pt", "roikit": json.dumps({"config": config, "categories": categories})}
+    data = safetensors.save({k: v.detach().cpu().contiguous() for k, v in weights.items()}, header)
+    write_atomically(path, lambda file: file.write(data))

@@ -1,0 +1,242 @@
+"""What a training run is made of, as frozen dataclasses; YAML and overrides put values in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from roikit.models import DetectorConfig
+from roikit.trainer.extras import extra
+from roikit.trainer.fields import ConfigError, merge, parse_overrides, plain
+
+__all__ = ["AugmentConfig", "DataConfig", "EvalConfig", "OptimizerConfig", "RunConfig",
+           "ScheduleConfig", "TrainConfig", "config_text", "load_config", "preset_names"]
+
+PRESETS = Path(__file__).parent / "presets"
+
+
+def _require(right, text):
+    if not right:
+        raise ValueError(text)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """COCO instances files with their image folders.
+
+    ``bundled`` fills the four paths from the set inside the package. ``train_limit`` and
+    ``val_limit`` keep the images with the lowest ids only. ``batch_size`` counts the images of a
+    step over all processes. ``workers`` are data-loading processes beside each training process.
+    """
+
+    bundled: Literal["nuclei-mini"] | None = None
+    train_annotations: str | None = None
+    train_images: str | None = None
+    val_annotations: str | None = None
+    val_images: str | None = None
+    train_limit: int | None = None
+    val_limit: int | None = None
+    batch_size: int = 2
+    workers: int = 0
+
+    def __post_init__(self):
+        _require(self.batch_size >= 1, f"batch_size must be at least 1, got {self.batch_size}")
+        _require(self.workers >= 0, f"workers must not be negative, got {self.workers}")
+        for name in ("train_limit", "val_limit"):
+            value = getattr(self, name)
+            _require(value is None or value >= 1, f"{name} must be at least 1, got {value}")
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Random changes of the training images; ``per_image_normalize`` acts on every image.
+
+    ``flip`` and ``vertical_flip`` are probabilities; ``rotate`` turns by a random multiple of 90
+    degrees; ``scale`` (low, high) resizes by a random factor and, with ``crop`` (height, width),
+    cuts or pads to that size.
+    """
+
+    flip: float = 0.5
+    vertical_flip: float = 0.0
+    rotate: bool = False
+    scale: tuple[float, float] | None = None
+    crop: tuple[int, int] | None = None
+    per_image_normalize: bool = False
+
+    def __post_init__(self):
+        for name in ("flip", "vertical_flip"):
+            value = getattr(self, name)
+            _require(0 <= value <= 1, f"{name} must be within 0 and 1, got {value}")
+        _require(self.scale is None or 0 < self.scale[0] <= self.scale[1],
+                 f"scale must be two rising factors above 0, got {self.scale}")
+        _require(self.crop is None or min(self.crop) >= 1,
+                 f"crop must be a height and a width of at least 1, got {self.crop}")
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """SGD or AdamW. ``decay_norm_and_bias`` False keeps weight decay off all vectors.
+
+    ``clip_norm`` bounds the Euclidean norm of all gradients together. ``ema`` is the decay of a
+    running average of the weights (0.99 to 0.9999), evaluated and saved in their place.
+    """
+
+    kind: Literal["sgd", "adamw"] = "sgd"
+    lr: float = 0.005
+    momentum: float = 0.9
+    nesterov: bool = False
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 1e-4
+    decay_norm_and_bias: bool = True
+    clip_norm: float | None = None
+    ema: float | None = None
+
+    def __post_init__(self):
+        _require(self.lr > 0, f"lr must be above 0, got {self.lr}")
+        _require(self.ema is None or 0 <= self.ema < 1,
+                 f"ema must be within 0 and 1, got {self.ema}")
+        _require(self.clip_norm is None or self.clip_norm > 0,
+                 f"clip_norm must be above 0, got {self.clip_norm}")
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """Length of the run in ``steps`` or ``epochs`` and the course of the learning rate.
+
+    ``milestones`` are parts of the run (0.67 is two thirds), ``warmup_steps`` are steps.
+    """
+
+    steps: int | None = None
+    epochs: float | None = None
+    kind: Literal["constant", "step", "cosine"] = "cosine"
+    warmup_steps: int = 0
+    warmup_factor: float = 0.001
+    milestones: tuple[float, ...] = (0.67, 0.92)
+    gamma: float = 0.1
+    final_factor: float = 0.0
+
+    def __post_init__(self):
+        _require(self.steps is None or self.steps >= 0,
+                 f"steps must not be negative, got {self.steps}")
+        _require(self.epochs is None or self.epochs > 0,
+                 f"epochs must be above 0, got {self.epochs}")
+        _require(self.warmup_steps >= 0,
+                 f"warmup_steps must not be negative, got {self.warmup_steps}")
+        _require(all(0 <= m <= 1 for m in self.milestones),
+                 f"milestones are parts of the run, within 0 and 1, got {self.milestones}")
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """COCO's metric on the val part, ``every`` so many steps (null: at the end only).
+
+    AP counts the last of ``max_detections``, and the model is told to give as many. ``best``
+    names the figure that picks the checkpoint ``best``.
+    """
+
+    every: int | None = None
+    max_detections: tuple[int, ...] = (1, 10, 100)
+    batch_size: int = 1
+    best: str = "segm/AP"
+
+    def __post_init__(self):
+        _require(self.every is None or self.every >= 1,
+                 f"every must be at least 1, got {self.every}")
+        _require(self.batch_size >= 1, f"batch_size must be at least 1, got {self.batch_size}")
+        _require(bool(self.max_detections)
+                 and list(self.max_detections) == sorted(set(self.max_detections))
+                 and self.max_detections[0] >= 1,
+                 f"max_detections must be ascending positive numbers, got {self.max_detections}")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """How the run is carried out.
+
+    ``amp`` is the dtype of autocast. ``init`` is a checkpoint to start from; its class layers
+    are started anew where the number of classes differs. ``checkpoint_every`` counts steps
+    between writes of the checkpoint ``last`` (null: at evaluations and the end).
+    ``predictions`` is the number of val images drawn at the end.
+    """
+
+    name: str = "run"
+    seed: int = 0
+    device: str = "auto"
+    amp: Literal["off", "bf16", "fp16"] = "off"
+    channels_last: bool = False
+    init: str | None = None
+    checkpoint_every: int | None = None
+    predictions: int = 8
+    score_threshold: float = 0.5
+    doctor: bool = True
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A whole training run."""
+
+    model: DetectorConfig = field(default_factory=DetectorConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+
+def preset_names():
+    """The configurations inside the package."""
+    return sorted(p.stem for p in PRESETS.glob("*.yaml"))
+
+
+def load_config(source, overrides=()):
+    """A ``TrainConfig`` from a preset, a YAML file, a mapping or a ``TrainConfig``.
+
+    A YAML file or mapping holds what differs from the defaults. Its key ``base`` names a preset
+    or a file (relative to the file that names it) to start from instead.
+
+    Args:
+        source: preset name, path, mapping or ``TrainConfig``.
+        overrides: strings ``dotted.key=value``, put in last; or a nested mapping.
+
+    Raises:
+        ConfigError: no such preset or file, an unknown key, a value of the wrong kind.
+    """
+    config = source if isinstance(source, TrainConfig) else _layered(source, Path.cwd(), ())
+    changes = dict(overrides) if isinstance(overrides, Mapping) else parse_overrides(overrides)
+    return merge(config, changes)
+
+
+def _layered(source, folder, seen):
+    if isinstance(source, Mapping):
+        data = dict(source)
+    else:
+        path = _find(str(source), folder)
+        if path in seen:
+            raise ConfigError(f"config: {path} is its own base")
+        yaml = extra("yaml", "reading a configuration")
+        try:
+            data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except yaml.YAMLError as error:
+            raise ConfigError(f"config: {path} is not YAML: {error}") from error
+        if not isinstance(data, dict):
+            raise ConfigError(f"config: {path} must hold a mapping, got {type(data).__name__}")
+        folder, seen = path.parent, (*seen, path)
+    base = data.pop("base", None)
+    start = TrainConfig() if base is None else _layered(base, folder, seen)
+    return merge(start, data)
+
+
+def _find(name, folder):
+    if name in preset_names():
+        return PRESETS / f"{name}.yaml"
+    path = folder / name
+    if path.is_file():
+        return path.resolve()
+    raise ConfigError(f"config: {name!r} is neither a file nor a preset; presets are "
+                      f"{', '.join(preset_names())}")
+
+
+def config_text(config):
+    """The whole configuration as YAML, which ``load_config`` reads back to an equal one."""
+    return extra("yaml", "writing a configuration").safe_dump(plain(config), sort_keys=False)

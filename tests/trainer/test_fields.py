@@ -1,0 +1,115 @@
+"""Dataclasses from plain data and back, and the sentences when they do not fit."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roikit.trainer.fields import ConfigError, differences, merge, parse_overrides, plain
+
+
+@dataclass(frozen=True)
+class Leaf:
+    width: int = 3
+    rate: float = 0.5
+    name: str = "leaf"
+    sizes: tuple[int, ...] = (1, 2)
+    pair: tuple[float, str] = (1.0, "a")
+    mode: Literal["off", "bf16", "fp16"] = "off"
+    limit: int | None = None
+    flag: bool = False
+    either: int | str = 1
+    table: dict[str, float] = field(default_factory=dict)
+    nested: tuple[tuple[float, ...], ...] = ((1.0,),)
+    free: Any = None
+
+    def __post_init__(self):
+        if self.width < 0:
+            raise ValueError(f"width must not be negative, got {self.width}")
+
+
+@dataclass(frozen=True)
+class Tree:
+    left: Leaf = field(default_factory=lambda: Leaf(width=7))
+    right: Leaf | None = field(default_factory=Leaf)
+    height: float = 1.0
+
+
+leaves = st.builds(
+    Leaf, width=st.integers(0, 10**6), rate=st.floats(allow_nan=False), name=st.text(),
+    sizes=st.lists(st.integers()).map(tuple), pair=st.tuples(st.floats(allow_nan=False), st.text()),
+    mode=st.sampled_from(["off", "bf16", "fp16"]), limit=st.none() | st.integers(),
+    flag=st.booleans(), either=st.integers() | st.text(),
+    table=st.dictionaries(st.text(), st.floats(allow_nan=False)),
+    nested=st.lists(st.lists(st.floats(allow_nan=False)).map(tuple)).map(tuple),
+)
+
+
+@given(st.builds(Tree, left=leaves, right=st.none() | leaves, height=st.floats(allow_nan=False)))
+def test_law_plain_data_and_yaml_lead_back_to_the_same_dataclass(tree):
+    assert merge(Tree(), plain(tree)) == tree
+    assert merge(Tree(), yaml.safe_load(yaml.safe_dump(plain(tree)))) == tree
+
+
+def test_law_what_is_left_out_stays():
+    tree = merge(Tree(), {"left": {"rate": 0.25}})
+    assert tree.left == Leaf(width=7, rate=0.25)
+    assert tree.right == Leaf()
+    assert merge(merge(Tree(), {"right": None}), {"right": {"width": 4}}).right == Leaf(width=4)
+
+
+@pytest.mark.parametrize("text, want", [
+    ("left.rate=1e-3", ("rate", 0.001)), ("left.rate=2", ("rate", 2.0)),
+    ("left.sizes=[4, 5]", ("sizes", (4, 5))), ("left.mode=off", ("mode", "off")),
+    ("left.mode=bf16", ("mode", "bf16")), ("left.limit=", ("limit", None)),
+    ("left.limit=null", ("limit", None)), ("left.limit=9", ("limit", 9)),
+    ("left.flag=true", ("flag", True)), ("left.name='3'", ("name", "3")),
+    ("left.pair=[1, x=y]", ("pair", (1.0, "x=y"))), ("left.either=word", ("either", "word")),
+])
+def test_agreement_of_overrides_with_yaml(text, want):
+    name, value = want
+    got = getattr(merge(Tree(), parse_overrides([text])).left, name)
+    assert got == value and type(got) is type(value)
+
+
+@pytest.mark.parametrize("text, sentence", [
+    ("left.widht=1", r"unknown key left\.widht; did you mean left\.width\?"),
+    ("hight=1", r"unknown key hight; did you mean height\?"),
+    ("left.zzz=1", r"unknown key left\.zzz; known are either, flag, "),
+    ("left.width=1.5", r"left\.width must be a whole number, got 1\.5 \(float\)"),
+    ("left.width=true", r"left\.width must be a whole number, got True \(bool\)"),
+    ("left.rate=fast", r"left\.rate must be a number, got 'fast' \(str\)"),
+    ("left.rate=", r"left\.rate must be a number, got null"),
+    ("left.flag=1", r"left\.flag must be true or false, got 1 \(int\)"),
+    ("left.name=3", r"left\.name must be a string, got 3 \(int\)"),
+    ("left.mode=fp8", r"left\.mode must be one of off, bf16, fp16, got 'fp8'"),
+    ("left.mode=on", r"left\.mode must be one of off, bf16, fp16, got 'on'"),
+    ("left.sizes=4", r"left\.sizes must be a list, got 4 \(int\)"),
+    ("left.sizes=[1, a]", r"left\.sizes\[1\] must be a whole number, got 'a'"),
+    ("left.pair=[1]", r"left\.pair must have 2 entries, got 1"),
+    ("left.limit=x", r"left\.limit must be a whole number, got 'x'"),
+    ("left.either=1.5", r"left\.either must be int or str, got 1\.5"),
+    ("left.table={a: b}", r"left\.table\.a must be a number"),
+    ("left=3", r"left must be a mapping, got 3"),
+    ("left.width=-1", r"left: width must not be negative, got -1"),
+    ("left.width", r"must read dotted\.key=value, got 'left\.width'"),
+    ("=3", r"must read dotted\.key=value, got '=3'"),
+    ("left.sizes=[1", r"left\.sizes: '\[1' is not a YAML value"),
+])
+def test_contract_errors_say_where_what_and_the_nearest(text, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        merge(Tree(), parse_overrides([text]))
+
+
+def test_contract_overrides_that_cannot_both_hold():
+    for pair in (["left=null", "left.width=1"], ["left.width=1", "left=3"]):
+        with pytest.raises(ConfigError, match="contradicts an earlier one"):
+            parse_overrides(pair)
+
+
+def test_contract_differences_name_the_keys():
+    assert differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}, "d": 4}) == [
+        "a.c: 2 -> 3", "d: None -> 4"]
