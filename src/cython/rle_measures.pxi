@@ -228,7 +228,7 @@ def merge_runs(const uint32_t[::1] counts, const int64_t[::1] offsets, int64_t p
     after the other. Only where an input has runs of length 0 beside its first can these show in
     the result and depend on the order, which is then pycocotools': one after the other.
     """
-    cdef Py_ssize_t n = offsets.shape[0] - 1, i, k, used
+    cdef Py_ssize_t n = offsets.shape[0] - 1, i, k, used = 0
     if n == 1 or counts.shape[0] == 0:
         return np.array(counts[:offsets[1]])
     room = counts.shape[0] + n
