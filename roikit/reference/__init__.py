@@ -1,0 +1,43 @@
+"""The specification: every op in short, slow, obvious NumPy. It judges the compiled kernels and is
+never a fallback for them. Names, argument order and defaults are those of ``roikit.ops``.
+"""
+
+from roikit.reference.boxes import (
+    box_area,
+    box_convert,
+    box_iou,
+    clip_boxes_to_image,
+    masks_to_boxes,
+    remove_small_boxes,
+)
+from roikit.reference.matching import match_boxes
+from roikit.reference.nms import batched_nms, nms, nms_padded
+from roikit.reference.roi_align import (
+    assign_levels,
+    multiscale_roi_align,
+    multiscale_roi_align_backward,
+    roi_align,
+    roi_align_backward,
+)
+from roikit.reference.roi_pool import roi_pool, roi_pool_backward, roi_pool_with_argmax
+
+__all__ = [
+    "assign_levels",
+    "batched_nms",
+    "box_area",
+    "box_convert",
+    "box_iou",
+    "clip_boxes_to_image",
+    "masks_to_boxes",
+    "match_boxes",
+    "multiscale_roi_align",
+    "multiscale_roi_align_backward",
+    "nms",
+    "nms_padded",
+    "remove_small_boxes",
+    "roi_align",
+    "roi_align_backward",
+    "roi_pool",
+    "roi_pool_backward",
+    "roi_pool_with_argmax",
+]

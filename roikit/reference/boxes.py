@@ -1,0 +1,214 @@
+"""Boxes: areas, conversion, clipping, filtering, IoU. The arithmetic here is fixed.
+
+A box is x1 y1 x2 y2 in pixels, half-open: its width is x2 - x1, with no "+ 1". T is the dtype of
+the boxes, float32 or float64; half boxes are cast to float32 first. Every expression below is
+computed in T in the order written, without fused multiply-add, so every floor gives the same bits.
+"""
+
+import numpy as np
+
+__all__ = [
+    "box_area",
+    "box_convert",
+    "box_iou",
+    "clip_boxes_to_image",
+    "masks_to_boxes",
+    "remove_small_boxes",
+]
+
+
+def as_boxes(op, name, boxes):
+    """``boxes`` as an (N, 4) array of float32 or float64; half is cast to float32."""
+    boxes = as_floats(op, name, boxes)
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise ValueError(f"{op}: {name} must have shape (N, 4), got {boxes.shape}")
+    return boxes
+
+
+def as_floats(op, name, array):
+    """``array`` as float32 or float64; half is cast to float32, anything else is a TypeError."""
+    array = np.asarray(array)
+    if array.dtype not in (np.float16, np.float32, np.float64):
+        raise TypeError(f"{op}: {name} must be float16, float32 or float64, got {array.dtype}")
+    return array.astype(np.float32) if array.dtype == np.float16 else array
+
+
+def as_rois(op, boxes, images):
+    """Split RoIs into the image of each and its corners.
+
+    Args:
+        op: the op's name, for messages.
+        boxes: (K, 5) float, batch index first, or a list with one (L, 4) float array an image.
+        images: N, the number of images that a batch index may name.
+
+    Returns:
+        batch index int64 (K,), corners float32 or float64 (K, 4).
+
+    Raises:
+        IndexError: a batch index is not whole (NaN included), negative, or at least N.
+    """
+    if isinstance(boxes, (list, tuple)):
+        parts = [as_boxes(op, f"boxes[{i}]", part) for i, part in enumerate(boxes)]
+        index = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+        corners = np.concatenate([np.empty((0, 4), np.float32), *parts])
+    else:
+        rois = as_floats(op, "boxes", boxes)
+        if rois.ndim != 2 or rois.shape[1] != 5:
+            raise ValueError(f"{op}: boxes must have shape (K, 5), got {rois.shape}")
+        index, corners = rois[:, 0], rois[:, 1:]
+    for value in index:
+        if not (0 <= value < images and value == np.floor(value)):
+            raise IndexError(
+                f"{op}: boxes must have a whole batch index in [0, {images}), got {value}")
+    return index.astype(np.int64), corners
+
+
+def minimum(a, b):
+    """a where a < b, else b. With a NaN on either side the answer is b."""
+    return np.where(a < b, a, b)
+
+
+def maximum(a, b):
+    """a where a > b, else b. With a NaN on either side the answer is b."""
+    return np.where(a > b, a, b)
+
+
+def side(low, high):
+    """Length of [low, high): high - low, 0 where that is negative; NaN stays NaN."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        length = high - low
+        return np.where(length < 0, length.dtype.type(0), length)
+
+
+def box_area(boxes):
+    """Areas of boxes: side(x1, x2) * side(y1, y2).
+
+    Args:
+        boxes: (N, 4) float.
+
+    Returns:
+        T (N,), square pixels; 0 for an empty or reversed box, NaN where a NaN enters.
+    """
+    boxes = as_boxes("box_area", "boxes", boxes)
+    with np.errstate(invalid="ignore", over="ignore"):
+        return side(boxes[:, 0], boxes[:, 2]) * side(boxes[:, 1], boxes[:, 3])
+
+
+def box_convert(boxes, in_fmt, out_fmt):
+    """Rewrite boxes from one format into another, by way of "xyxy".
+
+    Args:
+        boxes: (N, 4) float.
+        in_fmt, out_fmt: "xyxy", "xywh" (corner, size) or "cxcywh" (centre, size).
+
+    Returns:
+        T (N, 4), always new memory. Reversed boxes keep their negative sizes. The fixed arithmetic:
+        xywh -> xyxy: x, y, x + w, y + h; cxcywh -> xyxy: cx - 0.5 * w, ..., cx + 0.5 * w, ...;
+        xyxy -> xywh: x1, y1, x2 - x1, y2 - y1; xyxy -> cxcywh: (x1 + x2) / 2, ..., x2 - x1, ...
+        Equal formats copy.
+
+    Raises:
+        ValueError: a format is none of the three.
+    """
+    boxes = as_boxes("box_convert", "boxes", boxes)
+    for name, value in (("in_fmt", in_fmt), ("out_fmt", out_fmt)):
+        if value not in ("xyxy", "xywh", "cxcywh"):
+            raise ValueError(
+                f"box_convert: {name} must be 'xyxy', 'xywh' or 'cxcywh', got {value!r}")
+    if in_fmt == out_fmt:
+        return boxes.copy()
+    half = boxes.dtype.type(0.5)
+    first, second = boxes[:, :2], boxes[:, 2:]
+    with np.errstate(invalid="ignore", over="ignore"):
+        if in_fmt == "xywh":
+            first, second = first, first + second
+        elif in_fmt == "cxcywh":
+            first, second = first - half * second, first + half * second
+        if out_fmt == "xywh":
+            first, second = first, second - first
+        elif out_fmt == "cxcywh":
+            first, second = (first + second) / boxes.dtype.type(2), second - first
+    return np.concatenate([first, second], axis=1)
+
+
+def clip_boxes_to_image(boxes, size):
+    """Move every corner into the image: x into [0, W], y into [0, H].
+
+    Args:
+        boxes: (N, 4) float.
+        size: (H, W), pixels.
+
+    Returns:
+        T (N, 4). A coordinate c becomes 0 where c < 0, the limit where c > limit, else stays as it
+        is, so NaN stays NaN.
+    """
+    boxes = as_boxes("clip_boxes_to_image", "boxes", boxes)
+    height, width = size
+    limit = np.array([width, height, width, height], boxes.dtype)
+    return np.where(boxes < 0, boxes.dtype.type(0), np.where(boxes > limit, limit, boxes))
+
+
+def remove_small_boxes(boxes, min_size):
+    """Indices of the boxes whose width and height both reach ``min_size``.
+
+    Args:
+        boxes: (N, 4) float.
+        min_size: pixels, rounded to T. x2 - x1 >= min_size and y2 - y1 >= min_size keep a box.
+
+    Returns:
+        int64 (K,), ascending. A box with a NaN coordinate is never kept.
+    """
+    boxes = as_boxes("remove_small_boxes", "boxes", boxes)
+    least = boxes.dtype.type(min_size)
+    with np.errstate(invalid="ignore", over="ignore"):
+        wide = boxes[:, 2] - boxes[:, 0] >= least
+        high = boxes[:, 3] - boxes[:, 1] >= least
+    return np.flatnonzero(wide & high).astype(np.int64)
+
+
+def masks_to_boxes(masks):
+    """The tightest box around each mask, torchvision's way: x2 and y2 are the *last* pixel's index.
+
+    Args:
+        masks: (N, H, W), any dtype; a pixel belongs to the object where it is not zero.
+
+    Returns:
+        float32 (N, 4); a mask of one pixel has no area, an empty mask gives 0 0 0 0.
+    """
+    masks = np.asarray(masks)
+    if masks.ndim != 3:
+        raise ValueError(f"masks_to_boxes: masks must have shape (N, H, W), got {masks.shape}")
+    boxes = np.zeros((len(masks), 4), np.float32)
+    for n, mask in enumerate(masks):
+        y, x = np.nonzero(mask)
+        if len(y):
+            boxes[n] = x.min(), y.min(), x.max(), y.max()
+    return boxes
+
+
+def box_iou(boxes1, boxes2):
+    """Intersection over union of every pair; T is the wider of the two dtypes.
+
+    Args:
+        boxes1: (N, 4) float, the rows ("a").
+        boxes2: (M, 4) float, the columns ("b").
+
+    Returns:
+        T (N, M) in [0, 1]. inter = side(max(ax1, bx1), min(ax2, bx2)) * side(max(ay1, by1),
+        min(ay2, by2)), union = (area_a + area_b) - inter, IoU = inter / union. It is 0 where the
+        union is not above 0 or the quotient is NaN: an empty, reversed, NaN or infinite box, and
+        boxes so large that the areas overflow, have IoU 0 with everything.
+    """
+    a = as_boxes("box_iou", "boxes1", boxes1)
+    b = as_boxes("box_iou", "boxes2", boxes2)
+    dtype = np.result_type(a, b)
+    a, b = a.astype(dtype)[:, None, :], b.astype(dtype)[None, :, :]
+    with np.errstate(all="ignore"):
+        width = side(maximum(a[..., 0], b[..., 0]), minimum(a[..., 2], b[..., 2]))
+        height = side(maximum(a[..., 1], b[..., 1]), minimum(a[..., 3], b[..., 3]))
+        inter = width * height
+        area_a = side(a[..., 0], a[..., 2]) * side(a[..., 1], a[..., 3])
+        area_b = side(b[..., 0], b[..., 2]) * side(b[..., 1], b[..., 3])
+        union = (area_a + area_b) - inter
+        iou = np.where(union > 0, inter / union, dtype.type(0))
+    return np.where(np.isnan(iou), dtype.type(0), iou)
