@@ -1,0 +1,112 @@
+"""EfficientNet-Lite0 body: four pyramid stages with strides 4, 8, 16, 32.
+
+Source: Tan and Le 2019, arXiv:1905.11946, and the TensorFlow model garden's "lite" variant, which
+has no squeeze-and-excitation and ReLU6 for swish. Padding is TensorFlow's SAME, which the
+published weights were trained with: at stride 2 an even side gets its extra zero at the bottom or
+the right.
+"""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["EfficientNetLite0", "SameConv2d"]
+
+MakeNorm = Callable[[int], nn.Module]
+
+# repeats, kernel, stride, expansion, input channels, output channels
+_GROUPS = ((1, 3, 1, 1, 32, 16), (2, 3, 2, 6, 16, 24), (2, 5, 2, 6, 24, 40), (3, 3, 2, 6, 40, 80),
+           (3, 5, 1, 6, 80, 112), (4, 5, 2, 6, 112, 192), (1, 3, 1, 6, 192, 320))
+# The last block of each pyramid stage: what has stride 4, 8, 16 and 32.
+_STAGE_ENDS = (2, 4, 10, 15)
+
+
+class SameConv2d(nn.Conv2d):
+    """A convolution without bias whose output has ceil(size / stride) cells (TensorFlow's SAME)."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1,
+                 groups: int = 1) -> None:
+        super().__init__(inputs, outputs, kernel, stride, groups=groups, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        missing = [max((-(-size // stride) - 1) * stride + kernel - size, 0)
+                   for size in x.shape[-2:]]
+        if missing[0] % 2 or missing[1] % 2:
+            height, width = missing
+            x = F.pad(x, (width // 2, width - width // 2, height // 2, height - height // 2))
+            missing = [0, 0]
+        # Even amounts go into the convolution itself, which pads without a copy.
+        return F.conv2d(x, self.weight, None, self.stride, [m // 2 for m in missing],
+                        self.dilation, self.groups)
+
+
+class InvertedResidual(nn.Module):
+    """Expand by 1x1, filter each channel, project by 1x1; the input is added where shapes agree."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int,
+                 make_norm: MakeNorm) -> None:
+        super().__init__()
+        width = inputs * expansion
+        self.has_skip = stride == 1 and inputs == outputs
+        self.act = nn.ReLU6(inplace=True)
+        self.expand_conv = SameConv2d(inputs, width, 1) if expansion > 1 else None
+        self.expand_norm = make_norm(width) if expansion > 1 else None
+        self.depthwise_conv = SameConv2d(width, width, kernel, stride, groups=width)
+        self.depthwise_norm = make_norm(width)
+        self.project_conv = SameConv2d(width, outputs, 1)
+        self.project_norm = make_norm(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = x
+        if self.expand_conv is not None:
+            out = self.act(self.expand_norm(self.expand_conv(out)))
+        out = self.act(self.depthwise_norm(self.depthwise_conv(out)))
+        out = self.project_norm(self.project_conv(out))
+        return out + x if self.has_skip else out
+
+
+class EfficientNetLite0(nn.Module):
+    """EfficientNet-Lite0 without its classifier.
+
+    Args:
+        make_norm: from a number of channels to a normalisation layer; eps 1e-3 for the published
+            weights.
+
+    `forward` takes (N, 3, H, W), normalised as (x - 127) / 128 of 0..255 for those weights, and
+    returns a dict "0" to "3" of (N, channels[i], ceil(H/s), ceil(W/s)) maps, s = 4, 8, 16, 32.
+    """
+
+    channels = (24, 40, 112, 320)
+
+    def __init__(self, make_norm: MakeNorm) -> None:
+        super().__init__()
+        self.stem_conv = SameConv2d(3, 32, 3, 2)
+        self.stem_norm = make_norm(32)
+        self.act = nn.ReLU6(inplace=True)
+        self.blocks = nn.ModuleList()
+        for repeats, kernel, stride, expansion, inputs, outputs in _GROUPS:
+            for index in range(repeats):
+                first = index == 0
+                self.blocks.append(InvertedResidual(
+                    inputs if first else outputs, outputs, kernel, stride if first else 1,
+                    expansion, make_norm))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def parts(self) -> list[list[nn.Module]]:
+        """Stem and four stages, in order: the units of `trainable_layers`."""
+        starts = (0, *(end + 1 for end in _STAGE_ENDS))
+        stages = [list(self.blocks[a:b]) for a, b in zip(starts, starts[1:], strict=False)]
+        return [[self.stem_conv, self.stem_norm], *stages]
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        x = self.act(self.stem_norm(self.stem_conv(x)))
+        features = {}
+        for index, block in enumerate(self.blocks):
+            x = block(x)
+            if index in _STAGE_ENDS:
+                features[str(len(features))] = x
+        return features

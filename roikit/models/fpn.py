@@ -1,0 +1,72 @@
+"""Feature pyramid network on top of a body.
+
+Source: Lin et al. 2017, arXiv:1612.03144: a lateral 1x1 convolution on each stage, the coarser
+level doubled by nearest neighbour and added, a 3x3 convolution on each sum; the fifth level takes
+every second cell of the fourth.
+"""
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["BackboneWithFPN", "FeaturePyramidNetwork"]
+
+MakeNorm = Callable[[int], nn.Module]
+
+
+def _conv_norm(inputs: int, outputs: int, kernel: int, make_norm: MakeNorm | None) -> nn.Sequential:
+    conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=make_norm is None)
+    nn.init.kaiming_uniform_(conv.weight, a=1)
+    if make_norm is None:
+        nn.init.zeros_(conv.bias)
+        return nn.Sequential(conv)
+    return nn.Sequential(conv, make_norm(outputs))
+
+
+class FeaturePyramidNetwork(nn.Module):
+    """Maps of one width from maps of several.
+
+    Args:
+        in_channels: channels of the input maps, finest first.
+        out_channels: channels of every output map.
+        make_norm: a normalisation after each convolution instead of a bias, or None.
+
+    `forward` takes a dict of maps, finest first, and returns one with the same keys and "pool".
+    """
+
+    def __init__(self, in_channels: Sequence[int], out_channels: int,
+                 make_norm: MakeNorm | None = None) -> None:
+        super().__init__()
+        self.inner_blocks = nn.ModuleList(
+            _conv_norm(channels, out_channels, 1, make_norm) for channels in in_channels)
+        self.layer_blocks = nn.ModuleList(
+            _conv_norm(out_channels, out_channels, 3, make_norm) for _ in in_channels)
+
+    def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        names = list(features)
+        outputs: dict[str, Tensor] = {}
+        coarser = None
+        for name, inner, layer in zip(reversed(names), reversed(self.inner_blocks),
+                                      reversed(self.layer_blocks), strict=True):
+            level = inner(features[name])
+            if coarser is not None:
+                level = level + F.interpolate(coarser, size=level.shape[-2:], mode="nearest")
+            outputs[name] = layer(level)
+            coarser = level
+        pyramid = {name: outputs[name] for name in names}
+        pyramid["pool"] = F.max_pool2d(pyramid[names[-1]], kernel_size=1, stride=2)
+        return pyramid
+
+
+class BackboneWithFPN(nn.Module):
+    """A body and the pyramid on top of it; `out_channels` is the width of every level."""
+
+    def __init__(self, body: nn.Module, fpn: nn.Module, out_channels: int) -> None:
+        super().__init__()
+        self.body = body
+        self.fpn = fpn
+        self.out_channels = out_channels
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return self.fpn(self.body(x))
