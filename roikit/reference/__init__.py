@@ -2,6 +2,13 @@
 never a fallback for them. Names, argument order and defaults are those of ``roikit.ops``.
 """
 
+from roikit.reference.anchors import cell_anchors, grid_anchors
+from roikit.reference.box_codec import (
+    decode_boxes,
+    decode_boxes_backward,
+    encode_boxes,
+    encode_boxes_backward,
+)
 from roikit.reference.boxes import (
     box_area,
     box_convert,
@@ -10,6 +17,8 @@ from roikit.reference.boxes import (
     masks_to_boxes,
     remove_small_boxes,
 )
+from roikit.reference.mask_paste import paste_masks
+from roikit.reference.mask_target import mask_targets
 from roikit.reference.matching import match_boxes
 from roikit.reference.nms import batched_nms, nms, nms_padded
 from roikit.reference.roi_align import (
@@ -27,13 +36,21 @@ __all__ = [
     "box_area",
     "box_convert",
     "box_iou",
+    "cell_anchors",
     "clip_boxes_to_image",
+    "decode_boxes",
+    "decode_boxes_backward",
+    "encode_boxes",
+    "encode_boxes_backward",
+    "grid_anchors",
+    "mask_targets",
     "masks_to_boxes",
     "match_boxes",
     "multiscale_roi_align",
     "multiscale_roi_align_backward",
     "nms",
     "nms_padded",
+    "paste_masks",
     "remove_small_boxes",
     "roi_align",
     "roi_align_backward",
