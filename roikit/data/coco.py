@@ -1,0 +1,236 @@
+"""COCO instances as a torch data set: any annotation file in COCO's format and its folder of images."""
+
+import json
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from roikit.data.images import read_image
+from roikit.data.packed import Objects, Ragged
+from roikit.data.segmentation import encode
+from roikit.data.transforms import Sample, image_tensor
+from roikit.errors import RoikitWarning
+
+__all__ = ["CocoDataset"]
+
+
+class CocoDataset(Dataset):
+    """Images and instances of a COCO annotation file.
+
+    Labels are 1..K in the order of the category ids, which may have gaps and start anywhere; 0 stays
+    the background's. Images are in the order of their ids. What is random about a sample depends on
+    (seed, epoch, index) and nothing else: not on the number of workers, nor on the order of access.
+
+    Args:
+        annotations: path of the JSON file, or its content as a dict.
+        images: folder that holds the files that the images' ``file_name`` names.
+        transform: callable (Sample, numpy Generator) -> Sample, such as those of
+            `roikit.data.transforms`; None for none.
+        seed: whole number of at least 0.
+        ids: ids of the images to use, in the order wanted; None for all of them.
+        keep_empty: whether images without a single object stay in the data set.
+
+    A sample is (image, target). The image is a (3, H, W) float32 tensor in [0, 1]. The target is a dict:
+
+        boxes        (N, 4) float32, x1 y1 x2 y2 in pixels: COCO's bbox, or the mask's extent
+                     where an annotation has none, cut at the image's border
+        labels       (N,) int64, 1..K
+        masks        list of N masks in the coordinates of the image tensor, each a compressed RLE or a
+                     list of polygons (flat float64 arrays); absent when no annotation has a mask
+        image_id     int
+        area         (N,) float32, pixels
+        iscrowd      (N,) int64, zeros: crowds are no objects to learn
+        crowd_boxes  (M, 4) float32, boxes of the crowds, for those who leave proposals on them out
+
+    Objects that cannot be learnt (no area, no pixel, outside the image) are left out, with one
+    RoikitWarning that counts them. `roikit.data.inspect_dataset` names each of them.
+
+    Raises:
+        FileNotFoundError, OSError: the annotation file cannot be read; or, for a sample, its image.
+        ValueError: the file is not COCO's format, an id occurs twice or is unknown, a segmentation is
+            malformed; or, for a sample, the image has another size than the file says.
+    """
+
+    def __init__(self, annotations, images, *, transform=None, seed=0, ids=None, keep_empty=True):
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+            raise ValueError(f"CocoDataset: seed must be a whole number of at least 0, got {seed!r}")
+        content = _content(annotations)
+        self.images = Path(images)
+        self.transform = transform
+        self.seed = int(seed)
+        # In shared memory: workers that live for many epochs must see a new epoch too.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+        categories = sorted(content["categories"], key=lambda c: c["id"])
+        self.category_ids = [c["id"] for c in categories]
+        self.category_names = [str(c.get("name", c["id"])) for c in categories]
+        _refuse_twice(self.category_ids, "category")
+        _refuse_twice([record["id"] for record in content["images"]], "image")
+
+        records = _chosen(content["images"], ids)
+        label_of = {c: i for i, c in enumerate(self.category_ids, start=1)}
+        objects = Objects(records, content["annotations"], label_of)
+        if not keep_empty:
+            kept = [r for r, n in zip(records, _objects_per_image(objects)) if n]
+            dropped = objects.dropped
+            if len(kept) < len(records):
+                records, objects = kept, Objects(kept, content["annotations"], label_of)
+            objects.dropped = dropped
+        self._objects = objects
+        self._ids = np.array([r["id"] for r in records], np.int64)
+        self._sizes = np.array([[r["height"], r["width"]] for r in records], np.int64)
+        self._files = Ragged.of_bytes([str(r["file_name"]).encode() for r in records])
+        self._warn_of_dropped(content)
+
+    def _warn_of_dropped(self, content):
+        dropped = dict(self._objects.dropped)
+        listed = {record["id"] for record in content["images"]}
+        strangers = sum(a["image_id"] not in listed for a in content["annotations"])
+        if strangers:
+            dropped["of an image that the file does not list"] = strangers
+        if dropped:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items()))
+            warnings.warn(f"CocoDataset: left out {sum(dropped.values())} annotations: {reasons}; "
+                          "roikit.data.inspect_dataset names each", RoikitWarning, stacklevel=3)
+
+    def __len__(self):
+        return len(self._ids)
+
+    def __getitem__(self, index):
+        index = self._checked(index)
+        sample = self.sample(index)
+        if self.transform is not None:
+            sample = self.transform(sample, self.rng(index))
+        target = {
+            "boxes": torch.from_numpy(sample.boxes.astype(np.float32)),
+            "labels": torch.from_numpy(sample.labels.copy()),
+            "image_id": int(self._ids[index]),
+            "area": torch.from_numpy(sample.area.astype(np.float32)),
+            "iscrowd": torch.zeros(len(sample.labels), dtype=torch.int64),
+            "crowd_boxes": torch.from_numpy(sample.crowd_boxes.astype(np.float32)),
+        }
+        if sample.masks is not None:
+            target["masks"] = [encode(mask, *sample.size) for mask in sample.masks]
+        return image_tensor(sample.image), target
+
+    def sample(self, index):
+        """The index-th image and its objects as a Sample, before any transform."""
+        index = self._checked(index)
+        image = read_image(self.image_path(index))
+        height, width = (int(v) for v in self._sizes[index])
+        if image.shape[:2] != (height, width):
+            raise ValueError(f"CocoDataset: image {self._ids[index]} must be {width}x{height} as the "
+                             f"annotation file says, got {image.shape[1]}x{image.shape[0]} from "
+                             f"{self.image_path(index)}")
+        objects = self._objects
+        rows = np.arange(*objects.starts[index:index + 2])
+        crowd = objects.crowd[rows]
+        rows, crowds = rows[~crowd], rows[crowd]
+        masks = [objects.mask(i, height, width) for i in rows] if objects.has_masks else None
+        return Sample(image, objects.boxes[rows], objects.labels[rows], objects.area[rows], masks,
+                      objects.boxes[crowds])
+
+    def set_epoch(self, epoch):
+        """Let samples vary as they do in this epoch (whole number of at least 0), in workers too."""
+        if epoch < 0:
+            raise ValueError(f"set_epoch: epoch must be at least 0, got {epoch}")
+        self._epoch.fill_(epoch)
+
+    def rng(self, index):
+        """The random generator of the index-th sample in the present epoch."""
+        return np.random.default_rng([self.seed, int(self._epoch), index])
+
+    def image_path(self, index):
+        """Path of the index-th image's file."""
+        return self.images / self._files[self._checked(index)].tobytes().decode()
+
+    @property
+    def image_ids(self):
+        """COCO's ids of the images, in the data set's order."""
+        return self._ids.tolist()
+
+    @property
+    def has_masks(self):
+        """Whether the annotations have masks."""
+        return self._objects.has_masks
+
+    @property
+    def num_classes(self):
+        """Number of categories and the background, as the models' builders count."""
+        return len(self.category_ids) + 1
+
+    def category_of(self, labels):
+        """COCO's category ids of labels 1..K.
+
+        Args:
+            labels: whole numbers of any shape: tensor, array, sequence or int.
+
+        Returns:
+            int for an int, an int64 array of the labels' shape for all else.
+
+        Raises:
+            ValueError: a label is outside 1..K.
+        """
+        index = np.asarray(labels, dtype=np.int64)
+        if index.size and (index.min() < 1 or index.max() > len(self.category_ids)):
+            raise ValueError(f"category_of: labels must be in 1..{len(self.category_ids)}, got "
+                             f"{index.min()}..{index.max()}")
+        found = np.asarray(self.category_ids, np.int64)[index - 1]
+        return int(found) if index.ndim == 0 else found
+
+    def _checked(self, index):
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"CocoDataset: index must be in 0..{len(self) - 1}, got {index}")
+        return int(index) % len(self)
+
+
+def _content(annotations):
+    """The annotation file as a dict with the three lists that COCO's format demands."""
+    if isinstance(annotations, Mapping):
+        name, content = "the annotations", annotations
+    else:
+        name = os.fspath(annotations)
+        try:
+            content = json.loads(Path(annotations).read_bytes())
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"CocoDataset: {name} is not JSON: {error}") from None
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(content, Mapping) or not isinstance(content.get(key), list):
+            raise ValueError(f"CocoDataset: {name} must have a list {key!r}, as COCO's instance files "
+                             "do")
+    return content
+
+
+def _refuse_twice(ids, what):
+    for number in ids:
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise ValueError(f"CocoDataset: {what} ids must be whole numbers, got {number!r}")
+    if len(set(ids)) < len(ids):
+        seen = set()
+        twice = next(i for i in ids if i in seen or seen.add(i))
+        raise ValueError(f"CocoDataset: {what} ids must differ, got {twice} twice")
+
+
+def _chosen(records, ids):
+    """The image records with these ids in their order; all, by ascending id, for None."""
+    by_id = {record["id"]: record for record in records}
+    if ids is None:
+        return [by_id[i] for i in sorted(by_id)]
+    ids = [int(i) for i in ids]
+    _refuse_twice(ids, "image")
+    unknown = [i for i in ids if i not in by_id]
+    if unknown:
+        raise ValueError(f"CocoDataset: ids must be ids of images in the annotation file, got {unknown[0]}"
+                         )
+    return [by_id[i] for i in ids]
+
+
+def _objects_per_image(objects):
+    """Number of objects, crowds not counted, of each image."""
+    running = np.concatenate([[0], np.cumsum(~objects.crowd)])
+    return np.diff(running[objects.starts])

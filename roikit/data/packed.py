@@ -1,0 +1,155 @@
+"""COCO's annotations in a few flat arrays.
+
+A forest of dicts costs gigabytes for a large data set, and once more in every loader process, because
+reading a Python object changes its reference count and so copies its memory page. Here the
+annotations of one data set are a dozen arrays, whatever their number; an object is taken out on demand.
+"""
+
+import numpy as np
+
+import roikit.masks as rle
+from roikit.data.segmentation import box_and_area, read_segmentation
+
+__all__ = ["Objects", "Ragged"]
+
+
+class Ragged:
+    """Arrays of different lengths in one buffer; ``ragged[i]`` is a view of the i-th."""
+
+    def __init__(self, parts, dtype):
+        self._ends = np.cumsum([0, *(len(part) for part in parts)], dtype=np.int64)
+        self._values = (np.concatenate([np.asarray(part, dtype) for part in parts]) if parts
+                        else np.zeros(0, dtype))
+
+    def __len__(self):
+        return len(self._ends) - 1
+
+    def __getitem__(self, index):
+        return self._values[self._ends[index]:self._ends[index + 1]]
+
+    @classmethod
+    def of_bytes(cls, parts):
+        return cls([np.frombuffer(part, np.uint8) for part in parts], np.uint8)
+
+
+class Objects:
+    """The objects of some images, in the images' order.
+
+    Attributes:
+        boxes: (N, 4) float64, x1 y1 x2 y2 in pixels, inside their images.
+        labels: (N,) int64, from 1.
+        area: (N,) float64, pixels.
+        crowd: (N,) bool.
+        starts: (images + 1,) int64; the objects of image i are starts[i] to starts[i + 1].
+        has_masks: whether the annotations have masks.
+        dropped: dict from a reason to the number of annotations that were left out for it.
+    """
+
+    def __init__(self, images, annotations, label_of):
+        """Pack the annotations of some images.
+
+        Args:
+            images: list of COCO image records.
+            annotations: list of COCO annotation records, of these images and of others.
+            label_of: dict from category id to label.
+
+        Raises:
+            ValueError: a category is unknown or a segmentation malformed; names the annotation.
+        """
+        rows_of = {image["id"]: [] for image in images}
+        for annotation in annotations:
+            rows_of.get(annotation["image_id"], []).append(annotation)
+        self.has_masks = any(a.get("segmentation") for rows in rows_of.values() for a in rows)
+        self.dropped = {}
+        boxes, labels, areas, crowds, counts, masks = [], [], [], [], [], []
+        for image in images:
+            before = len(labels)
+            for annotation in rows_of[image["id"]]:
+                found = self._read(annotation, image, label_of)
+                if isinstance(found, str):
+                    self.dropped[found] = self.dropped.get(found, 0) + 1
+                    continue
+                box, label, area, mask = found
+                boxes.append(box)
+                labels.append(label)
+                areas.append(area)
+                crowds.append(bool(annotation.get("iscrowd", 0)))
+                masks.append(mask)
+            counts.append(len(labels) - before)
+        self.boxes = np.array(boxes, np.float64).reshape(-1, 4)
+        self.labels = np.array(labels, np.int64)
+        self.area = np.array(areas, np.float64)
+        self.crowd = np.array(crowds, bool)
+        self.starts = np.cumsum([0, *counts], dtype=np.int64)
+        if self.has_masks:
+            self._pack(masks)
+
+    def _read(self, annotation, image, label_of):
+        """(box, label, area, mask) of an annotation, or the reason why it is left out."""
+        name = f"annotation {annotation.get('id')} of image {image['id']}"
+        height, width = int(image["height"]), int(image["width"])
+        label = label_of.get(annotation.get("category_id"))
+        if label is None:
+            raise ValueError(f"CocoDataset: {name} has category id {annotation.get('category_id')!r}, "
+                             f"which categories does not list")
+        mask, segmentation = None, annotation.get("segmentation")
+        if self.has_masks and not segmentation:
+            return "without a mask"
+        if self.has_masks:
+            try:
+                mask = read_segmentation(segmentation, height, width)
+                extent, pixels = _extent(mask, height, width)
+            except ValueError as error:
+                raise ValueError(f"CocoDataset: {name}: {error}") from None
+            if not pixels:
+                return "with an empty mask"
+        if annotation.get("bbox"):
+            x, y, w, h = (float(v) for v in annotation["bbox"])
+            box = np.array([x, y, x + w, y + h])
+        elif mask is None:
+            return "without a box"
+        else:
+            box = np.array(extent if extent else box_and_area(mask, height, width)[0])
+        if not np.isfinite(box).all() or not (box[2] > box[0] and box[3] > box[1]):
+            return "with a box without area"
+        box = np.clip(box, 0, [width, height, width, height])
+        if not (box[2] > box[0] and box[3] > box[1]):
+            return "with a box outside the image"
+        area = annotation.get("area")
+        if area is None:
+            area = pixels if mask is not None and extent else (box[2] - box[0]) * (box[3] - box[1])
+        return box, label, float(area), mask
+
+    def _pack(self, masks):
+        """One buffer of RLE characters, and one of coordinates with the polygons' and objects' ends."""
+        polygons = [mask if isinstance(mask, list) else [] for mask in masks]
+        self._counts = Ragged.of_bytes([b"" if isinstance(m, list) else m["counts"] for m in masks])
+        self._rings = Ragged([ring for rings in polygons for ring in rings], np.float64)
+        self._ring_starts = np.cumsum([0, *(len(rings) for rings in polygons)], dtype=np.int64)
+
+    def mask(self, index, height, width):
+        """The mask of an object: polygons, or an RLE of an image of ``height`` x ``width``."""
+        counts = self._counts[index]
+        if len(counts):
+            return {"size": [height, width], "counts": counts.tobytes()}
+        return [self._rings[i] for i in range(*self._ring_starts[index:index + 2])]
+
+
+def _extent(mask, height, width):
+    """(tight box or None, number of pixels or True) of a mask; as much as is cheap to know.
+
+    Rasterising the polygons of a large data set takes minutes, so only those that are so thin that they
+    may hold no pixel, or that leave the image, are rasterised here.
+    """
+    if isinstance(mask, dict):
+        pixels = int(rle.area(mask))
+        if not pixels:
+            return None, 0
+        x, y, w, h = (float(v) for v in rle.toBbox(mask))
+        return (x, y, x + w, y + h), pixels
+    for ring in mask:
+        xs, ys = ring[0::2], ring[1::2]
+        x1, y1, x2, y2 = xs.min(), ys.min(), xs.max(), ys.max()
+        if x1 >= 0 and y1 >= 0 and x2 <= width and y2 <= height and min(x2 - x1, y2 - y1) >= 2:
+            return None, True
+    return box_and_area(mask, height, width)
