@@ -76,7 +76,7 @@ class CocoDataset(Dataset):
         label_of = {c: i for i, c in enumerate(self.category_ids, start=1)}
         objects = Objects(records, content["annotations"], label_of)
         if not keep_empty:
-            kept = [r for r, n in zip(records, _objects_per_image(objects)) if n]
+            kept = [r for r, n in zip(records, _objects_per_image(objects), strict=True) if n]
             dropped = objects.dropped
             if len(kept) < len(records):
                 records, objects = kept, Objects(kept, content["annotations"], label_of)

@@ -316,6 +316,6 @@ def _select(sample, keep):
     keep = np.asarray(keep, dtype=bool)
     if keep.all():
         return sample
-    masks = None if sample.masks is None else [m for m, k in zip(sample.masks, keep) if k]
+    masks = None if sample.masks is None else [m for m, k in zip(sample.masks, keep, strict=True) if k]
     return replace(sample, boxes=sample.boxes[keep], labels=sample.labels[keep],
                    area=sample.area[keep], masks=masks)

@@ -2,13 +2,12 @@
 
 import numpy as np
 import pytest
+import roikit.masks as rle
 import torch
 from PIL import Image
 
-import roikit.masks as rle
 from roikit.data import CocoDataset, collate, nuclei_mini, read_image
-from roikit.data.transforms import (BrightnessContrast, Compose, HorizontalFlip, RandomScaleCrop,
-                                    Rotate90)
+from roikit.data.transforms import BrightnessContrast, Compose, HorizontalFlip, RandomScaleCrop, Rotate90
 from roikit.errors import RoikitWarning
 
 
@@ -27,7 +26,7 @@ def test_law_bundled_nuclei_are_whole(split, images, objects):
     for image, target in dataset:
         assert image.shape == (3, 256, 256) and image.dtype == torch.float32
         assert 0 <= image.min() and image.max() <= 1
-        for box, mask, area in zip(target["boxes"], target["masks"], target["area"]):
+        for box, mask, area in zip(target["boxes"], target["masks"], target["area"], strict=True):
             x, y, w, h = rle.toBbox(mask)
             assert box.tolist() == [x, y, x + w, y + h]
             assert area == rle.area(mask)
@@ -225,7 +224,7 @@ def test_agreement_with_coco_photographs(test_data):
         assert dataset.category_of(target["labels"]).tolist() == [a["category_id"] for a in wanted]
         assert len(target["crowd_boxes"]) == len(truth.getAnnIds(dataset.image_ids[index],
                                                                  iscrowd=True))
-        for mask, box, annotation in zip(target["masks"], target["boxes"], wanted):
+        for mask, box, annotation in zip(target["masks"], target["boxes"], wanted, strict=True):
             np.testing.assert_array_equal(dense(mask, *image.shape[1:]),
                                           truth.annToMask(annotation))
             x, y, w, h = annotation["bbox"]
