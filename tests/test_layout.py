@@ -12,8 +12,8 @@ FORMATS = ("rle", "polygon")
 CUDA_OPS = ("boxes",)  # ops whose CUDA kernel exists
 LONGEST = 400
 
-STANDARD = {"__future__", "collections", "contextlib", "dataclasses", "functools", "importlib", "itertools", "math",
-            "numbers", "os", "platform", "sys", "typing", "warnings"}
+STANDARD = {"__future__", "bisect", "collections", "contextlib", "dataclasses", "functools", "importlib", "itertools",
+            "math", "numbers", "os", "platform", "sys", "typing", "warnings"}
 COMPILED = {"roikit._core", "roikit._rle", "roikit._polygon"}
 PRIVATE = {"roikit._check", "roikit._config"}
 # folder: (roots that its files may import, besides the standard library and the folder itself)

@@ -14,9 +14,9 @@ infinity or NaN in the deltas of that row and axis, nowhere else. NaN deltas dec
 Bound. dx and dy are exact. ``log`` and ``exp`` differ between libraries by a few units in the last
 place, so against this reference, with TOLERANCE of T: |error of dw| <= TOLERANCE * |dw|, and
 |error of x1 or x2| <= TOLERANCE * (|x1| + |x2|); infinities and NaN stand in the same places
-(unless an overflow hangs on the last bit). TOLERANCE is 8 units in the last place: 3 for either library's
-function, and the roundings after it. The gradients carry the same bound, relative to the sum of
-the magnitudes of their terms.
+(unless an overflow hangs on the last bit). TOLERANCE is 8 units in the last place: 3 for either
+library's function, and the roundings after it. The gradients carry the same bound, relative to the
+sum of the magnitudes of their terms.
 
 Source: Ren et al. 2015, arXiv:1506.01497, section 3.1.2; the clip and its default as torchvision's.
 """

@@ -1,0 +1,173 @@
+"""Hypothesis strategies for the inputs of the ops. Everything is a small NumPy array.
+
+Empty inputs are the simplest, so hypothesis tries and shrinks to them first. Numbers are drawn mostly
+from coarse grids: equal IoUs, equal scores and samples on the border of a map are what ops get wrong.
+
+    from roikit.testing import strategies as some
+
+    @given(some.boxes_and_scores(), some.thresholds())
+    def test_my_nms(case, threshold): ...
+"""
+
+import numpy as np
+from hypothesis import strategies as st
+
+__all__ = [
+    "FINITE",
+    "KINDS",
+    "ORDINARY",
+    "bitmaps",
+    "boxes",
+    "boxes_and_scores",
+    "feature_maps",
+    "rois",
+    "scores",
+    "soft_masks",
+    "thresholds",
+]
+
+ORDINARY = ("grid", "cluster", "scattered")
+FINITE = (*ORDINARY, "degenerate", "reversed", "huge")
+KINDS = (*FINITE, "nonfinite")
+
+THRESHOLDS = (0.0, 0.25, 1 / 3, 0.3, 0.5, 0.6, 0.7, 0.75, 1.0)
+HUGE = (1e5, 1e9, 1e18, 1e30, 3e38)
+
+
+def _quarters(low, high):
+    return st.integers(4 * low, 4 * high).map(lambda i: i / 4)
+
+
+def _floats(low, high):
+    return st.floats(low, high, width=32)
+
+
+@st.composite
+def _box(draw, kind):
+    if kind == "huge":
+        sign = st.sampled_from([1.0, -1.0])
+        coordinate = st.one_of(_quarters(-4, 40),
+                               st.builds(lambda v, s: v * s, st.sampled_from(HUGE), sign))
+        return [draw(coordinate) for _ in range(4)]
+    if kind == "cluster":  # around one place, so that IoUs are high
+        x, y = draw(_quarters(8, 9)), draw(_quarters(8, 9))
+        return [x, y, x + draw(_quarters(4, 6)), y + draw(_quarters(4, 6))]
+    if kind == "scattered":
+        x, y = draw(_floats(-16, 48)), draw(_floats(-16, 48))
+        return [x, y, x + draw(_floats(0, 40)), y + draw(_floats(0, 40))]
+    x, y = draw(st.integers(-2, 12)), draw(st.integers(-2, 12))
+    width, height = draw(st.integers(1, 8)), draw(st.integers(1, 8))
+    if kind == "degenerate":
+        width, height = draw(st.sampled_from([(0, 0), (0, height), (width, 0)]))
+    elif kind == "reversed":
+        width, height = draw(st.sampled_from([(-width, -height), (-width, height), (width, -height)]))
+    box = [float(x), float(y), float(x + width), float(y + height)]
+    if kind == "nonfinite":
+        for place in draw(st.sets(st.integers(0, 3), min_size=1)):
+            box[place] = draw(st.sampled_from([np.nan, np.inf, -np.inf]))
+    return box
+
+
+@st.composite
+def boxes(draw, n=None, dtype=np.float32, kinds=KINDS, max_size=8):
+    """Boxes (N, 4), x1 y1 x2 y2.
+
+    Args:
+        n: how many, or None for 0 to ``max_size``.
+        dtype: float16 (huge coordinates become infinite), float32 or float64.
+        kinds: what may occur, mixed in one array: "grid" whole numbers with many ties, "cluster"
+            boxes that overlap, "scattered" any float32, "degenerate" without area, "reversed"
+            x2 < x1 or y2 < y1, "huge" up to 3e38, "nonfinite" with NaN or infinities.
+    """
+    count = draw(st.integers(0, max_size)) if n is None else n
+    rows = [draw(_box(draw(st.sampled_from(kinds)))) for _ in range(count)]
+    with np.errstate(over="ignore"):
+        return np.array(rows, np.float64).reshape(count, 4).astype(dtype)
+
+
+@st.composite
+def scores(draw, n, dtype=np.float32, awkward=True):
+    """Scores (N,) with many ties; NaN, infinities and -0.0 too if ``awkward``."""
+    value = st.one_of(st.sampled_from([0.5, 0.0, 0.25, 1.0]), _floats(0, 1))
+    if awkward:
+        value = st.one_of(value, st.sampled_from([np.nan, -0.0, np.inf, -np.inf, -1.0]))
+    return np.array([draw(value) for _ in range(n)], dtype)
+
+
+@st.composite
+def boxes_and_scores(draw, dtype=np.float32, kinds=KINDS, max_size=8):
+    """Boxes (N, 4) and scores (N,) of one dtype."""
+    some = draw(boxes(dtype=dtype, kinds=kinds, max_size=max_size))
+    return some, draw(scores(len(some), dtype))
+
+
+def thresholds():
+    """IoU thresholds: those at which small whole-number boxes tie, and any others in [0, 1]."""
+    return st.one_of(st.sampled_from(THRESHOLDS), st.floats(0, 1))
+
+
+@st.composite
+def rois(draw, images, n=None, dtype=np.float32, kinds=KINDS, max_size=6, as_list=None):
+    """RoIs of ``images`` images: (K, 5), batch index first, or a list with one (L, 4) an image.
+
+    Args:
+        images: N; with 0 images there are no RoIs.
+        as_list: True for the list, False for (K, 5), None for either.
+        The rest as in ``boxes``; ``n`` is the number of RoIs in all.
+    """
+    some = draw(boxes(n=0 if images == 0 else n, dtype=dtype, kinds=kinds, max_size=max_size))
+    index = np.array([draw(st.integers(0, images - 1)) for _ in some], np.int64)
+    if draw(st.booleans()) if as_list is None else as_list:
+        return [some[index == i] for i in range(images)]
+    return np.concatenate([index[:, None].astype(dtype), some], axis=1)
+
+
+@st.composite
+def feature_maps(draw, shape=None, dtype=np.float32, nan=False, max_side=9):
+    """Feature maps (N, C, H, W) of quarters in [-4, 4], which half holds exactly.
+
+    Args:
+        shape: (N, C, H, W), or None to draw a small one, each axis possibly 0.
+        nan: also NaN and infinities.
+    """
+    if shape is None:
+        shape = tuple(draw(st.integers(0, most)) for most in (2, 2, max_side, max_side))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))  # too many to draw one by one
+    values = rng.integers(-16, 17, shape) / 4
+    if nan:
+        special = rng.choice([np.nan, np.inf, -np.inf], shape)
+        values = np.where(rng.random(shape) < 0.25, special, values)
+    return values.astype(dtype)
+
+
+@st.composite
+def soft_masks(draw, n=None, cells=None, dtype=np.float32, max_size=4):
+    """Probabilities (N, M, M) in eighths of [0, 1], so that some stand exactly on a threshold."""
+    count = draw(st.integers(0, max_size)) if n is None else n
+    cells = draw(st.integers(1, 6)) if cells is None else cells
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    return (rng.integers(0, 9, (count, cells, cells)) / 8).astype(dtype)
+
+
+@st.composite
+def bitmaps(draw, n=None, size=None, dtype=np.bool_, max_size=4, max_side=9):
+    """Bitmaps (N, H, W): empty, full, rectangles and noise.
+
+    Args:
+        n: how many, or None for 0 to ``max_size``.
+        size: (H, W), or None to draw one, each side possibly 0.
+    """
+    count = draw(st.integers(0, max_size)) if n is None else n
+    height, width = (draw(st.integers(0, max_side)) for _ in range(2)) if size is None else size
+    masks = np.zeros((count, height, width), dtype)
+    for mask in masks:
+        kind = draw(st.sampled_from(["empty", "full", "rectangle", "noise"]))
+        if kind == "full":
+            mask[:] = 1
+        elif kind == "rectangle":
+            y, x = draw(st.integers(0, max(height - 1, 0))), draw(st.integers(0, max(width - 1, 0)))
+            mask[y : y + draw(st.integers(1, 4)), x : x + draw(st.integers(1, 4))] = 1
+        elif kind == "noise":
+            rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+            mask[:] = rng.random(mask.shape) < 0.5
+    return masks
