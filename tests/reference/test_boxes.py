@@ -1,0 +1,118 @@
+"""boxes: hand-worked values and laws of the specification."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roikit import reference
+from roikit.testing import strategies as some
+
+FORMATS = ("xyxy", "xywh", "cxcywh")
+F32 = np.float32
+
+
+def test_area_by_hand():
+    boxes = np.array([[1, 2, 4, 6], [4, 2, 1, 6], [4, 6, 1, 2], [3, 3, 3, 9]], F32)
+    assert reference.box_area(boxes).tolist() == [12, 0, 0, 0]  # reversed and empty boxes have none
+
+
+def test_iou_by_hand():
+    a = np.array([[0, 0, 2, 2], [5, 5, 6, 6]], F32)
+    b = np.array([[1, 1, 3, 3], [0, 0, 2, 2], [2, 0, 4, 2]], F32)
+    assert reference.box_iou(a, b).tolist() == [[F32(1) / F32(7), 1, 0], [0, 0, 0]]
+
+
+def test_convert_by_hand():
+    xyxy = np.array([[1, 2, 4, 8]], F32)
+    assert reference.box_convert(xyxy, "xyxy", "xywh").tolist() == [[1, 2, 3, 6]]
+    assert reference.box_convert(xyxy, "xyxy", "cxcywh").tolist() == [[2.5, 5, 3, 6]]
+    assert reference.box_convert(np.array([[2.5, 5, 3, 6]]), "cxcywh", "xywh").tolist() == [[1, 2, 3, 6]]
+
+
+def test_clip_by_hand():
+    boxes = np.array([[-1, -2, 30, 5], [np.nan, 4, np.inf, -np.inf]], F32)
+    clipped = reference.clip_boxes_to_image(boxes, (10, 20))
+    np.testing.assert_array_equal(clipped, np.array([[0, 0, 20, 5], [np.nan, 4, 20, 0]], F32))
+
+
+def test_remove_small_by_hand():
+    boxes = np.array([[0, 0, 2, 2], [0, 0, 1, 9], [0, 0, np.nan, 9], [9, 9, 0, 0], [1, 1, 4, 4]], F32)
+    assert reference.remove_small_boxes(boxes, 2).tolist() == [0, 4]  # exactly min_size stays
+
+
+def test_masks_to_boxes_by_hand():
+    masks = np.zeros((3, 5, 7), np.uint8)
+    masks[0, 1:4, 2:6] = 1
+    masks[1, 4, 6] = 255
+    assert reference.masks_to_boxes(masks).tolist() == [[2, 1, 5, 3], [6, 4, 6, 4], [0, 0, 0, 0]]
+
+
+@given(some.boxes(), some.boxes())
+def test_law_iou_is_symmetric_and_between_0_and_1(a, b):
+    iou = reference.box_iou(a, b)
+    assert iou.shape == (len(a), len(b)) and ((iou >= 0) & (iou <= 1)).all()
+    np.testing.assert_array_equal(iou, reference.box_iou(b, a).T)
+
+
+@given(some.boxes(kinds=("degenerate", "reversed", "nonfinite")), some.boxes())
+def test_law_an_empty_reversed_or_nonfinite_box_has_iou_0(a, b):
+    assert not reference.box_iou(a, b).any()
+
+
+@given(some.boxes(kinds=some.ORDINARY))
+def test_law_a_box_with_area_has_iou_1_with_itself(boxes):
+    diagonal = np.diag(reference.box_iou(boxes, boxes))
+    np.testing.assert_array_equal(diagonal, reference.box_area(boxes) > 0)
+
+
+@given(some.boxes(kinds=("grid",)), some.boxes(kinds=("grid",)))
+def test_law_iou_of_whole_number_boxes_is_the_correctly_rounded_quotient(a, b):
+    for row, one in zip(reference.box_iou(a, b), a.astype(int).tolist(), strict=True):
+        for value, other in zip(row, b.astype(int).tolist(), strict=True):
+            pixels = [{(x, y) for x in range(x1, x2) for y in range(y1, y2)}
+                      for x1, y1, x2, y2 in (one, other)]
+            inter, union = len(pixels[0] & pixels[1]), len(pixels[0] | pixels[1])
+            assert value == F32(Fraction(inter, union))
+
+
+@given(some.boxes(kinds=("grid", "degenerate", "reversed")), st.sampled_from(FORMATS), st.sampled_from(FORMATS))
+def test_law_conversion_of_whole_numbers_comes_back(boxes, first, second):
+    there = reference.box_convert(boxes, first, second)
+    np.testing.assert_array_equal(reference.box_convert(there, second, first), boxes)
+
+
+@given(some.boxes(kinds=some.FINITE), st.integers(0, 30), st.integers(0, 30))
+def test_law_clipped_boxes_lie_in_the_image_and_stay(boxes, height, width):
+    clipped = reference.clip_boxes_to_image(boxes, (height, width))
+    assert (clipped >= 0).all() and (clipped <= [width, height, width, height]).all()
+    np.testing.assert_array_equal(reference.clip_boxes_to_image(clipped, (height, width)), clipped)
+
+
+@given(some.bitmaps())
+def test_law_masks_to_boxes_is_tight(masks):
+    for mask, (x1, y1, x2, y2) in zip(masks, reference.masks_to_boxes(masks).astype(int), strict=True):
+        assert mask[y1 : y2 + 1, x1 : x2 + 1].sum() == mask.sum()
+        if mask.any():
+            assert all(edge.any() for edge in (mask[y1], mask[y2], mask[:, x1], mask[:, x2]))
+        else:
+            assert (x1, y1, x2, y2) == (0, 0, 0, 0)
+
+
+@given(some.boxes(dtype=np.float16), some.boxes(dtype=np.float64))
+def test_law_half_is_cast_to_float32_and_the_wider_dtype_wins(half, double):
+    assert reference.box_iou(half, half).dtype == F32
+    assert reference.box_iou(half, double).dtype == np.float64
+    np.testing.assert_array_equal(reference.box_iou(half, half),
+                                  reference.box_iou(half.astype(F32), half.astype(F32)))
+
+
+def test_contract_wrong_arguments_say_so():
+    with pytest.raises(ValueError, match=r"box_area: boxes must have shape \(N, 4\), got \(4, 2\)"):
+        reference.box_area(np.zeros((4, 2)))
+    with pytest.raises(TypeError, match="box_iou: boxes2 must be float16, float32 or float64, got int64"):
+        reference.box_iou(np.zeros((0, 4)), np.zeros((0, 4), np.int64))
+    with pytest.raises(ValueError, match="box_convert: out_fmt must be .* got 'yxyx'"):
+        reference.box_convert(np.zeros((0, 4)), "xyxy", "yxyx")
