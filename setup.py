@@ -25,6 +25,7 @@ SRC = Path("src")
 CXX_FLAGS = [
     "-std=c++17",
     "-O3",
+    "-g0",
     "-fvisibility=hidden",
     "-ffp-contract=off",  # every SIMD level must give the reference's bits
     "-fno-math-errno",  # lets sqrt and floor be vectorised; changes no value
