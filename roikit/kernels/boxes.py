@@ -10,12 +10,16 @@ __all__ = ["box_area", "box_convert", "box_iou", "clip_boxes_to_image", "masks_t
 
 FORMATS = ("xyxy", "xywh", "cxcywh")
 
+# NaN, infinite and huge boxes have defined answers; NumPy need not warn of them.
+quiet = np.errstate(invalid="ignore", over="ignore")
+
 
 def _sides(boxes):
     sides = boxes[:, 2:] - boxes[:, :2]
     return np.where(sides < 0, sides.dtype.type(0), sides)
 
 
+@quiet
 def box_area(boxes):
     """The areas (N,) of boxes (N, 4) xyxy; a reversed side counts as 0, NaN stays NaN.
 
@@ -26,6 +30,7 @@ def box_area(boxes):
     return sides[:, 0] * sides[:, 1]
 
 
+@quiet
 def box_convert(boxes, in_fmt, out_fmt):
     """Boxes (N, 4) from one format to another: "xyxy", "xywh" (corner and size), "cxcywh" (centre and size).
 
@@ -62,6 +67,7 @@ def clip_boxes_to_image(boxes, size):
     return np.minimum(np.maximum(boxes, 0), limit)
 
 
+@quiet
 def remove_small_boxes(boxes, min_size):
     """Indices (K,) int64 of the boxes (N, 4) whose width and height are both at least ``min_size``.
 

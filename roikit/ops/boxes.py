@@ -92,7 +92,7 @@ def masks_to_boxes(masks):
         hit = (masks != 0).any(dim=axis).to(torch.uint8)
         last = hit.shape[1] - 1 - hit.flip(1).argmax(dim=1)
         out[:, first] = hit.argmax(dim=1).float()
-        out[:, first + 2] = torch.where(hit.any(dim=1), last, 0).float()
+        out[:, first + 2] = torch.where(hit.any(dim=1).bool(), last, 0).float()
     return out
 
 

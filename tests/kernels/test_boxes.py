@@ -1,0 +1,116 @@
+"""The compiled boxes against the reference: the same bits at every SIMD level and number of threads."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roikit import kernels, reference
+from roikit.testing import simd, simd_levels
+from roikit.testing import strategies as some
+
+FORMATS = ("xyxy", "xywh", "cxcywh")
+DTYPES = (np.float16, np.float32, np.float64)
+
+
+def same(a, b):
+    assert a.dtype == b.dtype and a.shape == b.shape
+    np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("level", simd_levels())
+@pytest.mark.parametrize("threads", [1, 2])
+@given(data=st.data(), dtype=st.sampled_from(DTYPES))
+def test_box_iou_agrees_with_the_reference(level, threads, data, dtype):
+    a, b = data.draw(some.boxes(dtype=dtype, max_size=24)), data.draw(some.boxes(dtype=dtype, max_size=24))
+    with simd(level):
+        same(kernels.box_iou(a, b, threads=threads), reference.box_iou(a, b))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_box_iou_of_many_boxes_has_the_same_bits_at_every_level_and_thread_count(dtype):
+    rng = np.random.default_rng(0)
+    corner = rng.integers(0, 60, (700, 2))
+    boxes = np.concatenate([corner, corner + rng.integers(0, 30, (700, 2))], 1).astype(dtype) / 3
+    expected = reference.box_iou(boxes, boxes[:333])
+    for level in simd_levels():
+        for threads in (1, 2, 3):
+            with simd(level):
+                same(kernels.box_iou(boxes, boxes[:333], threads=threads), expected)
+
+
+@given(boxes=some.boxes())
+def test_law_iou_is_symmetric_and_one_with_itself_unless_degenerate(boxes):
+    iou = kernels.box_iou(boxes, boxes)
+    same(iou, iou.T.copy())
+    assert ((iou >= 0) & (iou <= 1)).all()
+    area = kernels.box_area(boxes)
+    ordinary = np.isfinite(area) & (area > 0)
+    same(np.diag(iou).copy(), ordinary.astype(iou.dtype))
+
+
+@given(boxes=some.boxes())
+def test_areas_agree_with_the_reference(boxes):
+    same(kernels.box_area(boxes), reference.box_area(boxes))
+
+
+@given(boxes=some.boxes(), formats=st.tuples(st.sampled_from(FORMATS), st.sampled_from(FORMATS)))
+def test_conversions_agree_with_the_reference(boxes, formats):
+    same(kernels.box_convert(boxes, *formats), reference.box_convert(boxes, *formats))
+
+
+@given(boxes=some.boxes(), size=st.tuples(st.integers(0, 20), st.integers(0, 20)))
+def test_clipping_agrees_with_the_reference(boxes, size):
+    same(kernels.clip_boxes_to_image(boxes, size), reference.clip_boxes_to_image(boxes, size))
+
+
+@given(boxes=some.boxes(), least=st.sampled_from([0, 0.5, 1, 2, 3.3, 8]))
+def test_filtering_agrees_with_the_reference(boxes, least):
+    same(kernels.remove_small_boxes(boxes, least), reference.remove_small_boxes(boxes, least))
+
+
+@given(masks=some.bitmaps())
+def test_boxes_of_masks_agree_with_the_reference(masks):
+    same(kernels.masks_to_boxes(masks), reference.masks_to_boxes(masks))
+
+
+def test_out_is_filled_and_returned():
+    boxes, out = np.array([[0, 0, 2, 2]], np.float32), np.empty((1, 1), np.float32)
+    assert kernels.box_iou(boxes, boxes, out=out) is out and out[0, 0] == 1
+
+
+def test_non_contiguous_boxes_are_taken():
+    boxes = np.arange(48, dtype=np.float32).reshape(6, 8)[:, ::2]
+    same(kernels.box_iou(boxes, boxes), reference.box_iou(boxes, boxes))
+
+
+def test_mixed_dtypes_are_computed_in_the_wider():
+    a, b = np.array([[0, 0, 3, 3]], np.float32), np.array([[0, 0, 1, 1]], np.float64)
+    same(kernels.box_iou(a, b), reference.box_iou(a, b))
+
+
+BOX = np.zeros((2, 4), np.float32)
+
+
+@pytest.mark.parametrize("call, kind, text", [
+    (lambda: kernels.box_iou(BOX.T.copy(), BOX), ValueError,
+     r"box_iou: boxes1 must have shape \(N, 4\), got \(4, 2\)\. Did you mean boxes1\.T\?"),
+    (lambda: kernels.box_iou(BOX, BOX[0]), ValueError, r"box_iou: boxes2 must have shape \(N, 4\), got \(4,\)"),
+    (lambda: kernels.box_iou(BOX.astype(int), BOX), TypeError,
+     "box_iou: boxes1 must be float16, bfloat16, float32 or float64, got int64"),
+    (lambda: kernels.box_iou(object(), BOX), TypeError, "box_iou: boxes1 must be an array of numbers, got object"),
+    (lambda: kernels.box_iou(BOX, BOX, threads=0), ValueError, "box_iou: threads must be at least 1, got 0"),
+    (lambda: kernels.box_iou(BOX, BOX, threads=1.5), TypeError, "box_iou: threads must be a whole number, got float"),
+    (lambda: kernels.box_iou(BOX, BOX, out=np.empty((2, 3), np.float32)), ValueError,
+     r"box_iou: out must be a float32 array of shape \(2, 2\), got float32 \(2, 3\)"),
+    (lambda: kernels.box_convert(BOX, "xyxy", "xyhw"), ValueError,
+     "box_convert: out_fmt must be one of 'xyxy', 'xywh', 'cxcywh', got 'xyhw'"),
+    (lambda: kernels.clip_boxes_to_image(BOX, (3,)), TypeError, "clip_boxes_to_image: size must be a whole number"),
+    (lambda: kernels.clip_boxes_to_image(BOX, (-1, 3)), ValueError, "clip_boxes_to_image: size must be at least 0"),
+    (lambda: kernels.remove_small_boxes(BOX, "3"), TypeError, "remove_small_boxes: min_size must be a number, got str"),
+    (lambda: kernels.remove_small_boxes(BOX, float("nan")), ValueError, "remove_small_boxes: min_size must not be NaN"),
+    (lambda: kernels.masks_to_boxes(BOX), ValueError, r"masks_to_boxes: masks must have shape \(N, H, W\), got \(2, 4\)"),
+])
+def test_contract(call, kind, text):
+    with pytest.raises(kind, match=text):
+        call()

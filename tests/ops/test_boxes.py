@@ -1,0 +1,114 @@
+"""boxes on tensors: agreement with the reference, gradients, registration, contracts."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roikit import ops, reference
+from roikit.testing import strategies as some
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(),
+                                                                reason="no CUDA device"))]
+
+
+def same(tensor, array):
+    np.testing.assert_array_equal(tensor.cpu().numpy(), array)
+    assert str(tensor.dtype) == f"torch.{array.dtype}"
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@given(data=st.data(), dtype=st.sampled_from([np.float32, np.float64]))
+def test_box_iou_agrees_with_the_reference(device, data, dtype):
+    a, b = data.draw(some.boxes(dtype=dtype)), data.draw(some.boxes(dtype=dtype))
+    same(ops.box_iou(torch.from_numpy(a).to(device), torch.from_numpy(b).to(device)), reference.box_iou(a, b))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@given(boxes=some.boxes(), size=st.tuples(st.integers(0, 20), st.integers(0, 20)))
+def test_small_functions_agree_with_the_reference(device, boxes, size):
+    tensor = torch.from_numpy(boxes).to(device)
+    same(ops.box_area(tensor), reference.box_area(boxes))
+    same(ops.clip_boxes_to_image(tensor, size), reference.clip_boxes_to_image(boxes, size))
+    same(ops.remove_small_boxes(tensor, 2), reference.remove_small_boxes(boxes, 2))
+    for formats in (("xyxy", "xywh"), ("xywh", "cxcywh"), ("cxcywh", "xyxy")):
+        same(ops.box_convert(tensor, *formats), reference.box_convert(boxes, *formats))
+
+
+@given(masks=some.bitmaps())
+def test_boxes_of_masks_agree_with_the_reference(masks):
+    same(ops.masks_to_boxes(torch.from_numpy(masks)), reference.masks_to_boxes(masks))
+
+
+def test_half_boxes_are_cast_to_float32():
+    for dtype in (torch.float16, torch.bfloat16):
+        boxes = torch.tensor([[0, 0, 3, 3], [1, 1, 4, 4]], dtype=dtype)
+        assert torch.equal(ops.box_iou(boxes, boxes), ops.box_iou(boxes.float(), boxes.float()))
+        assert ops.box_area(boxes).dtype == torch.float32
+
+
+def overlapping(n, seed):
+    g = torch.Generator().manual_seed(seed)
+    corner = torch.rand(n, 2, generator=g, dtype=torch.float64) * 4
+    return torch.cat([corner, corner + 2 + torch.rand(n, 2, generator=g, dtype=torch.float64)], 1).requires_grad_()
+
+
+def test_gradients():
+    a, b = overlapping(4, 0), overlapping(3, 1)
+    assert torch.autograd.gradcheck(ops.box_iou, (a, b))
+    assert torch.autograd.gradcheck(ops.box_area, (a,))
+    assert torch.autograd.gradcheck(lambda x: ops.box_convert(x, "xyxy", "cxcywh"), (a,))
+    assert torch.autograd.gradcheck(lambda x: ops.clip_boxes_to_image(x, (5, 5)), (a,))
+
+
+def test_gradient_of_awkward_boxes_is_finite():
+    awkward = torch.tensor([[0, 0, 0, 0], [3, 3, 1, 1], [float("nan"), 0, 1, 1], [0, 0, float("inf"), 1],
+                            [0, 0, 1e30, 1e30], [0, 0, 2, 2]], requires_grad=True)
+    ops.box_iou(awkward, awkward).sum().backward()
+    assert torch.isfinite(awkward.grad).all()
+
+
+def test_gradient_flows_through_compiled_code():
+    a, b = overlapping(4, 0), overlapping(3, 1)
+    eager = torch.autograd.grad(ops.box_iou(a, b).sum(), (a, b))
+    compiled = torch.autograd.grad(torch.compile(ops.box_iou, fullgraph=True)(a, b).sum(), (a, b))
+    for x, y in zip(eager, compiled, strict=True):
+        torch.testing.assert_close(x, y)
+
+
+def test_registration():
+    torch.library.opcheck(torch.ops.roikit.box_iou, (overlapping(4, 0), overlapping(3, 1)))
+    torch.library.opcheck(torch.ops.roikit.box_iou, (torch.empty(0, 4), torch.rand(3, 4)))
+
+
+def test_small_functions_compile():
+    a = overlapping(4, 0).detach()
+
+    def all_of_them(x):
+        return (ops.box_area(x), ops.box_convert(x, "xyxy", "xywh"), ops.clip_boxes_to_image(x, (3, 4)),
+                ops.remove_small_boxes(x, 2.5))
+
+    for x, y in zip(all_of_them(a), torch.compile(all_of_them, fullgraph=True)(a), strict=True):
+        assert torch.equal(x, y)
+
+
+BOX = torch.zeros(2, 4)
+
+
+@pytest.mark.parametrize("call, kind, text", [
+    (lambda: ops.box_iou(torch.zeros(4, 2), BOX), ValueError,
+     r"box_iou: boxes1 must have shape \(N, 4\), got \(4, 2\)\. Did you mean boxes1\.T\?"),
+    (lambda: ops.box_iou(BOX, BOX[0]), ValueError, r"box_iou: boxes2 must have shape \(N, 4\), got \(4,\)"),
+    (lambda: ops.box_iou(BOX.long(), BOX), TypeError,
+     "box_iou: boxes1 must be float16, bfloat16, float32 or float64, got int64"),
+    (lambda: ops.box_iou([[0, 0, 1, 1]], BOX), TypeError, "box_iou: boxes1 must be an array or a tensor, got list"),
+    (lambda: ops.box_iou(BOX, BOX.to("meta")), ValueError,
+     "box_iou: boxes1 and boxes2 must be on the same device, got cpu and meta"),
+    (lambda: ops.box_convert(BOX, "ltrb", "xyxy"), ValueError, "box_convert: in_fmt must be one of"),
+    (lambda: ops.clip_boxes_to_image(BOX, (1, 2, 3)), TypeError, "clip_boxes_to_image: size must be a whole number"),
+    (lambda: ops.masks_to_boxes(BOX), ValueError, r"masks_to_boxes: masks must have shape \(N, H, W\), got \(2, 4\)"),
+])
+def test_contract(call, kind, text):
+    with pytest.raises(kind, match=text):
+        call()
