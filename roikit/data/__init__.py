@@ -8,10 +8,14 @@ from pathlib import Path
 
 from roikit.data.collate import collate
 
-__all__ = ["CocoDataset", "collate", "nuclei_mini", "read_image", "transforms"]
+__all__ = ["CocoDataset", "Finding", "Report", "collate", "inspect_dataset", "nuclei_mini", "read_image",
+           "transforms"]
 
 _MODULES = {
     "CocoDataset": "coco",
+    "Finding": "doctor",
+    "Report": "doctor",
+    "inspect_dataset": "doctor",
     "read_image": "images",
 }
 

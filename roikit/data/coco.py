@@ -1,15 +1,13 @@
 """COCO instances as a torch data set: any annotation file in COCO's format and its folder of images."""
 
-import json
-import os
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from roikit.data.annotations import load_annotations
 from roikit.data.images import read_image
 from roikit.data.packed import Objects, Ragged
 from roikit.data.segmentation import encode
@@ -90,7 +88,7 @@ class CocoDataset(Dataset):
     def _warn_of_dropped(self, content):
         dropped = dict(self._objects.dropped)
         listed = {record["id"] for record in content["images"]}
-        strangers = sum(a["image_id"] not in listed for a in content["annotations"])
+        strangers = sum(a.get("image_id") not in listed for a in content["annotations"])
         if strangers:
             dropped["of an image that the file does not list"] = strangers
         if dropped:
@@ -190,19 +188,17 @@ class CocoDataset(Dataset):
 
 
 def _content(annotations):
-    """The annotation file as a dict with the three lists that COCO's format demands."""
-    if isinstance(annotations, Mapping):
-        name, content = "the annotations", annotations
-    else:
-        name = os.fspath(annotations)
-        try:
-            content = json.loads(Path(annotations).read_bytes())
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"CocoDataset: {name} is not JSON: {error}") from None
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(content, Mapping) or not isinstance(content.get(key), list):
-            raise ValueError(f"CocoDataset: {name} must have a list {key!r}, as COCO's instance files "
-                             "do")
+    """The annotation file, when each record has the fields that every use needs."""
+    try:
+        content = load_annotations(annotations)
+    except ValueError as error:
+        raise ValueError(f"CocoDataset: {error}") from None
+    for what, records, fields in (("image", content["images"], ("id", "file_name", "height", "width")),
+                                  ("category", content["categories"], ("id",))):
+        for record in records:
+            missing = [field for field in fields if record.get(field) is None]
+            if missing:
+                raise ValueError(f"CocoDataset: {what} {record.get('id')} has no {missing[0]}")
     return content
 
 
@@ -225,8 +221,8 @@ def _chosen(records, ids):
     _refuse_twice(ids, "image")
     unknown = [i for i in ids if i not in by_id]
     if unknown:
-        raise ValueError(f"CocoDataset: ids must be ids of images in the annotation file, got {unknown[0]}"
-                         )
+        raise ValueError(f"CocoDataset: ids must be ids of images in the annotation file, got "
+                         f"{unknown[0]}")
     return [by_id[i] for i in ids]
 
 

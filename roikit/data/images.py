@@ -31,7 +31,7 @@ def open_image(path):
     """
     with _opened(path) as image:
         orientation = 1
-        if image.format in ("JPEG", "TIFF", "MPO", "WEBP", "PNG"):
+        if image.format in ("JPEG", "MPO", "TIFF", "WEBP"):  # for PNG, Pillow would decode it all
             orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
         return (*image.size, orientation)
 

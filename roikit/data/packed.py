@@ -8,6 +8,7 @@ annotations of one data set are a dozen arrays, whatever their number; an object
 import numpy as np
 
 import roikit.masks as rle
+from roikit.data.annotations import read_box
 from roikit.data.segmentation import box_and_area, read_segmentation
 
 __all__ = ["Objects", "Ragged"]
@@ -58,7 +59,7 @@ class Objects:
         """
         rows_of = {image["id"]: [] for image in images}
         for annotation in annotations:
-            rows_of.get(annotation["image_id"], []).append(annotation)
+            rows_of.get(annotation.get("image_id"), []).append(annotation)
         self.has_masks = any(a.get("segmentation") for rows in rows_of.values() for a in rows)
         self.dropped = {}
         boxes, labels, areas, crowds, counts, masks = [], [], [], [], [], []
@@ -92,23 +93,22 @@ class Objects:
         if label is None:
             raise ValueError(f"CocoDataset: {name} has category id {annotation.get('category_id')!r}, "
                              f"which categories does not list")
-        mask, segmentation = None, annotation.get("segmentation")
-        if self.has_masks and not segmentation:
+        box = mask = extent = None
+        if self.has_masks and not annotation.get("segmentation"):
             return "without a mask"
-        if self.has_masks:
-            try:
-                mask = read_segmentation(segmentation, height, width)
+        try:
+            if self.has_masks:
+                mask = read_segmentation(annotation["segmentation"], height, width)
                 extent, pixels = _extent(mask, height, width)
-            except ValueError as error:
-                raise ValueError(f"CocoDataset: {name}: {error}") from None
-            if not pixels:
-                return "with an empty mask"
-        if annotation.get("bbox"):
-            x, y, w, h = (float(v) for v in annotation["bbox"])
-            box = np.array([x, y, x + w, y + h])
-        elif mask is None:
+            if annotation.get("bbox"):
+                box = read_box(annotation["bbox"])
+        except ValueError as error:
+            raise ValueError(f"CocoDataset: {name}: {error}") from None
+        if mask is not None and not pixels:
+            return "with an empty mask"
+        if box is None and mask is None:
             return "without a box"
-        else:
+        if box is None:
             box = np.array(extent if extent else box_and_area(mask, height, width)[0])
         if not np.isfinite(box).all() or not (box[2] > box[0] and box[3] > box[1]):
             return "with a box without area"
@@ -117,7 +117,7 @@ class Objects:
             return "with a box outside the image"
         area = annotation.get("area")
         if area is None:
-            area = pixels if mask is not None and extent else (box[2] - box[0]) * (box[3] - box[1])
+            area = pixels if extent else (box[2] - box[0]) * (box[3] - box[1])
         return box, label, float(area), mask
 
     def _pack(self, masks):

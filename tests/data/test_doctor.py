@@ -1,0 +1,268 @@
+"""inspect_dataset: each fault that can be planted in a data set is found, and said in words."""
+
+import dataclasses
+
+import pytest
+from PIL import Image
+
+from roikit.data import CocoDataset, Finding, inspect_dataset, nuclei_mini
+
+
+def planted(made, **options):
+    """The only finding besides notes."""
+    report = inspect_dataset(*made.write(), **options)
+    found = [f for f in report.findings if f.severity != "note"]
+    assert len(found) == 1, found
+    return found[0]
+
+
+@pytest.fixture
+def sound(made):
+    made.image(1)
+    made.square(1)
+    made.square(1, x=12, category_id=7)
+    return made
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_law_bundled_nuclei_are_sound(split):
+    report = inspect_dataset(*nuclei_mini(split), check_pixels=True)
+    assert report.findings == () and not report.fatal
+    assert report.text().endswith("Nothing is wrong.")
+
+
+def test_law_real_photographs_are_sound_but_for_notes(test_data):
+    root = test_data / "coco-mini"
+    for split in ("train", "val"):
+        report = inspect_dataset(root / "annotations" / f"instances_{split}.json",
+                                 root / "images" / split)
+        assert not report.fatal and not report.warnings
+        assert {f.kind for f in report.findings} == {"category-id-gaps", "unused-category"}
+
+
+def test_law_counts(sound):
+    sound.image(2)
+    sound.square(1, iscrowd=1)
+    report = inspect_dataset(*sound.write())
+    assert (report.images, report.annotations, report.objects, report.crowds) == (2, 3, 2, 1)
+    assert (report.categories, report.empty_images, report.most_objects) == (2, 1, 2)
+    assert report.text().splitlines()[0] == (
+        "2 images, 2 objects and 1 crowd of 2 categories; 1 image without objects, at most 2 objects in "
+        "an image")
+
+
+def test_law_the_text_names_each_kind_once_and_a_few_examples(sound):
+    for number in range(2, 9):
+        sound.image(number)
+        (sound.images / f"{number}.png").unlink()
+    text = inspect_dataset(*sound.write()).text(examples=2)
+    assert "error: missing-image (7)\n    image 2: there is no file 2.png\n    image 3: " in text
+    assert "    and 5 more\n" in text and text.endswith("7 errors, 0 warnings")
+
+
+def test_law_report_and_findings_are_frozen(sound):
+    report = inspect_dataset(*sound.write())
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        report.images = 3
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Finding("a", "note", "b", "c").kind = "d"
+
+
+# Warnings: what CocoDataset leaves out, or what is not as it seems.
+SQUARE = [4, 5, 10, 5, 10, 11, 4, 11]
+
+
+@pytest.mark.parametrize(("fields", "kind", "sentence"), [
+    ({"bbox": [4, 5, 0, 6]}, "degenerate-box",
+     "its box [4.0, 5.0, 4.0, 11.0] (x1, y1, x2, y2) has no area, so it is left out"),
+    ({"bbox": [4, 5, float("nan"), 6]}, "degenerate-box",
+     "its box [4.0, 5.0, nan, 11.0] (x1, y1, x2, y2) has no area, so it is left out"),
+    ({"bbox": [40, 5, 6, 6]}, "box-outside",
+     "its box [40.0, 5.0, 46.0, 11.0] (x1, y1, x2, y2) is outside the 30x20 image, so it is left out"),
+    ({"segmentation": [[22, 5, 36, 5, 36, 11, 22, 11]], "bbox": [22, 5, 8, 6]}, "mask-over-border",
+     "its mask reaches 6 pixels over the border of the 30x20 image"),
+    ({"segmentation": [[22, 5, 30, 5, 30, 11, 22, 11]], "bbox": [22, 5, 14, 6]}, "box-over-border",
+     "its box [22.0, 5.0, 36.0, 11.0] (x1, y1, x2, y2) reaches over the border of the 30x20 image and is "
+     "cut"),
+    ({"segmentation": [[41, 5, 47, 5, 47, 11, 41, 11]]}, "mask-outside",
+     "its mask is outside the 30x20 image, so it is left out"),
+    ({"segmentation": {"size": [20, 30], "counts": [600]}}, "empty-mask",
+     "its mask has no pixel, so it is left out"),
+    ({"bbox": [14, 5, 6, 6]}, "box-mask-disagreement",
+     "its box [14.0, 5.0, 20.0, 11.0] (x1, y1, x2, y2) is not around its mask, which spans "
+     "[4.0, 5.0, 10.0, 11.0]"),
+    ({"bbox": [4, 5, 10, 11]}, "box-mask-disagreement",  # corners taken for x, y, width, height
+     "its box [4.0, 5.0, 14.0, 16.0] (x1, y1, x2, y2) is not around its mask, which spans "
+     "[4.0, 5.0, 10.0, 11.0]"),
+    ({"segmentation": []}, "missing-mask",
+     "it has no mask while others do, so it is left out"),
+])
+def test_contract_warnings_about_an_object(sound, fields, kind, sentence):
+    sound.content["annotations"][0].update(fields)
+    assert planted(sound) == Finding(kind, "warning", "annotation 1 of image 1", sentence)
+
+
+def test_contract_unknown_image(sound):
+    sound.square(4)
+    assert planted(sound) == Finding("unknown-image-id", "warning", "annotation 3 of image 4",
+                                     "images does not list its image, so it is left out")
+
+
+def test_contract_neither_box_nor_mask(made):
+    made.image(1)
+    made.add(1, [], bbox=[4, 5, 6, 6])
+    made.add(1, [])
+    assert planted(made) == Finding("missing-box", "warning", "annotation 2 of image 1",
+                                    "it has neither box nor mask, so it is left out")
+
+
+def test_contract_two_images_of_one_file(sound):
+    sound.image(2, name="1.png")
+    assert planted(sound) == Finding("duplicate-file", "warning", "image 2",
+                                     "its file 1.png is that of image 1 too")
+
+
+def test_contract_exif_orientation(made):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    made.image(1, name="a.jpg")
+    made.square(1)
+    Image.new("RGB", (30, 20)).save(made.images / "a.jpg", exif=exif)
+    assert planted(made) == Finding(
+        "exif-orientation", "warning", "image 1",
+        "a.jpg asks viewers to turn it (EXIF orientation 6); roikit and COCO's tools take the pixels as "
+        "stored, so its annotations must be made on those")
+
+
+# Errors: what training or evaluation would stumble over.
+@pytest.mark.parametrize(("fields", "kind", "sentence"), [
+    ({"category_id": 8}, "unknown-category-id", "categories does not list its category id 8"),
+    ({"segmentation": [[1, 2, 3, 4, 5]]}, "malformed-segmentation",
+     "a polygon has an odd count of coordinates, 5"),
+    ({"segmentation": [SQUARE, [1, 2, 3, 4]]}, "malformed-segmentation",
+     "a polygon has 2 points, fewer than 3"),
+    ({"segmentation": SQUARE}, "malformed-segmentation",
+     "a list of polygons must hold lists, got one flat list of int"),
+    ({"segmentation": [[1, 2, 3, 4, 5, float("inf")]]}, "malformed-segmentation",
+     "a polygon has a coordinate that is not finite"),
+    ({"segmentation": {"size": [10, 30], "counts": [300]}}, "malformed-segmentation",
+     "the RLE is of an image of [10, 30] (height, width), the image is [20, 30]"),
+    ({"segmentation": "mask.png"}, "malformed-segmentation",
+     "a segmentation must be a list of polygons or an RLE, got str mask.png"),
+    ({"bbox": [4, 5, 6]}, "malformed-box", "a box must be four numbers, got [4, 5, 6]"),
+])
+def test_contract_errors_of_an_object(sound, fields, kind, sentence):
+    sound.content["annotations"][0].update(fields)
+    finding = planted(sound)
+    assert finding == Finding(kind, "error", "annotation 1 of image 1", sentence)
+    assert inspect_dataset(*sound.write()).fatal
+    with pytest.raises(ValueError, match="CocoDataset: annotation 1 of image 1"):
+        CocoDataset(*sound.write())
+
+
+@pytest.mark.parametrize("counts", ["not a run~", "P", [5, 6], [605, -5], "\u00e9"])
+def test_contract_malformed_runs(sound, counts):
+    sound.content["annotations"][0]["segmentation"] = {"size": [20, 30], "counts": counts}
+    finding = planted(sound)
+    assert (finding.kind, finding.severity) == ("malformed-segmentation", "error")
+
+
+@pytest.mark.parametrize(("place", "what", "kind"), [
+    ("images", "image", "duplicate-image-id"), ("annotations", "annotation", "duplicate-annotation-id"),
+    ("categories", "category", "duplicate-category-id")])
+def test_contract_duplicate_ids(sound, place, what, kind):
+    first = sound.content[place][0]
+    sound.content[place].append(dict(first))
+    assert planted(sound) == Finding(kind, "error", f"{what} {first['id']}",
+                                     "its id occurs more than once")
+
+
+def test_contract_ids_that_are_no_numbers(sound):
+    sound.content["categories"].append({"id": "5"})
+    assert planted(sound) == Finding("malformed-id", "error", "category at place 2",
+                                     "its id must be a whole number, got '5'")
+
+
+def test_contract_records_that_are_no_dicts(sound):
+    sound.content["annotations"].append([1, 2])
+    assert planted(sound) == Finding("malformed-record", "error", "annotation at place 2",
+                                     "a record must be a dict, got list")
+
+
+def test_contract_missing_fields(sound):
+    del sound.content["annotations"][1]["image_id"]
+    assert planted(sound) == Finding("missing-field", "error", "annotation 2", "it has no image_id")
+
+
+def test_contract_missing_image(sound):
+    (sound.images / "1.png").unlink()
+    assert planted(sound) == Finding("missing-image", "error", "image 1", "there is no file 1.png")
+
+
+def test_contract_a_file_that_is_no_image(sound):
+    (sound.images / "1.png").write_text("no image")
+    finding = planted(sound)
+    assert (finding.kind, finding.subject) == ("broken-image", "image 1")
+    assert finding.sentence.endswith("1.png is not an image that Pillow knows")
+
+
+def test_contract_a_cut_off_image_is_found_when_pixels_are_checked(sound):
+    path = sound.images / "1.png"
+    path.write_bytes(path.read_bytes()[:600])
+    assert not inspect_dataset(*sound.write()).fatal
+    finding = planted(sound, check_pixels=True)
+    assert finding.kind == "broken-image" and "1.png cannot be decoded" in finding.sentence
+
+
+def test_contract_size_mismatch(sound):
+    Image.new("RGB", (20, 30)).save(sound.images / "1.png")
+    assert planted(sound) == Finding(
+        "size-mismatch", "error", "image 1",
+        "1.png is 20x30 pixels, the annotation file says 30x20")
+
+
+def test_contract_a_size_that_is_none(sound):
+    sound.image(2)
+    sound.content["images"][1]["height"] = 0
+    assert planted(sound) == Finding(
+        "malformed-size", "error", "image 2",
+        "its height and width must be whole numbers from 1, got 0 and 30")
+
+
+def test_contract_nothing_to_learn(made):
+    made.image(1)
+    assert planted(made) == Finding("no-objects", "error", "the file",
+                                    "no image has an object to learn")
+
+
+@pytest.mark.parametrize(("text", "sentence"), [
+    ("{", "is not JSON"), ('{"images": []}', "must have a list 'annotations'"), ("[]", "must have a list")])
+def test_contract_files_of_another_format(sound, text, sentence):
+    paths = sound.write()
+    sound.annotations.write_text(text)
+    report = inspect_dataset(*paths)
+    assert [f.kind for f in report.findings] == ["unreadable-file"] and report.fatal
+    assert sentence in report.findings[0].sentence
+    with pytest.raises(ValueError, match=sentence):
+        CocoDataset(*paths)
+
+
+def test_contract_notes_about_categories(made):
+    made.content["categories"] = [{"id": 0, "name": "cat"}, {"id": 5, "name": "dog"}]
+    made.image(1)
+    made.square(1, category_id=0)
+    report = inspect_dataset(*made.write())
+    assert not report.fatal and not report.warnings
+    assert [str(f) for f in report.findings] == [
+        "category 0: its id is 0, which is the background's label in models; roikit gives it label 1",
+        "the file: its 2 category ids lie in 0..5 with gaps; labels are 1..2 and results get the original "
+        "ids",
+        "category 5: no object belongs to it"]
+    assert CocoDataset(*made.write())[0][1]["labels"].tolist() == [1]
+
+
+def test_contract_a_file_of_boxes_alone_is_noted(made):
+    made.content["categories"] = [{"id": 3, "name": "cat"}]
+    made.image(1)
+    made.add(1, [], bbox=[4, 5, 6, 6])
+    assert [f.kind for f in inspect_dataset(*made.write()).findings] == ["no-masks"]
