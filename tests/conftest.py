@@ -5,6 +5,8 @@ ROIKIT_TEST_DATA names a folder with the data sets that are too large for the re
 """
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,3 +26,19 @@ def test_data():
     if not folder or not Path(folder).is_dir():
         pytest.skip("ROIKIT_TEST_DATA does not name a folder with the larger data sets")
     return Path(folder)
+
+
+@pytest.fixture
+def run_python(tmp_path):
+    """Runs code in a fresh interpreter that imports this roikit; returns what it printed, or fails with its error."""
+    import roikit
+
+    home = str(Path(roikit.__file__).resolve().parent.parent)
+
+    def run(code):
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True,
+                              env={**os.environ, "PYTHONPATH": home})
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run

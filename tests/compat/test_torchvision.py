@@ -1,0 +1,87 @@
+"""torchvision on roikit's kernels, in a fresh interpreter each: operators are registered once a process."""
+
+import importlib.util
+
+import pytest
+
+needs_torchvision = pytest.mark.skipif(importlib.util.find_spec("torchvision") is None,
+                                       reason="torchvision is not installed")
+
+INSTALL = """
+import torch
+import roikit.compat.torchvision
+roikit.compat.torchvision.install()
+roikit.compat.torchvision.install()
+import torchvision
+from torchvision.extension import _has_ops
+"""
+
+
+@needs_torchvision
+def test_torchvision_imports_and_has_its_operators(run_python):
+    run_python(INSTALL + "assert _has_ops()")
+
+
+@needs_torchvision
+def test_operators_answer_as_roikits(run_python):
+    run_python(INSTALL + """
+import roikit.ops
+g = torch.Generator().manual_seed(0)
+corner = torch.rand(50, 2, generator=g) * 20
+boxes = torch.cat([corner, corner + 1 + torch.rand(50, 2, generator=g) * 10], 1)
+scores = torch.rand(50, generator=g)
+assert torch.equal(torchvision.ops.nms(boxes, scores, 0.5), roikit.ops.nms(boxes, scores, 0.5))
+maps = torch.rand(2, 3, 16, 16, generator=g, dtype=torch.float64, requires_grad=True)
+rois = [boxes[:3].double(), boxes[3:5].double()]
+for name, arguments in (("roi_align", (5, 0.5, 2, True)), ("roi_pool", (5, 0.5))):
+    theirs, ours = (getattr(m.ops, name)(maps, rois, *arguments) for m in (torchvision, roikit))
+    assert torch.equal(theirs, ours), name
+    weights = torch.rand(ours.shape, generator=g, dtype=torch.float64)
+    a, b = (torch.autograd.grad((out * weights).sum(), maps)[0] for out in (theirs, ours))
+    torch.testing.assert_close(a, b)
+""")
+
+
+@needs_torchvision
+def test_an_operator_without_a_kernel_says_its_name(run_python):
+    run_python(INSTALL + """
+try:
+    torchvision.ops.deform_conv2d(torch.rand(1, 1, 4, 4), torch.rand(1, 18, 2, 2), torch.rand(1, 1, 3, 3))
+except NotImplementedError as reason:
+    assert "torchvision::deform_conv2d" in str(reason)
+else:
+    raise AssertionError("no error")
+""")
+
+
+@needs_torchvision
+def test_fake_tensors_take_torchvisions_shapes(run_python):
+    run_python(INSTALL + """
+x, rois = torch.empty(1, 3, 8, 8, device="meta"), torch.empty(4, 5, device="meta")
+assert torchvision.ops.roi_align(x, rois, 2).shape == (4, 3, 2, 2)
+""")
+
+
+def test_install_is_harmless_without_torchvision(run_python):
+    run_python("""
+import sys
+sys.modules["torchvision"] = None
+import roikit.compat.torchvision
+roikit.compat.torchvision.install()
+""")
+
+
+def test_a_torchvision_that_was_imported_without_operators_is_an_error(run_python):
+    run_python("""
+import sys, types
+fake = types.ModuleType("torchvision.extension")
+fake._has_ops = lambda: False
+sys.modules["torchvision.extension"] = fake
+import roikit.compat.torchvision
+try:
+    roikit.compat.torchvision.install()
+except RuntimeError as reason:
+    assert "call install() first" in str(reason)
+else:
+    raise AssertionError("no error")
+""")
