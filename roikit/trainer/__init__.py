@@ -7,7 +7,7 @@ __all__ = ["ConfigError", "NonFiniteLoss", "TrainConfig", "coco_scores", "evalua
 
 _HOME = {
     "ConfigError": "fields",
-    "NonFiniteLoss": "loop",
+    "NonFiniteLoss": "step",
     "TrainConfig": "config",
     "coco_scores": "scores",
     "evaluate": "evaluation",

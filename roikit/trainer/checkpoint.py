@@ -4,8 +4,9 @@ A checkpoint is a dict of tensors and plain values, so ``torch.load(..., weights
 it and no code in it is ever run:
 
     format, version     "roikit-checkpoint", 1
-    model               state dict of the weights being trained
-    ema                 None, or {"updates", "model"}: the averaged weights that are evaluated
+    model               state dict of the weights to use: the averaged ones where there are any
+    average             None, or {"updates", "trained"}: how often the average was updated, and the
+                        state dict of the weights being trained
     optimizer, scaler   their state dicts (scaler None without fp16)
     step, epoch         steps done; the epoch that the next step belongs to
     sampler             {"start": step, "seed", "steps_per_epoch"}
@@ -25,8 +26,8 @@ import torch
 
 from roikit.trainer.extras import extra
 
-__all__ = ["FORMAT", "export_safetensors", "final_weights", "load", "read_rng", "restore_rng",
-           "save", "write_atomically"]
+__all__ = ["FORMAT", "export_safetensors", "load", "read_rng", "restore_rng", "save",
+           "write_atomically"]
 
 FORMAT = "roikit-checkpoint"
 
@@ -80,11 +81,6 @@ def load(path):
         raise ValueError(f"checkpoint: {path} has version {state['version']}, "
                          "this roikit reads version 1")
     return state
-
-
-def final_weights(state):
-    """The weights to evaluate and hand on: the averaged ones where there are any."""
-    return state["ema"]["model"] if state["ema"] is not None else state["model"]
 
 
 def read_rng():

@@ -1,5 +1,6 @@
 """What a training run is made of, as frozen dataclasses; YAML and overrides put values in."""
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,8 +53,10 @@ class AugmentConfig:
     """Random changes of the training images; ``per_image_normalize`` acts on every image.
 
     ``flip`` and ``vertical_flip`` are probabilities; ``rotate`` turns by a random multiple of 90
-    degrees; ``scale`` (low, high) resizes by a random factor and, with ``crop`` (height, width),
-    cuts or pads to that size.
+    degrees. ``crop`` (height, width) cuts or pads to that size after resizing by a random factor
+    from ``scale`` (low, high), where at 1 the image just fits. ``brightness`` and ``contrast``
+    shift and stretch the values by up to that part of their range. Random sizes without a crop are
+    the model's ``image.min_size``.
     """
 
     flip: float = 0.5
@@ -61,12 +64,15 @@ class AugmentConfig:
     rotate: bool = False
     scale: tuple[float, float] | None = None
     crop: tuple[int, int] | None = None
+    brightness: float = 0.0
+    contrast: float = 0.0
     per_image_normalize: bool = False
 
     def __post_init__(self):
         for name in ("flip", "vertical_flip"):
             value = getattr(self, name)
             _require(0 <= value <= 1, f"{name} must be within 0 and 1, got {value}")
+        _require(self.scale is None or self.crop is not None, "scale needs a crop")
         _require(self.scale is None or 0 < self.scale[0] <= self.scale[1],
                  f"scale must be two rising factors above 0, got {self.scale}")
         _require(self.crop is None or min(self.crop) >= 1,
@@ -153,10 +159,12 @@ class EvalConfig:
 class RunConfig:
     """How the run is carried out.
 
-    ``amp`` is the dtype of autocast. ``init`` is a checkpoint to start from; its class layers
-    are started anew where the number of classes differs. ``checkpoint_every`` counts steps
-    between writes of the checkpoint ``last`` (null: at evaluations and the end).
-    ``predictions`` is the number of val images drawn at the end.
+    ``amp`` is the dtype of autocast. ``init`` is a detector's file to start from, whose class
+    layers are started anew where the number of classes differs; ``init_backbone`` is a
+    classification network's file for the backbone alone. ``checkpoint_every`` counts steps between
+    writes of the checkpoint ``last`` (null: at evaluations and the end). ``predictions`` val
+    images are drawn at the end, with what scores at least ``score_threshold``. ``doctor`` inspects
+    the data first and stops at what cannot be trained on.
     """
 
     name: str = "run"
@@ -165,6 +173,7 @@ class RunConfig:
     amp: Literal["off", "bf16", "fp16"] = "off"
     channels_last: bool = False
     init: str | None = None
+    init_backbone: str | None = None
     checkpoint_every: int | None = None
     predictions: int = 8
     score_threshold: float = 0.5
@@ -233,8 +242,9 @@ def _find(name, folder):
     path = folder / name
     if path.is_file():
         return path.resolve()
-    raise ConfigError(f"config: {name!r} is neither a file nor a preset; presets are "
-                      f"{', '.join(preset_names())}")
+    near = difflib.get_close_matches(name, preset_names(), n=1)
+    hint = f"did you mean {near[0]}?" if near else f"presets are {', '.join(preset_names())}"
+    raise ConfigError(f"config: {name!r} is neither a file nor a preset; {hint}")
 
 
 def config_text(config):

@@ -10,7 +10,7 @@ import numpy as np
 from roikit.errors import RoikitWarning
 from roikit.trainer.scores import coco_scores, read_json
 
-__all__ = ["coco_results", "detect", "evaluate", "score"]
+__all__ = ["coco_results", "detect", "evaluate", "score", "warn_of_zero", "write_metrics"]
 
 
 def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detections=None,
@@ -46,18 +46,18 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
         if out is not None:
             write_metrics(out, metrics)
         return metrics
-    from roikit.trainer.trained import load_trained, val_set  # these import torch
+    from roikit.trainer.trained import evaluation_paths, load_trained, val_set  # they import torch
 
-    trained = load_trained(source, device)
+    trained = load_trained(source, device, detections=max_detections and max_detections[-1])
     dataset = val_set(trained.config, annotations, images)
     limits = tuple(max_detections or trained.config.eval.max_detections)
     results, speed = detect(trained.model, dataset, trained.categories, device=trained.device,
-                            amp=trained.config.run.amp, batch_size=batch_size, workers=workers,
-                            most=limits[-1])
+                            amp=trained.config.run.amp, batch_size=batch_size, workers=workers)
     if iou_types is None:
         iou_types = ("bbox", "segm") if trained.has_masks else ("bbox",)
-    metrics = score(dataset.annotations, results, iou_types=iou_types, max_detections=limits,
-                    use_cats=use_cats, image_ids=list(dataset.ids))
+    truth = evaluation_paths(trained.config, annotations, images)[0]
+    metrics = score(truth, results, iou_types=iou_types, max_detections=limits,
+                    use_cats=use_cats, image_ids=dataset.image_ids)
     metrics["speed"] = speed
     if out is not None:
         write_metrics(out, metrics)
@@ -90,15 +90,26 @@ def score(annotations, results, *, iou_types=None, max_detections=None, use_cats
     annotations = read_json(annotations)
     metrics = {kind: coco_scores(annotations, results, kind, max_detections=max_detections,
                                  use_cats=use_cats, image_ids=image_ids) for kind in iou_types}
-    zero = [kind for kind in iou_types if metrics[kind]["AP"] == 0.0]
+    warn_of_zero(metrics, annotations, results)
+    return metrics
+
+
+def warn_of_zero(metrics, annotations, results):
+    """Warn when an AP is exactly 0, and say so if the category ids are why.
+
+    Args:
+        metrics: kind of overlap -> figures.
+        annotations: what the annotation file holds.
+        results: the COCO results that were scored.
+    """
+    zero = [kind for kind, figures in metrics.items() if figures["AP"] == 0.0]
     if zero:
         known = {c["id"] for c in annotations.get("categories", [])}
         used = {r["category_id"] for r in results}
         hint = (f"; the results use the category ids {sorted(used - known)[:5]}, which the "
                 "annotations do not have" if used - known else "")
         warnings.warn(f"evaluate: AP is exactly 0 for {', '.join(zero)} with {len(results)} "
-                      f"detections{hint}", RoikitWarning, stacklevel=2)
-    return metrics
+                      f"detections{hint}", RoikitWarning, stacklevel=3)
 
 
 def coco_results(output, image_id, category_ids):
@@ -131,16 +142,15 @@ def coco_results(output, image_id, category_ids):
 
 
 def detect(model, dataset, categories, *, device="cpu", amp="off", batch_size=1, workers=0,
-           most=None, process=None, progress=None):
+           process=None, progress=None):
     """Run a model over a data set.
 
     Args:
-        model: a detector; its mode, mask format and number of detections are put back.
+        model: a detector; its mode and mask format are put back.
         dataset: a ``CocoDataset`` or any data set whose items are (image, target) with
             ``target["image_id"]``.
         categories: [{"id", "name"}, ...] in the order of the labels 1, 2, ...
         amp: "off", "bf16" or "fp16".
-        most: detections an image (default: as the model is set).
         process: one of several processes, which then runs over its share; the results of all
             arrive at rank 0, the others get an empty list.
         progress: called with the number of images done and of all.
@@ -150,14 +160,14 @@ def detect(model, dataset, categories, *, device="cpu", amp="off", batch_size=1,
         for images, ``forward`` the network down to boxes and mask probabilities, ``post``
         masks into RLE and results, ``images`` per second over all.
     """
-    from roikit.trainer.running import evaluation_of, loader_of  # these import torch
+    from roikit.trainer.running import evaluation_of, loader_of  # they import torch
 
     ids = [c["id"] for c in categories]
     share = range(len(dataset))
     if process is not None:
         share = share[process.rank::process.world]
     found, spent = {}, {"data": 0.0, "forward": 0.0, "post": 0.0}
-    with evaluation_of(model, device, amp, most) as run:
+    with evaluation_of(model, device, amp) as run:
         begun = mark = time.perf_counter()
         for start, images, targets in loader_of(dataset, share, batch_size, workers):
             spent["data"] += time.perf_counter() - mark
@@ -176,5 +186,6 @@ def detect(model, dataset, categories, *, device="cpu", amp="off", batch_size=1,
     speed = {name: value / seen for name, value in spent.items()}
     speed["images_per_second"] = len(share) / total
     if process is not None:
-        found = process.gather_dicts(found)
+        parts = process.gather(found)
+        found = {k: v for part in parts for k, v in part.items()} if process.first else {}
     return [r for index in sorted(found) for r in found[index]], speed

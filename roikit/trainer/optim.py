@@ -53,10 +53,3 @@ class WeightAverage:
             mean.lerp_(now.detach(), 1.0 - decay)
         for mean, now in zip(self.model.buffers(), model.buffers(), strict=True):
             mean.copy_(now)
-
-    def state_dict(self):
-        return {"updates": self.updates, "model": self.model.state_dict()}
-
-    def load_state_dict(self, state):
-        self.updates = state["updates"]
-        self.model.load_state_dict(state["model"])

@@ -1,7 +1,5 @@
 """Which images make up which step."""
 
-from itertools import islice
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,8 +8,15 @@ from hypothesis import strategies as st
 from roikit.trainer.sampler import EpochBatches
 
 
-def first(count, *args, **kwargs):
-    return list(islice(iter(EpochBatches(*args, **kwargs)), count))
+def first(count, *args, start=0, **kwargs):
+    """The first batches from step ``start`` on, as a run goes through them."""
+    batches, seen = EpochBatches(*args, **kwargs), []
+    while len(seen) < count:
+        epoch = batches.seek(start + len(seen))
+        here = list(batches)
+        assert len(here) == len(batches)
+        seen += [[(epoch, i) for i in batch] for batch in here]
+    return seen[:count]
 
 
 @given(st.integers(1, 30), st.integers(1, 8), st.integers(0, 2**32), st.integers(0, 40))

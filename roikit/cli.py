@@ -1,0 +1,176 @@
+"""The command line. Each command is a thin face of a function of roikit."""
+
+import sys
+import warnings
+from pathlib import Path
+
+import click
+
+import roikit
+from roikit.errors import RoikitWarning
+
+__all__ = ["main"]
+
+
+class _Group(click.Group):
+    """Turns the errors that a user can mend into one line; --traceback shows where they arose."""
+
+    def invoke(self, ctx):
+        if ctx.params["traceback"]:
+            return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            click.echo(str(stop) or "stopped", err=True)
+            sys.exit(130)
+        except (ValueError, FileNotFoundError, ImportError, ArithmeticError) as error:
+            raise click.ClickException(str(error)) from error
+
+
+def _warned(message, category, filename, lineno, file=None, line=None):
+    if issubclass(category, RoikitWarning):
+        click.echo(f"warning: {message}", err=True)
+    else:
+        click.echo(warnings.formatwarning(message, category, filename, lineno, line), err=True,
+                   nl=False)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--traceback", is_flag=True, help="Show where an error arose.")
+@click.version_option(roikit.__version__, prog_name="roikit")
+def main(traceback):
+    """Region-detection kernels and the detectors made of them."""
+    warnings.showwarning = _warned
+
+
+@main.command()
+def info():
+    """Print how this roikit was built and what it finds here."""
+    roikit.show_config()
+
+
+@main.command()
+@click.argument("annotations", type=click.Path(exists=True, dir_okay=False))
+@click.argument("images", type=click.Path(exists=True, file_okay=False))
+def doctor(annotations, images):
+    """Inspect a COCO data set: ANNOTATIONS (JSON) and the folder of its IMAGES.
+
+    Ends with status 1 if something makes training impossible.
+    """
+    from roikit.data import inspect_dataset
+
+    report = inspect_dataset(annotations, images)
+    click.echo(report.text())
+    sys.exit(1 if report.fatal else 0)
+
+
+@main.command()
+@click.argument("words", nargs=-1, metavar="[PRESET_OR_YAML] [dotted.key=value ...]")
+@click.option("--out", type=click.Path(file_okay=False),
+              help="Folder of the run; default runs/NAME, numbered if it exists.")
+@click.option("--resume", is_flag=True,
+              help="Go on from the last checkpoint in --out; start where there is none.")
+@click.option("--show-config", is_flag=True, help="Print the whole configuration and stop.")
+def train(words, out, resume, show_config):
+    """Train a detector.
+
+    PRESET_OR_YAML is a preset (`roikit presets` lists them) or a YAML file; words with "=" put
+    values in, say `optimizer.lr=0.01 schedule.steps=500 data.train_images=path`. With --resume it
+    may be left out. Under torchrun: `torchrun --nproc-per-node 2 -m roikit train ...`.
+    """
+    names = [w for w in words if "=" not in w]
+    overrides = [w for w in words if "=" in w]
+    if len(names) > 1:
+        raise click.UsageError(f"one preset or YAML file, got {', '.join(names)}")
+    if not names and not resume:
+        raise click.UsageError("name a preset or a YAML file; `roikit presets` lists the presets")
+    source = names[0] if names else None
+    if show_config:
+        from roikit.trainer.config import config_text, load_config
+
+        click.echo(config_text(load_config(source or str(Path(out or ".") / "config.yaml"),
+                                           overrides)), nl=False)
+        return
+    roikit.train(source, overrides, out=out, resume=resume)
+
+
+@main.command()
+def presets():
+    """List the configurations inside the package."""
+    from roikit.trainer import preset_names
+
+    click.echo("\n".join(preset_names()))
+
+
+def _limits(ctx, param, value):
+    if value is None:
+        return None
+    try:
+        return tuple(int(n) for n in value.split(","))
+    except ValueError:
+        raise click.BadParameter("numbers with commas between, say 1,10,200") from None
+
+
+@main.command("eval")
+@click.argument("source", type=click.Path(exists=True))
+@click.argument("annotations", type=click.Path(exists=True, dir_okay=False), required=False)
+@click.argument("images", type=click.Path(exists=True, file_okay=False), required=False)
+@click.option("--iou-type", "iou_types", multiple=True,
+              type=click.Choice(["bbox", "segm", "keypoints"]),
+              help="May be given several times; default: bbox, and segm where there are masks.")
+@click.option("--max-detections", callback=_limits, metavar="1,10,100",
+              help="Detections an image; AP counts the last number.")
+@click.option("--class-agnostic", is_flag=True, help="Let any category match any other.")
+@click.option("--out", type=click.Path(file_okay=False),
+              help="Folder for metrics.json and detections.json.")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--batch-size", default=1, show_default=True)
+@click.option("--workers", default=0, show_default=True)
+def evaluate(source, annotations, images, iou_types, max_detections, class_agnostic, out, device,
+             batch_size, workers):
+    """COCO's average precision.
+
+    SOURCE is a checkpoint, exported weights or the folder of a run, whose model is run over
+    IMAGES (default: the run's val part); or a COCO results file (.json), which is scored as it is.
+    """
+    from roikit.trainer.scores import table
+
+    metrics = roikit.evaluate(source, annotations, images, iou_types=iou_types or None,
+                              max_detections=max_detections, use_cats=not class_agnostic,
+                              out=out, device=device, batch_size=batch_size, workers=workers)
+    speed = metrics.pop("speed", None)
+    click.echo(table(metrics))
+    if speed is not None:
+        parts = ", ".join(f"{name} {1000 * speed[name]:.0f}" for name in
+                          ("data", "forward", "post"))
+        click.echo(f"ms an image: {parts}; {speed['images_per_second']:.2f} images/s")
+
+
+@main.command()
+@click.argument("source", type=click.Path(exists=True))
+@click.argument("images", nargs=-1, required=True, type=click.Path(exists=True))
+@click.option("--out", type=click.Path(file_okay=False), default="predictions",
+              show_default=True, help="Folder for the overlays and predictions.json.")
+@click.option("--score-threshold", default=0.5, show_default=True, type=click.FloatRange(0, 1))
+@click.option("--max-detections", type=click.IntRange(1), help="Detections an image.")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--boxes/--no-boxes", default=True, show_default=True,
+              help="Whether to draw boxes around masks.")
+@click.option("--overlays/--no-overlays", default=True, show_default=True,
+              help="Whether to write pictures.")
+def predict(source, images, out, score_threshold, max_detections, device, boxes, overlays):
+    """Detect objects on IMAGES (files or folders) with a trained model.
+
+    SOURCE is a checkpoint, exported weights or the folder of a run.
+    """
+    def tell(path, found):
+        click.echo(f"{path}: {len(found)} objects")
+
+    roikit.predict(source, list(images), out=out, score_threshold=score_threshold,
+                   max_detections=max_detections, device=device, boxes=boxes, overlays=overlays,
+                   on_image=tell)
+    click.echo(f"{out}: predictions.json" + (" and overlays" if overlays else ""))
+
+
+if __name__ == "__main__":
+    main()

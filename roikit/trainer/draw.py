@@ -1,0 +1,153 @@
+"""Detections drawn on their images: masks, outlines, boxes, labels and scores."""
+
+import colorsys
+
+import numpy as np
+
+from roikit import masks as rle
+from roikit.trainer.extras import extra
+
+__all__ = ["display_image", "draw_objects", "save_png", "side_by_side"]
+
+GOLDEN = 0.61803398875
+
+
+def display_image(image):
+    """An image of any depth as (H, W, 3) uint8 for the eye; very dark ones are stretched.
+
+    Args:
+        image: (H, W, 3) uint8, uint16 or float in [0, 1].
+    """
+    top = np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1.0
+    values = image.astype(np.float32) / top
+    bright = float(np.percentile(values, 99.8)) if values.size else 1.0
+    if 0 < bright < 0.4:
+        values = values / bright
+    return (values.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def draw_objects(image, objects, names, *, opacity=0.35, boxes=True, shortest=640):
+    """Draw objects on an image.
+
+    Small images are enlarged by a whole factor first, so that outlines one pixel wide leave the
+    objects visible. Text is left out where many objects would cover each other with it.
+
+    Args:
+        image: (H, W, 3) uint8.
+        objects: COCO results or annotations of this image: ``bbox`` (x, y, w, h),
+            ``category_id`` and, where known, ``score`` and ``segmentation`` (RLE or polygons).
+        names: category id -> name.
+        opacity: of the masks' filling, 0.0 to 1.0.
+        boxes: whether to draw boxes of objects with a mask; those without always get one.
+        shortest: enlarge until the longer side has about so many pixels.
+
+    Returns:
+        (H * k, W * k, 3) uint8 with the whole factor k.
+    """
+    height, width = image.shape[:2]
+    factor = max(1, round(shortest / max(height, width, 1)))
+    canvas = _enlarged(image, factor)
+    order = sorted(range(len(objects)), key=lambda i: objects[i].get("score", 1.0))
+    colors = [_color(i) for i in range(len(objects))]
+    for i in order:
+        window, mask = _mask(objects[i], height, width)
+        if mask is None or not mask.size:
+            continue
+        y, x = window
+        mask = mask.repeat(factor, axis=0).repeat(factor, axis=1)
+        area = (slice(y * factor, y * factor + mask.shape[0]),
+                slice(x * factor, x * factor + mask.shape[1]))
+        part = canvas[area]
+        part[mask] = (part[mask] * (1 - opacity) + np.array(colors[i]) * opacity).astype(np.uint8)
+        part[_outline(mask)] = colors[i]
+    return _with_boxes_and_text(canvas, objects, order, colors, names, factor, boxes)
+
+
+def _enlarged(image, factor):
+    if factor == 1:
+        return image.copy()
+    pillow = extra("PIL.Image", "drawing predictions")
+    size = (image.shape[1] * factor, image.shape[0] * factor)
+    return np.array(pillow.fromarray(image).resize(size, pillow.Resampling.BICUBIC))
+
+
+def _color(index):
+    """Bright colours; neighbours in the list differ widely in hue."""
+    hue = (0.33 + index * GOLDEN) % 1.0
+    return tuple(round(255 * v) for v in colorsys.hsv_to_rgb(hue, 0.75 + 0.25 * (index % 2), 1.0))
+
+
+def _mask(item, height, width):
+    """The mask's window (y, x) and its pixels in it; (None, None) without a mask."""
+    segmentation = item.get("segmentation")
+    if not segmentation:
+        return None, None
+    if isinstance(segmentation, list):
+        segmentation = rle.merge(rle.frPyObjects(segmentation, height, width))
+    elif isinstance(segmentation["counts"], list):
+        segmentation = rle.frPyObjects(segmentation, height, width)
+    x, y, w, h = (int(v) for v in rle.toBbox(segmentation))
+    whole = rle.decode(segmentation)
+    return (y, x), whole[y:y + h, x:x + w].astype(bool)
+
+
+def _outline(mask):
+    """The pixels of a mask with a neighbour outside it."""
+    padded = np.pad(mask, 1)
+    inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return mask & ~inner
+
+
+def _with_boxes_and_text(canvas, objects, order, colors, names, factor, boxes):
+    pillow, pen = extra("PIL.Image", "drawing"), extra("PIL.ImageDraw", "drawing")
+    font = extra("PIL.ImageFont", "drawing").load_default(12)
+    picture = pillow.fromarray(canvas)
+    draw = pen.Draw(picture)
+    kinds = {item["category_id"] for item in objects}
+    for i in order:
+        x, y, w, h = (v * factor for v in objects[i]["bbox"])
+        if boxes or not objects[i].get("segmentation"):
+            draw.rectangle((x, y, max(x, x + w - 1), max(y, y + h - 1)), outline=colors[i])
+        text = _label(objects[i], names, len(kinds) > 1 or len(objects) <= 10)
+        left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+        if not text or (len(objects) > 12 and right - left > max(w, 1)):
+            continue
+        at_y = y - bottom - 2 if y >= bottom + 2 else y + 1
+        draw.rectangle((x, at_y, x + right + 2, at_y + bottom + 2), fill=(0, 0, 0))
+        draw.text((x + 1, at_y), text, fill=colors[i], font=font)
+    return np.array(picture)
+
+
+def _label(item, names, with_name):
+    words = [names.get(item["category_id"], str(item["category_id"]))] if with_name else []
+    if "score" in item:
+        words.append(f"{item['score']:.2f}")
+    return " ".join(words)
+
+
+def side_by_side(pictures, titles):
+    """Pictures of one height beside each other, each under its title.
+
+    Args:
+        pictures: (H, W_i, 3) uint8 arrays.
+        titles: a line of text for each.
+
+    Returns:
+        (H + 20, sum of W_i + gaps, 3) uint8.
+    """
+    pillow, pen = extra("PIL.Image", "drawing"), extra("PIL.ImageDraw", "drawing")
+    font = extra("PIL.ImageFont", "drawing").load_default(13)
+    gap, head = 6, 20
+    width = sum(p.shape[1] for p in pictures) + gap * (len(pictures) - 1)
+    sheet = pillow.new("RGB", (width, head + max(p.shape[0] for p in pictures)), (255, 255, 255))
+    draw, x = pen.Draw(sheet), 0
+    for picture, title in zip(pictures, titles, strict=True):
+        draw.text((x + 4, 2), title, fill=(0, 0, 0), font=font)
+        sheet.paste(pillow.fromarray(picture), (x, head))
+        x += picture.shape[1] + gap
+    return np.array(sheet)
+
+
+def save_png(path, picture):
+    """Write an (H, W, 3) uint8 picture."""
+    extra("PIL.Image", "drawing predictions").fromarray(picture).save(path, optimize=False)

@@ -1,0 +1,90 @@
+"""A model over the images of a data set, timed by part."""
+
+import contextlib
+import time
+
+import torch
+from torch.utils.data import DataLoader, Subset
+
+from roikit.data import collate
+
+__all__ = ["autocast", "evaluation_of", "loader_of", "to_device"]
+
+
+def autocast(device, amp):
+    """``torch.autocast`` for "off", "bf16" or "fp16" on the device."""
+    dtype = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[amp]
+    return torch.autocast(torch.device(device).type, dtype=dtype, enabled=amp != "off")
+
+
+def to_device(images, targets, device):
+    """Images and the tensors of targets on the device; nothing is copied where they are there."""
+    if torch.device(device).type == "cpu":
+        return images, targets
+    images = [image.to(device, non_blocking=True) for image in images]
+    targets = [{k: v.to(device, non_blocking=True) if isinstance(v, torch.Tensor) else v
+                for k, v in target.items()} for target in targets]
+    return images, targets
+
+
+def loader_of(dataset, share, batch_size, workers):
+    """Yields (place of the batch's first image in ``share``, images, targets)."""
+    # A generator of its own: without one each loader draws a seed from the global generator, and
+    # a run would depend on how often it was evaluated.
+    loader = DataLoader(Subset(dataset, list(share)), batch_size, num_workers=workers,
+                        collate_fn=collate, generator=torch.Generator())
+    start = 0
+    for images, targets in loader:
+        yield start, images, targets
+        start += len(images)
+
+
+@contextlib.contextmanager
+def evaluation_of(model, device, amp):
+    """Inside, the model is in evaluation mode and gives RLE masks; afterwards it is as before.
+
+    Yields a function: images -> outputs, seconds of the network, seconds of its last part, which
+    turns mask probabilities into RLE.
+    """
+    was_training = model.training
+    was_format = getattr(model, "mask_format", None)
+    pasting = 0.0
+    finish = getattr(model, "finish", None)
+
+    def timed_finish(*args, **kwargs):
+        nonlocal pasting
+        _settle(device)
+        begun = time.perf_counter()
+        result = finish(*args, **kwargs)
+        pasting += time.perf_counter() - begun
+        return result
+
+    def run(images):
+        nonlocal pasting
+        pasting = 0.0
+        begun = time.perf_counter()
+        images, _ = to_device(images, [], device)
+        with torch.no_grad(), autocast(device, amp):
+            outputs = model(images)
+        _settle(device)
+        total = time.perf_counter() - begun
+        return outputs, total - pasting, pasting
+
+    model.eval()
+    if was_format is not None:
+        model.mask_format = "rle"
+    if finish is not None:
+        model.finish = timed_finish  # shadows the method of this one model
+    try:
+        yield run
+    finally:
+        if finish is not None:
+            del model.finish
+        if was_format is not None:
+            model.mask_format = was_format
+        model.train(was_training)
+
+
+def _settle(device):
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,194 @@
+"""Finished models from a run's files, and the data sets that a configuration names."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from roikit import data, models
+from roikit.data import transforms
+from roikit.trainer import checkpoint
+from roikit.trainer.config import TrainConfig, load_config
+from roikit.trainer.distributed import pick_device
+from roikit.trainer.extras import extra
+
+__all__ = ["Trained", "evaluation_paths", "load_trained", "still_transform", "train_paths",
+           "train_set", "val_paths", "val_set", "with_detections"]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model with what its numbers mean.
+
+    Attributes:
+        model: in evaluation mode on ``device``.
+        config: of the run that made it.
+        categories: [{"id", "name"}, ...] in the order of the labels 1, 2, ...
+        path: the file it came from.
+    """
+
+    model: nn.Module
+    config: TrainConfig
+    categories: list[dict[str, Any]]
+    device: torch.device
+    path: Path
+
+    @property
+    def has_masks(self):
+        return self.config.model.mask is not None
+
+
+def load_trained(source, device="auto", *, detections=None, score_threshold=None):
+    """The model of a checkpoint, of exported weights, or of a run's folder.
+
+    Args:
+        source: ``.pt`` written by the trainer, ``.safetensors`` exported by it, or the folder of
+            a run (``best.pt`` where there is one, else ``last.pt``).
+        device: "auto", "cpu", "cuda", ...
+        detections: detections an image, if not as configured.
+        score_threshold: detections below this score are not given, if not as configured.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, or one that is something else.
+    """
+    path = _weights_file(Path(source))
+    if path.suffix == ".safetensors":
+        weights, config, categories = _read_safetensors(path)
+    else:
+        state = checkpoint.load(path)
+        weights, config, categories = state["model"], state["config"], state["categories"]
+    config = load_config(config)
+    if detections is not None:
+        config = with_detections(config, detections)
+    if score_threshold is not None:
+        box = replace(config.model.box, score_threshold=score_threshold)
+        config = replace(config, model=replace(config.model, box=box))
+    model = models.build_detector(config.model)
+    model.load_state_dict(weights)
+    place = pick_device(device)
+    model.to(place, memory_format=torch.channels_last if config.run.channels_last
+             else torch.preserve_format)
+    return Trained(model.eval(), config, categories, place, path)
+
+
+def _weights_file(path):
+    if not path.is_dir():
+        return path
+    for name in ("best.pt", "last.pt", "model.safetensors"):
+        if (path / name).is_file():
+            return path / name
+    raise FileNotFoundError(f"checkpoint: {path} holds neither best.pt nor last.pt")
+
+
+def _read_safetensors(path):
+    safetensors = extra("safetensors", "reading exported weights")
+    if not path.is_file():
+        raise FileNotFoundError(f"checkpoint: {path} does not exist")
+    with safetensors.safe_open(path, "pt") as file:
+        header = (file.metadata() or {}).get("roikit")
+        if header is None:
+            raise ValueError(f"checkpoint: {path} was not exported by roikit's trainer; "
+                             "roikit.models.load_checkpoint reads plain state dicts")
+        weights = {name: file.get_tensor(name) for name in file.keys()}
+    header = json.loads(header)
+    return weights, header["config"], header["categories"]
+
+
+def with_detections(config, count):
+    """The configuration with at least ``count`` detections an image."""
+    count = max(count, config.model.box.detections_per_image)
+    box = replace(config.model.box, detections_per_image=count)
+    return replace(config, model=replace(config.model, box=box))
+
+
+def _paths(config, part):
+    """(annotations, images) of "train" or "val", or None where none are named."""
+    settings = config.data
+    annotations = getattr(settings, f"{part}_annotations")
+    images = getattr(settings, f"{part}_images")
+    if annotations is None and images is None:
+        return None if settings.bundled is None else data.nuclei_mini(part)
+    if annotations is None or images is None:
+        raise ValueError(f"config: data.{part}_annotations and data.{part}_images must be given "
+                         f"together, got {annotations} and {images}")
+    return annotations, images
+
+
+def evaluation_paths(config, annotations=None, images=None):
+    """(annotations, images) to evaluate on: those given, or the configured val part.
+
+    Raises:
+        ValueError: only one is given, or none and none is configured.
+    """
+    if (annotations is None) != (images is None):
+        raise ValueError("evaluate: annotations and images must be given together, "
+                         f"got {annotations} and {images}")
+    paths = (annotations, images) if annotations is not None else _paths(config, "val")
+    if paths is None:
+        raise ValueError("evaluate: annotations and images must be given; the run had no val part")
+    return paths
+
+
+def _ids(annotations, limit):
+    """The lowest ``limit`` image ids, or None for all."""
+    if limit is None:
+        return None
+    with open(annotations, encoding="utf-8") as file:
+        return sorted(image["id"] for image in json.load(file)["images"])[:limit]
+
+
+def val_paths(config):
+    """(annotations, images) of the val part, or None where none are named."""
+    return _paths(config, "val")
+
+
+def train_paths(config):
+    """(annotations, images) of the training part.
+
+    Raises:
+        ValueError: the configuration names none.
+    """
+    paths = _paths(config, "train")
+    if paths is None:
+        raise ValueError("config: data.train_annotations and data.train_images must be given")
+    return paths
+
+
+def train_set(config):
+    """The training part with its augmentation."""
+    annotations, images = train_paths(config)
+    return data.CocoDataset(annotations, images, transform=_augmentation(config.augment),
+                            seed=config.run.seed, ids=_ids(annotations, config.data.train_limit))
+
+
+def val_set(config, annotations=None, images=None):
+    """The val part, or other files read the way that the val part is."""
+    limit = config.data.val_limit if annotations is None else None
+    annotations, images = evaluation_paths(config, annotations, images)
+    return data.CocoDataset(annotations, images, transform=still_transform(config),
+                            ids=_ids(annotations, limit))
+
+
+def still_transform(config):
+    """What evaluation and prediction do to an image: nothing random."""
+    return transforms.PerImageNormalize() if config.augment.per_image_normalize else None
+
+
+def _augmentation(config):
+    steps = []
+    if config.per_image_normalize:
+        steps.append(transforms.PerImageNormalize())
+    if config.crop is not None:
+        steps.append(transforms.RandomScaleCrop(config.crop, config.scale or (1.0, 1.0)))
+    if config.brightness or config.contrast:
+        steps.append(transforms.BrightnessContrast(config.brightness, config.contrast))
+    if config.flip:
+        steps.append(transforms.HorizontalFlip(config.flip))
+    if config.vertical_flip:
+        steps.append(transforms.VerticalFlip(config.vertical_flip))
+    if config.rotate:
+        steps.append(transforms.Rotate90())
+    return transforms.Compose(tuple(steps))

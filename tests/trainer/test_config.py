@@ -1,0 +1,73 @@
+"""Training configurations: presets, files with a base, overrides, sentences."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roikit.trainer import ConfigError, TrainConfig, load_config, preset_names
+from roikit.trainer.config import config_text
+
+pytest.importorskip("yaml")
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_law_presets_survive_yaml(name, tmp_path):
+    config = load_config(name)
+    (tmp_path / "again.yaml").write_text(config_text(config))
+    assert load_config(tmp_path / "again.yaml") == config
+    assert config != TrainConfig()
+    assert (config.schedule.steps is None) != (config.schedule.epochs is None)
+    assert config.model.box.detections_per_image >= config.eval.max_detections[-1]
+
+
+@given(st.floats(1e-6, 1.0), st.integers(1, 64), st.sampled_from(["sgd", "adamw"]),
+       st.none() | st.floats(0.1, 10))
+def test_law_overrides_are_what_the_file_then_says(lr, batch, kind, clip):
+    words = [f"optimizer.lr={lr}", f"data.batch_size={batch}", f"optimizer.kind={kind}",
+             f"optimizer.clip_norm={'null' if clip is None else clip}"]
+    config = load_config("nuclei-mini", words)
+    assert (config.optimizer.lr, config.data.batch_size, config.optimizer.kind,
+            config.optimizer.clip_norm) == (lr, batch, kind, clip)
+
+
+def test_law_a_base_is_what_a_file_starts_from(tmp_path):
+    (tmp_path / "a.yaml").write_text("base: nuclei-mini\noptimizer: {lr: 0.25}\n")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "b.yaml").write_text("base: ../a.yaml\nmodel: {mask: null}\n")
+    config = load_config(tmp_path / "sub" / "b.yaml", ["run.seed=3"])
+    preset = load_config("nuclei-mini")
+    assert config.optimizer.lr == 0.25 and config.run.seed == 3
+    assert config.model.mask is None and config.model.rpn == preset.model.rpn
+    assert config.augment == preset.augment
+
+
+@pytest.mark.parametrize("word, sentence", [
+    ("optimiser.lr=1", r"unknown key optimiser; did you mean optimizer\?"),
+    ("optimizer.ema=1.5", "optimizer: ema must be within 0 and 1, got 1.5"),
+    ("data.batch_size=0", "data: batch_size must be at least 1, got 0"),
+    ("augment.scale=[0.5, 2]", "augment: scale needs a crop"),
+    ("schedule.milestones=[3, 4]", "milestones are parts of the run, within 0 and 1"),
+    ("eval.max_detections=[]", "max_detections must be ascending positive numbers"),
+    ("model.rpn.nms_threshold=2", r"model\.rpn: .*nms_threshold"),
+    ("data.bundled=coco", "data.bundled must be one of nuclei-mini, got 'coco'"),
+    ("run.amp=fp8", "run.amp must be one of off, bf16, fp16, got 'fp8'"),
+])
+def test_contract_overrides_that_do_not_fit(word, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        load_config("nuclei-mini", [word])
+
+
+def test_contract_sources_that_are_none(tmp_path):
+    with pytest.raises(ConfigError, match="did you mean nuclei-mini"):
+        load_config("nuclei-minni")
+    with pytest.raises(ConfigError, match="neither a file nor a preset; presets are "):
+        load_config("zzz")
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    with pytest.raises(ConfigError, match="must hold a mapping, got list"):
+        load_config(tmp_path / "list.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [1\n")
+    with pytest.raises(ConfigError, match="is not YAML"):
+        load_config(tmp_path / "bad.yaml")
+    (tmp_path / "self.yaml").write_text("base: self.yaml\n")
+    with pytest.raises(ConfigError, match="is its own base"):
+        load_config(tmp_path / "self.yaml")

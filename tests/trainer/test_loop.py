@@ -1,0 +1,202 @@
+"""Whole runs of a tiny detector: what they leave, and that an interruption leaves no trace."""
+
+import json
+import os
+import signal
+
+import pytest
+import torch
+
+from roikit import models
+from roikit.errors import RoikitWarning
+from roikit.trainer import NonFiniteLoss, checkpoint, load_config, train
+from roikit.trainer.fields import merge, plain
+from roikit.trainer.records import read_records
+
+pytestmark = [pytest.mark.filterwarnings("ignore::roikit.errors.RoikitWarning"),
+              pytest.mark.usefixtures("tiny")]
+
+for library in ("yaml", "pycocotools", "matplotlib", "PIL", "safetensors"):
+    pytest.importorskip(library)
+
+
+def with_values(settings, *overrides):
+    return load_config(settings, overrides)
+
+
+def same(a, b, where=""):
+    """Assert that two nested pieces of data are equal to the bit."""
+    assert type(a) is type(b), where
+    if isinstance(a, torch.Tensor):
+        assert a.dtype == b.dtype and torch.equal(a, b), where
+    elif isinstance(a, dict):
+        assert list(a) == list(b), where
+        for key in a:
+            same(a[key], b[key], f"{where}.{key}")
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b), where
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            same(x, y, f"{where}[{i}]")
+    else:
+        assert a == b, where
+
+
+def stop_at(step, how):
+    def on_step(record):
+        if record["step"] == step:
+            how()
+
+    return on_step
+
+
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def crash():
+    raise RuntimeError("power cut")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("how, error, continues_at", [(interrupt, KeyboardInterrupt, 7),
+                                                      (crash, RuntimeError, 4)])
+def test_law_an_interrupted_run_ends_in_the_same_bits(settings, tmp_path, workers, how, error,
+                                                      continues_at):
+    config = with_values(settings, f"data.workers={workers}")
+    whole = train(config, out=tmp_path / "whole")
+    with pytest.raises(error):  # step 6 is in the middle of the second epoch of four steps
+        train(config, out=tmp_path / "parts", on_step=stop_at(6, how))
+    assert checkpoint.load(tmp_path / "parts" / "last.pt")["step"] == continues_at
+    torch.rand(3)  # whatever the program does in between
+    parts = train(config, out=tmp_path / "parts", resume=True)
+    for name in ("last", "best"):
+        same(checkpoint.load(tmp_path / "whole" / f"{name}.pt"),
+             checkpoint.load(tmp_path / "parts" / f"{name}.pt"))
+    assert whole["segm"] == parts["segm"]
+
+    def told(name):
+        return [{k: v for k, v in r.items() if "seconds" not in k}
+                for r in read_records(tmp_path / name / "log.jsonl")]
+
+    assert told("whole") == told("parts")
+
+
+def test_law_workers_do_not_change_a_run(settings, tmp_path):
+    states = []
+    for workers in (0, 1):
+        config = with_values(settings, f"data.workers={workers}", "schedule.steps=5")
+        train(config, out=tmp_path / str(workers))
+        states.append(checkpoint.load(tmp_path / str(workers) / "last.pt"))
+    for state in states:
+        del state["config"]
+    same(*states)
+
+
+def test_law_evaluating_does_not_change_a_run(settings, tmp_path):
+    states = []
+    for every in (2, 5):
+        config = with_values(settings, f"eval.every={every}", "schedule.steps=5")
+        train(config, out=tmp_path / str(every))
+        states.append(checkpoint.load(tmp_path / str(every) / "last.pt"))
+    for state in states:
+        del state["config"], state["best"]
+    same(*states)
+
+
+def test_contract_what_a_run_leaves(settings, tmp_path):
+    metrics = train(with_values(settings), out=tmp_path / "run")
+    out = tmp_path / "run"
+    assert {p.name for p in out.iterdir()} >= {
+        "best.pt", "config.yaml", "curves.png", "detections.json", "last.pt", "log.jsonl",
+        "metrics.json", "model.safetensors", "predictions"}
+    assert sorted(p.name for p in (out / "predictions").iterdir()) == ["0.png", "1.png"]
+    assert json.loads((out / "metrics.json").read_text()) == metrics
+    assert set(metrics["segm"]["per_class"]) == {"odd", "even"}
+    assert set(metrics["speed"]) == {"data", "forward", "post", "images_per_second"}
+    steps = [r for r in read_records(out / "log.jsonl") if r["kind"] == "train"]
+    assert [r["step"] for r in steps] == list(range(1, 12))
+    assert [r["epoch"] for r in steps] == [0] * 4 + [1] * 4 + [2] * 3
+    assert all(r["loss"] == pytest.approx(r["loss_classifier"] + r["loss_noise"]) for r in steps)
+    assert steps[0]["lr"] == pytest.approx(0.05 * 0.001) and steps[3]["lr"] == pytest.approx(0.05)
+    evals = [r["step"] for r in read_records(out / "log.jsonl") if r["kind"] == "eval"]
+    assert evals == [4, 8, 11]
+    results = json.loads((out / "detections.json").read_text())
+    assert {r["image_id"] for r in results} == set(range(10, 17))
+    assert {r["category_id"] for r in results} == {3}
+    assert results[0]["bbox"] == [0, 0, 16, 16]
+    assert isinstance(results[0]["segmentation"]["counts"], str)
+    saved = load_config(out / "config.yaml")
+    assert plain(saved) == checkpoint.load(out / "last.pt")["config"]
+    assert saved.model.num_classes == 3
+
+
+def test_contract_a_run_in_epochs(settings, tmp_path):
+    train(with_values(settings, "schedule.steps=null", "schedule.epochs=1.5"), out=tmp_path / "r")
+    assert checkpoint.load(tmp_path / "r" / "last.pt")["step"] == 6
+
+
+def test_contract_a_loss_that_is_not_finite_stops_with_its_name_and_images(
+        settings, tmp_path, monkeypatch):
+    detector = models.build_detector  # the tiny one
+    forward = detector.forward
+
+    def spoiled(self, images, targets=None):
+        losses = forward(self, images, targets)
+        if self.training and any(t["image_id"] == 12 for t in targets):
+            losses["loss_noise"] = losses["loss_noise"] * float("nan")
+        return losses
+
+    monkeypatch.setattr(detector, "forward", spoiled)
+    with pytest.raises(NonFiniteLoss, match=r"loss_noise = nan at step \d+ .*image ids \[") as stop:
+        train(with_values(settings), out=tmp_path / "run")
+    assert 12 in stop.value.image_ids and len(stop.value.image_ids) == 2
+    assert list(stop.value.losses) == ["loss_noise"]
+    assert isinstance(stop.value, FloatingPointError)
+    steps = read_records(tmp_path / "run" / "log.jsonl")
+    assert all(r["step"] < stop.value.step for r in steps)
+
+
+def test_contract_a_folder_with_a_run_is_not_overwritten(settings, tmp_path):
+    config = with_values(settings, "schedule.steps=2")
+    train(config, out=tmp_path / "run")
+    with pytest.raises(ValueError, match="holds a run already"):
+        train(config, out=tmp_path / "run")
+    again = train(None, out=tmp_path / "run", resume=True)
+    assert again["step"] == 2
+    longer = train(None, ["schedule.steps=4"], out=tmp_path / "run", resume=True)
+    assert longer["step"] == 4
+
+
+def test_contract_resume_errors(settings, tmp_path, squares):
+    with pytest.raises(ValueError, match="resume needs out"):
+        train(with_values(settings), resume=True)
+    with pytest.raises(ValueError, match="needs .*last.pt"):
+        train(None, out=tmp_path / "none", resume=True)
+    config = with_values(settings, "schedule.steps=2")
+    train(config, out=tmp_path / "run")
+    with pytest.raises(ValueError, match="epochs have 4 steps, .* make 2"):
+        train(config, ["data.batch_size=4"], out=tmp_path / "run", resume=True)
+    with pytest.raises(ValueError, match="optimizer.ema must stay"):
+        train(config, ["optimizer.ema=null"], out=tmp_path / "run", resume=True)
+
+
+def test_contract_an_ap_of_zero_warns(settings, tmp_path):
+    config = merge(with_values(settings, "schedule.steps=1"), {"data": {"val_limit": 1}})
+    with pytest.warns(RoikitWarning, match="AP is exactly 0"):
+        train(config, out=tmp_path / "run")
+
+
+def test_law_the_scaled_half_precision_step_changes_the_weights(settings, tmp_path):
+    config = with_values(settings, "run.amp=bf16", "schedule.steps=2")
+    train(config, out=tmp_path / "bf16")
+    state = checkpoint.load(tmp_path / "bf16" / "last.pt")
+    assert all(torch.isfinite(v).all() for v in state["model"].values())
+    assert state["model"]["conv.weight"].dtype == torch.float32
+
+
+def test_law_lowest_ids_with_train_limit(settings, tmp_path):
+    config = with_values(settings, "data.train_limit=2", "schedule.steps=3", "data.val_limit=3")
+    train(config, out=tmp_path / "run")
+    assert checkpoint.load(tmp_path / "run" / "last.pt")["sampler"]["steps_per_epoch"] == 1
+    results = json.loads((tmp_path / "run" / "detections.json").read_text())
+    assert {r["image_id"] for r in results} == {10, 11, 12}
