@@ -9,6 +9,7 @@ pixels, and encoded once, at the end, so a chain of transforms costs two convers
 continuous: pixel (0, 0) covers [0, 1) x [0, 1).
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -107,18 +108,18 @@ def encode(mask, height, width):
 def _counts(mask, height, width):
     """Run lengths down the columns of the whole image, from the bitmap inside its box alone."""
     h, w = mask.bitmap.shape
-    padded = np.zeros((w, h + 2), dtype=np.int8)
+    padded = np.zeros((w, h + 2), dtype=bool)
     padded[:, 1:-1] = mask.bitmap.T
-    # Row of `changes`: one column; a column's changes alternate between a start and an end.
-    column, row = np.nonzero(np.diff(padded, axis=1))
+    # In each column, changes are alternately the start and the end of a run.
+    column, row = np.nonzero(padded[:, 1:] != padded[:, :-1])
     edges = (mask.x + column) * height + (mask.y + row)
-    # A run that reaches the bottom goes on in the next column when that starts at the top.
-    joined = np.flatnonzero(edges[1:-1:2] == edges[2::2]) * 2 + 1
-    edges = np.delete(edges, np.concatenate([joined, joined + 1]))
-    counts = np.diff(edges, prepend=0, append=height * width)
-    if len(counts) > 1 and counts[-1] == 0:
-        counts = counts[:-1]
-    return counts.tolist()
+    if h == height:  # a run that reaches the bottom goes on where the next column starts at the top
+        joined = np.flatnonzero(edges[1:-1:2] == edges[2::2]) * 2 + 1
+        edges = np.delete(edges, np.concatenate([joined, joined + 1]))
+    bounds = np.zeros(len(edges) + 2, np.int64)
+    bounds[1:-1], bounds[-1] = edges, height * width
+    counts = (bounds[1:] - bounds[:-1]).tolist()
+    return counts[:-1] if counts[-1] == 0 else counts
 
 
 def _trimmed(bitmap, y, x):
@@ -232,12 +233,13 @@ def resize(mask, y_scale, x_scale):
     np.cumsum(mask.bitmap, axis=0, out=sums[1:, 1:])
     np.cumsum(sums[1:, 1:], axis=1, out=sums[1:, 1:])
     first_y, index, part = _edges(mask.y, h, y_scale)
-    sums = sums[index] * (1 - part[:, None]) + sums[index + 1] * part[:, None]
+    sums = sums[index] * (1 - part)[:, None] + sums[index + 1] * part[:, None]
+    sums = sums[1:] - sums[:-1]
     first_x, index, part = _edges(mask.x, w, x_scale)
     sums = sums[:, index] * (1 - part) + sums[:, index + 1] * part
-    covered = np.diff(np.diff(sums, axis=0), axis=1) * (y_scale * x_scale)
+    covered = sums[:, 1:] - sums[:, :-1]
     # The slack keeps a pixel that is covered to one half exactly, whatever the rounding of the sums.
-    return _trimmed(covered >= 0.5 - 1e-9, first_y, first_x)
+    return _trimmed(covered >= (0.5 - 1e-9) / (y_scale * x_scale), first_y, first_x)
 
 
 def _edges(start, length, scale):
@@ -246,8 +248,8 @@ def _edges(start, length, scale):
     Returns the first such pixel, and for each edge the index and the fraction of its place in the
     running sums (length + 1 long), so that the sum there is interpolated exactly.
     """
-    first = int(np.floor(start * scale))
-    last = int(np.ceil((start + length) * scale))
-    place = np.clip(np.arange(first, last + 1) / scale - start, 0, length)
+    first, last = math.floor(start * scale), math.ceil((start + length) * scale)
+    place = np.arange(first, last + 1) / scale - start
+    place = np.minimum(np.maximum(place, 0), length)
     index = np.minimum(place.astype(np.intp), length - 1)
     return first, index, place - index

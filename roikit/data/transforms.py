@@ -1,6 +1,7 @@
 """Transforms that act on an image, its boxes and its masks together.
 
-Each is called as ``transform(sample, rng)`` and returns a new Sample; what is random about it is drawn from
+Each is called as ``transform(sample, rng)`` and returns a new Sample, which may share memory with the one given
+but leaves it as it was; what is random about it is drawn from
 ``rng``, a numpy.random.Generator, and from nowhere else. Objects that a transform leaves no pixel of
 are dropped.
 """
@@ -214,7 +215,11 @@ def _percentiles(image, wanted):
     if image.dtype.kind == "f":
         return [float(v) for v in np.percentile(image, wanted)]
     top = np.iinfo(image.dtype).max
-    ranks = np.cumsum(np.bincount(image.reshape(-1), minlength=top + 1))
+    values = np.ascontiguousarray(image).reshape(-1)
+    if image.dtype == np.uint8:  # torch counts bytes five times as fast as NumPy
+        ranks = torch.bincount(torch.from_numpy(values), minlength=top + 1).numpy().cumsum()
+    else:
+        ranks = np.bincount(values, minlength=top + 1).cumsum()
     return [int(np.searchsorted(ranks, max(ranks[-1] * p / 100, 1))) / top for p in wanted]
 
 
@@ -224,7 +229,7 @@ def _linear(image, factor, shift):
         return np.clip(image * np.float32(factor) + np.float32(shift), 0, 1)
     top = np.iinfo(image.dtype).max
     table = np.clip(np.arange(top + 1) * factor + shift * top, 0, top)
-    return np.rint(table).astype(image.dtype)[image]
+    return np.rint(table).astype(image.dtype).take(image)
 
 
 def _opened(masks):

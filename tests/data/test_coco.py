@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-import roikit.masks as rle
 import torch
 from PIL import Image
 
+import roikit.masks as rle
 from roikit.data import CocoDataset, collate, nuclei_mini, read_image
 from roikit.data.transforms import BrightnessContrast, Compose, HorizontalFlip, RandomScaleCrop, Rotate90
 from roikit.errors import RoikitWarning
