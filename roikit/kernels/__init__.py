@@ -12,12 +12,18 @@ from roikit.kernels.boxes import (
     masks_to_boxes,
     remove_small_boxes,
 )
+from roikit.kernels.matching import match_boxes
+from roikit.kernels.nms import batched_nms, nms, nms_padded
 
 __all__ = [
+    "batched_nms",
     "box_area",
     "box_convert",
     "box_iou",
     "clip_boxes_to_image",
     "masks_to_boxes",
+    "match_boxes",
+    "nms",
+    "nms_padded",
     "remove_small_boxes",
 ]

@@ -18,4 +18,16 @@ struct BoxesKernels {
 };
 void bind_boxes(py::module_& module, const BoxesKernels& kernels);
 
+struct MatchingKernels {
+  void (*match_boxes)(const View&, const View&, double, double, bool, const View&, const View&, const View&,
+                      const Launch&);
+};
+void bind_matching(py::module_& module, const MatchingKernels& kernels);
+
+struct NmsKernels {
+  void (*nms)(const View&, const View&, double, const View&, const View&, const Launch&);
+  void (*batched_nms)(const View&, const View&, const View&, double, const View&, const View&, const Launch&);
+};
+void bind_nms(py::module_& module, const NmsKernels& kernels);
+
 }  // namespace roikit

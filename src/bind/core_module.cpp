@@ -4,6 +4,8 @@
 
 #include "bind/bind.h"
 #include "core/boxes.h"
+#include "core/matching.h"
+#include "core/nms.h"
 #include "cpu/simd.h"
 
 #if defined(__clang__)
@@ -82,4 +84,6 @@ PYBIND11_MODULE(_core, m) {
   m.def("best_simd", &cpu::best_simd, "The highest SIMD level that this processor runs.");
 
   bind_boxes(m, {cpu::box_iou});
+  bind_matching(m, {cpu::match_boxes});
+  bind_nms(m, {cpu::nms, cpu::batched_nms});
 }

@@ -1,0 +1,59 @@
+"""Ground truth for anchors on tensors. Nothing here is differentiable."""
+
+import torch
+
+from roikit import _check
+from roikit.ops._launch import backend, launch, view
+from roikit.ops._library import register
+
+__all__ = ["match_boxes"]
+
+
+def match_boxes(anchors, gt_boxes, high, low, *, allow_low_quality=True):
+    """Give each anchor its best ground truth and a label, in O(N + M) memory.
+
+    Args:
+        anchors: (N, 4) floating, xyxy; half is cast to float32.
+        gt_boxes: (M, 4), likewise, on the same device; the two are computed in the wider dtype.
+        high: the IoU from which an anchor is positive.
+        low: the IoU from which an anchor that is not positive is ignored; at most ``high``.
+        allow_low_quality: also make positive, for each ground truth whose best IoU is above 0, every anchor that has
+            exactly that IoU with it; the anchor keeps its own best ground truth and IoU.
+
+    Returns:
+        index (N,) int64: the ground truth with the largest IoU, the lowest of equals; -1 without ground truth.
+        label (N,) int8: 1 positive, 0 negative, -1 ignored.
+        iou (N,) float32 or float64: the IoU with that ground truth.
+
+    Raises:
+        TypeError, ValueError: a wrong kind, shape or device; low is above high.
+        BackendError: CUDA tensors, and no CUDA kernel.
+
+    Source: Ren et al. 2015, arXiv:1506.01497, section 3.1.2.
+    """
+    _check.boxes("match_boxes", "anchors", anchors)
+    _check.boxes("match_boxes", "gt_boxes", gt_boxes)
+    _check.same_device("match_boxes", anchors=anchors, gt_boxes=gt_boxes)
+    high, low = _check.number("match_boxes", "high", high), _check.number("match_boxes", "low", low)
+    if low > high:
+        raise ValueError(f"match_boxes: low must be at most high, got low={low}, high={high}")
+    wide = torch.float64 in (anchors.dtype, gt_boxes.dtype)
+    dtype = torch.float64 if wide else torch.float32
+    return torch.ops.roikit.match_boxes(anchors.to(dtype), gt_boxes.to(dtype), high, low, bool(allow_low_quality))
+
+
+def _match_boxes_kernel(anchors, gt_boxes, high, low, allow_low_quality):
+    a, b = anchors.contiguous(), gt_boxes.contiguous()
+    index, label, iou = _match_boxes_fake(a, b, high, low, allow_low_quality)
+    backend(a, "match_boxes").match_boxes(view(a), view(b), high, low, allow_low_quality, view(index), view(label),
+                                          view(iou), launch(a))
+    return index, label, iou
+
+
+def _match_boxes_fake(anchors, gt_boxes, high, low, allow_low_quality):
+    n = anchors.shape[0]
+    return (anchors.new_empty(n, dtype=torch.int64), anchors.new_empty(n, dtype=torch.int8), anchors.new_empty(n))
+
+
+register("match_boxes(Tensor anchors, Tensor gt_boxes, float high, float low, bool allow_low_quality)"
+         " -> (Tensor, Tensor, Tensor)", _match_boxes_kernel, _match_boxes_fake)

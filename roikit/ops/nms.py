@@ -1,0 +1,123 @@
+"""Greedy non-maximum suppression on tensors: plain, by class, padded. Nothing here is differentiable."""
+
+import torch
+
+from roikit import _check
+from roikit.ops._launch import backend, launch, view
+from roikit.ops._library import register
+
+__all__ = ["batched_nms", "nms", "nms_padded"]
+
+INTEGERS = ("uint8", "int8", "int16", "int32", "int64", "uint16", "uint32", "uint64")
+
+
+def _arguments(op, boxes, scores, iou_threshold):
+    _check.boxes(op, "boxes", boxes)
+    _check.array(op, "scores", scores)
+    _check.dtype(op, "scores", scores)
+    _check.vector(op, "scores", scores, boxes.shape[0], "boxes")
+    _check.same_device(op, boxes=boxes, scores=scores)
+    threshold = _check.number(op, "iou_threshold", iou_threshold)
+    boxes = boxes.float() if boxes.dtype in (torch.float16, torch.bfloat16) else boxes
+    return boxes, scores, threshold
+
+
+def nms(boxes, scores, iou_threshold):
+    """The boxes that no box of higher score overlaps by more than ``iou_threshold``.
+
+    Args:
+        boxes: (N, 4) floating, xyxy; half is cast to float32. N < 2^31.
+        scores: (N,) of any float dtype, on the same device; equal scores go by index, NaN comes last.
+        iou_threshold: compared strictly, after rounding to the dtype of the boxes.
+
+    Returns:
+        (K,) int64: the kept boxes in the order of their scores.
+
+    Raises:
+        TypeError, ValueError: a wrong kind, shape or device, a threshold that is NaN.
+        BackendError: CUDA tensors, and no CUDA kernel.
+
+    Source: Felzenszwalb et al., PAMI 2010, section 5.2.
+    """
+    return torch.ops.roikit.nms(*_arguments("nms", boxes, scores, iou_threshold))
+
+
+def batched_nms(boxes, scores, idxs, iou_threshold):
+    """`nms` within each class; the kept boxes of all classes in the order of their scores.
+
+    Args:
+        boxes, scores, iou_threshold: as in `nms`.
+        idxs: (N,) integers of any dtype, the class of each box; negative ones too.
+
+    Returns:
+        (K,) int64. Boxes are never moved apart by offsets, so far and large ones keep their precision.
+
+    Raises:
+        TypeError, ValueError, BackendError: as in `nms`; idxs is not an integer vector of N.
+    """
+    boxes, scores, threshold = _arguments("batched_nms", boxes, scores, iou_threshold)
+    _check.array("batched_nms", "idxs", idxs)
+    if _check.dtype_name(idxs) not in INTEGERS:
+        raise TypeError(f"batched_nms: idxs must be integers, got {_check.dtype_name(idxs)}")
+    _check.vector("batched_nms", "idxs", idxs, boxes.shape[0], "boxes")
+    _check.same_device("batched_nms", boxes=boxes, idxs=idxs)
+    return torch.ops.roikit.batched_nms(boxes, scores, idxs.long(), threshold)
+
+
+def nms_padded(boxes, scores, iou_threshold, max_output):
+    """The first ``max_output`` boxes of `nms`, in a result whose shape does not depend on the data.
+
+    Args:
+        boxes, scores, iou_threshold: as in `nms`.
+        max_output: a whole number of at least 0; the work ends when as many are found.
+
+    Returns:
+        keep (max_output,) int64, padded with -1; count () int64, how many are not padding.
+
+    Raises:
+        TypeError, ValueError, BackendError: as in `nms`; max_output is no whole number or negative.
+    """
+    boxes, scores, threshold = _arguments("nms_padded", boxes, scores, iou_threshold)
+    size = _check.whole("nms_padded", "max_output", max_output, 0)
+    return torch.ops.roikit.nms_padded(boxes, scores, threshold, size)
+
+
+def _nms_padded_kernel(boxes, scores, iou_threshold, max_output):
+    boxes, scores = boxes.contiguous(), scores.contiguous()
+    keep = boxes.new_empty(max_output, dtype=torch.int64)
+    count = boxes.new_empty((), dtype=torch.int64)
+    backend(boxes, "nms").nms(view(boxes), view(scores), iou_threshold, view(keep), view(count),
+                              launch(boxes))
+    return keep, count
+
+
+def _nms_padded_fake(boxes, scores, iou_threshold, max_output):
+    return boxes.new_empty(max_output, dtype=torch.int64), boxes.new_empty((), dtype=torch.int64)
+
+
+def _nms_kernel(boxes, scores, iou_threshold):
+    keep, count = _nms_padded_kernel(boxes, scores, iou_threshold, boxes.shape[0])
+    return keep[: count.item()].clone()
+
+
+def _batched_nms_kernel(boxes, scores, idxs, iou_threshold):
+    boxes, scores, idxs = boxes.contiguous(), scores.contiguous(), idxs.contiguous()
+    keep = boxes.new_empty(boxes.shape[0], dtype=torch.int64)
+    count = boxes.new_empty((), dtype=torch.int64)
+    backend(boxes, "batched_nms").batched_nms(view(boxes), view(scores), view(idxs), iou_threshold,
+                                              view(keep), view(count), launch(boxes))
+    return keep[: count.item()].clone()
+
+
+def _kept_fake(boxes, *_):
+    most = boxes.shape[0]
+    limit = {"max": most} if isinstance(most, int) else {}
+    kept = torch.library.get_ctx().new_dynamic_size(**limit)
+    return boxes.new_empty(kept, dtype=torch.int64)
+
+
+register("nms(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor", _nms_kernel, _kept_fake)
+register("batched_nms(Tensor boxes, Tensor scores, Tensor idxs, float iou_threshold) -> Tensor",
+         _batched_nms_kernel, _kept_fake)
+register("nms_padded(Tensor boxes, Tensor scores, float iou_threshold, SymInt max_output) -> (Tensor, Tensor)",
+         _nms_padded_kernel, _nms_padded_fake)

@@ -1,0 +1,29 @@
+// Ground truth for anchors by IoU.
+//
+// An anchor's index is the ground truth with the largest IoU, the lowest of equals; its label 1 where that IoU is at
+// least `high`, else -1 where it is at least `low`, else 0. With allow_low_quality, for each ground truth whose best IoU
+// over all anchors is above 0, every anchor that has exactly that IoU with it gets label 1 too and keeps its index.
+// Source: Ren et al., "Faster R-CNN", arXiv:1506.01497, section 3.1.2.
+//
+//   match_boxes(anchors (N, 4) T, gt_boxes (M, 4) T, high, low, allow_low_quality,
+//               index (N,) int64, label (N,) int8, iou (N,) T), T float32 or float64; all contiguous.
+//   Without ground truth: index -1, label 0, IoU 0.
+#pragma once
+
+#include "core/boxes.h"
+#include "core/launch.h"
+#include "core/macros.h"
+#include "core/view.h"
+
+namespace roikit {
+
+template <class T> ROIKIT_HD int8_t match_label(T iou, T high, T low) {
+  return iou >= high ? int8_t(1) : iou >= low ? int8_t(-1) : int8_t(0);
+}
+
+namespace cpu {
+void match_boxes(const View& anchors, const View& gt_boxes, double high, double low, bool allow_low_quality,
+                 const View& index, const View& label, const View& iou, const Launch& launch);
+}  // namespace cpu
+
+}  // namespace roikit
