@@ -75,7 +75,7 @@ def train(words, out, resume, show_config):
     """Train a detector.
 
     PRESET_OR_YAML is a preset (`roikit presets` lists them) or a YAML file; words with "=" put
-    values in, say `optimizer.lr=0.01 schedule.steps=500 data.train_images=path`. With --resume it
+    values in, say `optimizer.lr=0.01 schedule.steps=500 data.train.images=path`. With --resume it
     may be left out. Under torchrun: `torchrun --nproc-per-node 2 -m roikit train ...`.
     """
     names = [w for w in words if "=" not in w]

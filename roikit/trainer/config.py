@@ -10,8 +10,9 @@ from roikit.models import DetectorConfig
 from roikit.trainer.extras import extra
 from roikit.trainer.fields import ConfigError, merge, parse_overrides, plain
 
-__all__ = ["AugmentConfig", "DataConfig", "EvalConfig", "OptimizerConfig", "RunConfig",
-           "ScheduleConfig", "TrainConfig", "config_text", "load_config", "preset_names"]
+__all__ = ["AugmentConfig", "DataConfig", "EvalConfig", "OptimizerConfig", "PartConfig",
+           "RunConfig", "ScheduleConfig", "TrainConfig", "config_text", "load_config",
+           "preset_names"]
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -22,30 +23,39 @@ def _require(right, text):
 
 
 @dataclass(frozen=True)
-class DataConfig:
-    """COCO instances files with their image folders.
+class PartConfig:
+    """A COCO instances file and the folder of its images; ``limit`` keeps the lowest image ids."""
 
-    ``bundled`` fills the four paths from the set inside the package. ``train_limit`` and
-    ``val_limit`` keep the images with the lowest ids only. ``batch_size`` counts the images of a
-    step over all processes. ``workers`` are data-loading processes beside each training process.
+    annotations: str | None = None
+    images: str | None = None
+    limit: int | None = None
+
+    def __post_init__(self):
+        _require((self.annotations is None) == (self.images is None),
+                 "annotations and images must be given together, "
+                 f"got {self.annotations} and {self.images}")
+        _require(self.limit is None or self.limit >= 1,
+                 f"limit must be at least 1, got {self.limit}")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The data and how it is fetched.
+
+    ``bundled`` stands for the set inside the package wherever a part names no files.
+    ``batch_size`` counts the images of a step over all processes. ``workers`` are data-loading
+    processes beside each training process.
     """
 
     bundled: Literal["nuclei-mini"] | None = None
-    train_annotations: str | None = None
-    train_images: str | None = None
-    val_annotations: str | None = None
-    val_images: str | None = None
-    train_limit: int | None = None
-    val_limit: int | None = None
+    train: PartConfig = field(default_factory=PartConfig)
+    val: PartConfig = field(default_factory=PartConfig)
     batch_size: int = 2
     workers: int = 0
 
     def __post_init__(self):
         _require(self.batch_size >= 1, f"batch_size must be at least 1, got {self.batch_size}")
         _require(self.workers >= 0, f"workers must not be negative, got {self.workers}")
-        for name in ("train_limit", "val_limit"):
-            value = getattr(self, name)
-            _require(value is None or value >= 1, f"{name} must be at least 1, got {value}")
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,12 @@ class Process:
         dist.broadcast_object_list(box, src=0)
         return box[0]
 
+    def share_buffers(self, model):
+        """Rank 0's buffers (batch statistics, say) for the model of every process."""
+        if self.world > 1:
+            for buffer in model.buffers():
+                dist.broadcast(buffer, src=0)
+
     def wait(self):
         """Go on when every process has come here."""
         if self.world > 1:

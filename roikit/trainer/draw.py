@@ -103,12 +103,11 @@ def _with_boxes_and_text(canvas, objects, order, colors, names, factor, boxes):
     font = extra("PIL.ImageFont", "drawing").load_default(12)
     picture = pillow.fromarray(canvas)
     draw = pen.Draw(picture)
-    kinds = {item["category_id"] for item in objects}
     for i in order:
         x, y, w, h = (v * factor for v in objects[i]["bbox"])
         if boxes or not objects[i].get("segmentation"):
             draw.rectangle((x, y, max(x, x + w - 1), max(y, y + h - 1)), outline=colors[i])
-        text = _label(objects[i], names, len(kinds) > 1 or len(objects) <= 10)
+        text = _label(objects[i], names)
         left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
         if not text or (len(objects) > 12 and right - left > max(w, 1)):
             continue
@@ -118,8 +117,9 @@ def _with_boxes_and_text(canvas, objects, order, colors, names, factor, boxes):
     return np.array(picture)
 
 
-def _label(item, names, with_name):
-    words = [names.get(item["category_id"], str(item["category_id"]))] if with_name else []
+def _label(item, names):
+    """Name and score; the name goes without saying where there is one category."""
+    words = [names.get(item["category_id"], str(item["category_id"]))] if len(names) > 1 else []
     if "score" in item:
         words.append(f"{item['score']:.2f}")
     return " ".join(words)

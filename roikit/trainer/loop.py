@@ -284,6 +284,7 @@ def _one_step(wrapped, state, fetch, config, total, *, device, process, stop, ep
 
 def _evaluate(state, val, config, categories, device, process):
     """{"scores": kind -> figures, "speed"} (on the first process) and the COCO results."""
+    process.share_buffers(state.judged)
     results, speed = detect(state.judged, val, categories, device=device, amp=config.run.amp,
                             batch_size=config.eval.batch_size, process=process)
     scores = {}

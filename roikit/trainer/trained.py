@@ -106,15 +106,12 @@ def with_detections(config, count):
 
 def _paths(config, part):
     """(annotations, images) of "train" or "val", or None where none are named."""
-    settings = config.data
-    annotations = getattr(settings, f"{part}_annotations")
-    images = getattr(settings, f"{part}_images")
-    if annotations is None and images is None:
-        return None if settings.bundled is None else data.nuclei_mini(part)
-    if annotations is None or images is None:
-        raise ValueError(f"config: data.{part}_annotations and data.{part}_images must be given "
-                         f"together, got {annotations} and {images}")
-    return annotations, images
+    files = getattr(config.data, part)
+    if files.annotations is None:
+        # With files of one's own for training, the bundled val part would be another data set.
+        bundled = config.data.bundled is not None and config.data.train.annotations is None
+        return data.nuclei_mini(part) if bundled else None
+    return files.annotations, files.images
 
 
 def evaluation_paths(config, annotations=None, images=None):
@@ -153,7 +150,7 @@ def train_paths(config):
     """
     paths = _paths(config, "train")
     if paths is None:
-        raise ValueError("config: data.train_annotations and data.train_images must be given")
+        raise ValueError("config: data.train.annotations and data.train.images must be given")
     return paths
 
 
@@ -161,12 +158,12 @@ def train_set(config):
     """The training part with its augmentation."""
     annotations, images = train_paths(config)
     return data.CocoDataset(annotations, images, transform=_augmentation(config.augment),
-                            seed=config.run.seed, ids=_ids(annotations, config.data.train_limit))
+                            seed=config.run.seed, ids=_ids(annotations, config.data.train.limit))
 
 
 def val_set(config, annotations=None, images=None):
     """The val part, or other files read the way that the val part is."""
-    limit = config.data.val_limit if annotations is None else None
+    limit = config.data.val.limit if annotations is None else None
     annotations, images = evaluation_paths(config, annotations, images)
     return data.CocoDataset(annotations, images, transform=still_transform(config),
                             ids=_ids(annotations, limit))

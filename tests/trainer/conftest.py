@@ -85,8 +85,8 @@ def settings(squares):
     """A configuration of a few steps over the squares."""
     path, folder = map(str, squares)
     return {
-        "data": {"train_annotations": path, "train_images": folder, "val_annotations": path,
-                 "val_images": folder, "batch_size": 2},
+        "data": {"train": {"annotations": path, "images": folder},
+                 "val": {"annotations": path, "images": folder}, "batch_size": 2},
         "augment": {"rotate": True, "vertical_flip": 0.5},
         "optimizer": {"lr": 0.05, "ema": 0.9, "clip_norm": 1.0},
         "schedule": {"steps": 11, "warmup_steps": 3},

@@ -181,7 +181,7 @@ def test_contract_resume_errors(settings, tmp_path, squares):
 
 
 def test_contract_an_ap_of_zero_warns(settings, tmp_path):
-    config = merge(with_values(settings, "schedule.steps=1"), {"data": {"val_limit": 1}})
+    config = merge(with_values(settings, "schedule.steps=1"), {"data": {"val": {"limit": 1}}})
     with pytest.warns(RoikitWarning, match="AP is exactly 0"):
         train(config, out=tmp_path / "run")
 
@@ -194,8 +194,8 @@ def test_law_the_scaled_half_precision_step_changes_the_weights(settings, tmp_pa
     assert state["model"]["conv.weight"].dtype == torch.float32
 
 
-def test_law_lowest_ids_with_train_limit(settings, tmp_path):
-    config = with_values(settings, "data.train_limit=2", "schedule.steps=3", "data.val_limit=3")
+def test_law_a_limit_keeps_the_lowest_image_ids(settings, tmp_path):
+    config = with_values(settings, "data.train.limit=2", "schedule.steps=3", "data.val.limit=3")
     train(config, out=tmp_path / "run")
     assert checkpoint.load(tmp_path / "run" / "last.pt")["sampler"]["steps_per_epoch"] == 1
     results = json.loads((tmp_path / "run" / "detections.json").read_text())

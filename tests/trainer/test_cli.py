@@ -1,0 +1,89 @@
+"""The command line: each command on small data, and what a mistake looks like."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from roikit.cli import main
+from roikit.trainer.config import config_text, load_config
+
+pytestmark = [pytest.mark.filterwarnings("ignore::roikit.errors.RoikitWarning"),
+              pytest.mark.usefixtures("tiny")]
+
+for library in ("yaml", "pycocotools", "matplotlib", "PIL", "safetensors"):
+    pytest.importorskip(library)
+
+
+def call(*words, code=0):
+    result = CliRunner().invoke(main, [str(w) for w in words])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def test_contract_train_eval_predict(settings, squares, tmp_path):
+    (tmp_path / "run.yaml").write_text(config_text(load_config(settings)))
+    out = tmp_path / "run"
+    said = call("train", tmp_path / "run.yaml", "schedule.steps=2", "--out", out)
+    assert "step 2/2" in said and "eta" in said and "img/s" in said and "AP50" in said
+    call("train", "--resume", "schedule.steps=3", "--out", out)
+    assert json.loads((out / "metrics.json").read_text())["step"] == 3
+    said = call("eval", out, "--device", "cpu", "--max-detections", "1,5", "--out", tmp_path / "m")
+    assert "AR5" in said and "ms an image" in said
+    said = call("eval", out / "detections.json", squares[0], "--iou-type", "bbox")
+    assert "bbox" in said and "segm" not in said
+    said = call("predict", out, squares[1] / "0.png", "--out", tmp_path / "p", "--no-boxes",
+                "--score-threshold", 0)
+    assert "1 objects" in said and (tmp_path / "p" / "0.png").is_file()
+
+
+def test_contract_show_config_trains_nothing(tmp_path):
+    said = call("train", "nuclei-mini", "run.seed=77", "--show-config")
+    assert "seed: 77" in said and load_config("nuclei-mini").run.seed != 77
+
+
+def test_contract_mistakes_are_one_line(tmp_path):
+    for words, text in [
+        (["train", "nuclei-mini", "optimizer.lrr=1"], "did you mean optimizer.lr?"),
+        (["train", "nuclei-mni"], "did you mean nuclei-mini?"),
+        (["predict", tmp_path, __file__], "neither best.pt nor last.pt"),
+    ]:
+        said = call(*words, code=1)
+        assert text in said and len(said.splitlines()) == 1
+    assert "name a preset" in call("train", code=2)
+    assert "one preset" in call("train", "a", "b", code=2)
+    assert "1,10,200" in call("eval", tmp_path, "--max-detections", "x", code=2)
+
+
+def test_contract_presets_and_info():
+    assert "nuclei-mini" in call("presets").split()
+    assert "simd" in call("info")
+
+
+def test_contract_doctor_ends_with_its_verdict(squares, tmp_path):
+    path, folder = squares
+    assert "7 images" in call("doctor", path, folder)
+    content = json.loads(path.read_text())
+    content["images"][0]["file_name"] = "gone.png"
+    (tmp_path / "bad.json").write_text(json.dumps(content))
+    assert "gone.png" in call("doctor", tmp_path / "bad.json", folder, code=1)
+
+
+@pytest.mark.parametrize("code", [
+    "import roikit, sys; roikit.__dir__()",
+    "import roikit.cli, sys",
+    "import sys; from roikit.trainer.scores import coco_scores",
+])
+def test_law_the_command_line_waits_for_no_torch(code):
+    check = f"{code}; assert 'torch' not in sys.modules and 'yaml' not in sys.modules"
+    subprocess.run([sys.executable, "-c", check], check=True)
+
+
+def test_contract_a_missing_extra_names_the_remedy(monkeypatch):
+    from roikit.trainer.extras import extra
+
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    with pytest.raises(ImportError, match=r'reading needs PyYAML .*pip install "roikit\[train\]"'):
+        extra("yaml", "reading")

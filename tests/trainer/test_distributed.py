@@ -1,0 +1,93 @@
+"""Two gloo processes under torchrun on the tiny detector."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from roikit.trainer import checkpoint
+from roikit.trainer.records import read_records
+
+for library in ("yaml", "pycocotools", "matplotlib", "PIL", "safetensors"):
+    pytest.importorskip(library)
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = """
+import importlib.util, json, os, signal, sys, warnings
+import torch
+from roikit import models, train
+from roikit.errors import RoikitWarning
+
+spec = importlib.util.spec_from_file_location("tiny", {conftest!r})
+tiny = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(tiny)
+made = []
+models.build_detector = lambda config: made.append(tiny.TinyDetector(config)) or made[-1]
+warnings.simplefilter("ignore", RoikitWarning)
+
+settings, out, interrupted = json.load(open(sys.argv[1])), sys.argv[2], sys.argv[3] == "interrupt"
+rank = os.environ["RANK"]
+seen = []
+
+def on_step(record):
+    seen.append(record["loss"])
+    if interrupted and rank == "1" and record["step"] == 6:
+        os.kill(os.getpid(), signal.SIGINT)
+
+try:
+    metrics = train(settings, out=out, resume=sys.argv[3] == "resume", on_step=on_step)
+except KeyboardInterrupt:
+    metrics = None
+torch.save({{"weights": dict(made[0].named_parameters()), "losses": seen, "metrics":
+            json.dumps(metrics)}}, f"{{out}}-{{rank}}.pt")
+"""
+
+
+@pytest.fixture
+def run(settings, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(conftest=str(Path(__file__).parent / "conftest.py")))
+    settings["schedule"]["steps"], settings["eval"]["every"] = 9, 4
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+
+    def run(name, how):
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+             str(script), str(tmp_path / "settings.json"), str(tmp_path / name), how],
+            env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        told = [torch.load(tmp_path / f"{name}-{rank}.pt", weights_only=True) for rank in (0, 1)]
+        return tmp_path / name, told
+
+    return run
+
+
+def test_law_two_processes_agree_and_resume_in_the_same_bits(run):
+    whole, told = run("whole", "plain")
+    for name, value in told[0]["weights"].items():
+        assert torch.equal(value, told[1]["weights"][name]), name
+    assert told[0]["losses"] == told[1]["losses"] and len(told[0]["losses"]) == 9
+    assert told[0]["metrics"] == told[1]["metrics"]
+    steps = [r for r in read_records(whole / "log.jsonl") if r["kind"] == "train"]
+    assert [r["loss"] for r in steps] == told[0]["losses"]
+    results = json.loads((whole / "detections.json").read_text())
+    assert [r["image_id"] for r in results] == list(range(10, 17))
+    state = checkpoint.load(whole / "last.pt")
+    assert len(state["rng"]) == 2
+    assert not torch.equal(state["rng"][0]["torch"], state["rng"][1]["torch"])
+
+    parts, told = run("parts", "interrupt")  # one process alone is told to stop
+    assert told[0]["metrics"] == "null" and told[1]["metrics"] == "null"
+    assert checkpoint.load(parts / "last.pt")["step"] == 7
+    run("parts", "resume")
+    again = checkpoint.load(parts / "last.pt")
+    assert again["step"] == 9
+    for name, value in state["model"].items():
+        assert torch.equal(value, again["model"][name]), name
+    for before, after in zip(state["rng"], again["rng"], strict=True):
+        assert torch.equal(before["torch"], after["torch"])
