@@ -38,38 +38,34 @@ def _quarters(low, high):
     return st.integers(4 * low, 4 * high).map(lambda i: i / 4)
 
 
-def _floats(low, high):
-    return st.floats(low, high, width=32)
+def _from_corner(corner, width, height):
+    """Boxes from strategies for a corner's coordinate, a width and a height."""
+    return st.builds(lambda x, y, w, h: [x, y, x + w, y + h], corner, corner, width, height)
 
 
-@st.composite
-def _box(draw, kind):
-    if kind == "huge":
-        sign = st.sampled_from([1.0, -1.0])
-        coordinate = st.one_of(_quarters(-4, 40),
-                               st.builds(lambda v, s: v * s, st.sampled_from(HUGE), sign))
-        return [draw(coordinate) for _ in range(4)]
-    if kind == "cluster":  # around one place, so that IoUs are high
-        x, y = draw(_quarters(8, 9)), draw(_quarters(8, 9))
-        return [x, y, x + draw(_quarters(4, 6)), y + draw(_quarters(4, 6))]
-    if kind == "scattered":
-        x, y = draw(_floats(-16, 48)), draw(_floats(-16, 48))
-        return [x, y, x + draw(_floats(0, 40)), y + draw(_floats(0, 40))]
-    x, y = draw(st.integers(-2, 12)), draw(st.integers(-2, 12))
-    width, height = draw(st.integers(1, 8)), draw(st.integers(1, 8))
-    if kind == "degenerate":
-        width, height = draw(st.sampled_from([(0, 0), (0, height), (width, 0)]))
-    elif kind == "reversed":
-        width, height = draw(st.sampled_from([(-width, -height), (-width, height), (width, -height)]))
-    box = [float(x), float(y), float(x + width), float(y + height)]
-    if kind == "nonfinite":
-        for place in draw(st.sets(st.integers(0, 3), min_size=1)):
-            box[place] = draw(st.sampled_from([np.nan, np.inf, -np.inf]))
-    return box
+def _spoilt(box, values):
+    return [v if value is None else value for v, value in zip(box, values, strict=True)]
 
 
-@st.composite
-def boxes(draw, n=None, dtype=np.float32, kinds=KINDS, max_size=8):
+# Built once: a strategy made anew for every draw costs more than the draw.
+_CORNER, _SIDE, _ZERO = st.integers(-2, 12), st.integers(1, 8), st.just(0)
+_HUGE_COORDINATE = st.one_of(_quarters(-4, 40), st.sampled_from([s * v for v in HUGE for s in (1, -1)]))
+_GRID = _from_corner(_CORNER, _SIDE, _SIDE)
+_BOXES = {
+    "grid": _GRID,
+    "cluster": _from_corner(_quarters(8, 9), _quarters(4, 6), _quarters(4, 6)),  # around one place
+    "scattered": _from_corner(st.floats(-16, 48, width=32), *[st.floats(0, 40, width=32)] * 2),
+    "degenerate": st.one_of(_from_corner(_CORNER, _ZERO, _ZERO), _from_corner(_CORNER, _ZERO, _SIDE),
+                            _from_corner(_CORNER, _SIDE, _ZERO)),
+    "reversed": st.builds(lambda box, axes: [box[i ^ 2] if i % 2 in axes else box[i] for i in range(4)],
+                          _GRID, st.sampled_from([(0,), (1,), (0, 1)])),
+    "huge": st.tuples(*[_HUGE_COORDINATE] * 4),
+    "nonfinite": st.builds(_spoilt, _GRID, st.tuples(*[st.sampled_from([None, np.nan, np.inf, -np.inf])] * 4)
+                           .filter(any)),
+}
+
+
+def boxes(n=None, dtype=np.float32, kinds=KINDS, max_size=8):
     """Boxes (N, 4), x1 y1 x2 y2.
 
     Args:
@@ -79,19 +75,22 @@ def boxes(draw, n=None, dtype=np.float32, kinds=KINDS, max_size=8):
             boxes that overlap, "scattered" any float32, "degenerate" without area, "reversed"
             x2 < x1 or y2 < y1, "huge" up to 3e38, "nonfinite" with NaN or infinities.
     """
-    count = draw(st.integers(0, max_size)) if n is None else n
-    rows = [draw(_box(draw(st.sampled_from(kinds)))) for _ in range(count)]
-    with np.errstate(over="ignore"):
-        return np.array(rows, np.float64).reshape(count, 4).astype(dtype)
+    def as_array(rows):
+        with np.errstate(over="ignore"):
+            return np.array(rows, np.float64).reshape(len(rows), 4).astype(dtype)
+
+    least, most = (0, max_size) if n is None else (n, n)
+    return st.lists(st.one_of([_BOXES[kind] for kind in kinds]), min_size=least, max_size=most).map(as_array)
 
 
-@st.composite
-def scores(draw, n, dtype=np.float32, awkward=True):
+_ORDINARY_SCORE = st.one_of(st.sampled_from([0.5, 0.0, 0.25, 1.0]), st.floats(0, 1, width=32))
+_AWKWARD_SCORE = st.one_of(_ORDINARY_SCORE, st.sampled_from([np.nan, -0.0, np.inf, -np.inf, -1.0]))
+
+
+def scores(n, dtype=np.float32, awkward=True):
     """Scores (N,) with many ties; NaN, infinities and -0.0 too if ``awkward``."""
-    value = st.one_of(st.sampled_from([0.5, 0.0, 0.25, 1.0]), _floats(0, 1))
-    if awkward:
-        value = st.one_of(value, st.sampled_from([np.nan, -0.0, np.inf, -np.inf, -1.0]))
-    return np.array([draw(value) for _ in range(n)], dtype)
+    one = _AWKWARD_SCORE if awkward else _ORDINARY_SCORE
+    return st.lists(one, min_size=n, max_size=n).map(lambda values: np.array(values, dtype))
 
 
 @st.composite
@@ -116,7 +115,8 @@ def rois(draw, images, n=None, dtype=np.float32, kinds=KINDS, max_size=6, as_lis
         The rest as in ``boxes``; ``n`` is the number of RoIs in all.
     """
     some = draw(boxes(n=0 if images == 0 else n, dtype=dtype, kinds=kinds, max_size=max_size))
-    index = np.array([draw(st.integers(0, images - 1)) for _ in some], np.int64)
+    index = st.lists(st.integers(0, max(images - 1, 0)), min_size=len(some), max_size=len(some))
+    index = np.array(draw(index), np.int64)
     if draw(st.booleans()) if as_list is None else as_list:
         return [some[index == i] for i in range(images)]
     return np.concatenate([index[:, None].astype(dtype), some], axis=1)
