@@ -1,6 +1,7 @@
 """COCO instances as a torch data set: any annotation file in COCO's format and its folder of images."""
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -196,6 +197,8 @@ def _content(annotations):
     for what, records, fields in (("image", content["images"], ("id", "file_name", "height", "width")),
                                   ("category", content["categories"], ("id",))):
         for record in records:
+            if not isinstance(record, Mapping):
+                raise ValueError(f"CocoDataset: each {what} must be a dict, got {record!r}")
             missing = [field for field in fields if record.get(field) is None]
             if missing:
                 raise ValueError(f"CocoDataset: {what} {record.get('id')} has no {missing[0]}")

@@ -188,6 +188,10 @@ class _Inspection:
                          f"{width!r}")
                 continue
             sizes[record["id"]] = (height, width)
+            if not isinstance(name, str):
+                self.add("missing-image", "error", subject,
+                         f"its file_name must be a string, got {name!r}")
+                continue
             if name in files:
                 self.add("duplicate-file", "warning", subject,
                          f"its file {name} is that of image {files[name]} too")
@@ -223,6 +227,11 @@ class _Inspection:
         has_masks = any(record.get("segmentation") for _, record in records)
         for subject, record in records:
             subject = f"{subject} of image {record['image_id']}"
+            if not all(isinstance(record[field], int) for field in ("image_id", "category_id")):
+                self.add("malformed-id", "error", subject,
+                         f"its image and category ids must be whole numbers, got "
+                         f"{record['image_id']!r} and {record['category_id']!r}")
+                continue
             if record["category_id"] not in categories:
                 self.add("unknown-category-id", "error", subject,
                          f"categories does not list its category id {record['category_id']!r}")
@@ -239,12 +248,21 @@ class _Inspection:
             self.add("unused-category", "note", f"category {number}", "no object belongs to it")
         if not objects:
             self.add("no-objects", "error", "the file", "no image has an object to learn")
+        for field in ("area", "iscrowd"):
+            without = sum(record.get(field) is None for _, record in records)
+            if without:
+                self.add(f"no-{field}", "note", "the file",
+                         f"{_count(without, 'annotation')} without {field}, which pycocotools needs to "
+                         "evaluate")
         if bare and not has_masks:
             self.add("no-masks", "note", "the file", "no annotation has a mask: fit for boxes alone")
         return objects
 
     def object(self, subject, record, height, width, has_masks):
         """Compare one annotation's box and mask with the image and with each other."""
+        area = record.get("area", 0)
+        if isinstance(area, bool) or not isinstance(area, (int, float, type(None))):
+            self.add("malformed-area", "error", subject, f"its area must be a number, got {area!r}")
         mask_box = None
         if record.get("segmentation"):
             mask_box = self.mask(subject, record["segmentation"], height, width)

@@ -89,35 +89,39 @@ class Objects:
         """(box, label, area, mask) of an annotation, or the reason why it is left out."""
         name = f"annotation {annotation.get('id')} of image {image['id']}"
         height, width = int(image["height"]), int(image["width"])
-        label = label_of.get(annotation.get("category_id"))
+        category = annotation.get("category_id")
+        label = label_of.get(category) if isinstance(category, int) else None
         if label is None:
-            raise ValueError(f"CocoDataset: {name} has category id {annotation.get('category_id')!r}, "
-                             f"which categories does not list")
-        box = mask = extent = None
+            raise ValueError(f"CocoDataset: {name} has category id {category!r}, which categories does "
+                             "not list")
+        box = mask = None
         if self.has_masks and not annotation.get("segmentation"):
             return "without a mask"
         try:
             if self.has_masks:
                 mask = read_segmentation(annotation["segmentation"], height, width)
-                extent, pixels = _extent(mask, height, width)
+            area = annotation.get("area")
+            if isinstance(area, bool) or not isinstance(area, (int, float, type(None))):
+                raise ValueError(f"its area must be a number, got {area!r}")
             if annotation.get("bbox"):
                 box = read_box(annotation["bbox"])
         except ValueError as error:
             raise ValueError(f"CocoDataset: {name}: {error}") from None
-        if mask is not None and not pixels:
+        if mask is not None and _is_empty(mask, height, width):
             return "with an empty mask"
         if box is None and mask is None:
             return "without a box"
         if box is None:
-            box = np.array(extent if extent else box_and_area(mask, height, width)[0])
+            box = np.array(box_and_area(mask, height, width)[0])
         if not np.isfinite(box).all() or not (box[2] > box[0] and box[3] > box[1]):
             return "with a box without area"
         box = np.clip(box, 0, [width, height, width, height])
         if not (box[2] > box[0] and box[3] > box[1]):
             return "with a box outside the image"
-        area = annotation.get("area")
-        if area is None:
-            area = pixels if extent else (box[2] - box[0]) * (box[3] - box[1])
+        if area is None and mask is not None:
+            area = box_and_area(mask, height, width)[1]
+        elif area is None:
+            area = (box[2] - box[0]) * (box[3] - box[1])
         return box, label, float(area), mask
 
     def _pack(self, masks):
@@ -135,21 +139,17 @@ class Objects:
         return [self._rings[i] for i in range(*self._ring_starts[index:index + 2])]
 
 
-def _extent(mask, height, width):
-    """(tight box or None, number of pixels or True) of a mask; as much as is cheap to know.
+def _is_empty(mask, height, width):
+    """Whether a mask has no pixel inside the image.
 
-    Rasterising the polygons of a large data set takes minutes, so only those that are so thin that they
-    may hold no pixel, or that leave the image, are rasterised here.
+    Rasterising all polygons of a large data set takes minutes, so only those are rasterised that are so
+    thin that they may hold no pixel, or that leave the image.
     """
     if isinstance(mask, dict):
-        pixels = int(rle.area(mask))
-        if not pixels:
-            return None, 0
-        x, y, w, h = (float(v) for v in rle.toBbox(mask))
-        return (x, y, x + w, y + h), pixels
+        return not rle.area(mask)
     for ring in mask:
         xs, ys = ring[0::2], ring[1::2]
         x1, y1, x2, y2 = xs.min(), ys.min(), xs.max(), ys.max()
         if x1 >= 0 and y1 >= 0 and x2 <= width and y2 <= height and min(x2 - x1, y2 - y1) >= 2:
-            return None, True
-    return box_and_area(mask, height, width)
+            return False
+    return not box_and_area(mask, height, width)[1]

@@ -43,27 +43,10 @@ def read_segmentation(segmentation, height, width):
         ValueError: the segmentation is malformed; the text says how.
     """
     if isinstance(segmentation, dict):
-        missing = {"size", "counts"} - segmentation.keys()
-        if missing:
-            raise ValueError(f"the RLE has no {' and no '.join(sorted(missing))}")
-        size, counts = list(segmentation["size"]), segmentation["counts"]
-        if size != [height, width]:
-            raise ValueError(f"the RLE is of an image of {size} (height, width), "
-                             f"the image is [{height}, {width}]")
-        if isinstance(counts, str):
-            counts = counts.encode("latin-1", "replace")
-        if isinstance(counts, (list, tuple)):
-            if any(isinstance(c, bool) or not isinstance(c, int) or c < 0 for c in counts):
-                raise ValueError("the run lengths must be whole numbers of at least 0")
-            if sum(counts) != height * width:
-                raise ValueError(f"the runs sum to {sum(counts)}, not to height * width = "
-                                 f"{height * width}")
-            return rle.frPyObjects({"size": size, "counts": list(counts)}, height, width)
-        if not isinstance(counts, bytes):
-            raise ValueError(f"counts must be a string or a list, got {type(counts).__name__}")
-        found = {"size": size, "counts": counts}
-        rle.area(found)  # parses the string, and so refuses a malformed one here
-        return found
+        try:
+            return _read_rle(segmentation, height, width)
+        except TypeError as error:
+            raise ValueError(str(error)) from None
     if not isinstance(segmentation, (list, tuple)) or not segmentation:
         raise ValueError(f"a segmentation must be a list of polygons or an RLE, got "
                          f"{type(segmentation).__name__} {str(segmentation)[:40]}")
@@ -86,6 +69,23 @@ def read_segmentation(segmentation, height, width):
             raise ValueError("a polygon has a coordinate that is not finite")
         rings.append(points)
     return rings
+
+
+def _read_rle(segmentation, height, width):
+    missing = {"size", "counts"} - segmentation.keys()
+    if missing:
+        raise ValueError(f"the RLE has no {' and no '.join(sorted(missing))}")
+    size, counts = segmentation["size"], segmentation["counts"]
+    if not isinstance(size, (list, tuple)) or list(size) != [height, width]:
+        raise ValueError(f"the RLE is of an image of {size} (height, width), "
+                         f"the image is [{height}, {width}]")
+    found = {"size": [height, width], "counts": counts}
+    if isinstance(counts, list):
+        return rle.frPyObjects(found, height, width)
+    if isinstance(counts, str):
+        found["counts"] = counts.encode("latin-1", "replace")
+    rle.area(found)  # parses the string, and so refuses a malformed one here
+    return found
 
 
 def opened(mask):
@@ -217,6 +217,8 @@ def crop(mask, window, image_size):
         return kept
     top, left = max(y - mask.y, 0), max(x - mask.x, 0)
     inside = mask.bitmap[top:max(y + height - mask.y, 0), left:max(x + width - mask.x, 0)]
+    if inside.shape == mask.bitmap.shape:  # whole, and tight as it was
+        return BoxedMask(mask.bitmap, mask.y - y, mask.x - x)
     return _trimmed(inside, mask.y + top - y, mask.x + left - x) if inside.size else None
 
 

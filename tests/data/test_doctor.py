@@ -1,11 +1,16 @@
 """inspect_dataset: each fault that can be planted in a data set is found, and said in words."""
 
+import copy
 import dataclasses
+import warnings
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from roikit.data import CocoDataset, Finding, inspect_dataset, nuclei_mini
+from roikit.errors import RoikitWarning
 
 
 def planted(made, **options):
@@ -149,6 +154,7 @@ def test_contract_exif_orientation(made):
      "the RLE is of an image of [10, 30] (height, width), the image is [20, 30]"),
     ({"segmentation": "mask.png"}, "malformed-segmentation",
      "a segmentation must be a list of polygons or an RLE, got str mask.png"),
+    ({"area": "36"}, "malformed-area", "its area must be a number, got '36'"),
     ({"bbox": [4, 5, 6]}, "malformed-box", "a box must be four numbers, got [4, 5, 6]"),
 ])
 def test_contract_errors_of_an_object(sound, fields, kind, sentence):
@@ -247,6 +253,29 @@ def test_contract_files_of_another_format(sound, text, sentence):
         CocoDataset(*paths)
 
 
+JUNK = st.one_of(st.none(), st.integers(-3, 40), st.floats(), st.text("aZ0~", max_size=3), st.just({}),
+                 st.lists(st.one_of(st.floats(), st.integers(-3, 700)), max_size=7),
+                 st.lists(st.lists(st.floats(-9, 50), max_size=8), max_size=2),
+                 st.fixed_dictionaries({"size": st.just([20, 30]), "counts": st.one_of(
+                     st.text(max_size=4), st.none(), st.lists(st.integers(-1, 600), max_size=3))}))
+PLACES = [("images", f) for f in ("id", "file_name", "height", "width")] + [
+    ("categories", f) for f in ("id", "name")] + [("annotations", f) for f in (
+        "id", "image_id", "category_id", "bbox", "segmentation", "area", "iscrowd")]
+
+
+@given(place=st.sampled_from(PLACES), junk=JUNK)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_law_whatever_a_field_holds_is_a_finding_and_no_exception(sound, place, junk):
+    content = copy.deepcopy(sound.content)
+    content[place[0]][0][place[1]] = junk
+    report = inspect_dataset(content, sound.images)
+    assert report.text()
+    if not report.fatal:  # then the data set opens
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RoikitWarning)
+            CocoDataset(content, sound.images)
+
+
 def test_contract_notes_about_categories(made):
     made.content["categories"] = [{"id": 0, "name": "cat"}, {"id": 5, "name": "dog"}]
     made.image(1)
@@ -264,5 +293,13 @@ def test_contract_notes_about_categories(made):
 def test_contract_a_file_of_boxes_alone_is_noted(made):
     made.content["categories"] = [{"id": 3, "name": "cat"}]
     made.image(1)
-    made.add(1, [], bbox=[4, 5, 6, 6])
+    made.add(1, [], bbox=[4, 5, 6, 6], area=36)
     assert [f.kind for f in inspect_dataset(*made.write()).findings] == ["no-masks"]
+
+
+def test_contract_what_evaluation_lacks_is_noted(sound):
+    del sound.content["annotations"][0]["area"], sound.content["annotations"][1]["iscrowd"]
+    assert [str(f) for f in inspect_dataset(*sound.write()).findings[:2]] == [
+        "the file: its 2 category ids lie in 3..7 with gaps; labels are 1..2 and results get the original "
+        "ids",
+        "the file: 1 annotation without area, which pycocotools needs to evaluate"]
