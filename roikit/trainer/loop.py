@@ -203,7 +203,14 @@ def _inspect(config):
 
 
 def _fitted(config, dataset):
-    """The configuration with the data's number of classes and the metric's of detections."""
+    """The configuration with the data's number of classes and the metric's of detections.
+
+    Raises:
+        ValueError: a model with masks, and data without.
+    """
+    if config.model.mask is not None and not dataset.has_masks:
+        raise ValueError("train: the training data have no masks; model.mask=null trains boxes "
+                         "alone")
     config = replace(config, model=replace(config.model, num_classes=dataset.num_classes))
     return with_detections(config, config.eval.max_detections[-1])
 

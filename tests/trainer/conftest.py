@@ -9,6 +9,7 @@ from torch import nn
 
 from roikit import masks as rle
 from roikit import models
+from roikit.trainer import finish
 
 SIZE = 16
 
@@ -52,8 +53,9 @@ class TinyDetector(nn.Module):
 
 @pytest.fixture
 def tiny(monkeypatch):
-    """Let the trainer build TinyDetector."""
+    """Let the trainer build TinyDetector, and spare it the curves (test_records has them)."""
     monkeypatch.setattr(models, "build_detector", TinyDetector, raising=False)
+    monkeypatch.setattr(finish, "draw_curves", lambda records, path: path.write_bytes(b""))
 
 
 @pytest.fixture(scope="session")

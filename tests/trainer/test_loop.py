@@ -200,3 +200,16 @@ def test_law_a_limit_keeps_the_lowest_image_ids(settings, tmp_path):
     assert checkpoint.load(tmp_path / "run" / "last.pt")["sampler"]["steps_per_epoch"] == 1
     results = json.loads((tmp_path / "run" / "detections.json").read_text())
     assert {r["image_id"] for r in results} == {10, 11, 12}
+
+
+def test_contract_data_without_masks_say_how_to_train_boxes_alone(settings, squares, tmp_path):
+    content = json.loads(squares[0].read_text())
+    for annotation in content["annotations"]:
+        del annotation["segmentation"]
+    (tmp_path / "boxes.json").write_text(json.dumps(content))
+    config = with_values(settings, f"data.train.annotations={tmp_path / 'boxes.json'}",
+                         "schedule.steps=1")
+    with pytest.raises(ValueError, match="no masks; model.mask=null"):
+        train(config, out=tmp_path / "run")
+    metrics = train(config, ["model.mask=null"], out=tmp_path / "boxes")
+    assert "bbox" in metrics and "segm" not in metrics
