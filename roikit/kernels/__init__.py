@@ -14,6 +14,12 @@ from roikit.kernels.boxes import (
 )
 from roikit.kernels.matching import match_boxes
 from roikit.kernels.nms import batched_nms, nms, nms_padded
+from roikit.kernels.roi_align import (
+    multiscale_roi_align,
+    multiscale_roi_align_backward,
+    roi_align,
+    roi_align_backward,
+)
 
 __all__ = [
     "batched_nms",
@@ -23,7 +29,11 @@ __all__ = [
     "clip_boxes_to_image",
     "masks_to_boxes",
     "match_boxes",
+    "multiscale_roi_align",
+    "multiscale_roi_align_backward",
     "nms",
     "nms_padded",
     "remove_small_boxes",
+    "roi_align",
+    "roi_align_backward",
 ]

@@ -44,3 +44,35 @@ def launch(op, threads):
     """Run on ``threads`` threads (None: ROIKIT_NUM_THREADS, else the affinity) at the present SIMD level."""
     n = _config.default_threads() if threads is None else _check.whole(op, "threads", threads, 1)
     return _core.Launch(n, getattr(_core.Simd, _config.simd_level()))
+
+
+def as_rois(op, x):
+    """RoIs as one contiguous (K, 5), batch index first, from that or from a list with one (L, 4) array an image."""
+    if not isinstance(x, (list, tuple)):
+        return as_boxes(op, "boxes", x, 5)
+    parts = [as_boxes(op, f"boxes[{i}]", part, 4) for i, part in enumerate(x)]
+    dtype = np.result_type(np.float32, *parts)
+    rois = np.empty((sum(map(len, parts)), 5), dtype)
+    rois[:, 0] = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    rois[:, 1:] = np.concatenate([np.empty((0, 4), dtype), *parts])
+    return rois
+
+
+def as_maps(maps):
+    """Feature maps (N, C, H, W) of one memory format: all contiguous, or all channels_last, copied where they differ.
+
+    Returns:
+        the list of arrays, and whether they are channels_last (a map that is both counts as contiguous).
+    """
+    if all(a.flags.c_contiguous for a in maps):
+        return maps, False
+    last = [a.transpose(0, 2, 3, 1) for a in maps]
+    if all(a.flags.c_contiguous for a in last):
+        return maps, True
+    return [np.ascontiguousarray(a) for a in maps], False
+
+
+def empty_map(shape, dtype, channels_last):
+    """A fresh (N, C, H, W) array, stored as N, H, W, C where ``channels_last``."""
+    n, c, h, w = shape
+    return np.empty((n, h, w, c), dtype).transpose(0, 3, 1, 2) if channels_last else np.empty(shape, dtype)

@@ -13,8 +13,16 @@ from roikit.ops.boxes import (
 )
 from roikit.ops.matching import match_boxes
 from roikit.ops.nms import batched_nms, nms, nms_padded
+from roikit.ops.roi_align import (
+    MultiScaleRoIAlign,
+    RoIAlign,
+    multiscale_roi_align,
+    roi_align,
+)
 
 __all__ = [
+    "MultiScaleRoIAlign",
+    "RoIAlign",
     "batched_nms",
     "box_area",
     "box_convert",
@@ -22,7 +30,9 @@ __all__ = [
     "clip_boxes_to_image",
     "masks_to_boxes",
     "match_boxes",
+    "multiscale_roi_align",
     "nms",
     "nms_padded",
     "remove_small_boxes",
+    "roi_align",
 ]

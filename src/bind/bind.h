@@ -5,6 +5,7 @@
 #include <pybind11/pybind11.h>
 
 #include "core/launch.h"
+#include "core/roi_align.h"
 #include "core/view.h"
 
 namespace roikit {
@@ -29,5 +30,11 @@ struct NmsKernels {
   void (*batched_nms)(const View&, const View&, const View&, double, const View&, const View&, const Launch&);
 };
 void bind_nms(py::module_& module, const NmsKernels& kernels);
+
+struct RoiAlignKernels {
+  void (*forward)(const RoiAlignLevels&, const View&, const View&, const RoiAlignRule&, const Launch&);
+  void (*backward)(const View&, const View&, const RoiAlignLevels&, const RoiAlignRule&, const Launch&);
+};
+void bind_roi_align(py::module_& module, const RoiAlignKernels& kernels);
 
 }  // namespace roikit

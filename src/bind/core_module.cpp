@@ -6,6 +6,7 @@
 #include "core/boxes.h"
 #include "core/matching.h"
 #include "core/nms.h"
+#include "core/roi_align.h"
 #include "cpu/simd.h"
 
 #if defined(__clang__)
@@ -86,4 +87,5 @@ PYBIND11_MODULE(_core, m) {
   bind_boxes(m, {cpu::box_iou});
   bind_matching(m, {cpu::match_boxes});
   bind_nms(m, {cpu::nms, cpu::batched_nms});
+  bind_roi_align(m, {cpu::roi_align, cpu::roi_align_backward});
 }

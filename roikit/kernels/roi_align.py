@@ -1,0 +1,188 @@
+"""RoIAlign on NumPy arrays: the compiled face of roikit.reference.roi_align."""
+
+import math
+
+import numpy as np
+
+from roikit import _check, _core
+from roikit.kernels._arrays import as_array, as_maps, as_rois, empty_map, launch, result, view
+
+__all__ = ["multiscale_roi_align", "multiscale_roi_align_backward", "roi_align",
+           "roi_align_backward"]
+
+DTYPES = ("float16", "float32", "float64")
+
+
+def _map(op, name, x):
+    a = as_array(op, name, x)
+    _check.dtype(op, name, a, DTYPES)
+    _check.rank(op, name, a, ("N", "C", "H", "W"))
+    return a
+
+
+def _grad(op, grad, boxes, channels):
+    grad = _map(op, "grad", grad)
+    if grad.shape[0] != len(boxes) or grad.shape[1] != channels:
+        raise ValueError(f"{op}: grad must have shape ({len(boxes)}, {channels}, PH, PW), "
+                         f"got {_check.shape_text(grad)}")
+    return as_maps([grad])[0][0]
+
+
+def _shape(op, name, shape):
+    if not isinstance(shape, (tuple, list)) or len(shape) != 4:
+        raise ValueError(f"{op}: {name} must be (N, C, H, W), got {shape!r}")
+    return tuple(_check.whole(op, name, n, 0) for n in shape)
+
+
+def _thresholds(op, scales, canonical_scale, canonical_level):
+    """In double, the sizes from which a box is on each level but the first (FPN, equation 1)."""
+    scales = [_check.positive(op, f"scales[{i}]", s) for i, s in enumerate(scales)]
+    if not scales:
+        raise ValueError(f"{op}: scales must name at least one level, got none")
+    size = _check.positive(op, "canonical_scale", canonical_scale)
+    level = _check.whole(op, "canonical_level", canonical_level)
+    lowest = round(-math.log2(scales[0]))
+    return scales, [size * 2.0 ** (m - level - 1e-6) for m in range(lowest + 1, lowest + len(scales))]
+
+
+def _forward(op, maps, boxes, output_size, scales, thresholds, sampling_ratio, aligned, out, threads):
+    rois = as_rois(op, boxes)
+    maps, channels_last = as_maps(maps)
+    rows, columns = _check.pair(op, "output_size", output_size)
+    shape = (len(rois), maps[0].shape[1], rows, columns)
+    if out is None:
+        out = empty_map(shape, maps[0].dtype, channels_last)
+    elif channels_last:
+        maps, out = [np.ascontiguousarray(m) for m in maps], result(op, out, shape, maps[0].dtype)
+    else:
+        out = result(op, out, shape, maps[0].dtype)
+    _core.roi_align([view(m) for m in maps], view(rois), scales, thresholds, view(out),
+                    _check.whole(op, "sampling_ratio", sampling_ratio), bool(aligned),
+                    launch(op, threads))
+    return out
+
+
+def _backward(op, grad, boxes, shapes, scales, thresholds, sampling_ratio, aligned, threads):
+    rois = as_rois(op, boxes)
+    grad = _grad(op, grad, rois, shapes[0][1])
+    gradients = [np.empty(shape, grad.dtype) for shape in shapes]
+    _core.roi_align_backward(view(grad), view(rois), scales, thresholds,
+                             [view(g) for g in gradients],
+                             _check.whole(op, "sampling_ratio", sampling_ratio), bool(aligned),
+                             launch(op, threads))
+    return gradients
+
+
+def roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, aligned=False, *,
+              out=None, threads=None):
+    """Pool each RoI into PH x PW means of bilinear samples.
+
+    Args:
+        input: (N, C, H, W) float16, float32 or float64 features, contiguous or channels_last (others are copied).
+        boxes: (K, 5) floating with the batch index first, x1 y1 x2 y2 in input pixels, or a list with one (L, 4)
+            array an image; half is cast to float32.
+        output_size: P, or (PH, PW).
+        spatial_scale: map pixels an input pixel, positive.
+        sampling_ratio: samples a bin along each axis; 0 or less: as many as a bin has map pixels, rounded up.
+        aligned: shift by half a map pixel, and let a RoI be smaller than one map pixel.
+        out: contiguous (K, C, PH, PW) array for the result.
+        threads: how many threads may work; the result does not depend on it.
+
+    Returns:
+        (K, C, PH, PW), the dtype of ``input``, and channels_last where it is; 0 for a RoI that is not finite.
+
+    Raises:
+        TypeError, ValueError: a wrong kind or shape, in a sentence.
+        IndexError: a batch index is not whole, negative, or at least N.
+
+    Source: He et al. 2017, arXiv:1703.06870, section 3.
+    """
+    op = "roi_align"
+    scale = _check.positive(op, "spatial_scale", spatial_scale)
+    return _forward(op, [_map(op, "input", input)], boxes, output_size, [scale], [], sampling_ratio,
+                    aligned, out, threads)
+
+
+def roi_align_backward(grad, boxes, input_shape, output_size, spatial_scale=1.0, sampling_ratio=-1,
+                       aligned=False, *, threads=None):
+    """Gradient (N, C, H, W) of `roi_align` with respect to its input, the dtype of ``grad``.
+
+    Args:
+        grad: (K, C, PH, PW), the gradient of the output.
+        input_shape: (N, C, H, W).
+        boxes and the rest: as given to the forward pass.
+
+    Raises:
+        TypeError, ValueError, IndexError: as in `roi_align`.
+    """
+    op = "roi_align_backward"
+    scale = _check.positive(op, "spatial_scale", spatial_scale)
+    _check_bins(op, grad, output_size)
+    return _backward(op, grad, boxes, [_shape(op, "input_shape", input_shape)], [scale], [],
+                     sampling_ratio, aligned, threads)[0]
+
+
+def _check_bins(op, grad, output_size):
+    size = _check.pair(op, "output_size", output_size)
+    if tuple(np.shape(grad)[2:]) != size:
+        raise ValueError(f"{op}: grad must have {size[0]} x {size[1]} bins, got shape {np.shape(grad)}")
+
+
+def multiscale_roi_align(features, boxes, output_size, scales, *, sampling_ratio=2, aligned=False,
+                         canonical_scale=224, canonical_level=4, out=None, threads=None):
+    """`roi_align` of each RoI on the pyramid level that its size asks for, rows in the order of the boxes.
+
+    Args:
+        features: list of (N, C, H_i, W_i), one a level, finest first, of one dtype.
+        boxes: as in `roi_align`, in pixels of the image that all levels show.
+        output_size: P, or (PH, PW).
+        scales: map pixels an image pixel of each level, each half the one before.
+        sampling_ratio, aligned, out, threads: as in `roi_align`.
+        canonical_scale, canonical_level: a box of canonical_scale ** 2 pixels is on level canonical_level, the level
+            of ``scales[0]`` being -log2 of it.
+
+    Returns:
+        (K, C, PH, PW), the dtype of the features.
+
+    Raises:
+        TypeError, ValueError, IndexError: as in `roi_align`; or ``features`` and ``scales`` differ in length.
+
+    Source: Lin et al. 2017, arXiv:1612.03144, equation 1.
+    """
+    op = "multiscale_roi_align"
+    scales, thresholds = _thresholds(op, scales, canonical_scale, canonical_level)
+    maps = [_map(op, f"features[{i}]", m) for i, m in enumerate(features)]
+    _check_levels(op, maps, scales)
+    return _forward(op, maps, boxes, output_size, scales, thresholds, sampling_ratio, aligned, out,
+                    threads)
+
+
+def _check_levels(op, maps, scales):
+    if len(maps) != len(scales):
+        raise ValueError(f"{op}: scales must have one value a level, got {len(scales)} for {len(maps)}")
+    for i, m in enumerate(maps):
+        if m.dtype != maps[0].dtype or m.shape[:2] != maps[0].shape[:2]:
+            raise ValueError(f"{op}: features must agree in dtype, N and C, got {_check.dtype_name(maps[0])} "
+                             f"{_check.shape_text(maps[0])} and, at {i}, {_check.dtype_name(m)} "
+                             f"{_check.shape_text(m)}")
+
+
+def multiscale_roi_align_backward(grad, boxes, input_shapes, output_size, scales, *, sampling_ratio=2,
+                                  aligned=False, canonical_scale=224, canonical_level=4, threads=None):
+    """Gradients of `multiscale_roi_align` with respect to each level: a list of (N, C, H_i, W_i).
+
+    Args:
+        grad: (K, C, PH, PW), the gradient of the output.
+        input_shapes: list of (N, C, H_i, W_i).
+        boxes and the rest: as given to the forward pass.
+
+    Raises:
+        TypeError, ValueError, IndexError: as in `multiscale_roi_align`.
+    """
+    op = "multiscale_roi_align_backward"
+    scales, thresholds = _thresholds(op, scales, canonical_scale, canonical_level)
+    shapes = [_shape(op, f"input_shapes[{i}]", s) for i, s in enumerate(input_shapes)]
+    if len(shapes) != len(scales):
+        raise ValueError(f"{op}: scales must have one value a level, got {len(scales)} for {len(shapes)}")
+    _check_bins(op, grad, output_size)
+    return _backward(op, grad, boxes, shapes, scales, thresholds, sampling_ratio, aligned, threads)

@@ -1,0 +1,47 @@
+"""What the RoI ops share: boxes as one (K, 5) tensor, and the memory format of maps."""
+
+import torch
+
+from roikit import _check
+
+
+def as_rois(op, boxes, like):
+    """(K, 5) float32 or float64, batch index first, from that or from a list with one (L, 4) tensor an image."""
+    if isinstance(boxes, (list, tuple)):
+        rois = [like.new_empty((0, 5), dtype=torch.float32)]
+        for i, part in enumerate(boxes):
+            _check.boxes(op, f"boxes[{i}]", part)
+            index = torch.full((part.shape[0], 1), i, dtype=part.dtype, device=part.device)
+            rois.append(torch.cat([index, part], dim=1))
+            _check.same_device(op, input=like, **{f"boxes[{i}]": part})
+        boxes = torch.cat(rois)
+    else:
+        _check.boxes(op, "boxes", boxes, 5)
+        _check.same_device(op, input=like, boxes=boxes)
+    return boxes.float() if boxes.dtype in (torch.float16, torch.bfloat16) else boxes
+
+
+def feature_map(op, name, x):
+    """``x`` is a floating (N, C, H, W) tensor."""
+    _check.array(op, name, x)
+    _check.dtype(op, name, x)
+    _check.rank(op, name, x, ("N", "C", "H", "W"))
+
+
+def stored_channels_last(maps):
+    """Whether the ops work on these maps as channels_last; a map that is both counts as contiguous."""
+    return (not all(m.is_contiguous() for m in maps)
+            and all(m.is_contiguous(memory_format=torch.channels_last) for m in maps))
+
+
+def in_format(maps, channels_last):
+    """The maps, copied where they are not in the format."""
+    if channels_last:
+        return [m.contiguous(memory_format=torch.channels_last) for m in maps]
+    return [m.contiguous() for m in maps]
+
+
+def empty_map(like, shape, channels_last):
+    """A fresh (N, C, H, W) tensor in the format; dtype and device as ``like``."""
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=memory_format)

@@ -1,0 +1,30 @@
+#include <pybind11/stl.h>
+
+#include "bind/bind.h"
+
+namespace roikit {
+
+void bind_roi_align(py::module_& module, const RoiAlignKernels& kernels) {
+  module.def(
+      "roi_align",
+      [forward = kernels.forward](std::vector<View> features, const View& boxes, std::vector<double> scales,
+                                  std::vector<double> thresholds, const View& output, int64_t sampling_ratio,
+                                  bool aligned, const Launch& launch) {
+        forward({std::move(features), std::move(scales), std::move(thresholds)}, boxes, output,
+                {sampling_ratio, aligned}, launch);
+      },
+      py::arg("features"), py::arg("boxes"), py::arg("scales"), py::arg("thresholds"), py::arg("output"),
+      py::arg("sampling_ratio"), py::arg("aligned"), py::arg("launch"), Release());
+  module.def(
+      "roi_align_backward",
+      [backward = kernels.backward](const View& grad, const View& boxes, std::vector<double> scales,
+                                    std::vector<double> thresholds, std::vector<View> gradients,
+                                    int64_t sampling_ratio, bool aligned, const Launch& launch) {
+        backward(grad, boxes, {std::move(gradients), std::move(scales), std::move(thresholds)},
+                 {sampling_ratio, aligned}, launch);
+      },
+      py::arg("grad"), py::arg("boxes"), py::arg("scales"), py::arg("thresholds"), py::arg("gradients"),
+      py::arg("sampling_ratio"), py::arg("aligned"), py::arg("launch"), Release());
+}
+
+}  // namespace roikit

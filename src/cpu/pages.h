@@ -1,0 +1,27 @@
+// Large results are fresh memory, and touching it first costs a page fault for every 4 KiB: 20 ms for 50 MB, more
+// than computing them.
+#pragma once
+
+#include <cstdint>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+namespace roikit::cpu {
+
+// Asks for huge pages under a block that is about to be written whole, so that no memory is touched that would not
+// be. A hint: nothing depends on its success, and small blocks are left alone.
+inline void will_fill(void* data, int64_t bytes) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  constexpr uintptr_t kHuge = uintptr_t(2) << 20;
+  const uintptr_t begin = (reinterpret_cast<uintptr_t>(data) + kHuge - 1) / kHuge * kHuge;
+  const uintptr_t end = (reinterpret_cast<uintptr_t>(data) + uintptr_t(bytes)) / kHuge * kHuge;
+  if (end > begin && bytes >= int64_t(4) << 20) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#else
+  (void)data;
+  (void)bytes;
+#endif
+}
+
+}  // namespace roikit::cpu

@@ -1,0 +1,160 @@
+// RoIAlign backward on the CPU, partitioned by output: one thread adds up an image's block of channels in a tile of
+// the accumulate type, over the RoIs in order, and writes it once. So neither threads nor SIMD level change a bit.
+#include "core/roi_align.h"
+
+#include "cpu/lanes.h"
+#include "cpu/pages.h"
+#include "cpu/parallel.h"
+#include "cpu/roi_align_plan.h"
+#include "cpu/simd.h"
+
+namespace roikit::cpu {
+namespace {
+
+template <class S, class A>
+struct Job {
+  const RoiAlignPlan<A>* plan;
+  const RoiAlignLevels* gradients;
+  bool channels_last, grad_channels_last;
+  int64_t channels, rows, columns;
+  const S* grad;
+};
+
+// tile[y][x] += sum of taps * sums for one row.
+template <int Bytes, class A>
+ROIKIT_INLINE void spread_row(const A* sums, const RoiTaps<A>& roi, int64_t columns, A* line) {
+  using P = Pack<A, Bytes>;
+  constexpr int L = lanes_of<A>;
+  for (int64_t pw = 0; pw < columns; ++pw) {
+    const P sum = P::load(sums + pw * L);
+    for (int64_t u = roi.x[pw]; u < roi.x[pw + 1]; ++u) {
+      A* at = line + int64_t(roi.taps[u].at) * L;
+      P total = P::load(at);
+      total.add_product(roi.taps[u].weight, sum);
+      total.store(at);
+    }
+  }
+}
+
+// The transpose of the forward pass: vertical sums of a row's bins are gathered in one of two slots, and spread
+// along the row when the slot is needed for another.
+template <int Bytes, class A>
+ROIKIT_INLINE void spread_roi(const A* grad, const RoiTaps<A>& roi, int64_t rows, int64_t columns, int64_t row,
+                              A* slots, A* tile) {
+  using P = Pack<A, Bytes>;
+  constexpr int L = lanes_of<A>;
+  int64_t held[2] = {-1, -1};
+  for (int64_t ph = 0; ph < rows; ++ph, grad += columns * L) {
+    for (int64_t t = roi.y[ph]; t < roi.y[ph + 1]; ++t) {
+      const int64_t y = roi.taps[t].at;
+      const A weight = roi.taps[t].weight;
+      A* sums = slots + (y & 1) * columns * L;
+      const bool fresh = held[y & 1] != y;
+      if (fresh) {
+        if (held[y & 1] >= 0) spread_row<Bytes>(static_cast<const A*>(sums), roi, columns, tile + held[y & 1] * row);
+        held[y & 1] = y;
+      }
+      for (int64_t i = 0; i < columns; ++i) {
+        P sum = fresh ? P::zero() : P::load(sums + i * L);
+        sum.add_product(weight, P::load(grad + i * L));
+        sum.store(sums + i * L);
+      }
+    }
+  }
+  for (int slot = 0; slot < 2; ++slot)
+    if (held[slot] >= 0)
+      spread_row<Bytes>(static_cast<const A*>(slots + slot * columns * L), roi, columns, tile + held[slot] * row);
+}
+
+template <class S>
+ROIKIT_INLINE void fill_zero(S* to, int64_t pixels, int lanes, int64_t plane, bool channels_last, int64_t channels) {
+  if (channels_last) {
+    for (int64_t p = 0; p < pixels; ++p) std::memset(to + p * channels, 0, size_t(lanes) * sizeof(S));
+  } else {
+    for (int l = 0; l < lanes; ++l) std::memset(to + l * plane, 0, size_t(pixels) * sizeof(S));
+  }
+}
+
+// Items are (image, block of channels). tile: the largest map in lanes; slots: 2 x columns; bins: rows x columns.
+template <int Bytes>
+struct Tiles {
+  template <class S, class A>
+  ROIKIT_INLINE static void run(const Job<S, A>* job, int64_t blocks, int64_t begin, int64_t end, A* tile, A* slots,
+                                A* bins) {
+    constexpr int L = lanes_of<A>;
+    const auto& plan = *job->plan;
+    const int64_t channels = job->channels, count = job->rows * job->columns;
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t image = item / blocks, c0 = item % blocks * L;
+      const int lanes = int(channels - c0 < L ? channels - c0 : L);
+      for (size_t level = 0; level < job->gradients->maps.size(); ++level) {
+        const View& map = job->gradients->maps[level];
+        const int64_t height = map.shape[2], width = map.shape[3], plane = height * width;
+        const bool last = job->channels_last;
+        const int64_t step = last ? channels : 1;
+        S* to = map.as<S>() + image * channels * plane + c0 * (last ? 1 : plane);
+        const ColumnSpan* spans = plan.spans(image, level);
+        if (!spans) {
+          fill_zero(to, plane, lanes, plane, last, channels);
+          continue;
+        }
+        for (int64_t y = 0; y < height; ++y)
+          std::memset(tile + (y * width + spans[y].begin) * L, 0, size_t(spans[y].end - spans[y].begin) * kLaneBytes);
+        for (const int64_t* k = plan.begin(image, level); k != plan.end(image, level); ++k) {
+          const S* from = job->grad + *k * channels * count;
+          if (job->grad_channels_last)
+            lanes_from_pixels(from + c0, channels, count, lanes, bins);
+          else
+            lanes_from_planes(from + c0 * count, count, count, lanes, bins);
+          spread_roi<Bytes>(static_cast<const A*>(bins), plan.taps(*k), job->rows, job->columns, width * L, slots,
+                            tile);
+        }
+        for (int64_t y = 0; y < height; ++y) {
+          const int64_t at = y * width, left = spans[y].begin, right = spans[y].end;
+          const A* from = tile + (at + left) * L;
+          fill_zero(to + at * step, left, lanes, plane, last, channels);
+          if (last)
+            pixels_from_lanes(from, right - left, lanes, to + (at + left) * step, channels);
+          else
+            planes_from_lanes(from, right - left, lanes, to + at + left, plane);
+          fill_zero(to + (at + right) * step, width - right, lanes, plane, last, channels);
+        }
+      }
+    }
+  }
+};
+
+template <class S>
+void backward(const View& grad, const View& boxes, const RoiAlignLevels& gradients, const RoiAlignRule& rule,
+              bool channels_last, const Launch& launch) {
+  using A = accumulate_t<S>;
+  constexpr int64_t L = lanes_of<A>;
+  const RoiAlignPlan<A> plan(gradients, boxes, grad, rule);
+  const int64_t images = gradients.maps[0].shape[0], channels = grad.shape[1];
+  const int64_t rows = grad.shape[2], columns = grad.shape[3], blocks = (channels + L - 1) / L;
+  const Job<S, A> job{&plan, &gradients, channels_last, !grad.contiguous(), channels, rows, columns, grad.as<S>()};
+  int64_t largest = 0, all = 0;
+  for (const View& map : gradients.maps) {
+    will_fill(map.data, map.size() * int64_t(sizeof(S)));
+    largest = std::max(largest, map.shape[2] * map.shape[3]);
+    all += map.shape[2] * map.shape[3];
+  }
+  const int64_t work = (2 * plan.work() + grad.shape[0] * rows * columns) / std::max<int64_t>(images, 1) + all;
+  parallel_for(images * blocks, 200000 / (work + 1) + 1, launch.threads, [&](int64_t begin, int64_t end) {
+    const LaneScratch<A> tile(largest * L), slots(2 * columns * L), bins(rows * columns * L);
+    vary_lanes<Tiles>(launch.simd, &job, blocks, begin, end, tile.data(), slots.data(), bins.data());
+  });
+}
+
+}  // namespace
+
+void roi_align_backward(const View& grad, const View& boxes, const RoiAlignLevels& gradients, const RoiAlignRule& rule,
+                        const Launch& launch) {
+  const bool channels_last = check_roi_align(gradients, boxes, grad);
+  require(grad.contiguous() || grad.channels_last(), "roi_align_backward: grad must be contiguous or channels_last");
+  visit<float, double, Half, BFloat16>(grad.dtype, "roi_align_backward", [&](auto tag) {
+    backward<typename decltype(tag)::type>(grad, boxes, gradients, rule, channels_last, launch);
+  });
+}
+
+}  // namespace roikit::cpu

@@ -1,0 +1,206 @@
+// What a RoIAlign call knows before it reads a feature: the merged taps of every RoI, the RoIs of each map, and the
+// part of each map that they touch. Built once, read by all threads.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "core/roi_align.h"
+#include "cpu/rois.h"
+
+namespace roikit::cpu {
+
+// Checks what the Python faces promise; true when the maps are channels_last (a map that is both counts as contiguous).
+inline bool check_roi_align(const RoiAlignLevels& levels, const View& boxes, const View& bins) {
+  require(!levels.maps.empty() && levels.scales.size() == levels.maps.size() &&
+              levels.thresholds.size() + 1 == levels.maps.size(),
+          "roi_align: one scale a map, and one threshold fewer");
+  require(boxes.rank == 2 && boxes.shape[1] == 5 && boxes.contiguous(), "roi_align: boxes must be contiguous (K, 5)");
+  require(bins.rank == 4 && bins.shape[0] == boxes.shape[0], "roi_align: the bins must be (K, C, PH, PW)");
+  bool contiguous = true, channels_last = true;
+  for (const View& map : levels.maps) {
+    require(map.rank == 4 && map.dtype == bins.dtype && map.shape[0] == levels.maps[0].shape[0] &&
+                map.shape[1] == bins.shape[1] && map.shape[2] <= INT32_MAX && map.shape[3] <= INT32_MAX,
+            "roi_align: maps must be (N, C, H_i, W_i) of the bins' dtype");
+    contiguous = contiguous && map.contiguous();
+    channels_last = channels_last && map.channels_last();
+  }
+  require(contiguous || channels_last, "roi_align: maps must be contiguous or channels_last");
+  return !contiguous;
+}
+
+// One pixel along an axis with the summed weight of a bin's samples there, divided by the number of samples.
+template <class A>
+struct Tap {
+  int32_t at;
+  A weight;
+};
+
+// Touched columns of one row of a map, [begin, end).
+struct ColumnSpan {
+  int32_t begin = 0, end = 0;
+
+  void include(int32_t first, int32_t last) {
+    begin = begin < end ? std::min(begin, first) : first;
+    end = std::max(end, last + 1);
+  }
+};
+
+// Taps of one RoI: bin i of the first axis has taps[y[i]] ... taps[y[i + 1] - 1], of the second likewise with x.
+template <class A>
+struct RoiTaps {
+  const Tap<A>* taps;
+  const int64_t* y;
+  const int64_t* x;
+};
+
+template <class A>
+class RoiAlignPlan {
+ public:
+  RoiAlignPlan(const RoiAlignLevels& levels, const View& boxes, const View& bins, const RoiAlignRule& rule)
+      : images_(levels.maps[0].shape[0]),
+        levels_(int64_t(levels.maps.size())),
+        rows_(bins.shape[2]),
+        columns_(bins.shape[3]),
+        groups_({}, 0) {
+    visit<float, double>(boxes.dtype, "roi_align", [&](auto tag) {
+      using B = typename decltype(tag)::type;
+      using T = decltype(A() + B());
+      build<T>(levels, boxes.as<B>(), boxes.shape[0], rule);
+    });
+  }
+
+  // The rows of boxes on a map, in order.
+  const int64_t* begin(int64_t image, int64_t level) const {
+    return groups_.rows.data() + groups_.begin[image * levels_ + level];
+  }
+  const int64_t* end(int64_t image, int64_t level) const {
+    return groups_.rows.data() + groups_.begin[image * levels_ + level + 1];
+  }
+  bool empty(int64_t image) const {
+    return groups_.begin[image * levels_] == groups_.begin[(image + 1) * levels_];
+  }
+  const std::vector<int64_t>& all_rows() const { return groups_.rows; }
+
+  RoiTaps<A> taps(int64_t row) const {
+    const int64_t* y = begins_.data() + row * (rows_ + columns_ + 2);
+    return {taps_.data(), y, y + rows_ + 1};
+  }
+  int64_t image(int64_t row) const { return place_[row] / levels_; }
+  int64_t level(int64_t row) const { return place_[row] % levels_; }
+
+  // One span a row of the map; null for a map without RoIs.
+  const ColumnSpan* spans(int64_t image, int64_t level) const {
+    const int64_t at = span_at_[image * levels_ + level];
+    return at < 0 ? nullptr : spans_.data() + at;
+  }
+
+  // Loads of 64 bytes for all RoIs and touched pixels: what one block of channels costs, about 1 ns each.
+  int64_t work() const { return work_; }
+
+ private:
+  template <class T, class B>
+  void build(const RoiAlignLevels& levels, const B* boxes, int64_t count, const RoiAlignRule& rule) {
+    const int thresholds = int(levels.thresholds.size());
+    place_.resize(count);
+    begins_.reserve(count * (rows_ + columns_ + 2));
+    taps_.reserve(count * (rows_ + columns_) * 3);
+    span_at_.assign(images_ * levels_, -1);
+    std::vector<Tap<T>> scratch;
+    for (int64_t k = 0; k < count; ++k) {
+      const B* box = boxes + 5 * k;
+      const int64_t image = image_of("roi_align", boxes, k, images_);
+      const int64_t level = pyramid_level(box + 1, levels.thresholds.data(), thresholds);
+      const View& map = levels.maps[level];
+      const T scale = T(levels.scales[level]);
+      place_[k] = image * levels_ + level;
+      const int64_t first = int64_t(taps_.size());
+      append(SampleAxis<T>::of(T(box[2]), T(box[4]), scale, rows_, map.shape[2], rule), rows_, map.shape[2], scratch);
+      const int64_t middle = int64_t(taps_.size());
+      append(SampleAxis<T>::of(T(box[1]), T(box[3]), scale, columns_, map.shape[3], rule), columns_, map.shape[3],
+             scratch);
+      touch(place_[k], map.shape[2], first, middle);
+    }
+    groups_ = Groups(place_, images_ * levels_);
+    for (const ColumnSpan& span : spans_) work_ += span.end - span.begin;
+  }
+
+  template <class T>
+  void append(const SampleAxis<T>& axis, int64_t bins, int64_t extent, std::vector<Tap<T>>& merged) {
+    begins_.push_back(int64_t(taps_.size()));
+    for (int64_t bin = 0; bin < bins; ++bin) {
+      merged.clear();
+      if (axis.grid > 0) merge(axis, axis.base(bin), extent, merged);
+      for (const Tap<T>& tap : merged)
+        if (tap.weight != T(0)) taps_.push_back({tap.at, A(tap.weight / T(axis.grid))});
+      begins_.push_back(int64_t(taps_.size()));
+    }
+  }
+
+  // Adds the samples of one bin in ascending order of position, so that equal pixels are neighbours.
+  template <class T>
+  static void merge(const SampleAxis<T>& axis, T base, int64_t extent, std::vector<Tap<T>>& merged) {
+    int64_t first = 0, last = axis.grid;
+    if (axis.grid > 8) {  // a huge grid has few samples inside the map: positions are monotonic in k
+      const auto partition = [&](auto before) {
+        int64_t lo = 0, hi = axis.grid;
+        while (lo < hi) {
+          const int64_t middle = lo + (hi - lo) / 2;
+          before(axis.at(base, middle)) ? lo = middle + 1 : hi = middle;
+        }
+        return lo;
+      };
+      if (axis.step > T(0)) {
+        first = partition([](T y) { return y < T(-1); });
+        last = partition([extent](T y) { return y <= T(extent); });
+      } else if (axis.step < T(0)) {
+        first = partition([extent](T y) { return y > T(extent); });
+        last = partition([](T y) { return y >= T(-1); });
+      }
+    }
+    const auto add = [&](int64_t at, T weight) {
+      const size_t n = merged.size();
+      for (size_t back = 1; back <= 2 && back <= n; ++back)
+        if (merged[n - back].at == at) {
+          merged[n - back].weight += weight;
+          return;
+        }
+      merged.push_back({int32_t(at), weight});
+    };
+    for (int64_t i = first; i < last; ++i) {
+      const T y = axis.at(base, axis.step < T(0) ? last - 1 - (i - first) : i);
+      if (!Bilinear<T>::inside(y, extent)) continue;
+      const auto sample = Bilinear<T>::at(y, extent);
+      add(sample.low, sample.low_weight);
+      if (sample.high != sample.low) add(sample.high, sample.high_weight);
+    }
+  }
+
+  void touch(int64_t map, int64_t height, int64_t first, int64_t middle) {
+    const int64_t last = int64_t(taps_.size());
+    if (first == middle || middle == last) return;
+    int32_t left = taps_[middle].at, right = left;
+    for (int64_t t = middle; t < last; ++t) {
+      left = std::min(left, taps_[t].at);
+      right = std::max(right, taps_[t].at);
+    }
+    if (span_at_[map] < 0) {
+      span_at_[map] = int64_t(spans_.size());
+      spans_.resize(spans_.size() + height);
+    }
+    ColumnSpan* spans = spans_.data() + span_at_[map];
+    for (int64_t t = first; t < middle; ++t) spans[taps_[t].at].include(left, right);
+    work_ += (middle - first) * (last - middle + columns_);
+  }
+
+  int64_t images_, levels_, rows_, columns_, work_ = 0;
+  Groups groups_;
+  std::vector<int64_t> place_;   // image * levels + level of each row of boxes
+  std::vector<int64_t> begins_;  // rows + 1 and columns + 1 entries each
+  std::vector<Tap<A>> taps_;
+  std::vector<int64_t> span_at_;
+  std::vector<ColumnSpan> spans_;
+};
+
+}  // namespace roikit::cpu
