@@ -40,7 +40,8 @@ def encode(bimask):
     height, width = _rle.image_size("encode", *masks.shape[:2])
     stack = masks.view(np.uint8)
     counts, offsets = _rle.runs_of_bitmaps(stack if masks.ndim == 3 else stack[:, :, None])
-    rles = _dicts(counts, offsets, height, width)
+    rles = [{"size": [height, width], "counts": text}
+            for text in _rle.strings_from_counts(counts, offsets)]
     return rles if masks.ndim == 3 else rles[0]
 
 
@@ -56,7 +57,7 @@ def decode(rleObjs):
     """
     rles = _listed("decode", rleObjs)
     counts, offsets, sizes = _rle.runs_of(rles, "decode")
-    height, width = _one_size("decode", sizes)
+    height, width = _rle.one_size("decode", sizes)
     masks = _rle.bitmaps_of_runs(counts, offsets, height, width).transpose(2, 1, 0)
     return masks if rles is rleObjs else masks[:, :, 0]
 
@@ -87,10 +88,10 @@ def merge(rleObjs, intersect=0):
     if not isinstance(rleObjs, (list, tuple)):
         raise TypeError(f"merge: rleObjs must be a list of RLEs, got {type(rleObjs).__name__}")
     counts, offsets, sizes = _rle.runs_of(rleObjs, "merge")
-    height, width = _one_size("merge", sizes)
+    height, width = _rle.one_size("merge", sizes)
     if len(rleObjs):
         counts = _rle.merge_runs(counts, offsets, height * width, bool(intersect))
-    return _dicts(counts, np.array([0, len(counts)], np.int64), height, width)[0]
+    return {"size": [height, width], "counts": _rle.string_from_counts(counts)}
 
 
 def iou(dt, gt, pyiscrowd):
@@ -122,7 +123,7 @@ def iou(dt, gt, pyiscrowd):
         return _rle.iou_of_boxes(detections, truths, crowd)
     if isinstance(detections, np.ndarray) or isinstance(truths, np.ndarray):
         raise TypeError("iou: dt and gt must both be RLEs or both be boxes, got one of each")
-    _one_size("iou", np.concatenate([detections[2], truths[2]]))
+    _rle.one_size("iou", np.concatenate([detections[2], truths[2]]))
     return _rle.iou_of_runs(_rle.Measured(*detections), _rle.Measured(*truths), crowd)
 
 
@@ -154,19 +155,3 @@ def _listed(op, rles):
     if isinstance(rles, (list, tuple)):
         return rles
     raise TypeError(f"{op}: rleObjs must be an RLE or a list of RLEs, got {type(rles).__name__}")
-
-
-def _one_size(op, sizes):
-    """Height and width of all masks; (0, 0) of none."""
-    if len(sizes) == 0:
-        return 0, 0
-    if (sizes != sizes[0]).any():
-        other = sizes[(sizes != sizes[0]).any(1)][0]
-        raise ValueError(f"{op}: all masks must have one size, got {sizes[0].tolist()} "
-                         f"and {other.tolist()}")
-    return int(sizes[0, 0]), int(sizes[0, 1])
-
-
-def _dicts(counts, offsets, height, width):
-    return [{"size": [height, width], "counts": text}
-            for text in _rle.strings_from_counts(counts, offsets)]

@@ -13,14 +13,22 @@ import numpy as np
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free, realloc
+from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset
 
 # ---------------------------------------------------------------- sizes and strings
 
+# Pixels of an image and of a side stay below this, so that every place fits a uint32.
+cdef uint64_t LIMIT = <uint64_t>1 << 32
+
 
 def image_size(op, height, width):
     """(height, width) as ints; TypeError unless whole, ValueError unless 0 <= h * w < 2^32."""
+    cdef uint64_t high, wide
+    if type(height) is int and type(width) is int and 0 <= height < LIMIT and 0 <= width < LIMIT:
+        high, wide = height, width
+        if high * wide < LIMIT:
+            return height, width
     try:
         h, w = operator.index(height), operator.index(width)
     except TypeError:
@@ -28,7 +36,7 @@ def image_size(op, height, width):
                         f"got {height!r} and {width!r}") from None
     if h < 0 or w < 0:
         raise ValueError(f"{op}: height and width must not be negative, got {h} and {w}")
-    if h * w >= 1 << 32 or h >= 1 << 32 or w >= 1 << 32:
+    if h * w >= LIMIT or h >= LIMIT or w >= LIMIT:
         raise ValueError(f"{op}: height * width must be below 2^32, got {h} * {w}")
     return h, w
 
@@ -107,37 +115,54 @@ cdef raise_fault(op, bytes text, Fault fault, int64_t culprit, Py_ssize_t run, i
     raise ValueError(f"{op}: runs must sum to height * width = {pixels}, got a sum of {culprit}")
 
 
-cdef listed_runs(op, counts, int64_t pixels):
-    """Checked uint32 runs of an uncompressed RLE's list."""
-    runs = np.asarray(counts)
-    if runs.ndim != 1:
-        raise ValueError(f"{op}: counts must be one-dimensional, got shape {runs.shape}")
-    if runs.size == 0:
-        runs = runs.astype(np.uint32)
-    elif runs.dtype.kind not in "iu":
-        if not all(isinstance(run, int) for run in runs.tolist()):
-            raise TypeError(f"{op}: counts must be str, bytes or a list of whole numbers, "
-                            f"got a list of {runs.dtype}")
-    lowest, highest = (runs.min(), runs.max()) if runs.size else (0, 0)
-    if lowest < 0:
-        raise ValueError(f"{op}: runs must not be negative, got {lowest}")
-    # Each run is compared first, so that the sum of int64 cannot wrap.
-    total = int(runs.astype(np.int64).sum()) if highest <= pixels else "more"
-    if total != pixels:
-        raise ValueError(f"{op}: runs must sum to height * width = {pixels}, got {total}")
-    return np.ascontiguousarray(runs, dtype=np.uint32)
+cdef Py_ssize_t read_list(op, counts, int64_t pixels, uint32_t* runs) except -1:
+    """Number of runs of an uncompressed RLE's list or tuple, written to runs (room for all)."""
+    cdef Py_ssize_t m = 0
+    cdef int64_t left = pixels, run
+    for item in counts:
+        if type(item) is not int:
+            try:
+                item = operator.index(item)
+            except TypeError:
+                raise TypeError(f"{op}: counts must be str, bytes or a list of whole numbers, got "
+                                f"{type(item).__name__} as run {m}") from None
+        if item < 0:
+            raise ValueError(f"{op}: runs must not be negative, got {item} as run {m}")
+        if item > left:
+            raise ValueError(f"{op}: runs must sum to height * width = {pixels}, "
+                             f"got more with run {m}")
+        run = item
+        left -= run
+        runs[m] = <uint32_t>run
+        m += 1
+    if left:
+        raise ValueError(f"{op}: runs must sum to height * width = {pixels}, "
+                         f"got a sum of {pixels - left}")
+    return m
 
 
 cdef stored_counts(op, counts):
-    """The string of an RLE as bytes, or None for a list of runs."""
-    if isinstance(counts, bytes):
-        return bytes(counts)
+    """The runs as they are written: bytes of a compressed RLE, a list or tuple of runs otherwise."""
+    if isinstance(counts, (bytes, list, tuple)):
+        return counts
     if isinstance(counts, str):
         return counts.encode("utf-8", "surrogatepass")
-    if isinstance(counts, (list, tuple, np.ndarray)):
-        return None
+    if isinstance(counts, np.ndarray):
+        if counts.ndim != 1:
+            raise ValueError(f"{op}: counts must be one-dimensional, got shape {counts.shape}")
+        return counts.tolist()
     raise TypeError(f"{op}: counts must be str, bytes or a list of whole numbers, "
                     f"got {type(counts).__name__}")
+
+
+cdef int store_size(op, size, int64_t* stored) except -1:
+    """Writes height and width, checked."""
+    if not isinstance(size, (list, tuple, np.ndarray)):
+        raise TypeError(f"{op}: size must be (height, width), got {type(size).__name__}")
+    if len(size) != 2:
+        raise ValueError(f"{op}: size must be (height, width), got {size!r}")
+    stored[0], stored[1] = image_size(op, size[0], size[1])
+    return 0
 
 
 def runs_of(rles, op):
@@ -153,49 +178,50 @@ def runs_of(rles, op):
     cdef Fault fault = NO_FAULT
     cdef int64_t culprit = 0, pixels
     cdef bytes text
-    cdef uint32_t[::1] flat
-    cdef uint32_t[::1] listed
     offsets_array = np.zeros(n + 1, np.int64)
     sizes_array = np.empty((n, 2), np.int64)
     cdef int64_t[::1] offsets = offsets_array
     cdef int64_t[:, ::1] sizes = sizes_array
-    parts = []
+    cdef list parts = []
     for i in range(n):
         rle = rles[i]
         if not isinstance(rle, dict):
             raise TypeError(f"{op}: an RLE must be a dict, got {type(rle).__name__}")
         if "size" not in rle or "counts" not in rle:
-            raise ValueError(f"{op}: an RLE must have 'size' and 'counts', got {sorted(rle)}")
-        size, counts = rle["size"], rle["counts"]
-        if not isinstance(size, (list, tuple, np.ndarray)):
-            raise TypeError(f"{op}: size must be (height, width), got {type(size).__name__}")
-        if len(size) != 2:
-            raise ValueError(f"{op}: size must be (height, width), got {size!r}")
-        sizes[i, 0], sizes[i, 1] = image_size(op, size[0], size[1])
-        part = stored_counts(op, counts)
-        if part is None:
-            part = listed_runs(op, counts, sizes[i, 0] * sizes[i, 1])
+            raise ValueError(f"{op}: an RLE must have 'size' and 'counts', got {list(rle)}")
+        store_size(op, rle["size"], &sizes[i, 0])
+        part = stored_counts(op, rle["counts"])
         room += len(part)
         parts.append(part)
     # A number has at least one character, so the characters bound the runs.
-    flat_array = np.empty(max(room, 1), np.uint32)
-    flat = flat_array
+    flat_array = np.empty(room + 1, np.uint32)
+    cdef uint32_t[::1] flat = flat_array
     for i in range(n):
         part = parts[i]
+        pixels = sizes[i, 0] * sizes[i, 1]
         if isinstance(part, bytes):
             text = part
-            pixels = sizes[i, 0] * sizes[i, 1]
             room = read_string(<const uint8_t*>PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text),
-                               pixels, &flat[0] + used, &fault, &culprit)
+                               pixels, &flat[used], &fault, &culprit)
             if fault != NO_FAULT:
                 raise_fault(op, text, fault, culprit, room, pixels)
-            used += room
-        elif len(part):
-            listed = part
-            memcpy(&flat[0] + used, &listed[0], listed.shape[0] * sizeof(uint32_t))
-            used += listed.shape[0]
+        else:
+            room = read_list(op, part, pixels, &flat[used])
+        used += room
         offsets[i + 1] = used
     return flat_array[:used], offsets_array, sizes_array
+
+
+def one_size(op, const int64_t[:, ::1] sizes):
+    """(height, width) of all masks, (0, 0) of none; ValueError if they differ."""
+    cdef Py_ssize_t i
+    if sizes.shape[0] == 0:
+        return 0, 0
+    for i in range(1, sizes.shape[0]):
+        if sizes[i, 0] != sizes[0, 0] or sizes[i, 1] != sizes[0, 1]:
+            raise ValueError(f"{op}: all masks must have one size, got "
+                             f"{[sizes[0, 0], sizes[0, 1]]} and {[sizes[i, 0], sizes[i, 1]]}")
+    return sizes[0, 0], sizes[0, 1]
 
 
 def counts_of(rle, op="counts_of"):
@@ -263,6 +289,20 @@ def strings_from_counts(const uint32_t[::1] counts, const int64_t[::1] offsets):
         strings.append(PyBytes_FromStringAndSize(<char*>&text[0] + p, ends[i] - p))
         p = ends[i]
     return strings
+
+
+def string_from_counts(const uint32_t[::1] counts):
+    """COCO's compressed string (bytes) of one mask."""
+    cdef Py_ssize_t n = counts.shape[0]
+    if n == 0:
+        return b""
+    cdef char* text = <char*>malloc(LONGEST * n)
+    if text == NULL:
+        raise MemoryError("string_from_counts: no memory for the string")
+    try:
+        return PyBytes_FromStringAndSize(text, write_string(&counts[0], n, text))
+    finally:
+        free(text)
 
 
 include "rle_bitmaps.pxi"

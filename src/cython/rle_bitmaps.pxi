@@ -223,7 +223,7 @@ def runs_of_bitmaps(const uint8_t[:, :, :] masks):
         if not enough:
             raise MemoryError("encode: no memory for the runs")
         counts_array = np.empty(runs.size, np.uint32)
-        copy_runs(&runs, counts_array)
+        copy_runs(runs.data, runs.size, counts_array)
     finally:
         free(runs.data)
         free(changes.data)
@@ -231,9 +231,9 @@ def runs_of_bitmaps(const uint8_t[:, :, :] masks):
     return counts_array, offsets_array
 
 
-cdef copy_runs(Buffer* runs, uint32_t[::1] out):
-    if runs.size:
-        memcpy(&out[0], runs.data, runs.size * sizeof(uint32_t))
+cdef copy_runs(const uint32_t* runs, Py_ssize_t n, uint32_t[::1] out):
+    if n:
+        memcpy(&out[0], runs, n * sizeof(uint32_t))
 
 
 def bitmaps_of_runs(const uint32_t[::1] counts, const int64_t[::1] offsets, Py_ssize_t height,

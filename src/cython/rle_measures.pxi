@@ -231,24 +231,25 @@ def merge_runs(const uint32_t[::1] counts, const int64_t[::1] offsets, int64_t p
     cdef Py_ssize_t n = offsets.shape[0] - 1, i, k, used = 0
     if n == 1 or counts.shape[0] == 0:
         return np.array(counts[:offsets[1]])
-    room = counts.shape[0] + n
-    # Three flat lists: what came in stays as it is, the others take turns.
-    first_array = np.empty(room, np.uint32)
-    second_array = np.empty(room, np.uint32)
-    bounds_array = np.array(offsets)
-    cdef uint32_t[::1] first = first_array
-    cdef uint32_t[::1] second = second_array
-    cdef int64_t[::1] bounds = bounds_array
+    cdef Py_ssize_t room = counts.shape[0] + n
+    # What came in stays as it is; two flat lists of runs take turns.
+    cdef int64_t* bounds = <int64_t*>malloc((n + 1) * sizeof(int64_t)
+                                            + 2 * room * sizeof(uint32_t))
+    if bounds == NULL:
+        raise MemoryError("merge: no memory for the runs")
+    cdef uint32_t* first = <uint32_t*>(bounds + n + 1)
+    cdef uint32_t* second = first + room
     cdef const uint32_t* source = &counts[0]
-    cdef uint32_t* target = &first[0]
+    cdef uint32_t* target = first
     with nogil:
+        memcpy(bounds, &offsets[0], (n + 1) * sizeof(int64_t))
         if has_inner_zero(counts, offsets):
-            used = offsets[1]
+            used = bounds[1]
             for i in range(1, n):
-                used = merge_two(source, used, &counts[0] + offsets[i],
-                                 offsets[i + 1] - offsets[i], pixels, intersect, target)
+                used = merge_two(source, used, &counts[0] + bounds[i], bounds[i + 1] - bounds[i],
+                                 pixels, intersect, target)
                 source = target
-                target = &second[0] if target == &first[0] else &first[0]
+                target = second if target == first else first
         else:
             while n > 1:
                 used = 0
@@ -262,11 +263,16 @@ def merge_runs(const uint32_t[::1] counts, const int64_t[::1] offsets, int64_t p
                         memcpy(target + used, source + bounds[i],
                                (bounds[i + 1] - bounds[i]) * sizeof(uint32_t))
                         i = bounds[i + 1] - bounds[i]
-                    # bounds[k] has been read by now: pair k begins at 2k >= k.
+                    # Pair k was read from 2k on, so bounds[k] is no longer needed.
                     bounds[k] = used
                     used += i
                 n = (n + 1) // 2
                 bounds[n] = used
                 source = target
-                target = &second[0] if target == &first[0] else &first[0]
-    return (first_array if source == &first[0] else second_array)[:used].copy()
+                target = second if target == first else first
+    try:
+        merged = np.empty(used, np.uint32)
+        copy_runs(source, used, merged)
+    finally:
+        free(bounds)
+    return merged
