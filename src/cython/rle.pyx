@@ -117,7 +117,7 @@ cdef raise_fault(op, bytes text, Fault fault, int64_t culprit, Py_ssize_t run, i
 
 cdef Py_ssize_t read_list(op, counts, int64_t pixels, uint32_t* runs) except -1:
     """Number of runs of an uncompressed RLE's list or tuple, written to runs (room for all)."""
-    cdef Py_ssize_t m = 0
+    cdef Py_ssize_t m = 0, too_much = -1
     cdef int64_t left = pixels, run
     for item in counts:
         if type(item) is not int:
@@ -128,13 +128,16 @@ cdef Py_ssize_t read_list(op, counts, int64_t pixels, uint32_t* runs) except -1:
                                 f"{type(item).__name__} as run {m}") from None
         if item < 0:
             raise ValueError(f"{op}: runs must not be negative, got {item} as run {m}")
-        if item > left:
-            raise ValueError(f"{op}: runs must sum to height * width = {pixels}, "
-                             f"got more with run {m}")
-        run = item
-        left -= run
-        runs[m] = <uint32_t>run
+        if too_much < 0 and item <= left:
+            run = item
+            left -= run
+            runs[m] = <uint32_t>run
+        elif too_much < 0:
+            too_much = m  # a negative run further on is the better explanation
         m += 1
+    if too_much >= 0:
+        raise ValueError(f"{op}: runs must sum to height * width = {pixels}, "
+                         f"got more with run {too_much}")
     if left:
         raise ValueError(f"{op}: runs must sum to height * width = {pixels}, "
                          f"got a sum of {pixels - left}")
