@@ -26,7 +26,7 @@ def display_image(image):
     return (values.clip(0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def draw_objects(image, objects, names, *, opacity=0.35, boxes=True, shortest=640):
+def draw_objects(image, objects, names, *, opacity=0.35, boxes=True, about=768):
     """Draw objects on an image.
 
     Small images are enlarged by a whole factor first, so that outlines one pixel wide leave the
@@ -39,13 +39,13 @@ def draw_objects(image, objects, names, *, opacity=0.35, boxes=True, shortest=64
         names: category id -> name.
         opacity: of the masks' filling, 0.0 to 1.0.
         boxes: whether to draw boxes of objects with a mask; those without always get one.
-        shortest: enlarge until the longer side has about so many pixels.
+        about: enlarge until the longer side has about so many pixels.
 
     Returns:
         (H * k, W * k, 3) uint8 with the whole factor k.
     """
     height, width = image.shape[:2]
-    factor = max(1, round(shortest / max(height, width, 1)))
+    factor = max(1, round(about / max(height, width, 1)))
     canvas = _enlarged(image, factor)
     order = sorted(range(len(objects)), key=lambda i: objects[i].get("score", 1.0))
     colors = [_color(i) for i in range(len(objects))]
@@ -73,8 +73,10 @@ def _enlarged(image, factor):
 
 def _color(index):
     """Bright colours; neighbours in the list differ widely in hue."""
-    hue = (0.33 + index * GOLDEN) % 1.0
-    return tuple(round(255 * v) for v in colorsys.hsv_to_rgb(hue, 0.75 + 0.25 * (index % 2), 1.0))
+    color = np.array(colorsys.hsv_to_rgb((0.33 + index * GOLDEN) % 1.0, 0.9, 1.0))
+    # Pure blue and violet are too dark for outlines on a dark image: white lifts their luminance.
+    dim = 0.5 - color @ (0.2126, 0.7152, 0.0722)
+    return tuple(int(v) for v in 255 * (color + max(0.0, dim) * (1 - color)))
 
 
 def _mask(item, height, width):
@@ -109,7 +111,8 @@ def _with_boxes_and_text(canvas, objects, order, colors, names, factor, boxes):
             draw.rectangle((x, y, max(x, x + w - 1), max(y, y + h - 1)), outline=colors[i])
         text = _label(objects[i], names)
         left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
-        if not text or (len(objects) > 12 and right - left > max(w, 1)):
+        crowded = len(objects) > 12 and (right - left > w or 3 * bottom > h)
+        if not text or crowded:
             continue
         at_y = y - bottom - 2 if y >= bottom + 2 else y + 1
         draw.rectangle((x, at_y, x + right + 2, at_y + bottom + 2), fill=(0, 0, 0))

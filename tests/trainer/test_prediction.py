@@ -53,7 +53,7 @@ def test_contract_predictions_of_a_folder(run, squares, tmp_path):
     assert listed["images"][2] == {"id": 3, "file_name": "2.png", "height": 16, "width": 16}
     assert [c["name"] for c in listed["categories"]] == ["odd", "even"]
     picture = np.array(Image.open(tmp_path / "p" / "2.png"))
-    assert picture.shape == (640, 640, 3)
+    assert picture.shape == (768, 768, 3)
 
 
 def test_contract_prediction_errors(run, tmp_path):
@@ -79,19 +79,19 @@ def test_law_drawing_touches_the_objects_and_nothing_else():
     mask[10:20, 5:25] = 1
     item = {"bbox": [5, 10, 20, 10], "category_id": 1, "segmentation":
             rle.encode(np.asfortranarray(mask))}
-    once = draw_objects(image, [item], {}, shortest=1, boxes=False)
+    once = draw_objects(image, [item], {}, about=1, boxes=False)
     changed = (once != image).any(axis=2)
     assert (image == 100).all()
     assert changed[mask == 1].all() and not changed[21:].any() and not changed[:, 26:].any()
     polygon = {**item, "segmentation": [[5, 10, 25, 10, 25, 20, 5, 20]]}
-    assert (draw_objects(image, [polygon], {}, shortest=1, boxes=False) == once).all()
-    twice = draw_objects(image, [item], {}, shortest=100, boxes=False)
+    assert (draw_objects(image, [polygon], {}, about=1, boxes=False) == once).all()
+    twice = draw_objects(image, [item], {}, about=100, boxes=False)
     assert twice.shape == (80, 100, 3)
 
 
 def test_contract_drawing_of_odd_input():
     image = np.zeros((8, 9, 3), dtype=np.uint8)
-    assert draw_objects(image, [], {}, shortest=9).shape == (8, 9, 3)
+    assert draw_objects(image, [], {}, about=9).shape == (8, 9, 3)
     empty = {"bbox": [0, 0, 0, 0], "category_id": 1, "score": 0.5,
              "segmentation": rle.encode(np.zeros((8, 9), np.uint8, order="F"))}
     draw_objects(image, [empty, {"bbox": [-3, -3, 40, 40], "category_id": 2}], {2: "big"})
