@@ -17,7 +17,7 @@ from roikit.reference.boxes import (
     masks_to_boxes,
     remove_small_boxes,
 )
-from roikit.reference.mask_paste import paste_masks
+from roikit.reference.mask_paste import paste_masks, paste_masks_rle
 from roikit.reference.mask_target import mask_targets
 from roikit.reference.matching import match_boxes
 from roikit.reference.nms import batched_nms, nms, nms_padded
@@ -51,6 +51,7 @@ __all__ = [
     "nms",
     "nms_padded",
     "paste_masks",
+    "paste_masks_rle",
     "remove_small_boxes",
     "roi_align",
     "roi_align_backward",

@@ -31,9 +31,10 @@ detectron2 (Wu et al. 2019), whose formula is that of bilinear sampling at pixel
 
 import numpy as np
 
+from roikit.reference import rle
 from roikit.reference.boxes import as_boxes, as_floats
 
-__all__ = ["paste_masks"]
+__all__ = ["paste_masks", "paste_masks_rle"]
 
 CORNER_LIMIT = 2**30
 
@@ -118,3 +119,19 @@ def paste_masks(masks, boxes, image_size, *, threshold=0.5, rule="continuous"):
             value = rows[top] * (one - fy)[:, None] + rows[bottom] * fy[:, None]
         values[n] = np.where(in_y[:, None] & in_x[None, :], value, dtype.type(0))
     return values if threshold is None else values >= dtype.type(threshold)
+
+
+def paste_masks_rle(masks, boxes, image_size, *, threshold=0.5, rule="continuous"):
+    """``paste_masks`` as COCO run lengths.
+
+    Args:
+        As in ``paste_masks``, but ``threshold`` cannot be None.
+
+    Returns:
+        list of N dicts {"size": [H, W], "counts": bytes}, COCO's compressed form.
+    """
+    if threshold is None:
+        raise ValueError("paste_masks_rle: threshold must be above 0, got None")
+    pasted = paste_masks(masks, boxes, image_size, threshold=threshold, rule=rule)
+    return [{"size": list(mask.shape), "counts": rle.string_from_counts(rle.encode(mask))}
+            for mask in pasted]

@@ -18,12 +18,33 @@ False), "binary" that of detectron2 for bitmaps (aligned True).
 
 import numpy as np
 
+from roikit.reference import polygon, rle
 from roikit.reference.boxes import as_boxes
 from roikit.reference.roi_align import axis_weights
 
 __all__ = ["TOLERANCE", "mask_targets"]
 
 TOLERANCE = 1e-5
+
+
+def bitmap_of(masks, index, image_size):
+    """Mask ``index`` as a bool array (H, W), whatever kind ``masks`` is."""
+    mask = masks[index]
+    if isinstance(mask, dict):
+        height, width = mask["size"]
+        counts = mask["counts"]
+        if isinstance(counts, str):
+            counts = counts.encode("ascii")
+        if isinstance(counts, bytes):
+            counts = rle.counts_from_string(counts, height, width)
+        if sum(int(run) for run in counts) != height * width:
+            raise ValueError("mask_targets: runs of masks must sum to height * width")
+        return rle.decode(counts, height, width) != 0
+    if isinstance(masks, np.ndarray):
+        return mask != 0
+    if image_size is None:
+        raise ValueError("mask_targets: image_size must be given with polygons, got None")
+    return polygon.rasterize(mask, *image_size) != 0
 
 
 def crop(mask, box, size, aligned):
@@ -44,22 +65,25 @@ def crop(mask, box, size, aligned):
     return total / max(real(gh) * real(gw), real(1))
 
 
-def mask_targets(masks, boxes, matched, size, *, rule="soft"):
+def mask_targets(masks, boxes, matched, size, *, rule="soft", image_size=None):
     """Crop and average, for each box, the mask that it is matched to.
 
     Args:
         masks: the objects' masks in the image: bitmaps (N, H, W), bool or integer, where not 0 is
-            inside.
+            inside; or a list of N RLE dicts; or a list of N objects, each a list of polygons
+            [x0, y0, x1, y1, ...] in pixels.
         boxes: (R, 4) float, x1 y1 x2 y2 in pixels.
         matched: (R,) integer, which mask belongs to each box.
         size: S, cells along each side.
         rule: "soft" (aligned False) or "binary" (aligned True, value >= 0.5).
+        image_size: (H, W); needed by polygons alone, which do not know it.
 
     Returns:
-        float32 (R, S, S), values in [0, 1].
+        float32 (R, S, S), values in [0, 1]. RLE and polygons give what their bitmaps give.
 
     Raises:
         IndexError: ``matched`` names no mask.
+        ValueError: polygons without ``image_size``, or a malformed RLE.
     """
     op = "mask_targets"
     boxes, matched = as_boxes(op, "boxes", boxes), np.asarray(matched)
@@ -78,6 +102,6 @@ def mask_targets(masks, boxes, matched, size, *, rule="soft"):
     for r, (box, index) in enumerate(zip(boxes, matched, strict=True)):
         if not 0 <= index < len(masks):
             raise IndexError(f"{op}: matched must lie in [0, {len(masks)}), got {index}")
-        value = crop(masks[index] != 0, box, size, rule == "binary")
+        value = crop(bitmap_of(masks, index, image_size), box, size, rule == "binary")
         targets[r] = value if rule == "soft" else value >= 0.5
     return targets

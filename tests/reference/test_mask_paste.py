@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roikit import reference
+from roikit.reference import rle
 from roikit.testing import strategies as some
 
 NAN, INF = np.nan, np.inf
@@ -109,6 +110,24 @@ def test_law_half_is_cast_to_float32(data, rule):
     np.testing.assert_array_equal(half, single)
 
 
+def test_rle_by_hand():
+    # Column-major runs: 5 of nothing, 1 1, a gap of 2 between columns, 1 1, the rest.
+    (only,) = reference.paste_masks_rle(np.ones((1, 2, 2), np.float32), np.array([[1, 1, 3, 3]], np.float32), (4, 4))
+    assert only["size"] == [4, 4]
+    assert rle.counts_from_string(only["counts"], 4, 4).tolist() == [5, 2, 2, 2, 5]
+    assert only["counts"] == b"52203"  # from the fourth run on, less the one two before
+
+
+@given(some.soft_masks(), st.data(), RULES)
+def test_law_the_rle_is_that_of_the_bitmap(masks, data, rule):
+    boxes = data.draw(some.boxes(n=len(masks)))
+    pasted = reference.paste_masks(masks, boxes, (5, 6), threshold=0.25, rule=rule)
+    encoded = reference.paste_masks_rle(masks, boxes, (5, 6), threshold=0.25, rule=rule)
+    assert len(encoded) == len(masks)
+    for mask, one in zip(pasted, encoded, strict=True):
+        np.testing.assert_array_equal(rle.decode(rle.counts_from_string(one["counts"], 5, 6), 5, 6), mask)
+
+
 @pytest.mark.parametrize("rule", ["continuous", "integer"])
 def test_empty_masks_and_images_keep_their_shape(rule):
     boxes = np.array([[0, 0, 4, 4]], np.float32)
@@ -135,3 +154,5 @@ def test_contract_wrong_arguments_say_so():
         reference.paste_masks(mask, box, (4, 4), rule="nearest")
     with pytest.raises(ValueError, match="paste_masks: threshold must be above 0 or None, got 0"):
         reference.paste_masks(mask, box, (4, 4), threshold=0)
+    with pytest.raises(ValueError, match="paste_masks_rle: threshold must be above 0, got None"):
+        reference.paste_masks_rle(mask, box, (4, 4), threshold=None)

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roikit import reference
+from roikit.reference import polygon, rle
 from roikit.reference.mask_target import TOLERANCE
 from roikit.testing import strategies as some
 
@@ -51,6 +52,33 @@ def test_law_the_target_is_roi_align_of_the_mask(data, masks, size, rule):
         np.testing.assert_array_equal(targets[clear], mean[clear] >= 0.5)
 
 
+def as_rle(mask, form):
+    counts = rle.encode(mask)
+    text = rle.string_from_counts(counts)
+    return {"size": list(mask.shape), "counts": {"runs": counts.tolist(), "bytes": text, "str": text.decode()}[form]}
+
+
+@given(st.data(), some.bitmaps(dtype=np.uint8), st.sampled_from(["runs", "bytes", "str"]), RULES)
+def test_law_rle_gives_what_its_bitmap_gives(data, masks, form, rule):
+    boxes = data.draw(some.boxes(n=None if len(masks) else 0))
+    matched = np.array([data.draw(st.integers(0, len(masks) - 1)) for _ in boxes], np.int64)
+    np.testing.assert_array_equal(
+        reference.mask_targets([as_rle(mask, form) for mask in masks], boxes, matched, 3, rule=rule),
+        reference.mask_targets(masks, boxes, matched, 3, rule=rule))
+
+
+@given(st.data(), RULES)
+def test_law_polygons_give_what_their_bitmap_gives(data, rule):
+    corners = data.draw(st.lists(st.integers(0, 40).map(lambda i: i / 4), min_size=6, max_size=10))
+    objects = [[corners[: len(corners) // 2 * 2], [1.0, 1.0, 5.0, 1.0, 5.0, 4.0]], []]
+    boxes = data.draw(some.boxes(kinds=some.FINITE))
+    matched = np.array([data.draw(st.integers(0, 1)) for _ in boxes], np.int64)
+    bitmaps = np.stack([polygon.rasterize(one, 9, 11) for one in objects])
+    np.testing.assert_array_equal(
+        reference.mask_targets(objects, boxes, matched, 3, rule=rule, image_size=(9, 11)),
+        reference.mask_targets(bitmaps, boxes, matched, 3, rule=rule))
+
+
 @given(st.data(), RULES)
 def test_law_a_nonfinite_box_gives_0(data, rule):
     boxes = data.draw(some.boxes(kinds=("nonfinite",)))
@@ -77,3 +105,7 @@ def test_contract_wrong_arguments_say_so():
         reference.mask_targets(masks.astype(float), boxes, np.array([0]), 2)
     with pytest.raises(ValueError, match="mask_targets: rule must be 'soft' or 'binary', got 'hard'"):
         reference.mask_targets(masks, boxes, np.array([0]), 2, rule="hard")
+    with pytest.raises(ValueError, match="mask_targets: image_size must be given with polygons, got None"):
+        reference.mask_targets([[[0, 0, 1, 0, 1, 1]]], boxes, np.array([0]), 2)
+    with pytest.raises(ValueError, match=r"runs of masks must sum to height \* width"):
+        reference.mask_targets([{"size": [2, 2], "counts": [3]}], boxes, np.array([0]), 2)
