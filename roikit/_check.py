@@ -36,6 +36,13 @@ def rank(op, name, x, pattern):
         raise ValueError(f"{op}: {name} must have shape ({', '.join(pattern)}), got {shape_text(x)}")
 
 
+def map_shape(op, name, shape):
+    """``shape`` is (N, C, H, W) in whole numbers of at least 0; returns it as a tuple."""
+    if not isinstance(shape, (tuple, list)) or len(shape) != 4:
+        raise ValueError(f"{op}: {name} must be (N, C, H, W), got {shape!r}")
+    return tuple(whole(op, name, n, 0) for n in shape)
+
+
 def boxes(op, name, x, columns=4):
     """``x`` is a floating (N, columns) array."""
     array(op, name, x)

@@ -20,6 +20,7 @@ from roikit.kernels.roi_align import (
     roi_align,
     roi_align_backward,
 )
+from roikit.kernels.roi_pool import roi_pool, roi_pool_backward, roi_pool_with_argmax
 
 __all__ = [
     "batched_nms",
@@ -36,4 +37,7 @@ __all__ = [
     "remove_small_boxes",
     "roi_align",
     "roi_align_backward",
+    "roi_pool",
+    "roi_pool_backward",
+    "roi_pool_with_argmax",
 ]

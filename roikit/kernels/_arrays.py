@@ -58,6 +58,14 @@ def as_rois(op, x):
     return rois
 
 
+def as_map(op, name, x):
+    """A (N, C, H, W) array of a dtype that NumPy and the kernels share."""
+    a = as_array(op, name, x)
+    _check.dtype(op, name, a, ("float16", "float32", "float64"))
+    _check.rank(op, name, a, ("N", "C", "H", "W"))
+    return a
+
+
 def as_maps(maps):
     """Feature maps (N, C, H, W) of one memory format: all contiguous, or all channels_last, copied where they differ.
 

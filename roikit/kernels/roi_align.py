@@ -5,33 +5,17 @@ import math
 import numpy as np
 
 from roikit import _check, _core
-from roikit.kernels._arrays import as_array, as_maps, as_rois, empty_map, launch, result, view
+from roikit.kernels._arrays import as_map, as_maps, as_rois, empty_map, launch, result, view
 
 __all__ = ["multiscale_roi_align", "multiscale_roi_align_backward", "roi_align",
            "roi_align_backward"]
 
-DTYPES = ("float16", "float32", "float64")
-
-
-def _map(op, name, x):
-    a = as_array(op, name, x)
-    _check.dtype(op, name, a, DTYPES)
-    _check.rank(op, name, a, ("N", "C", "H", "W"))
-    return a
-
-
 def _grad(op, grad, boxes, channels):
-    grad = _map(op, "grad", grad)
+    grad = as_map(op, "grad", grad)
     if grad.shape[0] != len(boxes) or grad.shape[1] != channels:
         raise ValueError(f"{op}: grad must have shape ({len(boxes)}, {channels}, PH, PW), "
                          f"got {_check.shape_text(grad)}")
     return as_maps([grad])[0][0]
-
-
-def _shape(op, name, shape):
-    if not isinstance(shape, (tuple, list)) or len(shape) != 4:
-        raise ValueError(f"{op}: {name} must be (N, C, H, W), got {shape!r}")
-    return tuple(_check.whole(op, name, n, 0) for n in shape)
 
 
 def _thresholds(op, scales, canonical_scale, canonical_level):
@@ -99,7 +83,7 @@ def roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, a
     """
     op = "roi_align"
     scale = _check.positive(op, "spatial_scale", spatial_scale)
-    return _forward(op, [_map(op, "input", input)], boxes, output_size, [scale], [], sampling_ratio,
+    return _forward(op, [as_map(op, "input", input)], boxes, output_size, [scale], [], sampling_ratio,
                     aligned, out, threads)
 
 
@@ -118,7 +102,7 @@ def roi_align_backward(grad, boxes, input_shape, output_size, spatial_scale=1.0,
     op = "roi_align_backward"
     scale = _check.positive(op, "spatial_scale", spatial_scale)
     _check_bins(op, grad, output_size)
-    return _backward(op, grad, boxes, [_shape(op, "input_shape", input_shape)], [scale], [],
+    return _backward(op, grad, boxes, [_check.map_shape(op, "input_shape", input_shape)], [scale], [],
                      sampling_ratio, aligned, threads)[0]
 
 
@@ -151,7 +135,7 @@ def multiscale_roi_align(features, boxes, output_size, scales, *, sampling_ratio
     """
     op = "multiscale_roi_align"
     scales, thresholds = _thresholds(op, scales, canonical_scale, canonical_level)
-    maps = [_map(op, f"features[{i}]", m) for i, m in enumerate(features)]
+    maps = [as_map(op, f"features[{i}]", m) for i, m in enumerate(features)]
     _check_levels(op, maps, scales)
     return _forward(op, maps, boxes, output_size, scales, thresholds, sampling_ratio, aligned, out,
                     threads)
@@ -181,7 +165,7 @@ def multiscale_roi_align_backward(grad, boxes, input_shapes, output_size, scales
     """
     op = "multiscale_roi_align_backward"
     scales, thresholds = _thresholds(op, scales, canonical_scale, canonical_level)
-    shapes = [_shape(op, f"input_shapes[{i}]", s) for i, s in enumerate(input_shapes)]
+    shapes = [_check.map_shape(op, f"input_shapes[{i}]", s) for i, s in enumerate(input_shapes)]
     if len(shapes) != len(scales):
         raise ValueError(f"{op}: scales must have one value a level, got {len(scales)} for {len(shapes)}")
     _check_bins(op, grad, output_size)

@@ -19,10 +19,12 @@ from roikit.ops.roi_align import (
     multiscale_roi_align,
     roi_align,
 )
+from roikit.ops.roi_pool import RoIPool, roi_pool
 
 __all__ = [
     "MultiScaleRoIAlign",
     "RoIAlign",
+    "RoIPool",
     "batched_nms",
     "box_area",
     "box_convert",
@@ -35,4 +37,5 @@ __all__ = [
     "nms_padded",
     "remove_small_boxes",
     "roi_align",
+    "roi_pool",
 ]

@@ -41,7 +41,7 @@ def in_format(maps, channels_last):
     return [m.contiguous() for m in maps]
 
 
-def empty_map(like, shape, channels_last):
-    """A fresh (N, C, H, W) tensor in the format; dtype and device as ``like``."""
+def empty_map(like, shape, channels_last, dtype=None):
+    """A fresh (N, C, H, W) tensor in the format; dtype and device as ``like`` where not named."""
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
-    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=memory_format)
+    return torch.empty(shape, dtype=dtype or like.dtype, device=like.device, memory_format=memory_format)

@@ -37,4 +37,10 @@ struct RoiAlignKernels {
 };
 void bind_roi_align(py::module_& module, const RoiAlignKernels& kernels);
 
+struct RoiPoolKernels {
+  void (*forward)(const View&, const View&, double, const View&, const View&, const Launch&);
+  void (*backward)(const View&, const View&, const View&, const View&, const Launch&);
+};
+void bind_roi_pool(py::module_& module, const RoiPoolKernels& kernels);
+
 }  // namespace roikit

@@ -7,6 +7,7 @@
 #include "core/matching.h"
 #include "core/nms.h"
 #include "core/roi_align.h"
+#include "core/roi_pool.h"
 #include "cpu/simd.h"
 
 #if defined(__clang__)
@@ -88,4 +89,5 @@ PYBIND11_MODULE(_core, m) {
   bind_matching(m, {cpu::match_boxes});
   bind_nms(m, {cpu::nms, cpu::batched_nms});
   bind_roi_align(m, {cpu::roi_align, cpu::roi_align_backward});
+  bind_roi_pool(m, {cpu::roi_pool, cpu::roi_pool_backward});
 }

@@ -29,6 +29,7 @@ template <class A, int Bytes> struct Register;
 ROIKIT_REGISTER(float, int32_t, 16)
 ROIKIT_REGISTER(float, int32_t, 32)
 ROIKIT_REGISTER(float, int32_t, 64)
+ROIKIT_REGISTER(int32_t, int32_t, 16)
 ROIKIT_REGISTER(double, int64_t, 16)
 ROIKIT_REGISTER(double, int64_t, 32)
 ROIKIT_REGISTER(double, int64_t, 64)
@@ -92,20 +93,23 @@ ROIKIT_INLINE void store_lanes(const Pack<A, Bytes>& pack, S* to) {
   }
 }
 
-// Four values of four planes, transposed: to[j * to_stride + i] = from[i * from_stride + j].
-ROIKIT_INLINE void transpose4(const float* from, int64_t from_stride, float* to, int64_t to_stride) {
-  using V = Register<float, 16>;
-  using I = V::indices;
-  V::values row[4];
-  for (int i = 0; i < 4; ++i) row[i] = *reinterpret_cast<const V::anywhere*>(from + i * from_stride);
-  const V::values a = __builtin_shuffle(row[0], row[1], I{0, 4, 1, 5});
-  const V::values b = __builtin_shuffle(row[0], row[1], I{2, 6, 3, 7});
-  const V::values c = __builtin_shuffle(row[2], row[3], I{0, 4, 1, 5});
-  const V::values d = __builtin_shuffle(row[2], row[3], I{2, 6, 3, 7});
-  *reinterpret_cast<V::anywhere*>(to) = __builtin_shuffle(a, c, I{0, 1, 4, 5});
-  *reinterpret_cast<V::anywhere*>(to + to_stride) = __builtin_shuffle(a, c, I{2, 3, 6, 7});
-  *reinterpret_cast<V::anywhere*>(to + 2 * to_stride) = __builtin_shuffle(b, d, I{0, 1, 4, 5});
-  *reinterpret_cast<V::anywhere*>(to + 3 * to_stride) = __builtin_shuffle(b, d, I{2, 3, 6, 7});
+// Four values of four planes, transposed: to[j * to_stride + i] = from[i * from_stride + j]. A: float or int32_t.
+template <class A>
+ROIKIT_INLINE void transpose4(const A* from, int64_t from_stride, A* to, int64_t to_stride) {
+  using V = Register<A, 16>;
+  using I = typename V::indices;
+  using Values = typename V::values;
+  using Anywhere = typename V::anywhere;
+  Values row[4];
+  for (int i = 0; i < 4; ++i) row[i] = *reinterpret_cast<const Anywhere*>(from + i * from_stride);
+  const Values a = __builtin_shuffle(row[0], row[1], I{0, 4, 1, 5});
+  const Values b = __builtin_shuffle(row[0], row[1], I{2, 6, 3, 7});
+  const Values c = __builtin_shuffle(row[2], row[3], I{0, 4, 1, 5});
+  const Values d = __builtin_shuffle(row[2], row[3], I{2, 6, 3, 7});
+  *reinterpret_cast<Anywhere*>(to) = __builtin_shuffle(a, c, I{0, 1, 4, 5});
+  *reinterpret_cast<Anywhere*>(to + to_stride) = __builtin_shuffle(a, c, I{2, 3, 6, 7});
+  *reinterpret_cast<Anywhere*>(to + 2 * to_stride) = __builtin_shuffle(b, d, I{0, 1, 4, 5});
+  *reinterpret_cast<Anywhere*>(to + 3 * to_stride) = __builtin_shuffle(b, d, I{2, 3, 6, 7});
 }
 
 // to[j * columns_stride + i] = from[i * rows_stride + j] for i < rows, j < columns.
@@ -113,7 +117,7 @@ template <class A>
 ROIKIT_INLINE void transpose(const A* from, int64_t from_stride, int64_t rows, int64_t columns, A* to,
                              int64_t to_stride) {
   int64_t whole_rows = 0, whole_columns = 0;
-  if constexpr (std::is_same_v<A, float>) {
+  if constexpr (sizeof(A) == 4) {
     whole_rows = rows & ~int64_t(3);
     whole_columns = columns & ~int64_t(3);
     // Sixteen columns at a time use up the cache lines of four rows before the next four are touched.

@@ -1,0 +1,132 @@
+"""RoIPool on tensors, differentiable in the features."""
+
+import torch
+
+from roikit import _check
+from roikit.ops._launch import backend, launch, view
+from roikit.ops._library import LIBRARY, register
+from roikit.ops._rois import as_rois, empty_map, feature_map, in_format, stored_channels_last
+
+__all__ = ["RoIPool", "roi_pool"]
+
+
+def roi_pool(input, boxes, output_size, spatial_scale=1.0):
+    """Pool each RoI, rounded to whole pixels, into PH x PW maxima.
+
+    Args:
+        input: (N, C, H, W) float16, bfloat16, float32 or float64 features with H * W < 2**31, contiguous or
+            channels_last (others are copied).
+        boxes: (K, 5) floating with the batch index first, x1 y1 x2 y2 in input pixels, or a list with one (L, 4)
+            tensor an image; whatever the features' dtype, half is cast to float32.
+        output_size: P, or (PH, PW).
+        spatial_scale: map pixels an input pixel, positive.
+
+    Returns:
+        (K, C, PH, PW), the dtype and the memory format of ``input``; 0 for a bin without a maximum and for a RoI that
+        is not finite. Differentiable in ``input``: each maximum receives its bin's gradient. torch.ops.roikit.roi_pool
+        gives the places of the maxima too.
+
+    Raises:
+        TypeError, ValueError: a wrong kind, shape or device, in a sentence.
+        IndexError: a batch index is not whole, negative, or at least N (CPU).
+        BackendError: CUDA tensors, and no CUDA kernel.
+
+    Source: Girshick 2015, arXiv:1504.08083, section 2.1.
+    """
+    op = "roi_pool"
+    feature_map(op, "input", input)
+    if input.shape[2] * input.shape[3] >= 2**31:
+        raise ValueError(f"{op}: input must have H * W < 2**31, got {_check.shape_text(input)}")
+    rois = as_rois(op, boxes, input)
+    rows, columns = _check.pair(op, "output_size", output_size)
+    scale = _check.positive(op, "spatial_scale", spatial_scale)
+    return torch.ops.roikit.roi_pool(input, rois, scale, rows, columns)[0]
+
+
+class RoIPool(torch.nn.Module):
+    """`roi_pool` with fixed parameters; torchvision's constructor. Input: features (N, C, H, W), boxes."""
+
+    def __init__(self, output_size, spatial_scale):
+        super().__init__()
+        self.output_size, self.spatial_scale = output_size, spatial_scale
+
+    def forward(self, input, rois):
+        return roi_pool(input, rois, self.output_size, self.spatial_scale)
+
+    def extra_repr(self):
+        return f"output_size={self.output_size}, spatial_scale={self.spatial_scale}"
+
+
+def _forward_fake(input, boxes, spatial_scale, rows, columns):
+    shape, channels_last = (boxes.shape[0], input.shape[1], rows, columns), stored_channels_last([input])
+    return (empty_map(input, shape, channels_last),
+            empty_map(input, shape, channels_last, dtype=torch.int32))
+
+
+def _forward(input, boxes, spatial_scale, rows, columns):
+    output, argmax = _forward_fake(input, boxes, spatial_scale, rows, columns)
+    (input,), boxes = in_format([input], stored_channels_last([input])), boxes.contiguous()
+    backend(output, "roi_pool").roi_pool(view(input), view(boxes), spatial_scale, view(output),
+                                         view(argmax), launch(output))
+    return output, argmax
+
+
+def _backward_fake(grad, argmax, boxes, images, height, width, channels_last):
+    return empty_map(grad, (images, grad.shape[1], height, width), channels_last)
+
+
+def _backward(grad, argmax, boxes, images, height, width, channels_last):
+    gradient = _backward_fake(grad, argmax, boxes, images, height, width, channels_last)
+    grad, argmax = in_format([grad, argmax], stored_channels_last([argmax]))
+    boxes = boxes.contiguous()
+    backend(grad, "roi_pool").roi_pool_backward(view(grad), view(argmax), view(boxes), view(gradient),
+                                                launch(grad))
+    return gradient
+
+
+def _forward_context(ctx, inputs, output):
+    input, boxes, *_ = inputs
+    ctx.save_for_backward(output[1], boxes)
+    ctx.place = (input.shape[0], input.shape[2], input.shape[3], stored_channels_last([input]))
+
+
+def _forward_backward(ctx, grad, _):
+    gradient = torch.ops.roikit.roi_pool_backward(grad, *ctx.saved_tensors, *ctx.place)
+    return gradient, None, None, None, None
+
+
+def _backward_context(ctx, inputs, output):
+    _, argmax, boxes, *_ = inputs
+    ctx.save_for_backward(argmax, boxes)
+
+
+def _backward_backward(ctx, grad):
+    """The backward is linear in the bins' gradients: its transpose gathers what stands at the maxima."""
+    argmax, boxes = ctx.saved_tensors
+    channels, height, width = grad.shape[1:]
+    plane = boxes[:, 0].long()[:, None] * channels + torch.arange(channels, device=grad.device)
+    at = plane[:, :, None, None] * (height * width) + argmax.clamp(min=0)
+    gathered = torch.where(argmax >= 0, grad.contiguous().flatten()[at], 0)
+    return gathered, None, None, None, None, None, None
+
+
+register("roi_pool(Tensor input, Tensor boxes, float spatial_scale, SymInt pooled_height, "
+         "SymInt pooled_width) -> (Tensor, Tensor)",
+         _forward, _forward_fake, backward=_forward_backward, setup_context=_forward_context)
+register("roi_pool_backward(Tensor grad, Tensor argmax, Tensor boxes, SymInt images, SymInt height, "
+         "SymInt width, bool channels_last) -> Tensor",
+         _backward, _backward_fake, backward=_backward_backward, setup_context=_backward_context)
+
+
+def _autocast(device):
+    """Under autocast the features keep their dtype and the boxes become float32."""
+
+    def rule(input, boxes, *rest):
+        with torch.autocast(device, enabled=False):
+            return torch.ops.roikit.roi_pool(input, boxes.float(), *rest)
+
+    LIBRARY.impl("roi_pool", rule, f"Autocast{device.upper()}")
+
+
+for _device in ("cpu", "cuda"):
+    _autocast(_device)

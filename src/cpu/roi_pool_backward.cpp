@@ -1,0 +1,105 @@
+// RoIPool backward on the CPU, partitioned by output: one thread adds up an image's block of channels, over the RoIs in
+// order, and writes it once.
+#include "core/roi_pool.h"
+
+#include "cpu/lanes.h"
+#include "cpu/pages.h"
+#include "cpu/parallel.h"
+#include "cpu/rois.h"
+#include "cpu/simd.h"
+
+namespace roikit::cpu {
+namespace {
+
+template <class S>
+struct Job {
+  const Groups* rois;
+  const S* grad;
+  const int32_t* argmax;
+  S* gradient;
+  bool grad_channels_last, channels_last;
+  int64_t channels, plane, bins;
+};
+
+// Items are (image, block of channels). tile: a map in lanes; grads and winners: bins x lanes.
+template <int Bytes>
+struct Tiles {
+  template <class S, class A>
+  ROIKIT_INLINE static void run(const Job<S>* job, int64_t blocks, int64_t begin, int64_t end, A* tile, A* grads,
+                                int32_t* winners) {
+    constexpr int L = lanes_of<A>;
+    const int64_t channels = job->channels, plane = job->plane, bins = job->bins;
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t image = item / blocks, c0 = item % blocks * L;
+      const int lanes = int(channels - c0 < L ? channels - c0 : L);
+      std::memset(tile, 0, size_t(plane) * kLaneBytes);
+      for (int64_t n = job->rois->begin[image]; n < job->rois->begin[image + 1]; ++n) {
+        const int64_t k = job->rois->rows[n];
+        if (job->grad_channels_last) {
+          const int64_t from = k * channels * bins + c0;
+          lanes_from_pixels(job->grad + from, channels, bins, lanes, grads);
+          for (int64_t i = 0; i < bins; ++i)
+            std::memcpy(winners + i * L, job->argmax + from + i * channels, size_t(lanes) * sizeof(int32_t));
+        } else {
+          const int64_t from = (k * channels + c0) * bins;
+          lanes_from_planes(job->grad + from, bins, bins, lanes, grads);
+          transpose(job->argmax + from, bins, int64_t(lanes), bins, winners, int64_t(L));
+        }
+        for (int64_t i = 0; i < bins; ++i)
+          for (int l = 0; l < lanes; ++l) {
+            const int64_t at = winners[i * L + l];
+            if (at >= 0 && at < plane) tile[at * L + l] += grads[i * L + l];
+          }
+      }
+      S* to = job->gradient + image * channels * plane + c0 * (job->channels_last ? 1 : plane);
+      if (job->channels_last)
+        pixels_from_lanes(tile, plane, lanes, to, channels);
+      else
+        planes_from_lanes(tile, plane, lanes, to, plane);
+    }
+  }
+};
+
+template <class S>
+void backward(const View& grad, const View& argmax, const Groups& rois, const View& gradient, const Launch& launch) {
+  using A = accumulate_t<S>;
+  constexpr int64_t L = lanes_of<A>;
+  const int64_t channels = gradient.shape[1], plane = gradient.shape[2] * gradient.shape[3];
+  const int64_t bins = grad.shape[2] * grad.shape[3], blocks = (channels + L - 1) / L;
+  const Job<S> job{&rois, grad.as<S>(), argmax.as<int32_t>(), gradient.as<S>(), !grad.contiguous(),
+                   !gradient.contiguous(), channels, plane, bins};
+  will_fill(gradient.data, gradient.size() * int64_t(sizeof(S)));
+  const int64_t work = plane + 16 * grad.shape[0] * bins / std::max<int64_t>(gradient.shape[0], 1);
+  parallel_for(gradient.shape[0] * blocks, 200000 / (work + 1) + 1, launch.threads, [&](int64_t begin, int64_t end) {
+    const LaneScratch<A> tile(plane * L), grads(bins * L);
+    const LaneScratch<int32_t> winners(bins * L);
+    vary_lanes<Tiles>(launch.simd, &job, blocks, begin, end, tile.data(), grads.data(), winners.data());
+  });
+}
+
+}  // namespace
+
+void roi_pool_backward(const View& grad, const View& argmax, const View& boxes, const View& gradient,
+                       const Launch& launch) {
+  require(boxes.rank == 2 && boxes.shape[1] == 5 && boxes.contiguous(),
+          "roi_pool_backward: boxes must be contiguous (K, 5)");
+  require(grad.rank == 4 && gradient.rank == 4 && grad.shape[0] == boxes.shape[0] &&
+              grad.shape[1] == gradient.shape[1] && grad.dtype == gradient.dtype && argmax.size() == grad.size(),
+          "roi_pool_backward: grad and argmax must be (K, C, PH, PW), gradient (N, C, H, W)");
+  require((grad.contiguous() && argmax.contiguous()) || (grad.channels_last() && argmax.channels_last()),
+          "roi_pool_backward: grad and argmax must both be contiguous or both channels_last");
+  require(gradient.contiguous() || gradient.channels_last(),
+          "roi_pool_backward: gradient must be contiguous or channels_last");
+  std::vector<int64_t> images(boxes.shape[0]);
+  visit<float, double>(boxes.dtype, "roi_pool_backward", [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    for (int64_t k = 0; k < boxes.shape[0]; ++k)
+      images[k] = image_of("roi_pool_backward", boxes.as<T>(), k, gradient.shape[0]);
+  });
+  const Groups rois(images, gradient.shape[0]);
+  visit<float, double, Half, BFloat16>(grad.dtype, "roi_pool_backward", [&](auto tag) {
+    backward<typename decltype(tag)::type>(grad, argmax, rois, gradient, launch);
+  });
+}
+
+}  // namespace roikit::cpu
