@@ -107,3 +107,37 @@ def pair(op, name, x, least=1):
 def choice(op, name, x, allowed):
     if x not in allowed:
         raise ValueError(f"{op}: {name} must be one of {', '.join(map(repr, allowed))}, got {x!r}")
+
+
+def positives(op, name, xs, count=None):
+    """``xs`` is a sequence of positive finite numbers, ``count`` of them where given; returns a list of floats."""
+    if not hasattr(xs, "__len__") or isinstance(xs, str):
+        raise TypeError(f"{op}: {name} must be a sequence of numbers, got {type(xs).__name__}")
+    if count is not None and len(xs) != count:
+        raise ValueError(f"{op}: {name} must have {count} numbers, got {len(xs)}")
+    return [positive(op, name, x) for x in xs]
+
+
+def two_numbers(op, name, x):
+    """A number or two of them, as floats (y, x)."""
+    if not isinstance(x, (tuple, list)):
+        x = (x, x)
+    if len(x) != 2:
+        raise ValueError(f"{op}: {name} must be a number or two of them, got {x!r}")
+    return tuple(number(op, name, v) for v in x)
+
+
+def deltas(op, name, x):
+    """``x`` is a floating (N, 4 C) array with C at least 1."""
+    array(op, name, x)
+    dtype(op, name, x)
+    if len(x.shape) != 2 or x.shape[1] % 4 or x.shape[1] == 0:
+        raise ValueError(f"{op}: {name} must have shape (N, 4 C), got {shape_text(x)}")
+
+
+def same_rows(op, **arrays):
+    """Two named arrays have as many rows."""
+    (first, x), (second, y) = arrays.items()
+    if x.shape[0] != y.shape[0]:
+        raise ValueError(f"{op}: {first} and {second} must have as many rows, got {x.shape[0]} and "
+                         f"{y.shape[0]}")

@@ -4,6 +4,8 @@ Same names, argument order, defaults and meaning as roikit.ops and roikit.refere
 without a copy will do, CPU tensors included. ``threads=None`` means ROIKIT_NUM_THREADS, else the processors at hand.
 """
 
+from roikit.kernels.anchors import cell_anchors, grid_anchors
+from roikit.kernels.box_codec import decode_boxes, encode_boxes
 from roikit.kernels.boxes import (
     box_area,
     box_convert,
@@ -27,7 +29,11 @@ __all__ = [
     "box_area",
     "box_convert",
     "box_iou",
+    "cell_anchors",
     "clip_boxes_to_image",
+    "decode_boxes",
+    "encode_boxes",
+    "grid_anchors",
     "masks_to_boxes",
     "match_boxes",
     "multiscale_roi_align",

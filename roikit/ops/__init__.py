@@ -3,6 +3,8 @@
 Names, argument order and defaults are torchvision's; roikit's own extra arguments are keyword-only.
 """
 
+from roikit.ops.anchors import cell_anchors, grid_anchors
+from roikit.ops.box_codec import decode_boxes, encode_boxes
 from roikit.ops.boxes import (
     box_area,
     box_convert,
@@ -29,7 +31,11 @@ __all__ = [
     "box_area",
     "box_convert",
     "box_iou",
+    "cell_anchors",
     "clip_boxes_to_image",
+    "decode_boxes",
+    "encode_boxes",
+    "grid_anchors",
     "masks_to_boxes",
     "match_boxes",
     "multiscale_roi_align",

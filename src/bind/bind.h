@@ -14,6 +14,18 @@ namespace py = pybind11;
 
 using Release = py::call_guard<py::gil_scoped_release>;
 
+struct AnchorsKernels {
+  void (*cell_anchors)(const View&, const View&, bool, bool, const View&, const Launch&);
+  void (*grid_anchors)(const View&, int64_t, int64_t, double, double, double, const View&, const Launch&);
+};
+void bind_anchors(py::module_& module, const AnchorsKernels& kernels);
+
+struct BoxCodecKernels {
+  void (*encode_boxes)(const View&, const View&, const double*, const View&, const Launch&);
+  void (*decode_boxes)(const View&, const View&, const double*, double, const View&, const Launch&);
+};
+void bind_box_codec(py::module_& module, const BoxCodecKernels& kernels);
+
 struct BoxesKernels {
   void (*box_iou)(const View&, const View&, const View&, const Launch&);
 };

@@ -3,6 +3,8 @@
 #include <pybind11/pybind11.h>
 
 #include "bind/bind.h"
+#include "core/anchors.h"
+#include "core/box_codec.h"
 #include "core/boxes.h"
 #include "core/matching.h"
 #include "core/nms.h"
@@ -85,6 +87,8 @@ PYBIND11_MODULE(_core, m) {
   m.attr("cuda_build") = ROIKIT_CUDA_BUILD;
   m.def("best_simd", &cpu::best_simd, "The highest SIMD level that this processor runs.");
 
+  bind_anchors(m, {cpu::cell_anchors, cpu::grid_anchors});
+  bind_box_codec(m, {cpu::encode_boxes, cpu::decode_boxes});
   bind_boxes(m, {cpu::box_iou});
   bind_matching(m, {cpu::match_boxes});
   bind_nms(m, {cpu::nms, cpu::batched_nms});

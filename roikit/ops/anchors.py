@@ -1,0 +1,97 @@
+"""Anchors on tensors: a cell's shapes, and their copies over a feature map. Nothing here is differentiable."""
+
+import torch
+
+from roikit import _check
+from roikit.ops._launch import backend, launch, view
+from roikit.ops._library import register
+
+__all__ = ["cell_anchors", "grid_anchors"]
+
+
+def cell_anchors(sizes, aspect_ratios, *, rounded=False, order="ratio", dtype=torch.float32, device=None):
+    """Anchors around the origin, one for each pair of a size and a ratio.
+
+    Args:
+        sizes: S positive numbers, the square roots of the anchors' areas, pixels.
+        aspect_ratios: R positive numbers, height over width.
+        rounded: round the corners to whole pixels, half to even (torchvision's anchors).
+        order: "ratio" has the ratio outside and the size inside (torchvision), "size" the size outside and the ratio
+            inside (detectron2).
+        dtype: float32 or float64; sizes and ratios are cast to it and everything is computed in it.
+        device: of the result; computed on the CPU, so that every device gets the same bits.
+
+    Returns:
+        (S * R, 4), x1 y1 x2 y2: h = sqrt(ratio), w = 1 / h; [-w size, -h size, w size, h size] / 2.
+
+    Raises:
+        TypeError, ValueError: dtype or order is another; a size or a ratio is not a positive number.
+
+    Source: Ren et al. 2015, arXiv:1506.01497, section 3.1.1.
+    """
+    sizes = _check.positives("cell_anchors", "sizes", sizes)
+    ratios = _check.positives("cell_anchors", "aspect_ratios", aspect_ratios)
+    _check.choice("cell_anchors", "order", order, ("ratio", "size"))
+    if dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"cell_anchors: dtype must be float32 or float64, got {dtype}")
+    sizes = torch.tensor(sizes, dtype=dtype, device="cpu")
+    ratios = torch.tensor(ratios, dtype=dtype, device="cpu")
+    return torch.ops.roikit.cell_anchors(sizes, ratios, order == "ratio", bool(rounded)).to(device)
+
+
+def grid_anchors(cell_anchors, feature_size, stride, *, offset=0.0, device=None):
+    """Copies of a cell at every position of a feature map.
+
+    Args:
+        cell_anchors: (A, 4) floating, xyxy around the origin, pixels; half is cast to float32.
+        feature_size: (H, W), map pixels.
+        stride: image pixels a map pixel: a number, or (sy, sx).
+        offset: where in its map pixel a cell sits: 0 its corner, 0.5 its centre.
+        device: of the result; that of the cell by default.
+
+    Returns:
+        (H * W * A, 4) float32 or float64, rows in the order y, x, cell.
+
+    Raises:
+        TypeError, ValueError: a wrong kind, shape or value, in a sentence.
+        BackendError: a CUDA device, and no CUDA kernel.
+
+    Source: Ren et al. 2015, arXiv:1506.01497, section 3.1.1.
+    """
+    _check.boxes("grid_anchors", "cell_anchors", cell_anchors)
+    height, width = _check.pair("grid_anchors", "feature_size", feature_size, 0)
+    stride_y, stride_x = _check.two_numbers("grid_anchors", "stride", stride)
+    offset = _check.number("grid_anchors", "offset", offset)
+    dtype = torch.float64 if cell_anchors.dtype == torch.float64 else torch.float32
+    cell = cell_anchors.to(device=device, dtype=dtype)
+    return torch.ops.roikit.grid_anchors(cell, height, width, stride_y, stride_x, offset)
+
+
+def _cell_anchors_kernel(sizes, ratios, ratio_outside, rounded):
+    sizes, ratios = sizes.contiguous(), ratios.contiguous()
+    out = _cell_anchors_fake(sizes, ratios, ratio_outside, rounded)
+    backend(sizes, "cell_anchors").cell_anchors(view(sizes), view(ratios), ratio_outside, rounded, view(out),
+                                                launch(sizes))
+    return out
+
+
+def _cell_anchors_fake(sizes, ratios, ratio_outside, rounded):
+    return sizes.new_empty((sizes.shape[0] * ratios.shape[0], 4))
+
+
+def _grid_anchors_kernel(cell_anchors, height, width, stride_y, stride_x, offset):
+    cell = cell_anchors.contiguous()
+    out = _grid_anchors_fake(cell, height, width, stride_y, stride_x, offset)
+    backend(cell, "grid_anchors").grid_anchors(view(cell), height, width, stride_y, stride_x, offset, view(out),
+                                               launch(cell))
+    return out
+
+
+def _grid_anchors_fake(cell_anchors, height, width, stride_y, stride_x, offset):
+    return cell_anchors.new_empty((height * width * cell_anchors.shape[0], 4))
+
+
+register("cell_anchors(Tensor sizes, Tensor ratios, bool ratio_outside, bool rounded) -> Tensor", _cell_anchors_kernel,
+         _cell_anchors_fake)
+register("grid_anchors(Tensor cell_anchors, SymInt height, SymInt width, float stride_y, float stride_x, float offset)"
+         " -> Tensor", _grid_anchors_kernel, _grid_anchors_fake)

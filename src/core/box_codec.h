@@ -1,0 +1,45 @@
+// Boxes as deltas from anchors, and back.
+//
+//   encode_boxes(boxes (N, 4), anchors (N, 4), weights, out (N, 4))
+//     dx = wx (gcx - acx) / aw, dw = ww log(gw / aw); likewise y
+//   decode_boxes(deltas (N, 4 C), anchors (N, 4), weights, clip, out (N, 4 C))
+//     w = exp(min(dw / ww, clip)) aw, cx = (dx / wx) aw + acx, x1 = cx - w / 2, x2 = cx + w / 2; likewise y
+//
+// All T, float32 or float64, contiguous. A side that is not positive gives infinities or NaN in its own row and axis.
+// Source: Ren et al., "Faster R-CNN", arXiv:1506.01497, section 3.1.2; the clip is torchvision's.
+#pragma once
+
+#include "core/launch.h"
+#include "core/macros.h"
+#include "core/math.h"
+#include "core/view.h"
+
+namespace roikit {
+
+template <class T> struct CodecWeights { T x, y, w, h; };
+
+template <class T> struct Delta { T shift, scale; };
+template <class T> struct Span { T lo, hi; };
+
+// One axis; the weights are those of the shift and of the size.
+template <class T> ROIKIT_HD Delta<T> encode_axis(Span<T> box, Span<T> anchor, T w_shift, T w_size) {
+  const T a_size = anchor.hi - anchor.lo, g_size = box.hi - box.lo;
+  const T a_centre = anchor.lo + T(0.5) * a_size, g_centre = box.lo + T(0.5) * g_size;
+  return {w_shift * (g_centre - a_centre) / a_size, w_size * log_of(g_size / a_size)};
+}
+
+template <class T> ROIKIT_HD Span<T> decode_axis(Delta<T> delta, Span<T> anchor, T w_shift, T w_size, T clip) {
+  const T a_size = anchor.hi - anchor.lo, a_centre = anchor.lo + T(0.5) * a_size;
+  const T d = delta.scale / w_size;
+  const T size = exp_of(d > clip ? clip : d) * a_size;
+  const T centre = (delta.shift / w_shift) * a_size + a_centre;
+  return {centre - T(0.5) * size, centre + T(0.5) * size};
+}
+
+namespace cpu {
+void encode_boxes(const View& boxes, const View& anchors, const double* weights, const View& out, const Launch& launch);
+void decode_boxes(const View& deltas, const View& anchors, const double* weights, double clip, const View& out,
+                  const Launch& launch);
+}  // namespace cpu
+
+}  // namespace roikit

@@ -1,0 +1,77 @@
+// cell_anchors and grid_anchors on the CPU. A cell is a few boxes; of the grid, rows of the map are shared among threads; every result is written once.
+#include "core/anchors.h"
+
+#include "cpu/parallel.h"
+#include "cpu/simd.h"
+
+namespace roikit::cpu {
+namespace {
+
+template <class T> struct Grid {
+  int64_t width, cells;
+  T stride_y, stride_x, offset;
+};
+
+struct FillRows {
+  template <class T>
+  ROIKIT_INLINE static void run(const T* cell, Grid<T> grid, int64_t begin, int64_t end, T* out) {
+    for (int64_t i = begin; i < end; ++i) {
+      const T y = grid_shift(i, grid.offset, grid.stride_y);
+      T* ROIKIT_RESTRICT to = out + 4 * grid.cells * grid.width * i;
+      for (int64_t j = 0; j < grid.width; ++j) {
+        const T x = grid_shift(j, grid.offset, grid.stride_x);
+        const T* ROIKIT_RESTRICT c = cell;
+        for (int64_t k = 0; k < grid.cells; ++k, to += 4, c += 4) {
+          to[0] = x + c[0];
+          to[1] = y + c[1];
+          to[2] = x + c[2];
+          to[3] = y + c[3];
+        }
+      }
+    }
+  }
+};
+
+}  // namespace
+
+void cell_anchors(const View& sizes, const View& ratios, bool ratio_outside, bool rounded, const View& out,
+                  const Launch&) {
+  require(sizes.rank == 1 && ratios.rank == 1 && sizes.contiguous() && ratios.contiguous(),
+          "cell_anchors: sizes must be contiguous (S,), ratios (R,)");
+  const int64_t s = sizes.shape[0], r = ratios.shape[0];
+  require(out.size() == 4 * s * r && out.contiguous(), "cell_anchors: out must be contiguous (S R, 4)");
+  visit<float, double>(sizes.dtype, "cell_anchors", [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    const T* size = sizes.as<T>();
+    const T* ratio = ratios.as<T>();
+    T* to = out.as<T>();
+    const int64_t inner = ratio_outside ? s : r;
+    for (int64_t i = 0; i < s * r; ++i, to += 4) {
+      const int64_t outer = i / inner, rest = i % inner;
+      const HalfSides<T> a = cell_anchor(size[ratio_outside ? rest : outer], ratio[ratio_outside ? outer : rest], rounded);
+      to[0] = -a.width;
+      to[1] = -a.height;
+      to[2] = a.width;
+      to[3] = a.height;
+    }
+  });
+}
+
+void grid_anchors(const View& cell, int64_t height, int64_t width, double stride_y, double stride_x, double offset,
+                  const View& out, const Launch& launch) {
+  require(cell.rank == 2 && cell.shape[1] == 4 && cell.contiguous(), "grid_anchors: cell must be contiguous (A, 4)");
+  require(height >= 0 && width >= 0 && out.size() == height * width * cell.size() && out.contiguous(),
+          "grid_anchors: out must be contiguous (H W A, 4)");
+  if (out.size() == 0) return;
+  visit<float, double>(cell.dtype, "grid_anchors", [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    const T* from = cell.as<T>();
+    T* to = out.as<T>();
+    const Grid<T> grid = {width, cell.shape[0], T(stride_y), T(stride_x), T(offset)};
+    const int64_t grain = 65536 / (grid.width * grid.cells) + 1;
+    parallel_for(height, grain, launch.threads,
+                 [&](int64_t begin, int64_t end) { vary<FillRows>(launch.simd, from, grid, begin, end, to); });
+  });
+}
+
+}  // namespace roikit::cpu
