@@ -14,6 +14,7 @@ from roikit.kernels.boxes import (
     masks_to_boxes,
     remove_small_boxes,
 )
+from roikit.kernels.mask_paste import paste_masks, paste_masks_rle
 from roikit.kernels.matching import match_boxes
 from roikit.kernels.nms import batched_nms, nms, nms_padded
 from roikit.kernels.roi_align import (
@@ -40,6 +41,8 @@ __all__ = [
     "multiscale_roi_align_backward",
     "nms",
     "nms_padded",
+    "paste_masks",
+    "paste_masks_rle",
     "remove_small_boxes",
     "roi_align",
     "roi_align_backward",

@@ -13,6 +13,7 @@ from roikit.ops.boxes import (
     masks_to_boxes,
     remove_small_boxes,
 )
+from roikit.ops.mask_paste import paste_masks, paste_masks_rle
 from roikit.ops.matching import match_boxes
 from roikit.ops.nms import batched_nms, nms, nms_padded
 from roikit.ops.roi_align import (
@@ -41,6 +42,8 @@ __all__ = [
     "multiscale_roi_align",
     "nms",
     "nms_padded",
+    "paste_masks",
+    "paste_masks_rle",
     "remove_small_boxes",
     "roi_align",
     "roi_pool",

@@ -5,6 +5,7 @@
 #include <pybind11/pybind11.h>
 
 #include "core/launch.h"
+#include "core/mask_paste.h"
 #include "core/roi_align.h"
 #include "core/view.h"
 
@@ -30,6 +31,13 @@ struct BoxesKernels {
   void (*box_iou)(const View&, const View&, const View&, const Launch&);
 };
 void bind_boxes(py::module_& module, const BoxesKernels& kernels);
+
+struct MaskPasteKernels {
+  void (*paste_masks)(const View&, const View&, double, PasteRule, const View&, const Launch&);
+  void (*paste_masks_rle)(const View&, const View&, int64_t, int64_t, double, PasteRule, std::vector<uint32_t>&,
+                          const View&, const Launch&);
+};
+void bind_mask_paste(py::module_& module, const MaskPasteKernels& kernels);
 
 struct MatchingKernels {
   void (*match_boxes)(const View&, const View&, double, double, bool, const View&, const View&, const View&,

@@ -6,6 +6,7 @@
 #include "core/anchors.h"
 #include "core/box_codec.h"
 #include "core/boxes.h"
+#include "core/mask_paste.h"
 #include "core/matching.h"
 #include "core/nms.h"
 #include "core/roi_align.h"
@@ -90,6 +91,7 @@ PYBIND11_MODULE(_core, m) {
   bind_anchors(m, {cpu::cell_anchors, cpu::grid_anchors});
   bind_box_codec(m, {cpu::encode_boxes, cpu::decode_boxes});
   bind_boxes(m, {cpu::box_iou});
+  bind_mask_paste(m, {cpu::paste_masks, cpu::paste_masks_rle});
   bind_matching(m, {cpu::match_boxes});
   bind_nms(m, {cpu::nms, cpu::batched_nms});
   bind_roi_align(m, {cpu::roi_align, cpu::roi_align_backward});

@@ -1,0 +1,122 @@
+"""Pasting predicted masks into images, on tensors; not differentiable, as what follows is a decision."""
+
+import numpy as np
+import torch
+
+from roikit import _check, _rle
+from roikit.ops._launch import backend, launch, view
+from roikit.ops._library import register
+
+__all__ = ["paste_masks", "paste_masks_rle"]
+
+RULES = ("continuous", "integer")
+
+
+def _inputs(op, masks, boxes, rule):
+    """masks (N, M, M) and boxes (N, 4) of the wider dtype, on one device, out of autograd's sight."""
+    _check.array(op, "masks", masks)
+    _check.dtype(op, "masks", masks)
+    if masks.dim() == 4 and masks.shape[1] == 1:
+        masks = masks[:, 0]
+    if masks.dim() != 3 or masks.shape[1] != masks.shape[2]:
+        raise ValueError(f"{op}: masks must have shape (N, M, M) or (N, 1, M, M), "
+                         f"got {_check.shape_text(masks)}")
+    _check.boxes(op, "boxes", boxes)
+    if boxes.shape[0] != masks.shape[0]:
+        raise ValueError(f"{op}: boxes must have one row a mask ({masks.shape[0]}), "
+                         f"got {boxes.shape[0]}")
+    _check.same_device(op, masks=masks, boxes=boxes)
+    _check.choice(op, "rule", rule, RULES)
+    wide = torch.float64 in (masks.dtype, boxes.dtype)
+    dtype = torch.float64 if wide else torch.float32
+    return masks.detach().to(dtype), boxes.detach().to(dtype)
+
+
+def _threshold(op, threshold, dtype):
+    value = _check.number(op, "threshold", threshold)
+    # 2^-150 and what is below it round to 0 in float32.
+    if not value > (0.0 if dtype == torch.float64 else 2.0**-150):
+        raise ValueError(f"{op}: threshold must be above 0, got {threshold}")
+    return value
+
+
+def paste_masks(masks, boxes, image_size, *, threshold=0.5, rule="continuous"):
+    """Resample each mask into its box, in an image of its own.
+
+    Args:
+        masks: (N, M, M) or (N, 1, M, M) floating, the probability of each cell.
+        boxes: (N, 4) floating, x1 y1 x2 y2 in pixels, on the same device. T is the wider dtype of
+            the two, half being cast to float32.
+        image_size: (H, W).
+        threshold: above 0: a pixel is inside where its value is at least this, rounded to T; or
+            None for the values themselves.
+        rule: "continuous" (detectron2's) or "integer" (torchvision's).
+
+    Returns:
+        (N, H, W) bool, or T with ``threshold=None``. Exact; without gradient. On the CPU, memory is
+        touched only where masks are: the other pages stay untouched zeros. A box that is not
+        finite, or is outside the image, gives an empty mask.
+
+    Raises:
+        TypeError, ValueError: a wrong kind, shape, value or device, in a sentence.
+        BackendError: CUDA tensors, for which there is no kernel.
+
+    Source: He et al. 2017, arXiv:1703.06870, section 3; the rules are detectron2's and
+    torchvision's.
+    """
+    op = "paste_masks"
+    masks, boxes = _inputs(op, masks, boxes, rule)
+    height, width = _check.pair(op, "image_size", image_size, 0)
+    limit = None if threshold is None else _threshold(op, threshold, masks.dtype)
+    return torch.ops.roikit.paste_masks(masks, boxes, height, width, limit, rule)
+
+
+def paste_masks_rle(masks, boxes, image_size, *, threshold=0.5, rule="continuous"):
+    """`paste_masks` as COCO run lengths, without an image: memory follows the inputs and the runs.
+
+    Args:
+        As in `paste_masks`; ``threshold`` cannot be None, and H * W must be below 2^32.
+
+    Returns:
+        list of N dicts {"size": [H, W], "counts": bytes}: exactly `roikit.masks.encode` of what
+        `paste_masks` gives.
+
+    Raises:
+        TypeError, ValueError: a wrong kind, shape, value or device, in a sentence.
+        BackendError: CUDA tensors, for which there is no kernel.
+    """
+    op = "paste_masks_rle"
+    masks, boxes = _inputs(op, masks, boxes, rule)
+    height, width = _rle.image_size(op, *_check.pair(op, "image_size", image_size, 0))
+    limit = _threshold(op, threshold, masks.dtype)
+    core = backend(masks, op)
+    masks, boxes = masks.contiguous(), boxes.contiguous()
+    offsets = torch.empty(len(masks) + 1, dtype=torch.int64)
+    counts = core.paste_masks_rle(view(masks), view(boxes), height, width, limit, RULES.index(rule),
+                                  view(offsets), launch(masks))
+    strings = _rle.strings_from_counts(counts, offsets.numpy())
+    return [{"size": [height, width], "counts": text} for text in strings]
+
+
+def _paste_masks_kernel(masks, boxes, height, width, threshold, rule):
+    core = backend(masks, "paste_masks")
+    masks, boxes = masks.contiguous(), boxes.contiguous()
+    shape = (masks.shape[0], height, width)
+    if threshold is not None:
+        out = torch.from_numpy(np.zeros(shape, np.bool_))
+    else:
+        # NumPy's zeros are pages that the system has not handed out yet; torch would write them all.
+        kind = np.float64 if masks.dtype == torch.float64 else np.float32
+        out = torch.from_numpy(np.zeros(shape, kind))
+    core.paste_masks(view(masks), view(boxes), threshold or 0.0, RULES.index(rule), view(out),
+                     launch(masks))
+    return out
+
+
+def _paste_masks_fake(masks, boxes, height, width, threshold, rule):
+    dtype = masks.dtype if threshold is None else torch.bool
+    return masks.new_empty((masks.shape[0], height, width), dtype=dtype)
+
+
+register("paste_masks(Tensor masks, Tensor boxes, SymInt height, SymInt width, float? threshold, "
+         "str rule) -> Tensor", _paste_masks_kernel, _paste_masks_fake)

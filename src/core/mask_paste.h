@@ -1,0 +1,114 @@
+// Masks of M x M cells pasted into images, each at the box that it was predicted for.
+//
+// T is float32 or float64, the dtype of masks and boxes alike. The mask is framed by cells of value 0. Pixel i of an
+// axis has a source coordinate u; with c = floor(u) and f = u - c it takes 1 - f of cell c and f of cell c + 1:
+//
+//   t = m[y][c] * (1 - f) + m[y][c + 1] * f          horizontally, at every row y of the mask,
+//   v = t[c'] * (1 - f') + t[c' + 1] * f'            then vertically; in this order, never contracted.
+//
+// Rule "continuous": u = ((i + 0.5) - lo) / (hi - lo) * M - 0.5, covered where -1 <= c <= M - 1.
+// Rule "integer": half = (hi - lo) * 0.5 * ((M + 2) / M), centre = (hi + lo) * 0.5; the corners centre -+ half are
+// truncated toward zero and limited to +-2^30; w = max(hi' - lo' + 1, 1); covered from lo' to hi', there
+// u = ((i - lo') + 0.5) * ((M + 2) / w) - 0.5, at least 0, counted from the frame's first cell.
+//
+// A pixel that is not covered is 0; so is every pixel of a box that is not finite or, by the continuous rule, is empty
+// or reversed. Source: He et al., "Mask R-CNN", ICCV 2017, section 3; the continuous rule is detectron2's, the integer
+// rule Detectron's and torchvision's.
+//
+//   paste_masks(masks (N, M, M) T, boxes (N, 4) T, threshold, rule, out (N, H, W))
+//     out of dtype b8: v >= threshold rounded to T; of dtype T: v. Only covered pixels are written: the others must be
+//     0 before the call.
+//   paste_masks_rle(masks, boxes, height, width, threshold > 0, rule, counts, offsets (N + 1) i64)
+//     the same decisions as column-major run lengths, zeros first: those of mask n are
+//     counts[offsets[n]:offsets[n + 1]] and sum to height * width, which is below 2^32.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "core/launch.h"
+#include "core/macros.h"
+#include "core/view.h"
+
+namespace roikit {
+
+enum class PasteRule : int { continuous = 0, integer = 1 };
+
+// One axis of one mask: the pixels [begin, end) that it covers, and where each lies in the framed mask.
+template <class T> struct PasteAxis {
+  PasteRule rule = PasteRule::continuous;
+  int64_t cells = 0;           // M
+  T low = 0;                   // continuous: the box's corner
+  T length = 1;                // continuous: the box's side; integer: cells a pixel
+  int64_t start = 0;           // integer: the first pixel of the grown box
+  int64_t begin = 0, end = 0;  // equal: none
+
+  ROIKIT_HD T source(int64_t i) const {
+    if (rule == PasteRule::continuous) return ((T(i) + T(0.5)) - low) / length * T(cells) - T(0.5);
+    const T u = (T(i - start) + T(0.5)) * length - T(0.5);
+    return u < T(0) ? T(0) : u;
+  }
+
+  // The cell in the framed mask, in [0, M + 1]; `fraction` is the part that the next one has.
+  ROIKIT_HD int32_t cell(int64_t i, T& fraction) const {
+    const T u = source(i), whole = std::floor(u);
+    fraction = u - whole;
+    const int32_t c = int32_t(whole) + (rule == PasteRule::continuous ? 1 : 0);
+    return c < int32_t(cells) + 1 ? c : int32_t(cells) + 1;
+  }
+
+  // The first of the pixels [0, extent] whose source is at least `limit`: the source never falls along the axis.
+  ROIKIT_HD int64_t first_from(T limit, int64_t extent) const {
+    int64_t lo = 0, hi = extent;
+    while (lo < hi) {
+      const int64_t mid = lo + (hi - lo) / 2;
+      if (source(mid) >= limit)
+        hi = mid;
+      else
+        lo = mid + 1;
+    }
+    return lo;
+  }
+
+  ROIKIT_HD static PasteAxis of(PasteRule rule, T lo, T hi, int64_t cells, int64_t extent) {
+    PasteAxis axis;
+    axis.rule = rule;
+    axis.cells = cells;
+    if (cells == 0 || extent == 0 || !std::isfinite(lo) || !std::isfinite(hi)) return axis;
+    if (rule == PasteRule::continuous) {
+      axis.low = lo;
+      axis.length = hi - lo;
+      if (!(axis.length > T(0)) || !std::isfinite(axis.length)) return axis;
+      axis.begin = axis.first_from(T(-1), extent);
+      axis.end = axis.first_from(T(cells), extent);
+      return axis;
+    }
+    const T half = (hi - lo) * T(0.5) * (T(cells + 2) / T(cells));
+    const T centre = (hi + lo) * T(0.5);
+    if (!std::isfinite(centre - half) || !std::isfinite(centre + half)) return axis;
+    axis.start = corner(centre - half);
+    const int64_t last = corner(centre + half);
+    const int64_t pixels = last - axis.start + 1 > 1 ? last - axis.start + 1 : 1;
+    axis.length = T(cells + 2) / T(pixels);
+    axis.begin = axis.start > 0 ? axis.start : 0;
+    axis.end = last + 1 < extent ? last + 1 : extent;
+    if (axis.begin > axis.end) axis.begin = axis.end = 0;
+    return axis;
+  }
+
+ private:
+  ROIKIT_HD static int64_t corner(T c) {
+    const T limit = T(1 << 30);
+    return int64_t(c < -limit ? -limit : c > limit ? limit : c);
+  }
+};
+
+namespace cpu {
+void paste_masks(const View& masks, const View& boxes, double threshold, PasteRule rule, const View& out,
+                 const Launch& launch);
+void paste_masks_rle(const View& masks, const View& boxes, int64_t height, int64_t width, double threshold,
+                     PasteRule rule, std::vector<uint32_t>& counts, const View& offsets, const Launch& launch);
+}  // namespace cpu
+
+}  // namespace roikit
