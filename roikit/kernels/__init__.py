@@ -15,6 +15,7 @@ from roikit.kernels.boxes import (
     remove_small_boxes,
 )
 from roikit.kernels.mask_paste import paste_masks, paste_masks_rle
+from roikit.kernels.mask_target import mask_targets
 from roikit.kernels.matching import match_boxes
 from roikit.kernels.nms import batched_nms, nms, nms_padded
 from roikit.kernels.roi_align import (
@@ -35,6 +36,7 @@ __all__ = [
     "decode_boxes",
     "encode_boxes",
     "grid_anchors",
+    "mask_targets",
     "masks_to_boxes",
     "match_boxes",
     "multiscale_roi_align",

@@ -14,6 +14,7 @@ from roikit.ops.boxes import (
     remove_small_boxes,
 )
 from roikit.ops.mask_paste import paste_masks, paste_masks_rle
+from roikit.ops.mask_target import mask_targets
 from roikit.ops.matching import match_boxes
 from roikit.ops.nms import batched_nms, nms, nms_padded
 from roikit.ops.roi_align import (
@@ -37,6 +38,7 @@ __all__ = [
     "decode_boxes",
     "encode_boxes",
     "grid_anchors",
+    "mask_targets",
     "masks_to_boxes",
     "match_boxes",
     "multiscale_roi_align",

@@ -39,6 +39,12 @@ struct MaskPasteKernels {
 };
 void bind_mask_paste(py::module_& module, const MaskPasteKernels& kernels);
 
+struct MaskTargetKernels {
+  void (*of_bitmaps)(const View&, const View&, const View&, bool, const View&, const Launch&);
+  void (*of_runs)(const View&, const View&, const View&, const View&, const View&, bool, const View&, const Launch&);
+};
+void bind_mask_target(py::module_& module, const MaskTargetKernels& kernels);
+
 struct MatchingKernels {
   void (*match_boxes)(const View&, const View&, double, double, bool, const View&, const View&, const View&,
                       const Launch&);

@@ -7,6 +7,7 @@
 #include "core/box_codec.h"
 #include "core/boxes.h"
 #include "core/mask_paste.h"
+#include "core/mask_target.h"
 #include "core/matching.h"
 #include "core/nms.h"
 #include "core/roi_align.h"
@@ -96,4 +97,8 @@ PYBIND11_MODULE(_core, m) {
   bind_nms(m, {cpu::nms, cpu::batched_nms});
   bind_roi_align(m, {cpu::roi_align, cpu::roi_align_backward});
   bind_roi_pool(m, {cpu::roi_pool, cpu::roi_pool_backward});
+  bind_mask_target(m, {cpu::mask_targets, cpu::mask_targets_of_runs});
+  bind_matching(m, {cpu::match_boxes});
+  bind_nms(m, {cpu::nms, cpu::batched_nms});
+  bind_roi_align(m, {cpu::roi_align, cpu::roi_align_backward});
 }
