@@ -77,7 +77,7 @@ PYBIND11_MODULE(_core, m) {
   for (int i = 0; i < kDTypes; ++i) dtype.value(dtype_name(DType(i)), DType(i));
   py::enum_<Simd>(m, "Simd").value("base", Simd::base).value("v3", Simd::v3).value("v4", Simd::v4);
   py::class_<View>(m, "View")
-      .def(py::init(&view_of_array), py::arg("array"))
+      .def(py::init(&view_of_array), py::arg("array"), py::keep_alive<1, 2>())  // the view may outlive its name
       .def(py::init(&view_of_pointer), py::arg("data"), py::arg("dtype"), py::arg("shape"), py::arg("stride"));
   py::class_<Launch>(m, "Launch")
       .def(py::init([](int threads, Simd simd, int device, uintptr_t stream) {
@@ -93,12 +93,9 @@ PYBIND11_MODULE(_core, m) {
   bind_box_codec(m, {cpu::encode_boxes, cpu::decode_boxes});
   bind_boxes(m, {cpu::box_iou});
   bind_mask_paste(m, {cpu::paste_masks, cpu::paste_masks_rle});
-  bind_matching(m, {cpu::match_boxes});
-  bind_nms(m, {cpu::nms, cpu::batched_nms});
-  bind_roi_align(m, {cpu::roi_align, cpu::roi_align_backward});
-  bind_roi_pool(m, {cpu::roi_pool, cpu::roi_pool_backward});
   bind_mask_target(m, {cpu::mask_targets, cpu::mask_targets_of_runs});
   bind_matching(m, {cpu::match_boxes});
   bind_nms(m, {cpu::nms, cpu::batched_nms});
   bind_roi_align(m, {cpu::roi_align, cpu::roi_align_backward});
+  bind_roi_pool(m, {cpu::roi_pool, cpu::roi_pool_backward});
 }
