@@ -50,7 +50,8 @@ def decode_boxes(deltas, anchors, weights=(1, 1, 1, 1), *, clip=CLIP):
 
     Args:
         deltas: (N, 4 C) floating, dx dy dw dh of each of C classes; half is cast to float32.
-        anchors: (N, 4), likewise, xyxy, on the same device, shared by the classes of a row; computed in the wider dtype.
+        anchors: (N, 4), likewise, xyxy, on the same device, shared by the classes of a row. The two are computed in
+            the wider dtype.
         weights: the four positive factors that encoded the deltas.
         clip: dw and dh are limited to this from above, after the division by their weights.
 

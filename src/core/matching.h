@@ -1,8 +1,8 @@
 // Ground truth for anchors by IoU.
 //
 // An anchor's index is the ground truth with the largest IoU, the lowest of equals; its label 1 where that IoU is at
-// least `high`, else -1 where it is at least `low`, else 0. With allow_low_quality, for each ground truth whose best IoU
-// over all anchors is above 0, every anchor that has exactly that IoU with it gets label 1 too and keeps its index.
+// least `high`, else -1 where it is at least `low`, else 0. With allow_low_quality, for each ground truth whose best
+// IoU over all anchors is above 0, every anchor that has exactly that IoU with it gets label 1 too and keeps its index.
 // Source: Ren et al., "Faster R-CNN", arXiv:1506.01497, section 3.1.2.
 //
 //   match_boxes(anchors (N, 4) T, gt_boxes (M, 4) T, high, low, allow_low_quality,

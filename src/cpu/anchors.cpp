@@ -1,4 +1,5 @@
-// cell_anchors and grid_anchors on the CPU. A cell is a few boxes; of the grid, rows of the map are shared among threads; every result is written once.
+// cell_anchors and grid_anchors on the CPU. A cell is a few boxes; of a grid, rows of the map are shared among threads,
+// and every result is written once.
 #include "core/anchors.h"
 
 #include "cpu/parallel.h"
@@ -47,8 +48,8 @@ void cell_anchors(const View& sizes, const View& ratios, bool ratio_outside, boo
     T* to = out.as<T>();
     const int64_t inner = ratio_outside ? s : r;
     for (int64_t i = 0; i < s * r; ++i, to += 4) {
-      const int64_t outer = i / inner, rest = i % inner;
-      const HalfSides<T> a = cell_anchor(size[ratio_outside ? rest : outer], ratio[ratio_outside ? outer : rest], rounded);
+      const int64_t of_size = ratio_outside ? i % inner : i / inner, of_ratio = ratio_outside ? i / inner : i % inner;
+      const HalfSides<T> a = cell_anchor(size[of_size], ratio[of_ratio], rounded);
       to[0] = -a.width;
       to[1] = -a.height;
       to[2] = a.width;

@@ -9,13 +9,15 @@ namespace {
 
 struct Encode {
   template <class T>
-  ROIKIT_INLINE static void run(const T* boxes, const T* anchors, CodecWeights<T> w, int64_t begin, int64_t end, T* out) {
+  ROIKIT_INLINE static void run(const T* boxes, const T* anchors, CodecWeights<T> w, int64_t begin, int64_t end,
+                                T* out) {
     const T* ROIKIT_RESTRICT g = boxes;
     const T* ROIKIT_RESTRICT a = anchors;
     T* ROIKIT_RESTRICT d = out;
     for (int64_t i = begin; i < end; ++i) {
-      const Delta<T> x = encode_axis(Span<T>{g[4 * i], g[4 * i + 2]}, Span<T>{a[4 * i], a[4 * i + 2]}, w.x, w.w);
-      const Delta<T> y = encode_axis(Span<T>{g[4 * i + 1], g[4 * i + 3]}, Span<T>{a[4 * i + 1], a[4 * i + 3]}, w.y, w.h);
+      const Span<T> gx = {g[4 * i], g[4 * i + 2]}, gy = {g[4 * i + 1], g[4 * i + 3]};
+      const Span<T> ax = {a[4 * i], a[4 * i + 2]}, ay = {a[4 * i + 1], a[4 * i + 3]};
+      const Delta<T> x = encode_axis(gx, ax, w.x, w.w), y = encode_axis(gy, ay, w.y, w.h);
       d[4 * i] = x.shift;
       d[4 * i + 1] = y.shift;
       d[4 * i + 2] = x.scale;
@@ -59,10 +61,12 @@ constexpr int64_t kGrain = 32768;  // boxes a thread
 template <class T> CodecWeights<T> weights_of(const double* w) { return {T(w[0]), T(w[1]), T(w[2]), T(w[3])}; }
 
 void check(const View& first, const View& anchors, const View& out) {
-  require(anchors.rank == 2 && anchors.shape[1] == 4 && anchors.contiguous(), "box_codec: anchors must be contiguous (N, 4)");
+  require(anchors.rank == 2 && anchors.shape[1] == 4 && anchors.contiguous(),
+          "box_codec: anchors must be contiguous (N, 4)");
   require(first.rank == 2 && first.shape[0] == anchors.shape[0] && first.shape[1] % 4 == 0 && first.contiguous(),
           "box_codec: boxes or deltas must be contiguous (N, 4 C)");
-  require(out.size() == first.size() && out.contiguous(), "box_codec: out must be contiguous, of the shape of the input");
+  require(out.size() == first.size() && out.contiguous(),
+          "box_codec: out must be contiguous, of the shape of the input");
 }
 
 }  // namespace

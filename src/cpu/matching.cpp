@@ -40,17 +40,14 @@ struct Block {
         padded[k] = k < 4 * (n - first) ? p[k] : std::numeric_limits<T>::quiet_NaN();
       p = padded;
     }
-    T lows[16], highs[16];
+    constexpr T kInf = std::numeric_limits<T>::infinity();
+    T lows[16], highs[16];  // of every fourth box
     for (int k = 0; k < 16; ++k) {
-      lows[k] = std::numeric_limits<T>::infinity();
-      highs[k] = -std::numeric_limits<T>::infinity();
+      const T a = p[k], b = p[16 + k], c = p[32 + k], d = p[48 + k];
+      lows[k] = min_of(min_of(a == a ? a : kInf, b == b ? b : kInf), min_of(c == c ? c : kInf, d == d ? d : kInf));
+      highs[k] =
+          max_of(max_of(a == a ? a : -kInf, b == b ? b : -kInf), max_of(c == c ? c : -kInf, d == d ? d : -kInf));
     }
-    for (int row = 0; row < 4; ++row)
-      for (int k = 0; k < 16; ++k) {
-        const T v = p[16 * row + k];
-        lows[k] = v < lows[k] ? v : lows[k];
-        highs[k] = v > highs[k] ? v : highs[k];
-      }
     for (int k = 0; k < 4; ++k) {
       low[k] = min_of(min_of(lows[k], lows[4 + k]), min_of(lows[8 + k], lows[12 + k]));
       high[k] = max_of(max_of(highs[k], highs[4 + k]), max_of(highs[8 + k], highs[12 + k]));
@@ -101,8 +98,8 @@ struct Result {
 
 struct FindBest {
   template <class T>
-  ROIKIT_INLINE static void run(const T* anchors, int64_t n, Truths<T> truths, int64_t begin, int64_t end, T high, T low,
-                                Result<T> out, Peak<T>* peaks) {
+  ROIKIT_INLINE static void run(const T* anchors, int64_t n, Truths<T> truths, int64_t begin, int64_t end, T high,
+                                T low, Result<T> out, Peak<T>* peaks) {
     for (int64_t b = begin; b < end; ++b) {
       const int64_t at = b * kBlock;
       Block<T> block;

@@ -1,5 +1,5 @@
-// nms on the CPU. Each kept box strikes out the later boxes in a window around it, a block of lanes at a time; boxes that
-// were decided before may be struck too, which changes nothing. Classes are shared among threads.
+// nms on the CPU. Each kept box strikes out the later boxes in a window around it, a block of lanes at a time; boxes
+// that were decided before may be struck too, which changes nothing. Classes are shared among threads.
 #include "core/nms.h"
 
 #include <algorithm>

@@ -75,7 +75,8 @@ CELL = torch.zeros(3, 4)
 
 @pytest.mark.parametrize("call, kind, text", [
     (lambda: ops.cell_anchors([32, -1], [1]), ValueError, "cell_anchors: sizes must be positive and finite, got -1"),
-    (lambda: ops.cell_anchors([32], 1), TypeError, "cell_anchors: aspect_ratios must be a sequence of numbers, got int"),
+    (lambda: ops.cell_anchors([32], 1), TypeError,
+     "cell_anchors: aspect_ratios must be a sequence of numbers, got int"),
     (lambda: ops.cell_anchors([32], [1], order="row"), ValueError,
      "cell_anchors: order must be one of 'ratio', 'size', got 'row'"),
     (lambda: ops.cell_anchors([32], [1], dtype=torch.float16), TypeError,
