@@ -12,3 +12,6 @@ def box_counts(
 def counts_from_polygons(
     polygons: Sequence[Any], height: int, width: int, op: str = "counts_from_polygons"
 ) -> NDArray[np.uint32]: ...
+def runs_of_masks(
+    masks: Sequence[Any], image_size_of_polygons: tuple[int, int] | None, op: str
+) -> tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.int64]]: ...

@@ -1,5 +1,8 @@
-// mask_targets on the CPU: boxes are shared among threads. Under a box, 16 columns of the mask at a time become bytes
-// (from the bitmap or from its runs) and are averaged in lanes; nothing larger than that strip is ever decoded.
+// mask_targets on the CPU: RoIs are shared among threads, masks are read where they lie.
+//
+// Bitmaps: columns in lanes, four rows a pass. Run lengths: a column's bins are filled from its runs; a run that enters
+// a bin from its start takes the sum of the weights so far from a table, so that most bins cost one load. Both leave the
+// same `column` buffer (core/mask_target.h) and are finished alike.
 #include "core/mask_target.h"
 
 #include <algorithm>
@@ -13,164 +16,233 @@
 namespace roikit::cpu {
 namespace {
 
-constexpr int64_t kLanes = 16;
+// The pixels first ... first + count - 1 of one bin; weights[at + j] is that of pixel first + j.
+struct BinSpan {
+  int32_t first = 0, count = 0;
+  int64_t at = 0;
 
-// Masks as bytes: strip(x, ...) copies columns x to x + kLanes of the rows [top, bottom).
-struct Bitmaps {
-  const uint8_t* data;
-  int64_t count, rows, columns;
-
-  struct Cursor {
-    const uint8_t* mask;
-    int64_t rows, columns;
-
-    void strip(int64_t x, int64_t top, int64_t bottom, uint8_t* bytes) {
-      const int64_t lanes = std::min(kLanes, columns - x);
-      for (int64_t y = top; y < bottom; ++y, bytes += kLanes) {
-        const uint8_t* row = mask + y * columns + x;
-        for (int64_t i = 0; i < lanes; ++i) bytes[i] = row[i] != 0;
-        for (int64_t i = lanes; i < kLanes; ++i) bytes[i] = 0;
-      }
-    }
-  };
-  Cursor at(int64_t n) const { return {data + n * rows * columns, rows, columns}; }
+  int32_t end() const { return first + count; }
 };
 
-// Masks as runs down the columns. A cursor walks them once, as the strips of a box come from left to right.
-struct Runs {
-  const uint32_t* counts;
-  const int64_t* offsets;
-  const int64_t* sizes;
-  int64_t count;
-
-  struct Cursor {
-    const uint32_t* run;
-    const uint32_t* last;
-    int64_t rows, columns;
-    int64_t begin = 0;    // of the present run, in pixels
-    bool inside = false;  // the present run is of ones
-
-    void strip(int64_t x, int64_t top, int64_t bottom, uint8_t* bytes) {
-      std::fill(bytes, bytes + (bottom - top) * kLanes, uint8_t(0));
-      const int64_t end = std::min(x + kLanes, columns) * rows;
-      for (; run != last && begin < end; begin += *run++, inside = !inside) {
-        const int64_t stop = begin + *run;
-        if (inside) {
-          for (int64_t p = std::max(begin, x * rows); p < std::min(stop, end);) {
-            const int64_t column = p / rows, next = std::min({stop, end, (column + 1) * rows});
-            const int64_t low = std::max(p - column * rows, top), high = std::min(next - column * rows, bottom);
-            for (int64_t y = low; y < high; ++y) bytes[(y - top) * kLanes + (column - x)] = 1;
-            p = next;
-          }
-        }
-        if (stop > end) break;  // goes on in the next strip
-      }
-    }
-  };
-  Cursor at(int64_t n) const {
-    return {counts + offsets[n], counts + offsets[n + 1], sizes[2 * n], sizes[2 * n + 1]};
-  }
-};
-
-// One axis of one box: the bins' taps and the pixels that they span.
+// The merged weights of one axis of one RoI: what SampleAxis samples, summed per pixel in the order of the samples.
 template <class T>
-struct Axis {
-  SampleAxis<T> samples;
-  std::vector<Tap<T>> taps;
-  std::vector<int64_t> begin;
-  int64_t first = 0, last = 0;  // pixels [first, last)
-
-  void set(T low, T high, int64_t bins, int64_t extent, const RoiAlignRule& rule, std::vector<Tap<T>>& scratch) {
-    samples = SampleAxis<T>::of(low, high, T(1), bins, extent, rule);
-    taps.clear();
-    begin.assign(1, 0);
-    first = extent;
-    last = 0;
-    for (int64_t bin = 0; bin < bins && samples.grid > 0; ++bin) {
-      scratch.clear();
-      merge_samples(samples, samples.base(bin), extent, scratch);
-      for (const Tap<T>& tap : scratch) {
-        if (tap.weight == T(0)) continue;
-        first = std::min<int64_t>(first, tap.at);
-        last = std::max<int64_t>(last, tap.at + 1);
-        taps.push_back(tap);
-      }
-      begin.push_back(int64_t(taps.size()));
-    }
+class MergedAxis {
+ public:
+  // False when the RoI has no sample on this axis.
+  bool build(T low, T high, int64_t bins, int64_t extent, bool aligned) {
+    axis_ = SampleAxis<T>::of(low, high, T(1), bins, extent, RoiAlignRule{-1, aligned});
+    spans_.assign(bins, BinSpan{});
+    weights_.clear();
+    begin_ = end_ = 0;
+    if (axis_.grid == 0) return false;  // with adaptive sampling, a grid means a step above 0
+    for (int64_t bin = 0; bin < bins; ++bin) merge(bin, extent);
+    return end_ > begin_;
   }
-  bool empty() const { return samples.grid == 0 || first >= last; }
+
+  const BinSpan* spans() const { return spans_.data(); }
+  const T* weights() const { return weights_.data(); }
+  int32_t begin() const { return begin_; }  // the touched pixels of all bins
+  int32_t end() const { return end_; }
+  int64_t grid() const { return axis_.grid; }
+
+ private:
+  void merge(int64_t bin, int64_t extent) {
+    taps_.clear();
+    merge_samples(axis_, axis_.base(bin), extent, taps_);
+    BinSpan& span = spans_[bin];
+    span.at = int64_t(weights_.size());
+    if (taps_.empty()) return;
+    int32_t first = taps_[0].at, last = first;
+    for (const Tap<T>& tap : taps_) {
+      first = std::min(first, tap.at);
+      last = std::max(last, tap.at);
+    }
+    span.first = first;
+    span.count = last - first + 1;
+    weights_.resize(span.at + span.count, T(0));
+    for (const Tap<T>& tap : taps_) weights_[span.at + tap.at - first] = tap.weight;
+    begin_ = begin_ < end_ ? std::min(begin_, first) : first;
+    end_ = std::max(end_, span.end());
+  }
+
+  SampleAxis<T> axis_;
+  std::vector<BinSpan> spans_;
+  std::vector<T> weights_;
+  std::vector<Tap<T>> taps_;
+  int32_t begin_ = 0, end_ = 0;
 };
 
-// column[p][lane] = sum over y of Wy[p, y] * m[y, lane], for every bin p.
-struct Columns {
+// column[p][x] of a bitmap; `mask` points at the first touched column of row 0.
+struct BitmapColumns {
   template <class T>
-  ROIKIT_INLINE static void run(const Tap<T>* taps, const int64_t* begin, int64_t bins, const uint8_t* bytes,
-                                int64_t top, T* columns) {
+  ROIKIT_INLINE static void run(const uint8_t* mask, int64_t row, const BinSpan* spans, const T* weights, int64_t bins,
+                                int64_t columns, T* out) {
     for (int64_t p = 0; p < bins; ++p) {
-      T sum[kLanes] = {};
-      for (int64_t t = begin[p]; t < begin[p + 1]; ++t) {
-        const uint8_t* ROIKIT_RESTRICT row = bytes + (taps[t].at - top) * kLanes;
-        const T weight = taps[t].weight;
-        for (int64_t i = 0; i < kLanes; ++i) sum[i] += weight * T(row[i]);
+      T* ROIKIT_RESTRICT to = out + p * columns;
+      const T* w = weights + spans[p].at;
+      const uint8_t* m = mask + spans[p].first * row;
+      int32_t j = 0;
+      for (int64_t x = 0; x < columns; ++x) to[x] = T(0);
+      for (; j + 4 <= spans[p].count; j += 4, m += 4 * row) {
+        const uint8_t *m0 = m, *m1 = m + row, *m2 = m1 + row, *m3 = m2 + row;
+        const T w0 = w[j], w1 = w[j + 1], w2 = w[j + 2], w3 = w[j + 3];
+        for (int64_t x = 0; x < columns; ++x) {
+          T v = to[x] + (m0[x] ? w0 : T(0));
+          v += m1[x] ? w1 : T(0);
+          v += m2[x] ? w2 : T(0);
+          to[x] = v + (m3[x] ? w3 : T(0));
+        }
       }
-      for (int64_t i = 0; i < kLanes; ++i) columns[p * kLanes + i] = sum[i];
+      for (; j < spans[p].count; ++j, m += row)
+        for (int64_t x = 0; x < columns; ++x) to[x] += m[x] ? w[j] : T(0);
     }
   }
 };
 
-template <class T, class Masks>
-void crop(const Masks& masks, const T* box, int64_t matched, int64_t size, bool binary, Simd simd, float* out) {
-  thread_local std::vector<Tap<T>> scratch;
-  Axis<T> y, x;
-  const RoiAlignRule rule{-1, binary};
-  auto mask = masks.at(matched);
-  y.set(box[1], box[3], size, mask.rows, rule, scratch);
-  x.set(box[0], box[2], size, mask.columns, rule, scratch);
-  // A coordinate that is not finite on either axis leaves nothing of the box.
-  if (y.empty() || x.empty()) {
-    std::fill(out, out + size * size, 0.0f);
-    return;
-  }
-  std::vector<uint8_t> bytes((y.last - y.first) * kLanes);
-  std::vector<T> columns(size * kLanes), total(size * size, T(0));
-  // Bins in the order of their first tap, so that total gets its columns from left to right.
-  std::vector<int64_t> at(x.begin.begin(), x.begin.end() - 1);
-  for (int64_t left = x.first; left < x.last; left += kLanes) {
-    mask.strip(left, y.first, y.last, bytes.data());
-    vary<Columns>(simd, static_cast<const Tap<T>*>(y.taps.data()), static_cast<const int64_t*>(y.begin.data()), size,
-                  static_cast<const uint8_t*>(bytes.data()), y.first, columns.data());
-    for (int64_t q = 0; q < size; ++q) {
-      for (; at[q] < x.begin[q + 1] && x.taps[at[q]].at < left + kLanes; ++at[q]) {
-        const Tap<T>& tap = x.taps[at[q]];
-        const T* column = columns.data() + (tap.at - left);
-        for (int64_t p = 0; p < size; ++p) total[p * size + q] += column[p * kLanes] * tap.weight;
-      }
+// The values of Rows bins p of the cells' rows: several sums at once, each in the order of x.
+template <int Rows, class T>
+ROIKIT_INLINE void finish_rows(const T* column, int64_t columns, const BinSpan* spans, const T* weights, int64_t bins,
+                               int64_t grid_y, int64_t grid_x, bool binary, float* out) {
+  for (int64_t q = 0; q < bins; ++q) {
+    T total[Rows] = {};
+    for (int32_t j = 0; j < spans[q].count; ++j) {
+      const T w = weights[spans[q].at + j];
+      for (int r = 0; r < Rows; ++r) total[r] += column[r * columns + spans[q].first + j] * w;
     }
+    for (int r = 0; r < Rows; ++r) out[r * bins + q] = mask_target_value(total[r], grid_y, grid_x, binary);
   }
-  for (int64_t i = 0; i < size * size; ++i)
-    out[i] = mask_target_value(total[i], y.samples.grid, x.samples.grid, binary);
 }
 
-template <class Masks>
-void crop_all(const Masks& masks, const View& boxes, const View& matched, bool binary, const View& out,
-              const Launch& launch) {
-  const int64_t rois = boxes.shape[0], size = out.shape[1];
+// `column` is the buffer minus the first touched column, so that pixels index it.
+struct FinishCells {
+  template <class T>
+  ROIKIT_INLINE static void run(const T* column, int64_t columns, const BinSpan* spans, const T* weights, int64_t bins,
+                                int64_t grid_y, int64_t grid_x, bool binary, float* out) {
+    int64_t p = 0;
+    for (; p + 4 <= bins; p += 4)
+      finish_rows<4>(column + p * columns, columns, spans, weights, bins, grid_y, grid_x, binary, out + p * bins);
+    for (; p < bins; ++p)
+      finish_rows<1>(column + p * columns, columns, spans, weights, bins, grid_y, grid_x, binary, out + p * bins);
+  }
+};
+
+struct Bitmap {
+  const uint8_t* data;
+  int64_t height, width, row;
+};
+
+// ends[k] is where run k ends; odd runs are inside the object.
+struct Runs {
+  const uint32_t* ends;
+  int64_t count, height, width;
+};
+
+// Scratch of one worker and the target of one RoI.
+template <class T>
+class Cropper {
+ public:
+  Cropper(int64_t size, bool binary, Simd simd) : size_(size), binary_(binary), simd_(simd) {}
+
+  template <class Mask>
+  void crop(const Mask& mask, const T* box, float* out) {
+    // Both are built, as either may find no sample.
+    const bool rows = y_.build(box[1], box[3], size_, mask.height, binary_);
+    const bool columns = x_.build(box[0], box[2], size_, mask.width, binary_);
+    if (!rows || !columns) {
+      std::fill(out, out + size_ * size_, 0.0f);
+      return;
+    }
+    columns_ = x_.end() - x_.begin();
+    column_.resize(size_ * columns_);
+    fill(mask);
+    vary<FinishCells>(simd_, (const T*)column_.data() - x_.begin(), columns_, x_.spans(), x_.weights(), size_,
+                      y_.grid(), x_.grid(), binary_, out);
+  }
+
+ private:
+  void fill(const Bitmap& mask) {
+    vary<BitmapColumns>(simd_, mask.data + x_.begin(), mask.row, y_.spans(), y_.weights(), size_, columns_,
+                        column_.data());
+  }
+
+  void fill(const Runs& mask) {
+    std::fill(column_.begin(), column_.end(), T(0));
+    tabulate();
+    const int64_t top = y_.begin(), bottom = y_.end();
+    int64_t at = int64_t(x_.begin()) * mask.height + top;
+    int64_t k = std::upper_bound(mask.ends, mask.ends + mask.count, at) - mask.ends;  // the run that holds `at`
+    for (int64_t x = 0; x < columns_; ++x, at += mask.height) {
+      const int64_t end = at + bottom - top;
+      while (k < mask.count && mask.ends[k] <= at) ++k;
+      for (int64_t begin = at; begin < end && k < mask.count;) {
+        const int64_t stop = std::min<int64_t>(mask.ends[k], end);
+        if (k % 2 == 1 && begin < stop) add(top + begin - at, top + stop - at, column_.data() + x);
+        begin = stop;
+        if (begin < end) ++k;
+      }
+    }
+  }
+
+  // Sums of the weights from each bin's first pixel on, and for each row the first bin that ends after it.
+  void tabulate() {
+    const BinSpan* spans = y_.spans();
+    sums_.resize(spans[size_ - 1].at + spans[size_ - 1].count);
+    bin_of_.resize(y_.end() - y_.begin());
+    int64_t row = y_.begin();
+    for (int64_t p = 0; p < size_; ++p) {
+      T sum = 0;
+      for (int32_t j = 0; j < spans[p].count; ++j) sums_[spans[p].at + j] = sum += y_.weights()[spans[p].at + j];
+      for (; spans[p].count > 0 && row < spans[p].end(); ++row) bin_of_[row - y_.begin()] = int32_t(p);
+    }
+  }
+
+  // Rows [begin, end) of a column are inside the object.
+  void add(int64_t begin, int64_t end, T* to) const {
+    const BinSpan* spans = y_.spans();
+    for (int64_t p = bin_of_[begin - y_.begin()]; p < size_; ++p) {
+      const BinSpan& span = spans[p];
+      if (span.count == 0) continue;
+      if (span.first >= end) break;
+      const int64_t last = std::min<int64_t>(end, span.end());
+      if (begin <= span.first) {
+        to[p * columns_] = sums_[span.at + last - span.first - 1];
+      } else {
+        T sum = to[p * columns_];
+        for (int64_t y = begin; y < last; ++y) sum += y_.weights()[span.at + y - span.first];
+        to[p * columns_] = sum;
+      }
+    }
+  }
+
+  int64_t size_;
+  bool binary_;
+  Simd simd_;
+  MergedAxis<T> x_, y_;
+  int64_t columns_ = 0;
+  std::vector<T> column_, sums_;
+  std::vector<int32_t> bin_of_;
+};
+
+template <class MaskAt>
+void targets(const View& boxes, const View& matched, int64_t masks, bool binary, const View& out,
+             const Launch& launch, const MaskAt& mask_at) {
+  const int64_t count = boxes.shape[0], size = out.shape[2];
   require(boxes.rank == 2 && boxes.shape[1] == 4 && boxes.contiguous(), "mask_targets: boxes must be contiguous (R, 4)");
-  require(matched.size() == rois && matched.contiguous(), "mask_targets: matched must be contiguous (R,)");
-  require(out.rank == 3 && out.shape[0] == rois && out.shape[2] == size && out.contiguous(),
+  require(matched.size() == count && matched.contiguous(), "mask_targets: matched must be contiguous (R)");
+  require(out.rank == 3 && out.shape[0] == count && out.shape[1] == size && out.contiguous(),
           "mask_targets: out must be contiguous (R, S, S)");
-  const int64_t* index = matched.as<int64_t>();
-  for (int64_t r = 0; r < rois; ++r)
-    if (index[r] < 0 || index[r] >= masks.count)
-      throw std::out_of_range("mask_targets: matched must lie in [0, " + std::to_string(masks.count) + "), got " +
-                              std::to_string(index[r]));
-  float* to = out.as<float>();
+  const int64_t* which = matched.as<int64_t>();
+  for (int64_t r = 0; r < count; ++r)
+    if (which[r] < 0 || which[r] >= masks)
+      throw std::out_of_range("mask_targets: matched must lie in [0, " + std::to_string(masks) + "), got " +
+                              std::to_string(which[r]));
   visit<float, double>(boxes.dtype, "mask_targets", [&](auto tag) {
     using T = typename decltype(tag)::type;
-    const T* box = boxes.as<T>();
-    parallel_for(rois, 4, launch.threads, [&](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r)
-        crop<T>(masks, box + 4 * r, index[r], size, binary, launch.simd, to + r * size * size);
+    const T* corners = boxes.as<T>();
+    float* to = out.as<float>();
+    parallel_for(count, 10, launch.threads, [&](int64_t begin, int64_t end) {
+      Cropper<T> cropper(size, binary, launch.simd);
+      for (int64_t r = begin; r < end; ++r) cropper.crop(mask_at(which[r]), corners + 4 * r, to + r * size * size);
     });
   });
 }
@@ -179,20 +251,35 @@ void crop_all(const Masks& masks, const View& boxes, const View& matched, bool b
 
 void mask_targets(const View& masks, const View& boxes, const View& matched, bool binary, const View& out,
                   const Launch& launch) {
-  require(masks.rank == 3 && masks.contiguous() && (masks.dtype == DType::u8 || masks.dtype == DType::b8),
-          "mask_targets: masks must be contiguous (N, H, W) bytes");
-  const Bitmaps bitmaps{static_cast<const uint8_t*>(masks.data), masks.shape[0], masks.shape[1], masks.shape[2]};
-  crop_all(bitmaps, boxes, matched, binary, out, launch);
+  require(masks.rank == 3 && (masks.dtype == DType::u8 || masks.dtype == DType::b8) &&
+              (masks.size() == 0 || masks.shape[2] == 1 || masks.stride[2] == 1) &&
+              masks.shape[1] <= INT32_MAX && masks.shape[2] <= INT32_MAX,
+          "mask_targets: masks must be (N, H, W) bytes with rows in one piece");
+  const uint8_t* data = static_cast<const uint8_t*>(masks.data);
+  targets(boxes, matched, masks.shape[0], binary, out, launch, [&](int64_t n) {
+    return Bitmap{data + n * masks.stride[0], masks.shape[1], masks.shape[2], masks.stride[1]};
+  });
 }
 
 void mask_targets_of_runs(const View& counts, const View& offsets, const View& sizes, const View& boxes,
-                          const View& matched, bool binary, const View& out, const Launch& launch) {
+                      const View& matched, bool binary, const View& out, const Launch& launch) {
   const int64_t n = sizes.shape[0];
-  require(counts.contiguous() && offsets.contiguous() && offsets.size() == n + 1 && sizes.contiguous() &&
-              sizes.size() == 2 * n,
-          "mask_targets: runs are counts, N + 1 offsets and N sizes");
-  const Runs runs{counts.as<uint32_t>(), offsets.as<int64_t>(), sizes.as<int64_t>(), n};
-  crop_all(runs, boxes, matched, binary, out, launch);
+  require(counts.contiguous() && offsets.contiguous() && offsets.size() == n + 1 && sizes.rank == 2 &&
+              sizes.shape[1] == 2 && sizes.contiguous(),
+          "mask_targets: counts, offsets (N + 1) and sizes (N, 2) must be contiguous");
+  const uint32_t* runs = counts.as<uint32_t>();
+  const int64_t *at = offsets.as<int64_t>(), *size = sizes.as<int64_t>();
+  std::vector<uint32_t> ends(counts.size());
+  for (int64_t i = 0; i < n; ++i) {
+    require(at[i] >= 0 && at[i] <= at[i + 1] && at[i + 1] <= counts.size(), "mask_targets: offsets must ascend");
+    require(size[2 * i] <= INT32_MAX && size[2 * i + 1] <= INT32_MAX, "mask_targets: masks must be below 2^31 a side");
+    int64_t sum = 0;
+    for (int64_t k = at[i]; k < at[i + 1]; ++k) ends[k] = uint32_t(sum += runs[k]);
+    require(sum == size[2 * i] * size[2 * i + 1] && sum <= UINT32_MAX, "mask_targets: runs must sum to height * width");
+  }
+  targets(boxes, matched, n, binary, out, launch, [&](int64_t i) {
+    return Runs{ends.data() + at[i], at[i + 1] - at[i], size[2 * i], size[2 * i + 1]};
+  });
 }
 
 }  // namespace roikit::cpu

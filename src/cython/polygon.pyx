@@ -15,7 +15,7 @@ from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc, qsort
 from libc.string cimport memcpy
 
-from roikit._rle import image_size, merge_runs
+from roikit._rle import image_size, merge_runs, runs_of
 
 # Beyond five times the largest side there is nothing to draw; doubles are exact up to here.
 cdef double FARTHEST = 34359738368.0  # 2^35
@@ -268,3 +268,37 @@ def counts_from_polygons(polygons, height, width, op="counts_from_polygons"):
         return parts[0]
     offsets = np.cumsum([0] + [len(part) for part in parts], dtype=np.int64)
     return merge_runs(np.concatenate(parts), offsets, h * w, False)
+
+
+def runs_of_masks(masks, image_size_of_polygons, op):
+    """Checked runs of a list of masks, each an RLE dict or a list of polygons.
+
+    Args:
+        image_size_of_polygons: (H, W), or None where no mask is given as polygons.
+
+    Returns:
+        counts: uint32, flat; offsets: int64 (N + 1,); sizes: int64 (N, 2), height and width.
+
+    Raises:
+        TypeError, ValueError: naming ``op`` and the rule.
+    """
+    if all(isinstance(mask, dict) for mask in masks):
+        return runs_of(masks, op)
+    parts = []
+    sizes = np.empty((len(masks), 2), np.int64)
+    for i, mask in enumerate(masks):
+        if isinstance(mask, dict):
+            counts, _, size = runs_of([mask], op)
+            parts.append(counts)
+            sizes[i] = size[0]
+            continue
+        if not isinstance(mask, (list, tuple)):
+            raise TypeError(f"{op}: masks must be an array, or a list of RLE dicts or of lists of "
+                            f"polygons, got a list with {type(mask).__name__}")
+        if image_size_of_polygons is None:
+            raise ValueError(f"{op}: image_size must be given with polygons, got None")
+        height, width = image_size_of_polygons
+        parts.append(counts_from_polygons(mask, height, width, op))
+        sizes[i] = height, width
+    offsets = np.cumsum([0] + [len(part) for part in parts], dtype=np.int64)
+    return np.concatenate(parts), offsets, sizes
