@@ -169,7 +169,7 @@ class EvalConfig:
 class RunConfig:
     """How the run is carried out.
 
-    ``amp`` is the dtype of autocast. ``init`` is a detector's file to start from, whose class
+    ``amp`` is the dtype of autocast; "auto" is bf16 where the device multiplies it natively. ``init`` is a detector's file to start from, whose class
     layers are started anew where the number of classes differs; ``init_backbone`` is a
     classification network's file for the backbone alone. ``checkpoint_every`` counts steps between
     writes of the checkpoint ``last`` (null: at evaluations and the end). ``predictions`` val
@@ -180,7 +180,7 @@ class RunConfig:
     name: str = "run"
     seed: int = 0
     device: str = "auto"
-    amp: Literal["off", "bf16", "fp16"] = "off"
+    amp: Literal["off", "auto", "bf16", "fp16"] = "off"
     channels_last: bool = False
     init: str | None = None
     init_backbone: str | None = None

@@ -150,7 +150,7 @@ def detect(model, dataset, categories, *, device="cpu", amp="off", batch_size=1,
         dataset: a ``CocoDataset`` or any data set whose items are (image, target) with
             ``target["image_id"]``.
         categories: [{"id", "name"}, ...] in the order of the labels 1, 2, ...
-        amp: "off", "bf16" or "fp16".
+        amp: "off", "auto", "bf16" or "fp16".
         process: one of several processes, which then runs over its share; the results of all
             arrive at rank 0, the others get an empty list.
         progress: called with the number of images done and of all.

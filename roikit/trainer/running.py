@@ -11,8 +11,19 @@ from roikit.data import collate
 __all__ = ["autocast", "evaluation_of", "loader_of", "to_device"]
 
 
+def native_bf16(device):
+    """Whether the device multiplies bfloat16 matrices in hardware; elsewhere bf16 costs time."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    asked = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported",
+                                                         "_is_amx_tile_supported"))
+    return any(ask() for ask in asked if ask is not None)
+
+
 def autocast(device, amp):
-    """``torch.autocast`` for "off", "bf16" or "fp16" on the device."""
+    """``torch.autocast`` for "off", "bf16", "fp16" or "auto" (bf16 where it is native)."""
+    if amp == "auto":
+        amp = "bf16" if native_bf16(device) else "off"
     dtype = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[amp]
     return torch.autocast(torch.device(device).type, dtype=dtype, enabled=amp != "off")
 
