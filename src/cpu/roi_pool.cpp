@@ -122,25 +122,35 @@ struct Best {
   }
 };
 
-// One RoI for one pack of channels: map with pixels `pixel` apart; values and pixels: bins x lanes.
-template <int Bytes, class S, class A>
+// One RoI for B packs of channels: map with pixels `pixel` apart; values and pixels: bins x B packs.
+template <int Bytes, int B, class S, class A>
 ROIKIT_INLINE void pool_roi(const S* map, int64_t width, int64_t pixel, const PixelRange* ranges, int64_t rows,
                             int64_t columns, A* values, int32_t* pixels) {
-  using B = Best<A, Bytes>;
+  using Bin = Best<A, Bytes>;
   constexpr int L = lanes_of<A>;
   for (int64_t ph = 0; ph < rows; ++ph) {
     const PixelRange y = ranges[ph];
-    for (int64_t pw = 0; pw < columns; ++pw, values += L, pixels += L) {
+    for (int64_t pw = 0; pw < columns; ++pw, values += B * L, pixels += B * L) {
       const PixelRange x = ranges[rows + pw];
-      B best = B::none();
+      Bin best[B];
+#pragma GCC unroll 4
+      for (int b = 0; b < B; ++b) best[b] = Bin::none();
       for (int64_t i = y.begin; i < y.end; ++i) {
         // The best of a row by itself: the rows' comparisons do not wait for one another.
-        B row = B::none();
-        for (int64_t j = x.begin; j < x.end; ++j)
-          row.meet(load_lanes<A, Bytes>(map + (i * width + j) * pixel), typename B::Index(i * width + j));
-        best.meet(row);
+        Bin row[B];
+#pragma GCC unroll 4
+        for (int b = 0; b < B; ++b) row[b] = Bin::none();
+        for (int64_t j = x.begin; j < x.end; ++j) {
+          const S* at = map + (i * width + j) * pixel;
+#pragma GCC unroll 4
+          for (int b = 0; b < B; ++b)
+            row[b].meet(load_lanes<A, Bytes>(at + b * L), typename Bin::Index(i * width + j));
+        }
+#pragma GCC unroll 4
+        for (int b = 0; b < B; ++b) best[b].meet(row[b]);
       }
-      best.store(values, pixels);
+#pragma GCC unroll 4
+      for (int b = 0; b < B; ++b) best[b].store(values + b * L, pixels + b * L);
     }
   }
 }
@@ -163,8 +173,8 @@ struct Tiles {
       else
         lanes_from_planes(map + c0 * plane, plane, plane, lanes, tile);
       for (const int64_t* k = job->plan->begin(image); k != job->plan->end(image); ++k) {
-        pool_roi<Bytes>(static_cast<const A*>(tile), width, int64_t(L), job->plan->ranges(*k), job->rows, job->columns,
-                        values, pixels);
+        pool_roi<Bytes, 1>(static_cast<const A*>(tile), width, int64_t(L), job->plan->ranges(*k), job->rows,
+                           job->columns, values, pixels);
         const int64_t to = *k * channels * bins + c0 * (job->channels_last ? 1 : bins);
         if (job->channels_last) {
           pixels_from_lanes(values, bins, lanes, job->output + to, channels);
@@ -182,20 +192,30 @@ struct Tiles {
 // Items are RoIs; at least one whole pack of channels, the last one drawn back to end with the channels.
 template <int Bytes>
 struct Pixels {
+  static constexpr int kPacks = 4;
+
+  template <int B, class S, class A>
+  ROIKIT_INLINE static void block(const Job<S, A>* job, int64_t k, int64_t c0, A* values, int32_t* pixels) {
+    constexpr int L = lanes_of<A>;
+    const int64_t channels = job->channels, bins = job->rows * job->columns, to = k * channels * bins + c0;
+    pool_roi<Bytes, B>(job->input + job->plan->image(k) * channels * job->height * job->width + c0, job->width,
+                       channels, job->plan->ranges(k), job->rows, job->columns, values, pixels);
+    for (int64_t i = 0; i < bins; ++i) {
+      for (int b = 0; b < B; ++b)
+        store_lanes(Pack<A, Bytes>::load(values + (i * B + b) * L), job->output + to + i * channels + b * L);
+      std::memcpy(job->argmax + to + i * channels, pixels + i * B * L, B * L * sizeof(int32_t));
+    }
+  }
+
   template <class S, class A>
   ROIKIT_INLINE static void run(const Job<S, A>* job, int64_t begin, int64_t end, A* values, int32_t* pixels) {
     constexpr int L = lanes_of<A>;
-    const int64_t channels = job->channels, bins = job->rows * job->columns;
+    const int64_t channels = job->channels;
     for (int64_t n = begin; n < end; ++n) {
       const int64_t k = job->plan->all_rows()[n];
-      const S* map = job->input + job->plan->image(k) * channels * job->height * job->width;
-      for (int64_t c = 0; c < channels; c += L) {
-        const int64_t c0 = c + L <= channels ? c : channels - L, to = k * channels * bins + c0;
-        pool_roi<Bytes>(map + c0, job->width, channels, job->plan->ranges(k), job->rows, job->columns, values, pixels);
-        pixels_from_lanes(values, bins, L, job->output + to, channels);
-        for (int64_t i = 0; i < bins; ++i)
-          std::memcpy(job->argmax + to + i * channels, pixels + i * L, L * sizeof(int32_t));
-      }
+      int64_t c = 0;
+      for (; c + kPacks * L <= channels; c += kPacks * L) block<kPacks>(job, k, c, values, pixels);
+      for (; c < channels; c += L) block<1>(job, k, c + L <= channels ? c : channels - L, values, pixels);
     }
   }
 };
@@ -215,8 +235,9 @@ void forward(const View& input, const View& boxes, double spatial_scale, const V
   const int64_t work = plan.work() + count * rows * columns;
   if (channels_last && channels >= L) {
     parallel_for(count, 200000 / (work * blocks / count + 1) + 1, launch.threads, [&](int64_t begin, int64_t end) {
-      const LaneScratch<A> values(rows * columns * L);
-      const LaneScratch<int32_t> pixels(rows * columns * L);
+      constexpr int64_t kPacks = Pixels<16>::kPacks;
+      const LaneScratch<A> values(rows * columns * kPacks * L);
+      const LaneScratch<int32_t> pixels(rows * columns * kPacks * L);
       vary_lanes<Pixels>(launch.simd, &job, begin, end, values.data(), pixels.data());
     });
     return;
