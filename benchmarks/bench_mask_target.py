@@ -1,0 +1,63 @@
+"""Targets of 28 x 28 for 128 RoIs on 20 objects of an 800 x 1333 image, from bitmaps, runs and polygons."""
+
+import numpy as np
+import torch
+
+import roikit
+import roikit.kernels
+import roikit.masks
+import roikit.ops
+
+from . import _inputs
+
+HEIGHT, WIDTH = 800, 1333
+
+
+def star(box, rng, corners=30):
+    """A polygon of ``corners`` vertices within a box."""
+    x1, y1, x2, y2 = box
+    angle, radius = np.sort(rng.uniform(0, 2 * np.pi, corners)), rng.uniform(0.6, 1, corners)
+    x = (x1 + x2) / 2 + (x2 - x1) / 2 * radius * np.cos(angle)
+    y = (y1 + y2) / 2 + (y2 - y1) / 2 * radius * np.sin(angle)
+    return np.stack([x, y], 1).ravel().tolist()
+
+
+def objects(kind, count=20, rois=128):
+    """Masks of one kind, RoIs jittered about them, and which mask is whose."""
+    truth = _inputs.boxes(count, 48, 500, 11, height=HEIGHT, width=WIDTH)
+    g = _inputs.generator(12)
+    matched = torch.randint(0, count, (rois,), generator=g)
+    side = (truth[matched, 2:] - truth[matched, :2]).repeat(1, 2)
+    boxes = truth[matched] + 0.08 * side * torch.randn(rois, 4, generator=g)
+    rng = np.random.default_rng(0)
+    masks = [[star(box, rng)] for box in truth.tolist()]
+    if kind != "polygons":
+        masks = [roikit.masks.merge(roikit.masks.frPyObjects(polygons, HEIGHT, WIDTH)) for polygons in masks]
+    if kind == "bitmaps":
+        masks = torch.from_numpy(np.ascontiguousarray(roikit.masks.decode(masks).transpose(2, 0, 1)))
+    return masks, boxes, matched
+
+
+class MaskTargets:
+    params = [["bitmaps", "runs", "polygons"], ["soft", "binary"]]
+    param_names = ["masks", "rule"]
+
+    def setup(self, kind, rule):
+        self.inputs = objects(kind)
+
+    def time_mask_targets(self, kind, rule):
+        roikit.ops.mask_targets(*self.inputs, 28, rule=rule, image_size=(HEIGHT, WIDTH))
+
+
+class MaskTargetsKernel:
+    params = [["bitmaps", "runs"], [1, 2], ["base", "v3", "v4"]]
+    param_names = ["masks", "threads", "simd"]
+
+    def setup(self, kind, threads, simd):
+        if simd not in roikit.simd_levels():
+            raise NotImplementedError(f"this processor has no {simd}")
+        self.inputs = objects(kind)
+
+    def time_mask_targets(self, kind, threads, simd):
+        with roikit.simd(simd):
+            roikit.kernels.mask_targets(*self.inputs, 28, threads=threads)
