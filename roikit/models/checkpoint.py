@@ -1,0 +1,221 @@
+"""Weights from files: torchvision's, roikit's own, safetensors. No code in a file is ever executed.
+
+Every tensor is accounted for: what is in the file but not in the model, or the other way round, or
+of another shape, is an error unless the caller allows it, and is listed in any case.
+"""
+
+import hashlib
+import json
+import math
+import os
+import pickle
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["LoadReport", "load_backbone", "load_checkpoint", "published_norm_eps"]
+
+State = dict[str, Tensor]
+
+# What depends on the number of classes, and so cannot be taken over when that changes.
+_PREDICTORS = ("roi_heads.box_predictor.cls_score.", "roi_heads.box_predictor.bbox_pred.",
+               "roi_heads.mask_predictor.mask_fcn_logits.")
+
+# torchvision renamed these layers in 0.13 (2022); files of either age are in use.
+_RENAMED = (
+    (re.compile(r"^rpn\.head\.conv\.(weight|bias)$"), r"rpn.head.conv.0.0.\1"),
+    (re.compile(r"^backbone\.fpn\.(inner|layer)_blocks\.(\d+)\.(weight|bias)$"),
+     r"backbone.fpn.\1_blocks.\2.0.\3"),
+    (re.compile(r"^roi_heads\.mask_head\.mask_fcn([1-9]\d*)\.(weight|bias)$"),
+     lambda m: f"roi_heads.mask_head.{int(m[1]) - 1}.0.{m[2]}"),
+)
+
+# EfficientNet-Lite0's published names, inside and outside a block.
+_LITE_BLOCK = {"_expand_conv": "expand_conv", "_bn0": "expand_norm",
+               "_depthwise_conv": "depthwise_conv", "_bn1": "depthwise_norm",
+               "_project_conv": "project_conv", "_bn2": "project_norm"}
+_LITE_STEM = {"_conv_stem": "stem_conv", "_bn0": "stem_norm"}
+_LITE_CLASSIFIER = ("_conv_head.", "_bn1.", "_fc.")
+
+# sha256 prefixes of torchvision's COCO files of 2019 (they stand in the files' names as well).
+# Those two networks were trained with frozen batch norm without an eps, which no tensor shows.
+_TRAINED_WITHOUT_EPS = ("bf2d0c1e", "258fb6c6")
+
+_SAFETENSORS_TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16,
+                      "BF16": torch.bfloat16, "I64": torch.int64, "I32": torch.int32,
+                      "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool}
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """Where each tensor of a file and of a model went. All are sorted names.
+
+    Attributes:
+        loaded: copied from the file.
+        reinitialised: the model's own values kept on purpose: predictors of another number of
+            classes, and batch counters that the file lacks.
+        missing: in the model, but not in the file with that shape.
+        unexpected: in the file, but not in the model with that shape.
+        dropped: in the file and of no use here: a classifier's last layers, batch counters of
+            frozen layers.
+    """
+
+    loaded: tuple[str, ...]
+    reinitialised: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.loaded)} tensors loaded"]
+        for name in ("reinitialised", "missing", "unexpected", "dropped"):
+            names = getattr(self, name)
+            if names:
+                lines.append(f"{len(names)} {name}: {', '.join(names)}")
+        return "\n".join(lines)
+
+
+def load_checkpoint(model: nn.Module, path: str | os.PathLike, *, strict: bool = True,
+                    allow_new_classes: bool = False) -> LoadReport:
+    """Load a detector's weights from a file into `model`.
+
+    Args:
+        model: a detector of this package, or any module for a file with its names.
+        path: a state dict of `torch.save`, torchvision's of any age included, a dict that has one
+            under "model" (roikit's checkpoints), or a .safetensors file.
+        strict: True raises when a tensor of the model or of the file stays without its partner;
+            False loads the rest and reports.
+        allow_new_classes: True keeps the model's own predictors where they differ from the file's
+            in shape, that is in the number of classes.
+
+    Raises:
+        ValueError: something does not fit, listed by name with both shapes; or the file holds
+            something other than tensors. The model is unchanged then.
+    """
+    state, dropped = {}, []
+    own = model.state_dict()
+    for name, value in _read(path).items():
+        for pattern, new in _RENAMED:
+            name = pattern.sub(new, name)
+        if name.endswith(".num_batches_tracked") and name not in own:
+            dropped.append(name)
+        else:
+            state[name] = value
+    fresh = _PREDICTORS if allow_new_classes else ()
+    hint = "" if allow_new_classes else _class_hint(own, state)
+    return _copy(model, state, dropped, strict, fresh, f"load_checkpoint: {path}", hint)
+
+
+def load_backbone(body: nn.Module, path: str | os.PathLike) -> LoadReport:
+    """Load a classification network's weights into a body, dropping its classifier.
+
+    Args:
+        body: a `ResNet` or an `EfficientNetLite0`.
+        path: torchvision's state dict of that ResNet or ResNeXt, the published EfficientNet-Lite0
+            state dict, or either as .safetensors.
+
+    Raises:
+        ValueError: as `load_checkpoint`.
+    """
+    own = body.state_dict()
+    rename: Callable[[str], str | None] = _body_name
+    state, dropped = {}, []
+    for name, value in _read(path).items():
+        new = rename(name)
+        if new is None or (new.endswith(".num_batches_tracked") and new not in own):
+            dropped.append(name)
+        else:
+            state[new] = value
+    return _copy(body, state, dropped, True, (), f"load_backbone: {path}", "")
+
+
+def published_norm_eps(path: str | os.PathLike) -> float:
+    """The eps of the frozen batch norms of a torchvision detection file: 0 for the two of 2019."""
+    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return 0.0 if digest.startswith(_TRAINED_WITHOUT_EPS) else 1e-5
+
+
+def _body_name(name: str) -> str | None:
+    """A classification network's tensor name in the body, None for its classifier."""
+    if name.startswith(("fc.", *_LITE_CLASSIFIER)):
+        return None
+    parts = name.split(".")
+    if parts[0] in _LITE_STEM:
+        return ".".join((_LITE_STEM[parts[0]], *parts[1:]))
+    if parts[0] == "_blocks" and len(parts) > 2 and parts[2] in _LITE_BLOCK:
+        return ".".join(("blocks", parts[1], _LITE_BLOCK[parts[2]], *parts[3:]))
+    return name
+
+
+def _read(path: str | os.PathLike) -> State:
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(f"load_checkpoint: {path} must hold tensors and plain data only; what "
+                         f"else it holds is not executed ({error})") from error
+    if isinstance(content, dict) and isinstance(content.get("model"), dict):
+        content = content["model"]
+    if not isinstance(content, dict) or not content or not all(
+            isinstance(name, str) and isinstance(value, Tensor)
+            for name, value in content.items()):
+        raise ValueError(f"load_checkpoint: {path} must hold a state dict (names to tensors), or "
+                         f"a dict with one under 'model'")
+    return content
+
+
+def _read_safetensors(path: Path) -> State:
+    """Tensors of a safetensors file: a 64-bit length, a JSON table, the raw little-endian data."""
+    data = bytearray(path.read_bytes())
+    try:
+        start = 8 + int.from_bytes(data[:8], "little")
+        table = json.loads(data[8:start])
+        table.pop("__metadata__", None)
+        raw = torch.frombuffer(data, dtype=torch.uint8)
+        state = {}
+        for name, entry in table.items():
+            begin, end = entry["data_offsets"]
+            dtype, shape = _SAFETENSORS_TYPES[entry["dtype"]], entry["shape"]
+            if not 0 <= begin <= end <= len(data) - start or (
+                    end - begin != math.prod(shape) * dtype.itemsize):
+                raise ValueError(f"{name} does not fit its place")
+            # A copy, because an odd header length leaves the data unaligned.
+            state[name] = raw[start + begin:start + end].clone().view(dtype).view(shape)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"load_checkpoint: {path} must be a safetensors file of floats and "
+                         f"integers, but it cannot be read ({error})") from error
+    return state
+
+
+def _class_hint(own: State, state: State) -> str:
+    name = "roi_heads.box_predictor.cls_score.bias"
+    if name in own and name in state and own[name].shape != state[name].shape:
+        return (f"\nThe file has {len(state[name])} classes and the model {len(own[name])}; "
+                "allow_new_classes=True starts the predictors afresh.")
+    return ""
+
+
+def _copy(module: nn.Module, state: State, dropped: list[str], strict: bool,
+          fresh: tuple[str, ...], what: str, hint: str) -> LoadReport:
+    own = module.state_dict()
+    loaded = {name for name in own if name in state and own[name].shape == state[name].shape}
+    other_shape = {name for name in own if name in state} - loaded
+    new = {name for name in other_shape if name.startswith(fresh)} if fresh else set()
+    counters = {name for name in own if name.endswith(".num_batches_tracked")} - state.keys()
+    missing = own.keys() - loaded - new - counters
+    unexpected = state.keys() - loaded - new
+    if strict and (missing or unexpected):
+        lines = [f"shape {tuple(state[name].shape)} in the file, {tuple(own[name].shape)} in the "
+                 f"model: {name}" for name in sorted(other_shape - new)]
+        lines += [f"not in the file: {name}" for name in sorted(missing - other_shape)]
+        lines += [f"not in the model: {name}" for name in sorted(unexpected - other_shape)]
+        raise ValueError(f"{what} does not fit the model:\n" + "\n".join(lines) + hint)
+    module.load_state_dict({name: state[name] for name in loaded}, strict=False)
+    return LoadReport(*(tuple(sorted(names)) for names in
+                        (loaded, new | counters, missing, unexpected, dropped)))

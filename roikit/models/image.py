@@ -1,0 +1,214 @@
+"""From a list of images and targets to one normalised, padded batch, checked on the way.
+
+The resizing is torchvision's: normalise, then bilinear without antialiasing so that the shorter
+side is `min_size` unless the longer one would exceed `max_size`, then zeros at the right and the
+bottom.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from roikit.models.config import ImageConfig
+
+__all__ = ["ImageBatch", "ImageTransform", "Truth", "rescale_boxes"]
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class ImageBatch:
+    """Images of one forward pass.
+
+    Attributes:
+        tensor: (N, C, H, W) float, padded with zeros at the right and bottom.
+        sizes: (height, width) of each image inside `tensor`.
+        original_sizes: (height, width) of each image as it was given.
+    """
+
+    tensor: Tensor
+    sizes: list[Size]
+    original_sizes: list[Size]
+
+    @property
+    def padded_size(self) -> Size:
+        return (self.tensor.shape[-2], self.tensor.shape[-1])
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The objects of one image.
+
+    Attributes:
+        boxes: (N, 4) float32 or float64, xyxy in pixels of the resized image.
+        labels: (N,) int64, 1 to num_classes - 1.
+        masks: (N, H, W) uint8 at the size of the resized image, or N RLE dicts or polygon lists at
+            the size of the image as it was given; None when the target has no masks.
+        image_size: (height, width) of the resized image.
+        mask_size: (height, width) of the masks' frame.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    masks: Tensor | list[Any] | None
+    image_size: Size
+    mask_size: Size
+
+    def boxes_in_mask_frame(self, boxes: Tensor) -> Tensor:
+        """`boxes` (R, 4) of the resized image in the pixels of the masks."""
+        return rescale_boxes(boxes, self.image_size, self.mask_size)
+
+
+def rescale_boxes(boxes: Tensor, size: Size, new_size: Size) -> Tensor:
+    """(N, 4) xyxy boxes of an image of `size` (H, W) as boxes of the same image at `new_size`."""
+    if size == new_size:
+        return boxes
+    ratios = boxes.new_tensor([new_size[1] / size[1], new_size[0] / size[0]])
+    return boxes * ratios.repeat(2)
+
+
+def _check_boxes(boxes: Any, index: int) -> Tensor:
+    if not isinstance(boxes, Tensor) or not boxes.is_floating_point():
+        kind = boxes.dtype if isinstance(boxes, Tensor) else type(boxes).__name__
+        raise TypeError(f"detector: targets[{index}]['boxes'] must be a floating tensor, "
+                        f"got {kind}")
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise ValueError(f"detector: targets[{index}]['boxes'] must have shape (N, 4), "
+                         f"got {tuple(boxes.shape)}")
+    # "not greater" rather than "less or equal", so that NaN counts as wrong.
+    wrong = ~((boxes[:, 2:] > boxes[:, :2]).all(dim=1) & boxes.isfinite().all(dim=1))
+    if wrong.any():
+        row = int(wrong.nonzero()[0])
+        raise ValueError(f"detector: boxes must be finite with positive width and height, but "
+                         f"targets[{index}]['boxes'][{row}] is {boxes[row].tolist()}")
+    return boxes if boxes.dtype == torch.float64 else boxes.float()
+
+
+def _check_labels(labels: Any, count: int, index: int) -> Tensor:
+    if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
+        kind = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
+        raise TypeError(f"detector: targets[{index}]['labels'] must be an int64 tensor, got {kind}")
+    if labels.shape != (count,):
+        raise ValueError(f"detector: targets[{index}]['labels'] must have shape ({count},), one "
+                         f"for each box, got {tuple(labels.shape)}")
+    return labels
+
+
+def _check_masks(masks: Any, count: int, size: Size, index: int) -> Tensor | list[Any]:
+    if isinstance(masks, Tensor):
+        if masks.dtype == torch.bool:
+            masks = masks.view(torch.uint8)
+        if masks.dtype != torch.uint8:
+            raise TypeError(f"detector: targets[{index}]['masks'] must be uint8 or bool, "
+                            f"got {masks.dtype}")
+        if masks.shape != (count, *size):
+            raise ValueError(f"detector: targets[{index}]['masks'] must have shape "
+                             f"{(count, *size)}, one for each box at the size of the image, "
+                             f"got {tuple(masks.shape)}")
+        return masks
+    if not isinstance(masks, Sequence) or isinstance(masks, str | bytes):
+        raise TypeError(f"detector: targets[{index}]['masks'] must be a tensor or a list of RLE "
+                        f"dicts or polygon lists, got {type(masks).__name__}")
+    if len(masks) != count:
+        raise ValueError(f"detector: targets[{index}]['masks'] must hold {count} masks, one for "
+                         f"each box, got {len(masks)}")
+    return list(masks)
+
+
+def _read_target(target: dict[str, Any], size: Size, index: int) -> Truth:
+    """A target in the frame of its image as it was given, checked."""
+    for key in ("boxes", "labels"):
+        if key not in target:
+            raise ValueError(f"detector: targets[{index}] must have the key {key!r}, "
+                             f"got {sorted(target)}")
+    boxes = _check_boxes(target["boxes"], index)
+    labels = _check_labels(target["labels"], len(boxes), index)
+    masks = target.get("masks")
+    if masks is not None:
+        masks = _check_masks(masks, len(boxes), size, index)
+    return Truth(boxes, labels, masks, size, size)
+
+
+class ImageTransform(nn.Module):
+    """Normalises, resizes and batches images, and resizes their targets alongside.
+
+    `forward(images, targets)` takes a list of (C, H, W) float images and, when training, a list of
+    target dicts; it returns an `ImageBatch` and a list of `Truth`, or None where `targets` is None.
+    """
+
+    def __init__(self, config: ImageConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("mean", torch.tensor(config.mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(config.std)[:, None, None], persistent=False)
+
+    def forward(self, images: Sequence[Tensor], targets: Sequence[dict[str, Any]] | None = None
+                ) -> tuple[ImageBatch, list[Truth] | None]:
+        original_sizes = [self._check_image(image, index) for index, image in enumerate(images)]
+        resized = [self._resize(self._normalise(image)) for image in images]
+        sizes = [(image.shape[-2], image.shape[-1]) for image in resized]
+        batch = ImageBatch(self._pad(resized), sizes, original_sizes)
+        if targets is None:
+            return batch, None
+        if len(targets) != len(images):
+            raise ValueError(f"detector: targets must hold one dict for each of the {len(images)} "
+                             f"images, got {len(targets)}")
+        truths = [_read_target(target, size, index)
+                  for index, (target, size) in enumerate(zip(targets, original_sizes, strict=True))]
+        return batch, [self._fit(truth, size) for truth, size in zip(truths, sizes, strict=True)]
+
+    def _check_image(self, image: Any, index: int) -> Size:
+        if not isinstance(image, Tensor) or not image.is_floating_point():
+            kind = image.dtype if isinstance(image, Tensor) else type(image).__name__
+            raise TypeError(f"detector: images[{index}] must be a floating tensor with values in "
+                            f"[0, 1], got {kind}")
+        channels = len(self.config.mean)
+        if image.ndim != 3 or image.shape[0] != channels or 0 in image.shape:
+            raise ValueError(f"detector: images[{index}] must have shape ({channels}, H, W), "
+                             f"got {tuple(image.shape)}")
+        return (image.shape[1], image.shape[2])
+
+    def _normalise(self, image: Tensor) -> Tensor:
+        return (image - self.mean.to(image)) / self.std.to(image)
+
+    def _resize(self, image: Tensor) -> Tensor:
+        config = self.config
+        if self.training and not config.resize_in_training:
+            return image
+        choice = len(config.min_size) - 1
+        if self.training:
+            choice = int(torch.empty(1).uniform_(0.0, len(config.min_size)))
+        height, width = image.shape[-2:]
+        scale = min(config.min_size[choice] / min(height, width),
+                    config.max_size / max(height, width))
+        size = (max(math.floor(height * scale), 1), max(math.floor(width * scale), 1))
+        if size == (height, width):
+            return image
+        return F.interpolate(image[None], size=size, mode="bilinear", align_corners=False)[0]
+
+    def _pad(self, images: list[Tensor]) -> Tensor:
+        unit = self.config.size_divisible
+        height, width = (-(-max(image.shape[axis] for image in images) // unit) * unit
+                         for axis in (1, 2))
+        batch = images[0].new_zeros((len(images), images[0].shape[0], height, width))
+        for row, image in zip(batch, images, strict=True):
+            row[:, :image.shape[1], :image.shape[2]] = image
+        return batch
+
+    @staticmethod
+    def _fit(truth: Truth, size: Size) -> Truth:
+        """The truth of an image that was resized to `size`; listed masks keep their own frame."""
+        masks, mask_size = truth.masks, truth.mask_size
+        if isinstance(masks, Tensor) and size != mask_size:
+            if len(masks):
+                masks = F.interpolate(masks[:, None], size=size, mode="nearest")[:, 0]
+            else:
+                masks = masks.new_zeros((0, *size))
+            mask_size = size
+        boxes = rescale_boxes(truth.boxes, truth.image_size, size)
+        return Truth(boxes, truth.labels, masks, size, mask_size)

@@ -1,0 +1,104 @@
+"""The mask branch: layers, loss, and masks of detections.
+
+Source: He et al. 2017, arXiv:1703.06870, section 3: a small fully convolutional network on a
+14 x 14 RoIAlign, one sigmoid map a class, loss on the true class alone.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from roikit.models.box_head import Samples
+from roikit.models.config import MaskConfig
+from roikit.models.image import Truth
+from roikit.models.losses import mask_loss
+from roikit.ops import mask_targets, paste_masks, paste_masks_rle
+
+__all__ = ["MaskRCNNHeads", "MaskRCNNPredictor", "class_probabilities", "mask_losses", "paste"]
+
+
+class MaskRCNNHeads(nn.Sequential):
+    """3x3 convolutions, each with a bias or a normalisation, and ReLU."""
+
+    def __init__(self, in_channels: int, layers: Sequence[int],
+                 make_norm: Callable[[int], nn.Module] | None = None) -> None:
+        blocks = []
+        for channels in layers:
+            conv = nn.Conv2d(in_channels, channels, 3, padding=1, bias=make_norm is None)
+            nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+            if make_norm is None:
+                nn.init.zeros_(conv.bias)
+                block = nn.Sequential(conv, nn.ReLU(inplace=True))
+            else:
+                block = nn.Sequential(conv, make_norm(channels), nn.ReLU(inplace=True))
+            blocks.append(block)
+            in_channels = channels
+        super().__init__(*blocks)
+
+
+class MaskRCNNPredictor(nn.Sequential):
+    """(R, in_channels, P, P) -> (R, num_classes, 2P, 2P) logits."""
+
+    def __init__(self, in_channels: int, deconv_channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.conv5_mask = nn.ConvTranspose2d(in_channels, deconv_channels, 2, 2)
+        self.relu = nn.ReLU(inplace=True)
+        self.mask_fcn_logits = nn.Conv2d(deconv_channels, num_classes, 1)
+        for layer in (self.conv5_mask, self.mask_fcn_logits):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+
+
+def mask_losses(logits: Tensor, samples: list[Samples], truths: list[Truth], config: MaskConfig
+                ) -> dict[str, Tensor]:
+    """`loss_mask` over the positive samples of all images.
+
+    Args:
+        logits: (P, C, M, M) of the positives, image after image.
+    """
+    labels, targets = [], []
+    for index, (sample, truth) in enumerate(zip(samples, truths, strict=True)):
+        if truth.masks is None:
+            raise ValueError(f"MaskRCNN: targets[{index}] must have the key 'masks' when training")
+        rows = sample.positives()
+        labels.append(sample.labels[rows])
+        if len(rows):
+            targets.append(_targets(truth, sample.boxes[rows], sample.matched[rows],
+                                    logits.shape[-1], config.target_rule))
+    target = torch.cat(targets) if targets else logits.new_zeros((0, *logits.shape[-2:]))
+    return {"loss_mask": mask_loss(logits, torch.cat(labels), target.to(logits.device))}
+
+
+def _targets(truth: Truth, boxes: Tensor, matched: Tensor, size: int, rule: str) -> Tensor:
+    # Boxes go to the masks' frame, so that an RLE or a polygon is never resized or decoded whole.
+    return mask_targets(truth.masks, truth.boxes_in_mask_frame(boxes), matched, size, rule=rule,
+                        image_size=truth.mask_size)
+
+
+def class_probabilities(logits: Tensor, labels: Tensor) -> Tensor:
+    """(D, C, M, M) logits -> (D, 1, M, M) probabilities of each detection's own class."""
+    rows = torch.arange(len(labels), device=labels.device)
+    return logits[rows, labels].sigmoid()[:, None]
+
+
+def paste(masks: Tensor, boxes: Tensor, size: tuple[int, int], config: MaskConfig,
+          mask_format: str) -> Tensor | list[dict[str, Any]]:
+    """Masks of one image at its own size.
+
+    Args:
+        masks: (D, 1, M, M) probabilities.
+        boxes: (D, 4) in pixels of the image.
+        size: (height, width) of the image.
+        mask_format: "soft" -> float (D, 1, H, W); "bool" -> bool (D, 1, H, W); "rle" -> a list of
+            D COCO RLE dicts, without an (H, W) array on the way.
+    """
+    masks = masks[:, 0].float() if masks.dtype != torch.float64 else masks[:, 0]
+    if mask_format == "rle":
+        return paste_masks_rle(masks, boxes, size, threshold=config.threshold,
+                               rule=config.paste_rule)
+    if mask_format not in ("soft", "bool"):
+        raise ValueError(f"MaskRCNN: mask_format must be one of soft, bool, rle, "
+                         f"got {mask_format!r}")
+    threshold = None if mask_format == "soft" else config.threshold
+    return paste_masks(masks, boxes, size, threshold=threshold, rule=config.paste_rule)[:, None]

@@ -1,0 +1,204 @@
+"""Faster R-CNN and Mask R-CNN: the parts in the order in which an image meets them.
+
+Sources: Ren et al. 2015, arXiv:1506.01497; He et al. 2017, arXiv:1703.06870. Parts and parameters
+carry torchvision's names, so that its state dicts fit.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from roikit.models.box_head import Samples, box_losses, sample_proposals, select_detections
+from roikit.models.config import BoxConfig, MaskConfig
+from roikit.models.image import ImageBatch, Truth, rescale_boxes
+from roikit.models.mask_head import class_probabilities, mask_losses, paste
+
+__all__ = ["FasterRCNN", "MaskRCNN", "RoIHeads"]
+
+Detections = list[dict[str, Any]]
+
+
+class RoIHeads(nn.Module):
+    """What happens to proposals: boxes and classes, and masks where the mask parts are given.
+
+    Args:
+        box_roi_pool: as `PyramidRoIAlign`.
+        box_head: pooled features -> representation.
+        box_predictor: representation -> class logits (R, C), box deltas (R, 4C).
+        box: thresholds and counts.
+        mask_roi_pool, mask_head, mask_predictor, mask: the same for masks, all or none.
+    """
+
+    def __init__(self, box_roi_pool: nn.Module, box_head: nn.Module, box_predictor: nn.Module,
+                 box: BoxConfig, mask_roi_pool: nn.Module | None = None,
+                 mask_head: nn.Module | None = None, mask_predictor: nn.Module | None = None,
+                 mask: MaskConfig | None = None) -> None:
+        super().__init__()
+        given = [part is not None for part in (mask_roi_pool, mask_head, mask_predictor, mask)]
+        if any(given) != all(given):
+            raise ValueError("RoIHeads: mask_roi_pool, mask_head, mask_predictor and mask must be "
+                             "given together")
+        self.box_roi_pool = box_roi_pool
+        self.box_head = box_head
+        self.box_predictor = box_predictor
+        self.box = box
+        self.mask_roi_pool = mask_roi_pool
+        self.mask_head = mask_head
+        self.mask_predictor = mask_predictor
+        self.mask = mask
+
+    def forward(self, features: dict[str, Tensor], proposals: list[Tensor], batch: ImageBatch,
+                truths: list[Truth] | None = None) -> tuple[Detections, dict[str, Tensor]]:
+        """
+        Args:
+            features: the pyramid.
+            proposals: for each image (P, 4) in pixels of the batch.
+            truths: the objects of each image; their presence asks for the losses.
+
+        Returns:
+            Without `truths` one dict an image, `boxes` (D, 4) in pixels of the batch, `labels`,
+            `scores`, and `masks` (D, 1, M, M) with a mask branch, and no losses. With them no
+            detections, and `loss_classifier`, `loss_box_reg` and, with a mask branch, `loss_mask`.
+        """
+        if truths is None:
+            detections = self._detect(features, proposals, batch)
+            if self.mask is not None:
+                self._add_masks(features, detections, batch)
+            return detections, {}
+        samples = [sample_proposals(boxes, truth, self.box)
+                   for boxes, truth in zip(proposals, truths, strict=True)]
+        logits, deltas = self._predict_boxes(features, [s.boxes for s in samples], batch)
+        self._check_labels(truths, logits.shape[1])
+        losses = box_losses(logits, deltas, samples, truths, self.box)
+        if self.mask is not None:
+            losses |= self._mask_losses(features, samples, truths, batch)
+        return [], losses
+
+    def _predict_boxes(self, features: dict[str, Tensor], boxes: list[Tensor], batch: ImageBatch
+                       ) -> tuple[Tensor, Tensor]:
+        pooled = self.box_roi_pool(features, boxes, batch.padded_size)
+        logits, deltas = self.box_predictor(self.box_head(pooled))
+        # Boxes, scores and losses are float32 under autocast and for half models as well.
+        kind = torch.promote_types(logits.dtype, torch.float32)
+        return logits.to(kind), deltas.to(kind)
+
+    def _predict_masks(self, features: dict[str, Tensor], boxes: list[Tensor], batch: ImageBatch
+                       ) -> Tensor:
+        pooled = self.mask_roi_pool(features, boxes, batch.padded_size)
+        logits = self.mask_predictor(self.mask_head(pooled))
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+    def _detect(self, features: dict[str, Tensor], proposals: list[Tensor], batch: ImageBatch
+                ) -> Detections:
+        logits, deltas = self._predict_boxes(features, proposals, batch)
+        counts = [len(boxes) for boxes in proposals]
+        return [select_detections(*image, self.box)
+                for image in zip(logits.split(counts), deltas.split(counts), proposals,
+                                 batch.sizes, strict=True)]
+
+    def _add_masks(self, features: dict[str, Tensor], detections: Detections, batch: ImageBatch
+                   ) -> None:
+        logits = self._predict_masks(features, [found["boxes"] for found in detections], batch)
+        labels = torch.cat([found["labels"] for found in detections])
+        masks = class_probabilities(logits, labels)
+        counts = [len(found["labels"]) for found in detections]
+        for found, own in zip(detections, masks.split(counts), strict=True):
+            found["masks"] = own
+
+    def _mask_losses(self, features: dict[str, Tensor], samples: list[Samples],
+                     truths: list[Truth], batch: ImageBatch) -> dict[str, Tensor]:
+        positives = [sample.boxes[sample.positives()] for sample in samples]
+        return mask_losses(self._predict_masks(features, positives, batch), samples, truths,
+                           self.mask)
+
+    @staticmethod
+    def _check_labels(truths: list[Truth], num_classes: int) -> None:
+        for index, truth in enumerate(truths):
+            labels = truth.labels
+            if len(labels) and not 1 <= labels.min() <= labels.max() < num_classes:
+                raise ValueError(f"detector: targets[{index}]['labels'] must be between 1 and "
+                                 f"{num_classes - 1}, got {sorted(set(labels.tolist()))}")
+
+
+class FasterRCNN(nn.Module):
+    """Boxes and classes of objects.
+
+    Args:
+        transform: as `ImageTransform`.
+        backbone: (N, C, H, W) -> dict of pyramid levels, as `BackboneWithFPN`.
+        rpn: as `RegionProposalNetwork`.
+        roi_heads: as `RoIHeads`.
+    """
+
+    def __init__(self, transform: nn.Module, backbone: nn.Module, rpn: nn.Module,
+                 roi_heads: nn.Module) -> None:
+        super().__init__()
+        self.transform = transform
+        self.backbone = backbone
+        self.rpn = rpn
+        self.roi_heads = roi_heads
+
+    def forward(self, images: Sequence[Tensor], targets: Sequence[dict[str, Any]] | None = None
+                ) -> dict[str, Tensor] | Detections:
+        """
+        Args:
+            images: (C, H, W) float tensors with values in [0, 1], of any sizes.
+            targets: needed when training, not looked at otherwise; for each image a dict with
+                `boxes` (N, 4) float xyxy in pixels with x1 < x2, y1 < y2, `labels` (N,) int64 from
+                1, and for masks `masks`: (N, H, W) uint8 or bool, or a list of N COCO RLE dicts or
+                lists of polygons. N may be 0.
+
+        Returns:
+            When training a dict of scalar losses. Otherwise a list of dicts: `boxes` (D, 4) in
+            pixels of the image as given, `labels` (D,) int64, `scores` (D,), best first, and
+            `masks` where the model has them.
+
+        Raises:
+            TypeError, ValueError: an image or a target of the wrong kind, shape or value, by its
+            index.
+        """
+        if self.training and targets is None:
+            raise ValueError(f"{type(self).__name__}: targets must be given when training")
+        if len(images) == 0:
+            if self.training:
+                raise ValueError(f"{type(self).__name__}: images must not be empty when training")
+            return []
+        batch, truths = self.transform(images, targets if self.training else None)
+        features = self.backbone(batch.tensor)
+        proposals, proposal_losses = self.rpn(features, batch, truths)
+        detections, losses = self.roi_heads(features, proposals, batch, truths)
+        if self.training:
+            return losses | proposal_losses
+        return [self.finish(found, size, original) for found, size, original
+                in zip(detections, batch.sizes, batch.original_sizes, strict=True)]
+
+    def finish(self, found: dict[str, Any], size: tuple[int, int], original: tuple[int, int]
+               ) -> dict[str, Any]:
+        """Detections of an image of `size` (H, W) in the batch, in the frame of the `original`."""
+        return found | {"boxes": rescale_boxes(found["boxes"], size, original)}
+
+
+class MaskRCNN(FasterRCNN):
+    """Faster R-CNN whose `roi_heads` have a mask branch.
+
+    Attributes:
+        mask_format: what `masks` of the detections are: "soft" float (D, 1, H, W) probabilities,
+            "bool" (D, 1, H, W), or "rle", a list of D COCO RLE dicts, made without an (H, W)
+            array. May be set at any time.
+    """
+
+    def __init__(self, transform: nn.Module, backbone: nn.Module, rpn: nn.Module,
+                 roi_heads: nn.Module, mask_format: str = "soft") -> None:
+        super().__init__(transform, backbone, rpn, roi_heads)
+        if roi_heads.mask is None:
+            raise ValueError("MaskRCNN: roi_heads must have a mask branch")
+        self.mask_format = mask_format
+
+    def finish(self, found: dict[str, Any], size: tuple[int, int], original: tuple[int, int]
+               ) -> dict[str, Any]:
+        found = super().finish(found, size, original)
+        masks = paste(found["masks"], found["boxes"], original, self.roi_heads.mask,
+                      self.mask_format)
+        return found | {"masks": masks}

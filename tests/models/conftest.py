@@ -1,0 +1,56 @@
+"""What the tests of the detectors share: torchvision to compare with, and a small detector."""
+
+import importlib.util
+
+import pytest
+import torch
+
+from roikit.models import (
+    BackboneConfig,
+    BoxConfig,
+    DetectorConfig,
+    ImageConfig,
+    MaskConfig,
+    RpnConfig,
+)
+
+
+@pytest.fixture(scope="session")
+def torchvision():
+    """torchvision, whether or not its own binary loads, or a skip with the reason."""
+    if importlib.util.find_spec("torchvision") is None:
+        pytest.skip("torchvision is not installed")
+    import roikit.compat.torchvision
+    roikit.compat.torchvision.install()
+    import torchvision
+    return torchvision
+
+
+@pytest.fixture
+def small_config():
+    """A Mask R-CNN of a few channels on images of 64 pixels."""
+    return DetectorConfig(
+        num_classes=3,
+        image=ImageConfig(min_size=(64,), max_size=128),
+        backbone=BackboneConfig("resnet18", norm="group", fpn_channels=16, fpn_norm="group"),
+        rpn=RpnConfig(anchor_sizes=((8.0,), (16.0,), (32.0,), (64.0,), (128.0,)),
+                      keep_after_nms_train=64, keep_after_nms_test=32, samples_per_image=64),
+        box=BoxConfig(representation=32, samples_per_image=32, score_threshold=0.05),
+        mask=MaskConfig(layers=(16, 16), deconv_channels=16, norm="group"))
+
+
+def scene(size=(64, 64), boxes=((4, 6, 40, 30), (30, 20, 60, 62)), labels=(1, 2), seed=0):
+    """An image with a bright rectangle for each box, and its target with bitmaps."""
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.rand(3, *size, generator=generator) * 0.2
+    masks = torch.zeros(len(boxes), *size, dtype=torch.uint8)
+    for mask, label, (x1, y1, x2, y2) in zip(masks, labels, boxes, strict=True):
+        mask[y1:y2, x1:x2] = 1
+        image[label % 3, y1:y2, x1:x2] += 0.7
+    return image, {"boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+                   "labels": torch.tensor(labels, dtype=torch.int64), "masks": masks}
+
+
+@pytest.fixture(name="scene")
+def _scene():
+    return scene

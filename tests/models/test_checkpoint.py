@@ -1,0 +1,203 @@
+"""Weights from files: every tensor accounted for, nothing executed, nothing half loaded."""
+
+import json
+import os
+import struct
+
+import pytest
+import torch
+
+from roikit.models import (
+    BackboneConfig,
+    build_backbone,
+    build_detector,
+    load_backbone,
+    load_checkpoint,
+    maskrcnn_resnet50_fpn,
+)
+from roikit.models import checkpoint as module
+
+
+@pytest.fixture
+def model(small_config):
+    torch.manual_seed(0)
+    return build_detector(small_config)
+
+
+@pytest.fixture
+def other(small_config):
+    torch.manual_seed(1)
+    return build_detector(small_config)
+
+
+def same(one, another):
+    return all(torch.equal(value, another.state_dict()[name])
+               for name, value in one.state_dict().items())
+
+
+def with_classes(config, count):
+    from dataclasses import replace
+    return build_detector(replace(config, num_classes=count))
+
+
+@pytest.mark.parametrize("wrap", [lambda state: state,
+                                  lambda state: {"model": state, "step": 7, "config": {"a": [1]}}])
+def test_contract_round_trip(model, other, tmp_path, wrap):
+    torch.save(wrap(model.state_dict()), tmp_path / "m.pth")
+    report = load_checkpoint(other, tmp_path / "m.pth")
+    assert same(model, other)
+    assert report.loaded == tuple(sorted(model.state_dict()))
+    assert not (report.reinitialised or report.missing or report.unexpected or report.dropped)
+
+
+def test_contract_safetensors(model, other, tmp_path):
+    save = pytest.importorskip("safetensors.torch", reason="safetensors is not installed").save_file
+    save({name: value.contiguous() for name, value in model.state_dict().items()},
+         tmp_path / "m.safetensors", metadata={"format": "pt"})
+    load_checkpoint(other, str(tmp_path / "m.safetensors"))
+    assert same(model, other)
+
+
+def header(table):
+    text = json.dumps(table).encode()
+    return struct.pack("<Q", len(text)) + text
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"\xff" * 20, header({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}),
+    header({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 3]}}) + b"1234",
+    header({"a": {"dtype": "F99", "shape": [1], "data_offsets": [0, 4]}}) + b"1234",
+    header({"a": {"dtype": "F32", "shape": [1], "data_offsets": [-4, 0]}}) + b"1234",
+    header([1])])
+def test_contract_malformed_safetensors(model, tmp_path, content):
+    (tmp_path / "m.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match="must be a safetensors file"):
+        load_checkpoint(model, tmp_path / "m.safetensors")
+
+
+def test_contract_old_torchvision_names(tmp_path):
+    ours = maskrcnn_resnet50_fpn(num_classes=2)
+    old = {}
+    for name, value in ours.state_dict().items():
+        if name.endswith("num_batches_tracked"):
+            continue  # the files of 2019 were written with frozen norms
+        name = name.replace("rpn.head.conv.0.0.", "rpn.head.conv.")
+        for block in ("inner_blocks", "layer_blocks"):
+            for level in range(4):
+                name = name.replace(f"{block}.{level}.0.", f"{block}.{level}.")
+        for layer in range(4):
+            name = name.replace(f"mask_head.{layer}.0.", f"mask_head.mask_fcn{layer + 1}.")
+        old[name] = value
+    assert "rpn.head.conv.weight" in old and "roi_heads.mask_head.mask_fcn1.bias" in old
+    assert "backbone.fpn.inner_blocks.0.weight" in old
+    torch.save(old, tmp_path / "old.pth")
+    fresh = maskrcnn_resnet50_fpn(num_classes=2)
+    report = load_checkpoint(fresh, tmp_path / "old.pth")
+    assert same(ours, fresh)
+    assert len(report.loaded) == len(old)
+    assert all(name.endswith("num_batches_tracked") for name in report.reinitialised)
+    # The same file through the builder: norms are frozen then and have no counter.
+    built = maskrcnn_resnet50_fpn(weights=tmp_path / "old.pth", num_classes=2)
+    assert built.config.backbone.norm == "frozen" and built.config.backbone.trainable_layers == 3
+    assert same(built, ours)
+
+
+def test_contract_published_weights_of_2019_have_no_eps(tmp_path, monkeypatch):
+    path = tmp_path / "m.pth"
+    torch.save(maskrcnn_resnet50_fpn(num_classes=2).state_dict(), path)
+    built = maskrcnn_resnet50_fpn(weights=path, num_classes=2)
+    assert built.backbone.body.bn1.eps == 1e-5
+    import hashlib
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setattr(module, "_TRAINED_WITHOUT_EPS", (digest[:8],))
+    built = maskrcnn_resnet50_fpn(weights=path, num_classes=2)
+    assert built.backbone.body.bn1.eps == 0.0
+
+
+def test_contract_frozen_norms_drop_the_counter(small_config, tmp_path):
+    from dataclasses import replace
+    batch, frozen = (build_detector(replace(small_config,
+                                            backbone=BackboneConfig("resnet18", norm=norm)))
+                     for norm in ("batch", "frozen"))
+    torch.save(batch.state_dict(), tmp_path / "m.pth")
+    report = load_checkpoint(frozen, tmp_path / "m.pth")
+    assert same(frozen, batch)
+    assert report.dropped and all(n.endswith("num_batches_tracked") for n in report.dropped)
+    frozen.load_state_dict(batch.state_dict())  # and so does torch's own way
+
+
+def test_contract_another_number_of_classes(model, small_config, tmp_path):
+    torch.save(model.state_dict(), tmp_path / "m.pth")
+    wider = with_classes(small_config, 5)
+    before = {name: value.clone() for name, value in wider.state_dict().items()}
+    with pytest.raises(ValueError, match="The file has 3 classes and the model 5; "
+                                         "allow_new_classes=True"):
+        load_checkpoint(wider, tmp_path / "m.pth")
+    assert all(torch.equal(value, before[name]) for name, value in wider.state_dict().items())
+    report = load_checkpoint(wider, tmp_path / "m.pth", allow_new_classes=True)
+    assert report.reinitialised == tuple(sorted(
+        f"roi_heads.{part}.{kind}" for kind in ("bias", "weight")
+        for part in ("box_predictor.cls_score", "box_predictor.bbox_pred",
+                     "mask_predictor.mask_fcn_logits")))
+    assert not report.missing and not report.unexpected
+    assert "6 reinitialised: roi_heads.box_predictor.bbox_pred.bias" in str(report)
+    state, own = wider.state_dict(), model.state_dict()
+    for name in report.loaded:
+        assert torch.equal(state[name], own[name])
+    for name in report.reinitialised:
+        assert torch.equal(state[name], before[name])
+
+
+def test_contract_what_does_not_fit_is_listed(model, other, tmp_path):
+    state = model.state_dict()
+    state["extra.weight"] = torch.zeros(2)
+    del state["rpn.head.cls_logits.bias"]
+    state["roi_heads.box_head.fc7.bias"] = torch.zeros(7)
+    torch.save(state, tmp_path / "m.pth")
+    before = {name: value.clone() for name, value in other.state_dict().items()}
+    with pytest.raises(ValueError) as caught:
+        load_checkpoint(other, tmp_path / "m.pth", allow_new_classes=True)
+    text = str(caught.value)
+    assert "not in the model: extra.weight" in text
+    assert "not in the file: rpn.head.cls_logits.bias" in text
+    assert "shape (7,) in the file, (32,) in the model: roi_heads.box_head.fc7.bias" in text
+    assert all(torch.equal(value, before[name]) for name, value in other.state_dict().items())
+    report = load_checkpoint(other, tmp_path / "m.pth", strict=False)
+    assert report.missing == ("roi_heads.box_head.fc7.bias", "rpn.head.cls_logits.bias")
+    assert report.unexpected == ("extra.weight", "roi_heads.box_head.fc7.bias")
+    assert len(report.loaded) == len(state) - 2
+
+
+class Trap:
+    def __reduce__(self):
+        return os.mkdir, ("trapped",)
+
+
+def test_contract_no_code_is_executed(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"model": model.state_dict(), "args": Trap()}, "m.pth")
+    with pytest.raises(ValueError, match="must hold tensors and plain data only"):
+        load_checkpoint(model, "m.pth")
+    assert not (tmp_path / "trapped").exists()
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"model": {"a": 1}}, {}, {"epoch": 3}, {"model": {}}])
+def test_contract_not_a_state_dict(model, tmp_path, content):
+    torch.save(content, tmp_path / "m.pth")
+    with pytest.raises(ValueError, match="must hold a state dict"):
+        load_checkpoint(model, tmp_path / "m.pth")
+
+
+def test_contract_missing_file(model, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        load_checkpoint(model, tmp_path / "none.pth")
+    with pytest.raises(FileNotFoundError):
+        maskrcnn_resnet50_fpn(weights="DEFAULT")
+
+
+def test_contract_wrong_backbone_file(model, tmp_path):
+    torch.save({"conv1.weight": torch.zeros(64, 3, 7, 7), "fc.weight": torch.zeros(2, 2)},
+               tmp_path / "b.pth")
+    body = build_backbone(BackboneConfig("resnet18")).body
+    with pytest.raises(ValueError, match=r"load_backbone: .* does not fit the model:\nnot in the"):
+        load_backbone(body, tmp_path / "b.pth")
