@@ -10,12 +10,15 @@ import math
 import os
 import pickle
 import re
-from collections.abc import Callable
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+from roikit.errors import RoikitWarning
+from roikit.models.norm import FrozenBatchNorm2d
 
 __all__ = ["LoadReport", "load_backbone", "load_checkpoint", "published_norm_eps"]
 
@@ -24,6 +27,8 @@ State = dict[str, Tensor]
 # What depends on the number of classes, and so cannot be taken over when that changes.
 _PREDICTORS = ("roi_heads.box_predictor.cls_score.", "roi_heads.box_predictor.bbox_pred.",
                "roi_heads.mask_predictor.mask_fcn_logits.")
+
+_CLASSES = "roi_heads.box_predictor.cls_score.bias"
 
 # torchvision renamed these layers in 0.13 (2022); files of either age are in use.
 _RENAMED = (
@@ -95,6 +100,10 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike, *, strict: bool =
     Raises:
         ValueError: something does not fit, listed by name with both shapes; or the file holds
             something other than tensors. The model is unchanged then.
+
+    Warns:
+        RoikitWarning: the file is one of torchvision's of 2019, whose frozen batch norms had no
+            eps, and the model's have one.
     """
     state, dropped = {}, []
     own = model.state_dict()
@@ -107,7 +116,10 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike, *, strict: bool =
             state[name] = value
     fresh = _PREDICTORS if allow_new_classes else ()
     hint = "" if allow_new_classes else _class_hint(own, state)
-    return _copy(model, state, dropped, strict, fresh, f"load_checkpoint: {path}", hint)
+    report = _copy(model, state, dropped, strict, fresh, f"load_checkpoint: {path}", hint)
+    if len(state.get(_CLASSES, ())) == 91:
+        _warn_of_eps(model, path)
+    return report
 
 
 def load_backbone(body: nn.Module, path: str | os.PathLike) -> LoadReport:
@@ -122,10 +134,9 @@ def load_backbone(body: nn.Module, path: str | os.PathLike) -> LoadReport:
         ValueError: as `load_checkpoint`.
     """
     own = body.state_dict()
-    rename: Callable[[str], str | None] = _body_name
     state, dropped = {}, []
     for name, value in _read(path).items():
-        new = rename(name)
+        new = _body_name(name)
         if new is None or (new.endswith(".num_batches_tracked") and new not in own):
             dropped.append(name)
         else:
@@ -194,11 +205,19 @@ def _read_safetensors(path: Path) -> State:
 
 
 def _class_hint(own: State, state: State) -> str:
-    name = "roi_heads.box_predictor.cls_score.bias"
-    if name in own and name in state and own[name].shape != state[name].shape:
-        return (f"\nThe file has {len(state[name])} classes and the model {len(own[name])}; "
-                "allow_new_classes=True starts the predictors afresh.")
+    if _CLASSES in own and _CLASSES in state and own[_CLASSES].shape != state[_CLASSES].shape:
+        return (f"\nThe file has {len(state[_CLASSES])} classes and the model "
+                f"{len(own[_CLASSES])}; allow_new_classes=True starts the predictors afresh.")
     return ""
+
+
+def _warn_of_eps(model: nn.Module, path: str | os.PathLike) -> None:
+    eps = {module.eps for module in model.modules()
+           if isinstance(module, FrozenBatchNorm2d | nn.BatchNorm2d)}
+    if eps - {0.0} and published_norm_eps(path) == 0.0:
+        warnings.warn(f"load_checkpoint: {path} was trained with frozen batch norms without an "
+                      f"eps, but the model's have {max(eps)}; build it with weights={str(path)!r} "
+                      "or BackboneConfig(norm_eps=0.0)", RoikitWarning, stacklevel=3)
 
 
 def _copy(module: nn.Module, state: State, dropped: list[str], strict: bool,

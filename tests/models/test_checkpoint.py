@@ -7,6 +7,7 @@ import struct
 import pytest
 import torch
 
+from roikit.errors import RoikitWarning
 from roikit.models import (
     BackboneConfig,
     build_backbone,
@@ -104,14 +105,17 @@ def test_contract_old_torchvision_names(tmp_path):
 
 def test_contract_published_weights_of_2019_have_no_eps(tmp_path, monkeypatch):
     path = tmp_path / "m.pth"
-    torch.save(maskrcnn_resnet50_fpn(num_classes=2).state_dict(), path)
-    built = maskrcnn_resnet50_fpn(weights=path, num_classes=2)
+    torch.save(maskrcnn_resnet50_fpn().state_dict(), path)
+    built = maskrcnn_resnet50_fpn(weights=path)
     assert built.backbone.body.bn1.eps == 1e-5
     import hashlib
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     monkeypatch.setattr(module, "_TRAINED_WITHOUT_EPS", (digest[:8],))
-    built = maskrcnn_resnet50_fpn(weights=path, num_classes=2)
-    assert built.backbone.body.bn1.eps == 0.0
+    built = maskrcnn_resnet50_fpn(weights=path)
+    assert built.backbone.body.bn1.eps == 0.0 and built.config.backbone.norm_eps == 0.0
+    plain = maskrcnn_resnet50_fpn()
+    with pytest.warns(RoikitWarning, match="without an eps, but the model's have 1e-05"):
+        load_checkpoint(plain, path)
 
 
 def test_contract_frozen_norms_drop_the_counter(small_config, tmp_path):
