@@ -28,6 +28,7 @@ _CONVOLUTION = (
     "SymInt groups, SymInt offset_groups, bool use_mask"
 )
 _SCHEMAS = (
+    "_cuda_version() -> int",
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     f"roi_align(Tensor input, Tensor rois, float spatial_scale, {_SIZES}, int sampling_ratio, bool aligned) -> Tensor",
@@ -49,6 +50,10 @@ _SCHEMAS = (
 )
 
 
+def _wide(rois):
+    return rois.float() if rois.dtype in (torch.float16, torch.bfloat16) else rois
+
+
 def _nms(dets, scores, iou_threshold):
     return roikit.ops.nms(dets, scores, iou_threshold)
 
@@ -60,19 +65,22 @@ def _roi_align(input, rois, spatial_scale, pooled_height, pooled_width, sampling
 
 def _roi_align_backward(grad, rois, spatial_scale, pooled_height, pooled_width, batch_size, channels, height, width,
                         sampling_ratio, aligned):
-    shape = [batch_size, channels, height, width]
-    return torch.ops.roikit.roi_align_backward(grad.contiguous(), rois, shape, spatial_scale, sampling_ratio, aligned)
+    return torch.ops.roikit.roi_align_backward(grad.contiguous(), _wide(rois), batch_size, height, width, False,
+                                               spatial_scale, sampling_ratio, aligned)
 
 
 def _roi_pool(input, rois, spatial_scale, pooled_height, pooled_width):
-    out, argmax = torch.ops.roikit.roi_pool(input, rois, pooled_height, pooled_width, spatial_scale)
+    out, argmax = torch.ops.roikit.roi_pool(input, _wide(rois), spatial_scale, pooled_height, pooled_width)
     return out.contiguous(), argmax.contiguous()
 
 
 def _roi_pool_backward(grad, rois, argmax, spatial_scale, pooled_height, pooled_width, batch_size, channels, height,
                        width):
-    shape = [batch_size, channels, height, width]
-    return torch.ops.roikit.roi_pool_backward(grad.contiguous(), argmax, rois, shape)
+    return torch.ops.roikit.roi_pool_backward(grad.contiguous(), argmax, _wide(rois), batch_size, height, width, False)
+
+
+def _cuda_version():
+    return -1  # "built without CUDA"
 
 
 _KERNELS = {
@@ -97,6 +105,9 @@ def _define(extension):
     for schema in _SCHEMAS:
         name = schema.split("(", 1)[0]
         library.define(schema)
+        if name == "_cuda_version":
+            library.impl(name, _cuda_version, "CompositeExplicitAutograd")  # without tensors there is no device to go by
+            continue
         for key in ("CPU", "CUDA"):
             library.impl(name, _KERNELS.get(name) or _missing(name), key)
     if not (Path(extension.__file__).parent / "_autograd_registrations.py").exists():
