@@ -54,7 +54,7 @@ class TinyDetector(nn.Module):
 @pytest.fixture
 def tiny(monkeypatch):
     """Let the trainer build TinyDetector, and spare it the curves (test_records has them)."""
-    monkeypatch.setattr(models, "build_detector", TinyDetector, raising=False)
+    monkeypatch.setattr(models, "build_detector", TinyDetector)
     monkeypatch.setattr(finish, "draw_curves", lambda records, path: path.write_bytes(b""))
 
 

@@ -51,7 +51,7 @@ def test_law_a_base_is_what_a_file_starts_from(tmp_path):
     ("model.rpn.nms_threshold=2", r"model\.rpn: .*nms_threshold"),
     ("data.bundled=coco", "data.bundled must be one of nuclei-mini, got 'coco'"),
     ("data.val.images=a", "data.val: annotations and images must be given together"),
-    ("run.amp=fp8", "run.amp must be one of off, bf16, fp16, got 'fp8'"),
+    ("run.amp=fp8", "run.amp must be one of off, auto, bf16, fp16, got 'fp8'"),
 ])
 def test_contract_overrides_that_do_not_fit(word, sentence):
     with pytest.raises(ConfigError, match=sentence):

@@ -186,12 +186,18 @@ def test_contract_an_ap_of_zero_warns(settings, tmp_path):
         train(config, out=tmp_path / "run")
 
 
-def test_law_the_scaled_half_precision_step_changes_the_weights(settings, tmp_path):
-    config = with_values(settings, "run.amp=bf16", "schedule.steps=2")
-    train(config, out=tmp_path / "bf16")
-    state = checkpoint.load(tmp_path / "bf16" / "last.pt")
+def test_contract_amp_auto_is_what_the_machine_computes_with(settings, tmp_path):
+    train(with_values(settings, "run.amp=auto", "schedule.steps=1"), out=tmp_path / "run")
+    assert load_config(tmp_path / "run" / "config.yaml").run.amp in ("off", "bf16")
+
+
+@pytest.mark.parametrize("amp", ["bf16", "fp16"])
+def test_law_autocast_leaves_the_weights_in_float32(settings, tmp_path, amp):
+    train(with_values(settings, f"run.amp={amp}", "schedule.steps=2"), out=tmp_path / "run")
+    state = checkpoint.load(tmp_path / "run" / "last.pt")
     assert all(torch.isfinite(v).all() for v in state["model"].values())
     assert state["model"]["conv.weight"].dtype == torch.float32
+    assert (state["scaler"] is not None) == (amp == "fp16")
 
 
 def test_law_a_limit_keeps_the_lowest_image_ids(settings, tmp_path):

@@ -1,0 +1,83 @@
+"""A real Mask R-CNN, small, through the whole trainer."""
+
+import json
+
+import pytest
+import torch
+
+from roikit.trainer import checkpoint, evaluate, load_config, predict, train
+
+pytestmark = pytest.mark.filterwarnings("ignore::roikit.errors.RoikitWarning")
+
+for library in ("yaml", "pycocotools", "matplotlib", "PIL", "safetensors"):
+    pytest.importorskip(library)
+
+SMALL = {
+    "base": "nuclei-mini",
+    "model": {
+        "image": {"min_size": [64], "max_size": 64},
+        "backbone": {"name": "efficientnet_lite0", "fpn_channels": 32},
+        "rpn": {"keep_before_nms_train": 50, "keep_after_nms_train": 30,
+                "keep_before_nms_test": 50, "keep_after_nms_test": 30},
+        "box": {"representation": 32, "samples_per_image": 16, "detections_per_image": 20},
+        "mask": {"layers": [32], "deconv_channels": 32},
+    },
+    "optimizer": {"ema": 0.5, "kind": "sgd", "lr": 0.01},
+    "schedule": {"steps": 4, "warmup_steps": 1},
+    "eval": {"max_detections": [1, 10, 20], "batch_size": 2},
+    "run": {"device": "cpu", "predictions": 1},
+}
+
+
+class Stop(Exception):
+    pass
+
+
+def stop(record):
+    if record["step"] == 3:
+        raise Stop
+
+
+@pytest.fixture
+def config(squares):
+    path, folder = map(str, squares)
+    part = {"annotations": path, "images": folder}
+    return load_config({**SMALL, "data": {"train": part, "val": part, "batch_size": 2}},
+                       {"run": {"checkpoint_every": 2}})
+
+
+def test_law_an_interrupted_run_ends_in_the_same_bits(config, tmp_path):
+    whole = train(config, out=tmp_path / "whole")
+    with pytest.raises(Stop):
+        train(config, out=tmp_path / "parts", on_step=stop)
+    parts = train(config, out=tmp_path / "parts", resume=True)
+    states = [checkpoint.load(tmp_path / name / "last.pt") for name in ("whole", "parts")]
+    for part in ("model", "average"):
+        one, two = (s[part] if part == "model" else s[part]["trained"] for s in states)
+        assert all(torch.equal(value, two[name]) for name, value in one.items())
+    assert whole["segm"] == parts["segm"]
+    assert {"loss_classifier", "loss_box_reg", "loss_mask", "loss_objectness",
+            "loss_rpn_box_reg"} <= set(json.loads(
+                (tmp_path / "whole" / "log.jsonl").read_text().splitlines()[0]))
+
+
+def test_agreement_of_evaluation_and_prediction_after_the_run(config, squares, tmp_path):
+    # Nothing has been learnt after four steps: without a threshold every image has detections.
+    config = load_config(config, {"model": {"box": {"score_threshold": 0.0}}})
+    own = train(config, out=tmp_path / "run")
+    again = evaluate(tmp_path / "run" / "model.safetensors", device="cpu", batch_size=2)
+    assert again["segm"] == own["segm"] and again["bbox"] == own["bbox"]
+    assert own["speed"]["post"] > 0 and own["speed"]["forward"] > 0
+    results = json.loads((tmp_path / "run" / "detections.json").read_text())
+    assert {r["category_id"] for r in results} <= {3, 8} and len(results) == 7 * 20
+    assert all(r["segmentation"]["size"] == [16, 16] for r in results)
+    found = predict(tmp_path / "run", squares[1] / "3.png", out=tmp_path / "p", device="cpu",
+                    score_threshold=0.0)
+    assert len(found) == 20 and (tmp_path / "p" / "3.png").is_file()
+
+
+def test_contract_half_precision_stays_finite(config, tmp_path):
+    train(config, ["run.amp=bf16", "run.channels_last=true", "schedule.steps=2"],
+          out=tmp_path / "run")
+    state = checkpoint.load(tmp_path / "run" / "last.pt")
+    assert all(torch.isfinite(v).all() for v in state["model"].values())
