@@ -169,9 +169,10 @@ class EvalConfig:
 class RunConfig:
     """How the run is carried out.
 
-    ``amp`` is the dtype of autocast; "auto" is bf16 where the device multiplies it natively. ``init`` is a detector's file to start from, whose class
-    layers are started anew where the number of classes differs; ``init_backbone`` is a
-    classification network's file for the backbone alone. ``checkpoint_every`` counts steps between
+    ``amp`` is the dtype of autocast; "auto" is bf16 where the device multiplies it natively, else
+    off. ``init`` is a detector's file to start from, whose class layers are started anew where the
+    number of classes differs; ``init_backbone`` is a classification network's file for the
+    backbone alone. ``checkpoint_every`` counts steps between
     writes of the checkpoint ``last`` (null: at evaluations and the end). ``predictions`` val
     images are drawn at the end, with what scores at least ``score_threshold``. ``doctor`` inspects
     the data first and stops at what cannot be trained on.

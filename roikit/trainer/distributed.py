@@ -1,14 +1,12 @@
 """The processes of one run, as torchrun starts them; alone, every call is trivial."""
 
 import os
-import re
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
-__all__ = ["Process", "pick_amp", "pick_device"]
+__all__ = ["Process", "pick_device"]
 
 
 @dataclass(frozen=True)
@@ -90,18 +88,3 @@ def pick_device(name, local_rank=0):
         device = torch.device("cuda", local_rank if device.index is None else device.index)
         torch.cuda.set_device(device)
     return device
-
-
-def pick_amp(name, device):
-    """"off", "bf16" or "fp16" for ``run.amp`` on the device.
-
-    "auto" is bf16 where the device has instructions for it: elsewhere a CPU emulates it, slower than
-    float32. With AVX512-BF16 a training step of the small Mask R-CNN takes half the time.
-    """
-    if name != "auto":
-        return name
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-    flags = Path("/proc/cpuinfo")
-    known = flags.is_file() and re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", flags.read_text())
-    return "bf16" if known else "off"

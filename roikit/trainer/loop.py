@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from roikit import data, models
 from roikit.trainer import checkpoint, finish
 from roikit.trainer.config import config_text, load_config
-from roikit.trainer.distributed import Process, pick_amp, pick_device
+from roikit.trainer.distributed import Process, pick_device
 from roikit.trainer.evaluation import detect
 from roikit.trainer.fields import differences, plain
 from roikit.trainer.optim import WeightAverage, build_optimizer
@@ -88,7 +88,7 @@ def _train(config, process, out, saved, on_step):
     dataset, val = train_set(config), None
     if val_paths(config) is not None:
         val = val_set(config)
-    config = _fitted(config, dataset, device)
+    config = _fitted(config, dataset)
     categories = [{"id": i, "name": n} for i, n in
                   zip(dataset.category_ids, dataset.category_names, strict=True)]
     batches = EpochBatches(len(dataset), config.data.batch_size, seed=config.run.seed,
@@ -202,8 +202,8 @@ def _inspect(config):
                              "above; run.doctor=false tries nevertheless")
 
 
-def _fitted(config, dataset, device):
-    """The configuration with what the data, the metric and the machine decide put in.
+def _fitted(config, dataset):
+    """The configuration with what the data and the metric decide put in.
 
     Raises:
         ValueError: a model with masks, and data without.
@@ -211,8 +211,7 @@ def _fitted(config, dataset, device):
     if config.model.mask is not None and not dataset.has_masks:
         raise ValueError("train: the training data have no masks; model.mask=null trains boxes "
                          "alone")
-    config = replace(config, model=replace(config.model, num_classes=dataset.num_classes),
-                     run=replace(config.run, amp=pick_amp(config.run.amp, device)))
+    config = replace(config, model=replace(config.model, num_classes=dataset.num_classes))
     return with_detections(config, config.eval.max_detections[-1])
 
 

@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader, Subset
 
 from roikit.data import collate
 
-__all__ = ["autocast", "evaluation_of", "loader_of", "to_device"]
+__all__ = ["autocast", "evaluation_of", "loader_of", "native_bf16", "to_device"]
 
 
 def native_bf16(device):
