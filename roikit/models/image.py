@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from roikit.masks import frPyObjects, merge
 from roikit.models.config import ImageConfig
 
 __all__ = ["ImageBatch", "ImageTransform", "Truth", "rescale_boxes"]
@@ -117,6 +118,10 @@ def _check_masks(masks: Any, count: int, size: Size, index: int) -> Tensor | lis
     if len(masks) != count:
         raise ValueError(f"detector: targets[{index}]['masks'] must hold {count} masks, one for "
                          f"each box, got {len(masks)}")
+    if len({isinstance(mask, dict) for mask in masks}) == 2:
+        # COCO annotations may mix both kinds; the op takes one kind at a time.
+        masks = [mask if isinstance(mask, dict) else merge(frPyObjects(mask, *size))
+                 for mask in masks]
     return list(masks)
 
 

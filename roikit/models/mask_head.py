@@ -72,7 +72,10 @@ def mask_losses(logits: Tensor, samples: list[Samples], truths: list[Truth], con
 
 def _targets(truth: Truth, boxes: Tensor, matched: Tensor, size: int, rule: str) -> Tensor:
     # Boxes go to the masks' frame, so that an RLE or a polygon is never resized or decoded whole.
-    return mask_targets(truth.masks, truth.boxes_in_mask_frame(boxes), matched, size, rule=rule,
+    boxes = truth.boxes_in_mask_frame(boxes)
+    if isinstance(truth.masks, Tensor):
+        return mask_targets(truth.masks, boxes, matched, size, rule=rule)
+    return mask_targets(truth.masks, boxes.cpu(), matched.cpu(), size, rule=rule,
                         image_size=truth.mask_size)
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -41,7 +42,7 @@ def empty_target(size=(64, 64)):
 
 
 def as_rle(bitmaps):
-    return [mask_formats.encode(mask.numpy().T.copy().T) for mask in bitmaps]
+    return [mask_formats.encode(np.asfortranarray(mask.numpy())) for mask in bitmaps]
 
 
 def assert_trains(model, losses):
@@ -108,7 +109,7 @@ def test_law_training_fits_one_image(model, scene):
     assert sum(totals[-5:]) < 0.6 * sum(totals[:5])
 
 
-@pytest.mark.parametrize("kind", ["rle", "bool", "polygon"])
+@pytest.mark.parametrize("kind", ["rle", "bool", "polygon", "mixed"])
 @pytest.mark.parametrize("rule", ["soft", "binary"])
 def test_agreement_of_mask_formats_in_targets(small_config, scene, kind, rule):
     torch.manual_seed(1)
@@ -123,7 +124,8 @@ def test_agreement_of_mask_formats_in_targets(small_config, scene, kind, rule):
     else:
         polygons = [[[float(v) for v in (x1, y1, x2, y1, x2, y2, x1, y2)]]
                     for x1, y1, x2, y2 in target["boxes"].tolist()]
-        listed["masks"] = polygons
+        listed["masks"] = polygons if kind == "polygon" else [
+            polygons[0], mask_formats.merge(mask_formats.frPyObjects(polygons[1], 64, 64))]
         decoded = [mask_formats.decode(mask_formats.merge(mask_formats.frPyObjects(p, 64, 64)))
                    for p in polygons]
         target = target | {"masks": torch.stack([torch.from_numpy(m) for m in decoded])}
