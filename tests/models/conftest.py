@@ -20,17 +20,10 @@ def torchvision():
     """torchvision, whether or not its own binary loads, or a skip with the reason."""
     if importlib.util.find_spec("torchvision") is None:
         pytest.skip("torchvision is not installed")
-    # A torchvision without its binary fails on import for want of these two schemas alone. They are
-    # defined here and not by roikit.compat, so that the oracle shares nothing with roikit.
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    try:
-        for op in ("nms", "qnms"):
-            library.define(f"{op}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    except RuntimeError:
-        pass  # torchvision is imported already, with operators
+    import roikit.compat.torchvision
+    roikit.compat.torchvision.install()
     import torchvision
-    yield torchvision
-    del library
+    return torchvision
 
 
 @pytest.fixture
