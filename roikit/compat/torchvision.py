@@ -106,7 +106,7 @@ def _define(extension):
         name = schema.split("(", 1)[0]
         library.define(schema)
         if name == "_cuda_version":
-            library.impl(name, _cuda_version, "CompositeExplicitAutograd")  # without tensors there is no device to go by
+            library.impl(name, _cuda_version, "CompositeExplicitAutograd")  # it takes no tensor, so has no device
             continue
         for key in ("CPU", "CUDA"):
             library.impl(name, _KERNELS.get(name) or _missing(name), key)

@@ -109,7 +109,8 @@ BOX = np.zeros((2, 4), np.float32)
     (lambda: kernels.clip_boxes_to_image(BOX, (-1, 3)), ValueError, "clip_boxes_to_image: size must be at least 0"),
     (lambda: kernels.remove_small_boxes(BOX, "3"), TypeError, "remove_small_boxes: min_size must be a number, got str"),
     (lambda: kernels.remove_small_boxes(BOX, float("nan")), ValueError, "remove_small_boxes: min_size must not be NaN"),
-    (lambda: kernels.masks_to_boxes(BOX), ValueError, r"masks_to_boxes: masks must have shape \(N, H, W\), got \(2, 4\)"),
+    (lambda: kernels.masks_to_boxes(BOX), ValueError,
+     r"masks_to_boxes: masks must have shape \(N, H, W\), got \(2, 4\)"),
 ])
 def test_contract(call, kind, text):
     with pytest.raises(kind, match=text):
