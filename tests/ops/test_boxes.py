@@ -1,5 +1,7 @@
 """boxes on tensors: agreement with the reference, gradients, registration, contracts."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 import torch
@@ -91,6 +93,17 @@ def test_small_functions_compile():
 
     for x, y in zip(all_of_them(a), torch.compile(all_of_them, fullgraph=True)(a), strict=True):
         assert torch.equal(x, y)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("roikit._cuda") is None, reason="built without CUDA")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_the_cuda_module_imports_without_a_device_and_a_call_says_so():
+    from roikit import _core, _cuda
+    from roikit.errors import CudaError
+
+    view = _core.View(np.zeros((2, 4), np.float32))
+    with pytest.raises(CudaError, match="^box_iou: "):
+        _cuda.box_iou(view, view, _core.View(np.zeros((2, 2), np.float32)), _core.Launch())
 
 
 BOX = torch.zeros(2, 4)
