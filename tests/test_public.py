@@ -1,7 +1,11 @@
 """The public surface: `__all__` says what is public, the floors share their names and arguments, imports stay light."""
 
+import ast
 import importlib
+import importlib.util
 import inspect
+import re
+from pathlib import Path
 
 import pytest
 
@@ -94,3 +98,22 @@ def test_kernels_import_within_50_ms_of_numpy(run_python):
     code = "import time, numpy; t = time.perf_counter(); import roikit.kernels; print(time.perf_counter() - t)"
     times = [float(run_python(code)) for _ in range(5)]
     assert min(times) <= 0.05, times
+
+
+@pytest.mark.parametrize("name", ["_core", "_cuda"])
+def test_the_stub_of_a_compiled_module_names_what_it_has(name):
+    if importlib.util.find_spec(f"roikit.{name}") is None:
+        pytest.skip(f"roikit was built without {name}")
+    module = importlib.import_module(f"roikit.{name}")
+    stub = Path(module.__file__).parent / f"{name}.pyi"
+    listed = {}
+    for node in ast.parse(stub.read_text()).body:
+        if isinstance(node, ast.FunctionDef):
+            listed[node.name] = [a.arg for a in node.args.args]
+        elif isinstance(node, (ast.ClassDef, ast.AnnAssign)):
+            listed[node.name if isinstance(node, ast.ClassDef) else node.target.id] = None
+    assert sorted(listed) == sorted(n for n in vars(module) if not n.startswith("__"))
+    for function, expected in listed.items():
+        if expected is not None:  # pybind11 writes the signature into the first line
+            signature = getattr(module, function).__doc__.splitlines()[0]
+            assert re.findall(r"(\w+): ", signature) == expected, function
