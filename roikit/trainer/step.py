@@ -58,10 +58,16 @@ def optimise(wrapped, state, images, targets, config, *, device, process, stop):
     state.optimizer.zero_grad(set_to_none=True)
     state.scaler.scale(total).backward()
     norm = None
-    if config.optimizer.clip_norm is not None:
+    if config.optimizer.clip_norm is not None or state.scaler.is_enabled():
         state.scaler.unscale_(state.optimizer)
+        limit = config.optimizer.clip_norm
         norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(),
-                                              config.optimizer.clip_norm).item()
+                                              math.inf if limit is None else limit).item()
+        if state.scaler.is_enabled() and not math.isfinite(norm):
+            # The scale was too high for fp16: nothing is left to step on. The scaler skips such a
+            # step, too, but leaves the test to fused optimizers, which are not all alike in it.
+            state.optimizer.zero_grad(set_to_none=True)
+            norm = None
     state.scaler.step(state.optimizer)
     state.scaler.update()
     if state.average is not None:

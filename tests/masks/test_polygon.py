@@ -1,8 +1,5 @@
 """roikit.masks.polygon: laws, agreement with the specification and with pycocotools, contracts."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -183,9 +180,8 @@ def test_contract_arguments(call, error, text):
         call()
 
 
-def test_contract_importing_masks_needs_neither_torch_nor_pycocotools():
+def test_contract_importing_masks_needs_neither_torch_nor_pycocotools(run_python):
     code = ("import sys; sys.modules['torch'] = sys.modules['pycocotools'] = None; "
             "import roikit.masks, numpy as np; "
             "print(roikit.masks.area(roikit.masks.encode(np.ones((2, 3), bool))))")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.strip() == "6", done.stderr
+    assert run_python(code).strip() == "6"

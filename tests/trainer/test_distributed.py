@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
+import roikit
 from roikit.trainer import checkpoint
 from roikit.trainer.records import read_records
 
 for library in ("yaml", "pycocotools", "matplotlib", "PIL", "safetensors"):
     pytest.importorskip(library)
 
-ROOT = Path(__file__).resolve().parents[2]
+HOME = Path(roikit.__file__).resolve().parents[1]  # of the roikit that is tested, installed or not
 SCRIPT = """
 import importlib.util, json, os, signal, sys, warnings
 import torch
@@ -55,7 +56,7 @@ def run(settings, tmp_path):
     (tmp_path / "settings.json").write_text(json.dumps(settings))
 
     def run(name, how):
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HOME)}
         done = subprocess.run(
             [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
              str(script), str(tmp_path / "settings.json"), str(tmp_path / name), how],
