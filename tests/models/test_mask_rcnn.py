@@ -287,7 +287,7 @@ def test_contract_channels_last_gives_the_same(eager_model, scene):
         expected, = eager_model([image])
         found, = eager_model.to(memory_format=torch.channels_last)([image])
     assert len(found["boxes"]) > 0 and torch.equal(found["labels"], expected["labels"])
-    torch.testing.assert_close(found["boxes"], expected["boxes"], atol=1e-2, rtol=1e-3)
+    torch.testing.assert_close(found["boxes"], expected["boxes"], atol=0.01, rtol=0)
 
 
 def test_contract_autocast_keeps_boxes_and_losses_float32(model, scene):
