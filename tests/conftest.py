@@ -1,9 +1,10 @@
 """Hypothesis profiles and the fixtures that every floor's tests share.
 
-ROIKIT_HYPOTHESIS=quick|ci|full picks how many examples each property gets (60, 300 or 10,000).
+ROIKIT_HYPOTHESIS=quick|ci|gpu|full picks how many examples each property gets (60, 300, 2,000 or 10,000).
 ROIKIT_TEST_DATA names a folder with the data sets that are too large for the repository.
 """
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-for name, examples in (("quick", 60), ("ci", 300), ("full", 10_000)):
+for name, examples in (("quick", 60), ("ci", 300), ("gpu", 2_000), ("full", 10_000)):
     settings.register_profile(name, max_examples=examples, deadline=None,
                               suppress_health_check=[HealthCheck.too_slow,
                                                      HealthCheck.data_too_large])
@@ -42,3 +43,15 @@ def run_python(tmp_path):
         return done.stdout
 
     return run
+
+
+@pytest.fixture(scope="session")
+def emulated_cuda():
+    """The CUDA kernels compiled for the host (tests/emulation): a module with the functions of roikit._cuda."""
+    path = Path(__file__).parent / "emulation" / "build.py"
+    spec = importlib.util.spec_from_file_location("roikit_emulation.build", path)
+    build = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(build)
+    if build.compiler() is None:
+        pytest.skip("no C++ compiler to build the emulated CUDA kernels with")
+    return build.load()

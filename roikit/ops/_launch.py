@@ -24,28 +24,47 @@ def view(t):
     return _core.View(t.data_ptr(), _TAGS[t.dtype], t.shape, t.stride())
 
 
-def launch(t):
-    """On torch's threads, or on torch's current stream of the tensor's device."""
+def launch(t, scratch=None, *, deterministic=False):
+    """On torch's threads, or on torch's current stream of the tensor's device.
+
+    Args:
+        t: a tensor on the device.
+        scratch: CUDA: what `workspace` gave; in stream order, it may be freed as soon as the kernels are launched.
+        deterministic: CUDA: ask for the kernels that give the same bits in every run.
+    """
     if t.is_cuda:
         stream = torch.cuda.current_stream(t.device).cuda_stream
-        return _core.Launch(device=t.device.index, stream=stream)
-    return _core.Launch(torch.get_num_threads(), getattr(_core.Simd, _config.simd_level()))
+        place = {"device": t.device.index, "stream": stream}
+    else:
+        place = {"threads": torch.get_num_threads(), "simd": getattr(_core.Simd, _config.simd_level())}
+    if scratch is not None:
+        place |= {"workspace": scratch.data_ptr(), "workspace_bytes": scratch.numel()}
+    return _core.Launch(deterministic=deterministic, **place)
+
+
+def workspace(t, size):
+    """``size`` bytes of uninitialised scratch on the tensor's device."""
+    return torch.empty(size, dtype=torch.uint8, device=t.device)
+
+
+# The module with the kernels for tensors in the host's memory. Tests put the emulated CUDA module here.
+host_kernels = _core
 
 
 def backend(t, op):
     """The compiled module for the tensor's device, after a check that it has the op.
 
+    The result is `_core`, or else a module with the CUDA kernels, which take scratch and never read what is on the
+    device.
+
     Raises:
         BackendError: this build has no kernel for the device.
     """
     if not t.is_cuda:
-        return _core
+        return host_kernels
     try:
-        cuda = importlib.import_module("roikit._cuda")
+        return importlib.import_module("roikit._cuda")
     except ImportError as reason:
         raise BackendError(f"{op}: the tensors are on {t.device}, but this roikit has no CUDA module "
                            f"({_core.cuda_build}; {reason}); `roikit info` prints the build report"
                            ) from reason
-    if not hasattr(cuda, op):
-        raise BackendError(f"{op}: the tensors are on {t.device}, and this op has no CUDA kernel")
-    return cuda

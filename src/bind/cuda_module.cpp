@@ -1,10 +1,9 @@
 // roikit._cuda: the same bindings as _core's, over the CUDA kernels. Imports without a GPU and without a driver.
-#include <cuda_runtime.h>
 #include <pybind11/pybind11.h>
 
 #include "bind/bind.h"
 #include "core/boxes.h"
-#include "cuda/launch.cuh"
+#include "cuda/error.h"
 
 PYBIND11_MODULE(_cuda, m) {
   using namespace roikit;

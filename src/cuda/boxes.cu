@@ -8,8 +8,7 @@ namespace {
 
 template <class T>
 __global__ void iou_pairs(const T* boxes1, const T* boxes2, int64_t n, int64_t m, T* out) {
-  const int64_t step = int64_t(gridDim.x) * blockDim.x;
-  for (int64_t k = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; k < n * m; k += step) {
+  for (int64_t k = first_item(); k < n * m; k += item_stride()) {
     const int64_t i = k / m;
     out[k] = iou(Box<T>::at(boxes1 + 4 * i), Box<T>::at(boxes2 + 4 * (k - i * m)));
   }
@@ -26,9 +25,8 @@ void box_iou(const View& boxes1, const View& boxes2, const View& out, const Laun
   const DeviceGuard guard(launch.device, "box_iou");
   visit<float, double>(boxes1.dtype, "box_iou", [&](auto tag) {
     using T = typename decltype(tag)::type;
-    iou_pairs<T><<<grid_for(n * m), kBlock, 0, stream_of(launch)>>>(boxes1.as<T>(), boxes2.as<T>(), n, m, out.as<T>());
+    run("box_iou", launch, iou_pairs<T>, grid_for(n * m), kBlock, boxes1.as<T>(), boxes2.as<T>(), n, m, out.as<T>());
   });
-  check(cudaGetLastError(), "box_iou");
 }
 
 }  // namespace roikit::cuda

@@ -1,0 +1,103 @@
+"""The emulator itself: it runs barriers and warp operations as CUDA does, and notices the mistakes it is there for."""
+
+import importlib.util
+import subprocess
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+PROGRAM = """
+#include <cuda_runtime.h>
+#include <cstdio>
+
+{kernel}
+
+int main() {{
+  int out[256] = {{0}};
+  cudaLaunchConfig_t config;
+  config.gridDim = dim3({blocks}), config.blockDim = dim3({threads});
+  try {{
+    if (cudaLaunchKernelEx(&config, kernel, out) != cudaSuccess) std::puts("refused");
+  }} catch (const std::exception& e) {{
+    std::puts(e.what());
+    return 0;
+  }}
+  for (int i = 0; i < 8; ++i) std::printf("%d ", out[i]);
+}}
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    spec = importlib.util.spec_from_file_location("roikit_emulation.build", HERE / "build.py")
+    build = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(build)
+    if build.compiler() is None:
+        pytest.skip("no C++ compiler")
+    folder = tmp_path_factory.mktemp("emulation")
+
+    def run(kernel, blocks=1, threads=64):
+        source, program = folder / "main.cpp", folder / "main"
+        source.write_text(PROGRAM.format(kernel=kernel, blocks=blocks, threads=threads))
+        build.run([build.compiler(), *build.FLAGS, f"-I{HERE / 'shim'}", str(source), "-o", str(program)])
+        return subprocess.run([str(program)], capture_output=True, text=True, check=True).stdout.strip()
+
+    return run
+
+
+REVERSE = """
+__global__ void kernel(int* out) {{
+  __shared__ int values[64];
+  values[threadIdx.x] = threadIdx.x;
+  {barrier}
+  out[threadIdx.x] = values[63 - threadIdx.x];
+}}
+"""
+
+
+def test_threads_meet_at_a_barrier(run):
+    assert run(REVERSE.format(barrier="__syncthreads();")) == "63 62 61 60 59 58 57 56"
+
+
+def test_a_missing_barrier_shows(run):
+    assert run(REVERSE.format(barrier="")) != "63 62 61 60 59 58 57 56"
+
+
+def test_a_barrier_that_some_threads_do_not_reach_is_an_error(run):
+    text = run("__global__ void kernel(int* out) { if (threadIdx.x > 3) return; __syncthreads(); }")
+    assert "60 of 64 threads left the kernel while the others wait" in text
+
+
+def test_warp_operations(run):
+    text = run("""
+__global__ void kernel(int* out) {
+  const int lane = threadIdx.x % 32;
+  const unsigned odd = __ballot_sync(0xffffffffu, lane & 1);
+  const int from_left = __shfl_up_sync(0xffffffffu, lane, 1), crossed = __shfl_xor_sync(0xffffffffu, lane, 5);
+  const int largest = __reduce_max_sync(0xffffffffu, lane), first = __shfl_sync(0xffffffffu, lane, 3, 8);
+  const int votes = __syncthreads_count(lane < 3);
+  if (threadIdx.x != 40) return;
+  const int all[8] = {int(odd & 15), from_left, crossed, largest, first, votes, __popc(odd), __ffs(odd)};
+  for (int i = 0; i < 8; ++i) out[i] = all[i];
+}""")
+    assert text == "10 7 13 31 11 6 16 2"
+
+
+def test_lanes_that_do_not_come_to_a_warp_operation_are_an_error(run):
+    text = run("__global__ void kernel(int* out) { if (threadIdx.x < 5) __shfl_sync(0xffffffffu, 1, 0); }")
+    assert "a warp operation that not all lanes" in text
+
+
+def test_a_lane_that_the_mask_does_not_name_is_an_error(run):
+    text = run("__global__ void kernel(int* out) { __syncwarp(1); }")
+    assert "whose mask does not name it" in text
+
+
+def test_every_block_and_thread_has_its_indices(run):
+    text = run("__global__ void kernel(int* out) { atomicAdd(&out[blockIdx.x], int(threadIdx.x + gridDim.x)); }", 4, 32)
+    assert text == "624 624 624 624 0 0 0 0"
+
+
+def test_more_threads_than_a_block_may_have_are_refused(run):
+    assert run("__global__ void kernel(int* out) {}", threads=1025).startswith("refused")

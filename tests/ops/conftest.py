@@ -1,0 +1,49 @@
+"""Every test of the ops runs three times: on the CPU kernels, on the CUDA kernels emulated on the host, and on a GPU.
+
+The tests themselves work on tensors in the host's memory. For "emulated" the ops hand these to the CUDA kernels
+compiled for the host; for "cuda" every call of an op, opcheck included, is moved to the GPU and its results come back,
+which autograd follows.
+"""
+
+import functools
+
+import pytest
+import torch
+from torch.utils._pytree import tree_map
+
+from roikit import ops
+from roikit.ops import _launch
+
+
+def moved(device):
+    return lambda x: x.to(device) if isinstance(x, torch.Tensor) and x.device.type in ("cpu", "cuda") else x
+
+
+def on_the_gpu(fn):
+    """``fn`` with its tensors on the GPU and its results back on the host."""
+
+    @functools.wraps(fn)
+    def call(*args, **kwargs):
+        args, kwargs = tree_map(moved("cuda"), (args, kwargs))
+        return tree_map(moved("cpu"), fn(*args, **kwargs))
+
+    return call
+
+
+@pytest.fixture(scope="session", params=["cpu", "emulated", "cuda"], autouse=True)
+def device(request):
+    """Where the kernels run: "cpu", "emulated" or "cuda"."""
+    patch = pytest.MonkeyPatch()
+    if request.param == "emulated":
+        patch.setattr(_launch, "host_kernels", request.getfixturevalue("emulated_cuda"))
+    elif request.param == "cuda":
+        if not torch.cuda.is_available():
+            pytest.skip("no CUDA device")
+        for name in ops.__all__:
+            target = getattr(ops, name)
+            if isinstance(target, type) or name == "cell_anchors":  # computed on the host for every device
+                continue
+            patch.setattr(ops, name, on_the_gpu(target))
+        patch.setattr(torch.library, "opcheck", on_the_gpu(torch.library.opcheck))
+    yield request.param
+    patch.undo()
