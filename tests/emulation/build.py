@@ -1,6 +1,12 @@
 """Compiles src/cuda and its bindings for the host, against the shim beside this file, into a module like roikit._cuda.
 
     python tests/emulation/build.py      compiles what is out of date and prints the module's path
+
+ROIKIT_EMULATION=checked compiles a second module that notices every access beyond a tensor or a shared array, and every
+vector access at an address that is not a multiple of its size. It loads where libasan was loaded first:
+
+    LD_PRELOAD=$(g++ -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 ROIKIT_EMULATION=checked \
+        python -m pytest tests/ops -k emulated
 """
 
 import fcntl
@@ -14,11 +20,14 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-FOLDER = ROOT / "build" / "emulation"
+CHECKED = os.environ.get("ROIKIT_EMULATION") == "checked"
+FOLDER = ROOT / "build" / ("emulation-checked" if CHECKED else "emulation")
 MODULE = FOLDER / f"_cuda{sysconfig.get_config_var('EXT_SUFFIX')}"
 # Fortified longjmp refuses to change stacks.
 FLAGS = ["-std=c++17", "-O1", "-g0", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-U_FORTIFY_SOURCE",
          "-Wall", "-Wno-psabi", "-Wno-unknown-pragmas", "-Wno-unused-function"]
+# The fibers' stacks are not what the sanitizer thinks a stack is, so it keeps off them.
+CHECKS = ["-fsanitize=address,alignment", "--param=asan-stack=0", "-fno-sanitize-recover=all", "-g1"]
 
 
 def compiler():
@@ -43,7 +52,7 @@ def build():
     headers = [p for folder in (ROOT / "src", HERE) for ending in ("*.h", "*.cuh") for p in folder.rglob(ending)]
     newest = max(p.stat().st_mtime for p in [*headers, Path(__file__)])
     include = [HERE / "shim", ROOT / "src", pybind11.get_include(), sysconfig.get_paths()["include"]]
-    command = [compiler(), *FLAGS, *(f"-I{path}" for path in include)]
+    command = [compiler(), *FLAGS, *(CHECKS if CHECKED else []), *(f"-I{path}" for path in include)]
 
     def compile_one(source):
         target = FOLDER / f"{source.parent.name}_{source.stem}.o"
@@ -55,7 +64,7 @@ def build():
         fcntl.flock(lock, fcntl.LOCK_EX)
         objects = list(pool.map(compile_one, sources()))
         if not MODULE.exists() or MODULE.stat().st_mtime < max(p.stat().st_mtime for p in objects):
-            run([compiler(), "-shared", *map(str, objects), "-o", str(MODULE), "-pthread"])
+            run([compiler(), "-shared", *(CHECKS if CHECKED else []), *map(str, objects), "-o", str(MODULE), "-pthread"])
     return MODULE
 
 

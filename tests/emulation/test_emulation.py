@@ -1,6 +1,7 @@
 """The emulator itself: it runs barriers and warp operations as CUDA does, and notices the mistakes it is there for."""
 
 import importlib.util
+import os
 import subprocess
 from pathlib import Path
 
@@ -14,7 +15,7 @@ PROGRAM = """
 {kernel}
 
 int main() {{
-  int out[256] = {{0}};
+  int* const out = new int[256]();
   cudaLaunchConfig_t config;
   config.gridDim = dim3({blocks}), config.blockDim = dim3({threads});
   try {{
@@ -37,11 +38,15 @@ def run(tmp_path_factory):
         pytest.skip("no C++ compiler")
     folder = tmp_path_factory.mktemp("emulation")
 
-    def run(kernel, blocks=1, threads=64):
+    def run(kernel, blocks=1, threads=64, *, checked=False):
         source, program = folder / "main.cpp", folder / "main"
         source.write_text(PROGRAM.format(kernel=kernel, blocks=blocks, threads=threads))
-        build.run([build.compiler(), *build.FLAGS, f"-I{HERE / 'shim'}", str(source), "-o", str(program)])
-        return subprocess.run([str(program)], capture_output=True, text=True, check=True).stdout.strip()
+        flags = [*build.FLAGS, *(build.CHECKS if checked else ())]
+        build.run([build.compiler(), *flags, f"-I{HERE / 'shim'}", str(source), "-o", str(program)])
+        done = subprocess.run([str(program)], capture_output=True, text=True,
+                              env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})
+        assert checked or done.returncode == 0, done.stderr
+        return done.stderr if checked else done.stdout.strip()
 
     return run
 
@@ -101,3 +106,14 @@ def test_every_block_and_thread_has_its_indices(run):
 
 def test_more_threads_than_a_block_may_have_are_refused(run):
     assert run("__global__ void kernel(int* out) {}", threads=1025).startswith("refused")
+
+
+@pytest.mark.parametrize("kernel, word", [
+    ("__global__ void kernel(int* out) { out[255 + threadIdx.x] = 1; }", "heap-buffer-overflow"),
+    ("__global__ void kernel(int* out) { __shared__ int s[63]; s[threadIdx.x] = 1; out[0] = s[0]; }",
+     "global-buffer-overflow"),
+    ("struct alignas(16) Four { int v[4]; };\n__global__ void kernel(int* out) { "
+     "*reinterpret_cast<Four*>(out + threadIdx.x) = Four{}; }", "misaligned address"),
+])
+def test_checked_kernels_notice_bad_accesses(run, kernel, word):
+    assert word in run(kernel, checked=True)
