@@ -1,8 +1,9 @@
 """Every test of the ops runs three times: on the CPU kernels, on the CUDA kernels emulated on the host, and on a GPU.
 
 The tests themselves work on tensors in the host's memory. For "emulated" the ops hand these to the CUDA kernels
-compiled for the host; for "cuda" every call of an op, opcheck included, is moved to the GPU and its results come back,
-which autograd follows.
+compiled for the host; for "cuda" every call of an op or of a module, opcheck included, is moved to the GPU and its
+results come back, which autograd follows. There, the backwards that add with atomics are asked for their deterministic
+form, so that two runs can be compared bit by bit; tests/gpu has the tests of the fast form.
 """
 
 import functools
@@ -19,12 +20,23 @@ def moved(device):
     return lambda x: x.to(device) if isinstance(x, torch.Tensor) and x.device.type in ("cpu", "cuda") else x
 
 
-def on_the_gpu(fn):
+def leaf(device):
+    """A tensor on the device that autograd takes for a leaf, as opcheck's arguments are."""
+
+    def move(x):
+        if not isinstance(x, torch.Tensor):
+            return x
+        return moved(device)(x.detach()).requires_grad_(x.requires_grad)
+
+    return move
+
+
+def on_the_gpu(fn, move=moved):
     """``fn`` with its tensors on the GPU and its results back on the host."""
 
     @functools.wraps(fn)
     def call(*args, **kwargs):
-        args, kwargs = tree_map(moved("cuda"), (args, kwargs))
+        args, kwargs = tree_map(move("cuda"), (args, kwargs))
         return tree_map(moved("cpu"), fn(*args, **kwargs))
 
     return call
@@ -41,9 +53,14 @@ def device(request):
             pytest.skip("no CUDA device")
         for name in ops.__all__:
             target = getattr(ops, name)
-            if isinstance(target, type) or name == "cell_anchors":  # computed on the host for every device
-                continue
-            patch.setattr(ops, name, on_the_gpu(target))
-        patch.setattr(torch.library, "opcheck", on_the_gpu(torch.library.opcheck))
+            if isinstance(target, type):
+                patch.setattr(target, "forward", on_the_gpu(target.forward))
+            elif name != "cell_anchors":  # computed on the host for every device
+                patch.setattr(ops, name, on_the_gpu(target))
+        patch.setattr(torch.library, "opcheck", on_the_gpu(torch.library.opcheck, leaf))
+        deterministic = torch.are_deterministic_algorithms_enabled()
+        torch.use_deterministic_algorithms(True, warn_only=True)
     yield request.param
+    if request.param == "cuda":
+        torch.use_deterministic_algorithms(deterministic)
     patch.undo()

@@ -11,26 +11,21 @@ from hypothesis import strategies as st
 from roikit import ops, reference
 from roikit.testing import strategies as some
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(),
-                                                                reason="no CUDA device"))]
-
 
 def same(tensor, array):
-    np.testing.assert_array_equal(tensor.cpu().numpy(), array)
+    np.testing.assert_array_equal(tensor.numpy(), array)
     assert str(tensor.dtype) == f"torch.{array.dtype}"
 
 
-@pytest.mark.parametrize("device", DEVICES)
 @given(data=st.data(), dtype=st.sampled_from([np.float32, np.float64]))
-def test_box_iou_agrees_with_the_reference(device, data, dtype):
+def test_box_iou_agrees_with_the_reference(data, dtype):
     a, b = data.draw(some.boxes(dtype=dtype)), data.draw(some.boxes(dtype=dtype))
-    same(ops.box_iou(torch.from_numpy(a).to(device), torch.from_numpy(b).to(device)), reference.box_iou(a, b))
+    same(ops.box_iou(torch.from_numpy(a), torch.from_numpy(b)), reference.box_iou(a, b))
 
 
-@pytest.mark.parametrize("device", DEVICES)
 @given(boxes=some.boxes(), size=st.tuples(st.integers(0, 20), st.integers(0, 20)))
-def test_small_functions_agree_with_the_reference(device, boxes, size):
-    tensor = torch.from_numpy(boxes).to(device)
+def test_small_functions_agree_with_the_reference(boxes, size):
+    tensor = torch.from_numpy(boxes)
     same(ops.box_area(tensor), reference.box_area(boxes))
     same(ops.clip_boxes_to_image(tensor, size), reference.clip_boxes_to_image(boxes, size))
     same(ops.remove_small_boxes(tensor, 2), reference.remove_small_boxes(boxes, 2))
@@ -117,7 +112,7 @@ BOX = torch.zeros(2, 4)
      "box_iou: boxes1 must be float16, bfloat16, float32 or float64, got int64"),
     (lambda: ops.box_iou([[0, 0, 1, 1]], BOX), TypeError, "box_iou: boxes1 must be an array or a tensor, got list"),
     (lambda: ops.box_iou(BOX, BOX.to("meta")), ValueError,
-     "box_iou: boxes1 and boxes2 must be on the same device, got cpu and meta"),
+     "box_iou: boxes1 and boxes2 must be on the same device, got .* and meta"),
     (lambda: ops.box_convert(BOX, "ltrb", "xyxy"), ValueError, "box_convert: in_fmt must be one of"),
     (lambda: ops.clip_boxes_to_image(BOX, (1, 2, 3)), TypeError, "clip_boxes_to_image: size must be a whole number"),
     (lambda: ops.masks_to_boxes(BOX), ValueError, r"masks_to_boxes: masks must have shape \(N, H, W\), got \(2, 4\)"),

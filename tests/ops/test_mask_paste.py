@@ -103,7 +103,7 @@ MASKS, BOXES = torch.zeros(2, 3, 3), torch.zeros(2, 4)
     ((MASKS, BOXES.T, (4, 4)), {}, ValueError,
      r"boxes must have shape \(N, 4\), got \(4, 2\)\. Did you mean boxes\.T\?"),
     ((MASKS, BOXES.to("meta"), (4, 4)), {}, ValueError,
-     "masks and boxes must be on the same device, got cpu and meta"),
+     "masks and boxes must be on the same device, got .* and meta"),
     ((MASKS, BOXES, (4, 4)), {"rule": "exact"}, ValueError, "rule must be one of 'continuous', 'integer', got 'exact'"),
     ((MASKS, BOXES, (4, -4)), {}, ValueError, "image_size must be at least 0, got -4"),
     ((MASKS, BOXES, (4, 4)), {"threshold": 0.0}, ValueError, r"threshold must be above 0, got 0\.0"),

@@ -91,7 +91,7 @@ SQUARE = [0, 0, 4, 0, 4, 4]
     ((MASKS, BOXES, MATCHED.float(), 3), {}, TypeError, "matched must be uint8, .* or int64, got float32"),
     ((MASKS, BOXES, [0, 1, 1], 3), {}, TypeError, "matched must be an array or a tensor, got list"),
     ((MASKS, BOXES.to("meta"), MATCHED, 3), {}, ValueError,
-     "masks and boxes must be on the same device, got cpu and meta"),
+     "masks and boxes must be on the same device, got .* and meta"),
     ((MASKS, BOXES, MATCHED + 1, 3), {}, IndexError, r"matched must lie in \[0, 2\), got 2"),
     (([[SQUARE]], BOXES, MATCHED, 3), {"image_size": (5, 5)}, IndexError, r"matched must lie in \[0, 1\), got 1"),
     (([[SQUARE]] * 2, BOXES, MATCHED, 3), {}, ValueError, "image_size must be given with polygons, got None"),
