@@ -2,6 +2,7 @@
 
     ROIKIT_SIMD=base|v3|v4    the vector variant to run, at most what the processor has
     ROIKIT_NUM_THREADS=N      threads of roikit.kernels where the call names none
+    ROIKIT_DEBUG=1            the ops read indices that lie on a GPU and raise where one is wrong
 """
 
 import contextlib
@@ -13,7 +14,7 @@ import sys
 from roikit import _core
 from roikit._version import __version__
 
-__all__ = ["config", "default_threads", "show_config", "simd", "simd_level", "simd_levels"]
+__all__ = ["config", "debug", "default_threads", "show_config", "simd", "simd_level", "simd_levels"]
 
 LEVELS = ("base", "v3", "v4")
 
@@ -69,6 +70,11 @@ def default_threads():
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def debug():
+    """Whether ROIKIT_DEBUG=1 asks for checks that wait for the GPU."""
+    return os.environ.get("ROIKIT_DEBUG") == "1"
 
 
 def _cuda_report():

@@ -21,6 +21,20 @@ def as_rois(op, boxes, like):
     return boxes.float() if boxes.dtype in (torch.float16, torch.bfloat16) else boxes
 
 
+def check_images(op, boxes, images):
+    """The batch indices of boxes (K, 5) name images, in the words of the CPU kernels. Waits for the GPU.
+
+    The CUDA kernels give 0 for a box that names no image; ROIKIT_DEBUG=1 asks for this instead.
+
+    Raises:
+        IndexError: an index is not whole, negative, or at least ``images``.
+    """
+    index = boxes[:, 0]
+    wrong = index[~((index >= 0) & (index < images) & (index == index.floor()))]
+    if len(wrong):
+        raise IndexError(f"{op}: boxes must have a whole batch index in [0, {images}), got {wrong[0].item()}")
+
+
 def feature_map(op, name, x):
     """``x`` is a floating (N, C, H, W) tensor."""
     _check.array(op, name, x)
