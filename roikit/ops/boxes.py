@@ -59,7 +59,8 @@ def clip_boxes_to_image(boxes, size):
     """
     boxes = _boxes("clip_boxes_to_image", "boxes", boxes)
     height, width = _check.pair("clip_boxes_to_image", "size", tuple(size), 0)
-    limit = boxes.new_tensor([width, height, width, height])
+    limit = boxes.new_full((4,), width)  # filled on the device: a copy from the host would wait for it
+    limit[1::2].fill_(height)
     return torch.minimum(boxes.clamp(min=0), limit)
 
 

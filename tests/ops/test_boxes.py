@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roikit import ops, reference
+from roikit import kernels, ops, reference
 from roikit.testing import strategies as some
 
 
@@ -36,6 +36,34 @@ def test_small_functions_agree_with_the_reference(boxes, size):
 @given(masks=some.bitmaps())
 def test_boxes_of_masks_agree_with_the_reference(masks):
     same(ops.masks_to_boxes(torch.from_numpy(masks)), reference.masks_to_boxes(masks))
+
+
+AWKWARD = [[0, 0, 0, 0], [3, 3, 1, 1], [np.nan, 0, 1, 1], [0, 0, np.inf, 1], [-np.inf, 0, np.inf, 4], [0, 0, 1e30, 1e30],
+           [-0.0, 0, -0.0, 2], [0, 0, -0.0, 1], [2, 2, 6, 6]]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n, m", [(1, 1), (7, 1), (3, 50), (1100, 3), (2, 257), (5, 1030), (2, 1100), (0, 4), (4, 0),
+                                  (540, 52), (3, 34)])
+def test_box_iou_gives_the_bits_of_the_kernels_at_every_size(n, m, dtype):
+    rng = np.random.default_rng(n * m)
+
+    def some_boxes(count):
+        corner = rng.integers(0, 40, (count, 2))
+        boxes = np.concatenate([corner, corner + rng.integers(-3, 30, (count, 2))], axis=1).astype(dtype)
+        where = rng.random(count) < 0.2
+        boxes[where] = np.array(AWKWARD, dtype)[rng.integers(0, len(AWKWARD), where.sum())]
+        return boxes
+
+    a, b = some_boxes(n), some_boxes(m)
+    mine, theirs = ops.box_iou(torch.from_numpy(a), torch.from_numpy(b)).numpy(), kernels.box_iou(a, b)
+    assert mine.tobytes() == theirs.tobytes()  # the sign of 0 included
+
+
+def test_box_iou_takes_boxes_at_any_address():
+    numbers = torch.rand(50, generator=torch.Generator().manual_seed(0)) * 9
+    a, b = numbers[1:17].view(4, 4), numbers[19:43].view(6, 4)
+    assert torch.equal(ops.box_iou(a, b), ops.box_iou(a.clone(), b.clone()))
 
 
 def test_half_boxes_are_cast_to_float32():
