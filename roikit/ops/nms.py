@@ -2,8 +2,8 @@
 
 import torch
 
-from roikit import _check
-from roikit.ops._launch import backend, launch, view
+from roikit import _check, _core
+from roikit.ops._launch import backend, launch, view, workspace
 from roikit.ops._library import register
 
 __all__ = ["batched_nms", "nms", "nms_padded"]
@@ -35,7 +35,7 @@ def nms(boxes, scores, iou_threshold):
 
     Raises:
         TypeError, ValueError: a wrong kind, shape or device, a threshold that is NaN.
-        BackendError: CUDA tensors, and no CUDA kernel.
+        BackendError: CUDA tensors, and no CUDA module in this build.
 
     Source: Felzenszwalb et al., PAMI 2010, section 5.2.
     """
@@ -82,12 +82,24 @@ def nms_padded(boxes, scores, iou_threshold, max_output):
     return torch.ops.roikit.nms_padded(boxes, scores, threshold, size)
 
 
+def _by_score(core, scores):
+    """The boxes by descending score, sorted on the device."""
+    keys = torch.empty_like(scores, dtype=torch.int64 if scores.dtype == torch.float64 else torch.int32)
+    core.score_keys(view(scores), view(keys), launch(scores))
+    return torch.sort(keys, stable=True).indices
+
+
 def _nms_padded_kernel(boxes, scores, iou_threshold, max_output):
     boxes, scores = boxes.contiguous(), scores.contiguous()
     keep = boxes.new_empty(max_output, dtype=torch.int64)
     count = boxes.new_empty((), dtype=torch.int64)
-    backend(boxes, "nms").nms(view(boxes), view(scores), iou_threshold, view(keep), view(count),
-                              launch(boxes))
+    core = backend(boxes, "nms")
+    if core is _core:
+        core.nms(view(boxes), view(scores), iou_threshold, view(keep), view(count), launch(boxes))
+    else:
+        by_score = _by_score(core, scores)
+        scratch = workspace(boxes, core.nms_workspace(view(boxes)))
+        core.nms_in_order(view(boxes), view(by_score), iou_threshold, view(keep), view(count), launch(boxes, scratch))
     return keep, count
 
 
@@ -104,8 +116,15 @@ def _batched_nms_kernel(boxes, scores, idxs, iou_threshold):
     boxes, scores, idxs = boxes.contiguous(), scores.contiguous(), idxs.contiguous()
     keep = boxes.new_empty(boxes.shape[0], dtype=torch.int64)
     count = boxes.new_empty((), dtype=torch.int64)
-    backend(boxes, "batched_nms").batched_nms(view(boxes), view(scores), view(idxs), iou_threshold,
-                                              view(keep), view(count), launch(boxes))
+    core = backend(boxes, "batched_nms")
+    if core is _core:
+        core.batched_nms(view(boxes), view(scores), view(idxs), iou_threshold, view(keep), view(count), launch(boxes))
+    else:
+        by_score = _by_score(core, scores)
+        classes, ranks = torch.sort(idxs[by_score], stable=True)
+        scratch = workspace(boxes, core.nms_workspace(view(boxes)))
+        core.batched_nms_in_order(view(boxes), view(by_score), view(classes), view(ranks), iou_threshold, view(keep),
+                                  view(count), launch(boxes, scratch))
     return keep[: count.item()].clone()
 
 

@@ -57,6 +57,15 @@ struct NmsKernels {
 };
 void bind_nms(py::module_& module, const NmsKernels& kernels);
 
+struct NmsSteps {  // CUDA: the caller sorts in between
+  void (*score_keys)(const View&, const View&, const Launch&);
+  int64_t (*workspace)(const View&);
+  void (*nms)(const View&, const View&, double, const View&, const View&, const Launch&);
+  void (*batched_nms)(const View&, const View&, const View&, const View&, double, const View&, const View&,
+                      const Launch&);
+};
+void bind_nms_steps(py::module_& module, const NmsSteps& kernels);
+
 struct RoiAlignKernels {
   void (*forward)(const RoiAlignLevels&, const View&, const View&, const RoiAlignRule&, const Launch&);
   void (*backward)(const View&, const View&, const RoiAlignLevels&, const RoiAlignRule&, const Launch&);

@@ -3,6 +3,7 @@
 
 #include "bind/bind.h"
 #include "core/boxes.h"
+#include "core/nms.h"
 #include "cuda/error.h"
 
 PYBIND11_MODULE(_cuda, m) {
@@ -19,4 +20,5 @@ PYBIND11_MODULE(_cuda, m) {
   m.attr("runtime") = CUDART_VERSION;
 
   bind_boxes(m, {cuda::box_iou});
+  bind_nms_steps(m, {cuda::score_keys, cuda::nms_workspace, cuda::nms_in_order, cuda::batched_nms_in_order});
 }

@@ -8,6 +8,14 @@
 //     the first K kept boxes in the order of their scores; the rest of keep is -1. K < N stops early.
 //   batched_nms(boxes, scores, idxs (N,) int64, threshold, keep, count): the same within each class.
 //
+// On CUDA the caller sorts between two steps; nothing of it comes to the host. The workspace is that of nms_workspace.
+//
+//   score_keys(scores (N,) S, keys (N,)): int32, or int64 for float64; the stable ascending order of the keys is the
+//     order of the scores, by_score (N,) int64
+//   nms_in_order(boxes, by_score, threshold, keep, count)
+//   batched_nms_in_order(boxes, by_score, classes (N,) int64, ranks (N,) int64, threshold, keep, count): classes is
+//     idxs[by_score] in its stable ascending order, and ranks says where in idxs[by_score] each of them stood
+//
 // T float32 or float64, S any float; all contiguous; N < 2^31.
 #pragma once
 
@@ -20,6 +28,16 @@ namespace roikit {
 
 template <class T> ROIKIT_HD bool suppresses(const Box<T>& kept, const Box<T>& later, T threshold) {
   return iou(kept, later) > threshold;
+}
+
+// False only where the IoU is 0: a side that does not reach the other box leaves no intersection, and a NaN no area.
+template <class T> ROIKIT_HD bool reach(const Box<T>& a, const Box<T>& b) {
+  return (a.x1 < b.x2) & (b.x1 < a.x2) & (a.y1 < b.y2) & (b.y1 < a.y2);
+}
+
+// suppresses() with a short way for the pairs that lie apart, for loops where the others are few.
+template <class T> ROIKIT_HD bool suppresses_if_reached(const Box<T>& kept, const Box<T>& later, T threshold) {
+  return reach(kept, later) ? suppresses(kept, later, threshold) : T(0) > threshold;
 }
 
 // A box that has no IoU but 0 with anything: empty, reversed or not finite.
@@ -43,5 +61,14 @@ void nms(const View& boxes, const View& scores, double threshold, const View& ke
 void batched_nms(const View& boxes, const View& scores, const View& idxs, double threshold, const View& keep,
                  const View& count, const Launch& launch);
 }  // namespace cpu
+
+namespace cuda {
+void score_keys(const View& scores, const View& keys, const Launch& launch);
+int64_t nms_workspace(const View& boxes);  // bytes
+void nms_in_order(const View& boxes, const View& by_score, double threshold, const View& keep, const View& count,
+                  const Launch& launch);
+void batched_nms_in_order(const View& boxes, const View& by_score, const View& classes, const View& ranks,
+                          double threshold, const View& keep, const View& count, const Launch& launch);
+}  // namespace cuda
 
 }  // namespace roikit

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roikit import ops, reference
+from roikit import kernels, ops, reference
 from roikit.testing import strategies as some
 
 FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
@@ -34,6 +34,98 @@ def test_ops_agree_with_the_reference(case, threshold, most, data):
     np.testing.assert_array_equal(ops.batched_nms(b, s, torch.from_numpy(idxs), threshold).numpy(), by_class)
     np.testing.assert_array_equal(keep.numpy(), padded)
     assert count.item() == number
+
+
+def clustered(n, seed, dtype=np.float32, clusters=8):
+    """Boxes around a few centres, scores with ties, a handful of classes; some boxes and scores are awkward."""
+    rng = np.random.default_rng(seed)
+    centre = rng.uniform(0, 300, (clusters, 2))[rng.integers(0, clusters, n)] + rng.normal(0, 5, (n, 2))
+    half = rng.uniform(5, 30, (n, 2))
+    boxes = np.concatenate([centre - half, centre + half], 1).round(1).astype(dtype)
+    scores = rng.integers(0, max(n // 2, 2), n).astype(dtype) / n - 0.25
+    if n > 10:
+        odd = rng.integers(0, n, 10)
+        boxes[odd[0], 2] = boxes[odd[0], 0]
+        boxes[odd[1]] = boxes[odd[1]][[2, 3, 0, 1]]
+        boxes[odd[2], 1], boxes[odd[3], 2], boxes[odd[4]] = np.nan, np.inf, [-np.inf, -np.inf, np.inf, np.inf]
+        scores[odd[5:]] = [np.nan, -np.nan, np.inf, -np.inf, -0.0]
+    return boxes, scores, rng.integers(-2, 3, n)
+
+
+def assert_as_on_the_cpu(boxes, scores, idxs, threshold, limits=()):
+    """The ops against the compiled CPU kernels, which tests/kernels holds to the reference."""
+    tensors = [torch.from_numpy(x) for x in (boxes, scores, idxs)]
+    kept = kernels.nms(boxes, scores, threshold)
+    np.testing.assert_array_equal(ops.nms(*tensors[:2], threshold).numpy(), kept)
+    np.testing.assert_array_equal(ops.batched_nms(*tensors, threshold).numpy(),
+                                  kernels.batched_nms(boxes, scores, idxs, threshold))
+    for most in limits:
+        keep, count = ops.nms_padded(*tensors[:2], threshold, most)
+        assert count.item() == min(most, len(kept))
+        assert keep.tolist() == kept[:most].tolist() + [-1] * (most - min(most, len(kept)))
+    return kept
+
+
+@pytest.mark.parametrize("n", [1, 31, 32, 33, 63, 64, 65, 127, 128, 129, 257, 1023, 1024, 1025, 1153, 2048, 2049])
+def test_any_number_of_boxes(n):
+    for seed, threshold in enumerate((0.3, 0.7)):
+        assert_as_on_the_cpu(*clustered(n, n + seed, (np.float32, np.float64)[seed]), threshold, (0, 1, n // 2, n + 5))
+
+
+@pytest.mark.parametrize("threshold", [-1.0, -1e-9, 0.0, 1e-3, 1.0, 2.0, float("inf")])
+def test_thresholds_beyond_the_useful_ones(threshold):
+    assert_as_on_the_cpu(*clustered(1300, 3), threshold, (7,))
+
+
+@pytest.mark.parametrize("step", [1, 7, 31, 32, 33, 1001])
+def test_long_chains(step):
+    """Every box overlaps its neighbours alone, so that each decision hangs on the one before; neighbours are ``step``
+    ranks apart, but for one in 1500."""
+    n = 1500
+    x = np.arange(n, dtype=np.float32)
+    boxes = np.stack([x * 2, x * 0, x * 2 + 3, x * 0 + 3], 1)  # IoU of neighbours 1 / 5
+    scores = -(np.arange(n) * step % n).astype(np.float32)
+    kept = assert_as_on_the_cpu(boxes, scores, np.arange(n) // 700, 0.1, (n // 3, 600))
+    if step == 1:
+        assert kept.tolist() == list(range(0, n, 2))
+
+
+def test_one_box_many_times():
+    boxes = np.tile(np.array([[1, 2, 30, 40]], np.float32), (2100, 1))
+    scores = np.zeros(2100, np.float32)
+    assert assert_as_on_the_cpu(boxes, scores, np.arange(2100) // 500, 0.5, (1, 2)).tolist() == [0]
+    assert len(assert_as_on_the_cpu(boxes, scores, np.arange(2100), 1.0, (1024, 1025))) == 2100
+
+
+def test_boxes_that_do_not_overlap():
+    """All are kept: the lists of kept boxes are full, and max_output ends within a tile, at its end, beyond."""
+    x = np.arange(2200, dtype=np.float32) * 10
+    boxes = np.stack([x, x * 0, x + 10, x * 0 + 10], 1)
+    order = np.random.default_rng(0).permutation(2200)
+    limits = (1, 1000, 1023, 1024, 1025, 2047, 2048, 2049, 2200)
+    kept = assert_as_on_the_cpu(boxes, -order.astype(np.float32), order % 3, 0.0, limits)
+    np.testing.assert_array_equal(kept, np.argsort(order))
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3, 80, 3000])
+def test_classes_across_many_boxes(classes):
+    boxes, scores, _ = clustered(3000, classes, clusters=2)
+    rng = np.random.default_rng(classes)
+    assert_as_on_the_cpu(boxes, scores, rng.integers(0, classes, 3000) - classes // 2, 0.4)
+    uneven = np.minimum(rng.geometric(0.5, 3000), classes) * 2**40
+    assert_as_on_the_cpu(boxes, scores, uneven, 0.4)
+
+
+def test_boxes_that_a_much_better_one_suppresses():
+    """Boxes of the last tile that only a kept box of the first one suppresses."""
+    n = 2500
+    boxes, scores = np.zeros((n, 4), np.float32), -np.arange(n, dtype=np.float32)
+    boxes[:, 0] = np.arange(n) * 20
+    boxes[:, 2:] = boxes[:, :2] + 10
+    boxes[2300:2400] = boxes[900:1000]
+    boxes[2499] = boxes[2350]
+    kept = assert_as_on_the_cpu(boxes, scores, np.zeros(n, np.int64), 0.5, (2299, 2300, 2301, 2399))
+    assert kept.tolist() == [*range(2300), *range(2400, 2499)]
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
