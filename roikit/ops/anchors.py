@@ -2,7 +2,7 @@
 
 import torch
 
-from roikit import _check
+from roikit import _check, _core
 from roikit.ops._launch import backend, launch, view
 from roikit.ops._library import register
 
@@ -54,7 +54,7 @@ def grid_anchors(cell_anchors, feature_size, stride, *, offset=0.0, device=None)
 
     Raises:
         TypeError, ValueError: a wrong kind, shape or value, in a sentence.
-        BackendError: a CUDA device, and no CUDA kernel.
+        BackendError: a CUDA device, and no CUDA module.
 
     Source: Ren et al. 2015, arXiv:1506.01497, section 3.1.1.
     """
@@ -68,11 +68,10 @@ def grid_anchors(cell_anchors, feature_size, stride, *, offset=0.0, device=None)
 
 
 def _cell_anchors_kernel(sizes, ratios, ratio_outside, rounded):
-    sizes, ratios = sizes.contiguous(), ratios.contiguous()
-    out = _cell_anchors_fake(sizes, ratios, ratio_outside, rounded)
-    backend(sizes, "cell_anchors").cell_anchors(view(sizes), view(ratios), ratio_outside, rounded, view(out),
-                                                launch(sizes))
-    return out
+    s, r = sizes.cpu().contiguous(), ratios.cpu().contiguous()  # a few numbers, computed on the host for every device
+    out = _cell_anchors_fake(s, r, ratio_outside, rounded)
+    _core.cell_anchors(view(s), view(r), ratio_outside, rounded, view(out), launch(s))
+    return out.to(sizes.device)
 
 
 def _cell_anchors_fake(sizes, ratios, ratio_outside, rounded):

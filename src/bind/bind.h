@@ -15,11 +15,13 @@ namespace py = pybind11;
 
 using Release = py::call_guard<py::gil_scoped_release>;
 
+using GridAnchorsKernel = void (*)(const View&, int64_t, int64_t, double, double, double, const View&, const Launch&);
 struct AnchorsKernels {
   void (*cell_anchors)(const View&, const View&, bool, bool, const View&, const Launch&);
-  void (*grid_anchors)(const View&, int64_t, int64_t, double, double, double, const View&, const Launch&);
+  GridAnchorsKernel grid_anchors;
 };
 void bind_anchors(py::module_& module, const AnchorsKernels& kernels);
+void bind_grid_anchors(py::module_& module, GridAnchorsKernel kernel);  // cells are made on the host alone
 
 struct BoxCodecKernels {
   void (*encode_boxes)(const View&, const View&, const double*, const View&, const Launch&);

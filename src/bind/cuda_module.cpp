@@ -2,6 +2,7 @@
 #include <pybind11/pybind11.h>
 
 #include "bind/bind.h"
+#include "core/anchors.h"
 #include "core/boxes.h"
 #include "core/nms.h"
 #include "cuda/error.h"
@@ -19,6 +20,7 @@ PYBIND11_MODULE(_cuda, m) {
   });
   m.attr("runtime") = CUDART_VERSION;
 
+  bind_grid_anchors(m, cuda::grid_anchors);
   bind_boxes(m, {cuda::box_iou});
   bind_nms_steps(m, {cuda::score_keys, cuda::nms_workspace, cuda::nms_in_order, cuda::batched_nms_in_order});
 }

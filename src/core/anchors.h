@@ -18,6 +18,19 @@ namespace roikit {
 
 template <class T> ROIKIT_HD T grid_shift(int64_t j, T offset, T stride) { return (T(j) + offset) * stride; }
 
+template <class T> struct AnchorGrid {
+  int64_t width, cells;
+  T stride_y, stride_x, offset;
+};
+
+// A box of the cell, moved to a position.
+template <class T> ROIKIT_HD void place_anchor(const T* ROIKIT_RESTRICT cell, T x, T y, T* ROIKIT_RESTRICT to) {
+  to[0] = x + cell[0];
+  to[1] = y + cell[1];
+  to[2] = x + cell[2];
+  to[3] = y + cell[3];
+}
+
 // Half the sides of an anchor. Correctly rounded at each step, which torch.sqrt on a CPU is not.
 template <class T> struct HalfSides { T width, height; };
 
@@ -34,5 +47,9 @@ void cell_anchors(const View& sizes, const View& ratios, bool ratio_outside, boo
 void grid_anchors(const View& cell, int64_t height, int64_t width, double stride_y, double stride_x, double offset,
                   const View& out, const Launch& launch);
 }  // namespace cpu
+namespace cuda {
+void grid_anchors(const View& cell, int64_t height, int64_t width, double stride_y, double stride_x, double offset,
+                  const View& out, const Launch& launch);
+}  // namespace cuda
 
 }  // namespace roikit

@@ -8,26 +8,16 @@
 namespace roikit::cpu {
 namespace {
 
-template <class T> struct Grid {
-  int64_t width, cells;
-  T stride_y, stride_x, offset;
-};
-
 struct FillRows {
   template <class T>
-  ROIKIT_INLINE static void run(const T* cell, Grid<T> grid, int64_t begin, int64_t end, T* out) {
+  ROIKIT_INLINE static void run(const T* cell, AnchorGrid<T> grid, int64_t begin, int64_t end, T* out) {
     for (int64_t i = begin; i < end; ++i) {
       const T y = grid_shift(i, grid.offset, grid.stride_y);
       T* ROIKIT_RESTRICT to = out + 4 * grid.cells * grid.width * i;
       for (int64_t j = 0; j < grid.width; ++j) {
         const T x = grid_shift(j, grid.offset, grid.stride_x);
         const T* ROIKIT_RESTRICT c = cell;
-        for (int64_t k = 0; k < grid.cells; ++k, to += 4, c += 4) {
-          to[0] = x + c[0];
-          to[1] = y + c[1];
-          to[2] = x + c[2];
-          to[3] = y + c[3];
-        }
+        for (int64_t k = 0; k < grid.cells; ++k, to += 4, c += 4) place_anchor(c, x, y, to);
       }
     }
   }
@@ -68,7 +58,7 @@ void grid_anchors(const View& cell, int64_t height, int64_t width, double stride
     using T = typename decltype(tag)::type;
     const T* from = cell.as<T>();
     T* to = out.as<T>();
-    const Grid<T> grid = {width, cell.shape[0], T(stride_y), T(stride_x), T(offset)};
+    const AnchorGrid<T> grid = {width, cell.shape[0], T(stride_y), T(stride_x), T(offset)};
     const int64_t grain = 65536 / (grid.width * grid.cells) + 1;
     parallel_for(height, grain, launch.threads,
                  [&](int64_t begin, int64_t end) { vary<FillRows>(launch.simd, from, grid, begin, end, to); });

@@ -7,6 +7,9 @@
 
 namespace roikit::cuda {
 
+// Blocks of kBlock threads that fill a large device (132 multiprocessors) and leave each thread a few boxes of a long row.
+constexpr int64_t kFill = 2112;
+
 // Whether every box from p on may be moved in units of 16 bytes.
 template <class T> bool wide_boxes(const T* p) { return aligned_to(p, 16); }
 

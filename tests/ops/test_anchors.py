@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roikit import ops, reference
+from roikit import kernels, ops, reference
 
 POSITIVE = st.one_of(st.sampled_from([0.5, 1.0, 2.0, 32, 64]), st.floats(2.0**-10, 2.0**10))
 FEW = st.lists(POSITIVE, max_size=5)
@@ -27,6 +27,20 @@ def test_grid_anchors_agree_with_the_reference(sizes, feature_size, stride, offs
     mine = ops.grid_anchors(torch.from_numpy(cell), feature_size, stride, offset=offset)
     assert mine.dtype == getattr(torch, dtype)
     np.testing.assert_array_equal(mine.numpy(), reference.grid_anchors(cell, feature_size, stride, offset=offset))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("cells, feature_size", [(1, (1, 1)), (3, (200, 3)), (3, (2, 336)), (700, (3, 2)), (1, (1, 5000)),
+                                                 (1, (5000, 1)), (3, (431, 419)), (1, (3, 0)), (0, (3, 4))])
+def test_grids_of_every_shape(cells, feature_size, dtype):
+    cell = np.random.default_rng(cells).normal(size=(cells, 4)).astype(dtype)
+    mine = ops.grid_anchors(torch.from_numpy(cell), feature_size, (3, 7.5), offset=0.3)
+    np.testing.assert_array_equal(mine.numpy(), kernels.grid_anchors(cell, feature_size, (3, 7.5), offset=0.3))
+
+
+def test_a_cell_at_any_address():
+    cell = torch.arange(14.0)[1:13].view(3, 4)
+    assert torch.equal(ops.grid_anchors(cell, (2, 3), 4), ops.grid_anchors(cell.clone(), (2, 3), 4))
 
 
 def test_square_roots_are_correctly_rounded_where_those_of_torch_need_not_be():

@@ -38,8 +38,8 @@ def test_boxes_of_masks_agree_with_the_reference(masks):
     same(ops.masks_to_boxes(torch.from_numpy(masks)), reference.masks_to_boxes(masks))
 
 
-AWKWARD = [[0, 0, 0, 0], [3, 3, 1, 1], [np.nan, 0, 1, 1], [0, 0, np.inf, 1], [-np.inf, 0, np.inf, 4], [0, 0, 1e30, 1e30],
-           [-0.0, 0, -0.0, 2], [0, 0, -0.0, 1], [2, 2, 6, 6]]
+AWKWARD = [[0, 0, 0, 0], [3, 3, 1, 1], [np.nan, 0, 1, 1], [0, 0, np.inf, 1], [-np.inf, 0, np.inf, 4],
+           [0, 0, 1e30, 1e30], [-0.0, 0, -0.0, 2], [0, 0, -0.0, 1], [2, 2, 6, 6]]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
