@@ -2,10 +2,10 @@
 
 import torch
 
-from roikit import _check
-from roikit.ops._launch import backend, launch, view
+from roikit import _check, _config, _core
+from roikit.ops._launch import backend, launch, view, workspace
 from roikit.ops._library import LIBRARY, register
-from roikit.ops._rois import as_rois, empty_map, feature_map, in_format, stored_channels_last
+from roikit.ops._rois import as_rois, check_images, empty_map, feature_map, in_format, stored_channels_last
 
 __all__ = ["RoIPool", "roi_pool"]
 
@@ -28,8 +28,9 @@ def roi_pool(input, boxes, output_size, spatial_scale=1.0):
 
     Raises:
         TypeError, ValueError: a wrong kind, shape or device, in a sentence.
-        IndexError: a batch index is not whole, negative, or at least N (CPU).
-        BackendError: CUDA tensors, and no CUDA kernel.
+        IndexError: a batch index is not whole, negative, or at least N (CUDA: with ROIKIT_DEBUG=1; else that RoI gives
+            0 and has no gradient).
+        BackendError: CUDA tensors, and no CUDA module in this build.
 
     Source: Girshick 2015, arXiv:1504.08083, section 2.1.
     """
@@ -66,8 +67,12 @@ def _forward_fake(input, boxes, spatial_scale, rows, columns):
 def _forward(input, boxes, spatial_scale, rows, columns):
     output, argmax = _forward_fake(input, boxes, spatial_scale, rows, columns)
     (input,), boxes = in_format([input], stored_channels_last([input])), boxes.contiguous()
-    backend(output, "roi_pool").roi_pool(view(input), view(boxes), spatial_scale, view(output),
-                                         view(argmax), launch(output))
+    core, scratch = backend(output, "roi_pool"), None
+    if core is not _core:
+        if _config.debug():
+            check_images("roi_pool", boxes, input.shape[0])
+        scratch = workspace(output, core.roi_pool_workspace(boxes.shape[0], rows, columns))
+    core.roi_pool(view(input), view(boxes), spatial_scale, view(output), view(argmax), launch(output, scratch))
     return output, argmax
 
 
@@ -79,8 +84,12 @@ def _backward(grad, argmax, boxes, images, height, width, channels_last):
     gradient = _backward_fake(grad, argmax, boxes, images, height, width, channels_last)
     grad, argmax = in_format([grad, argmax], stored_channels_last([argmax]))
     boxes = boxes.contiguous()
-    backend(grad, "roi_pool").roi_pool_backward(view(grad), view(argmax), view(boxes), view(gradient),
-                                                launch(grad))
+    core, place = backend(grad, "roi_pool"), {}
+    if core is not _core:
+        place["deterministic"] = exact = torch.are_deterministic_algorithms_enabled()
+        size = core.roi_pool_backward_workspace(view(argmax), view(gradient), exact)
+        place["scratch"] = workspace(grad, size)
+    core.roi_pool_backward(view(grad), view(argmax), view(boxes), view(gradient), launch(grad, **place))
     return gradient
 
 
@@ -103,10 +112,13 @@ def _backward_context(ctx, inputs, output):
 def _backward_backward(ctx, grad):
     """The backward is linear in the bins' gradients: its transpose gathers what stands at the maxima."""
     argmax, boxes = ctx.saved_tensors
-    channels, height, width = grad.shape[1:]
-    plane = boxes[:, 0].long()[:, None] * channels + torch.arange(channels, device=grad.device)
-    at = plane[:, :, None, None] * (height * width) + argmax.clamp(min=0)
-    gathered = torch.where(argmax >= 0, grad.contiguous().flatten()[at], 0)
+    images, channels, height, width = grad.shape
+    image = boxes[:, 0].long()  # CUDA: may name no image
+    named = (image >= 0) & (image < images) & (image == boxes[:, 0])
+    won = named[:, None, None, None] & (argmax >= 0) & (argmax < height * width)
+    plane = torch.where(named, image, 0)[:, None] * channels + torch.arange(channels, device=grad.device)
+    at = plane[:, :, None, None] * (height * width) + torch.where(won, argmax, 0)
+    gathered = torch.where(won, grad.contiguous().flatten()[at], 0)
     return gathered, None, None, None, None, None, None
 
 

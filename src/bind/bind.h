@@ -79,5 +79,10 @@ struct RoiPoolKernels {
   void (*backward)(const View&, const View&, const View&, const View&, const Launch&);
 };
 void bind_roi_pool(py::module_& module, const RoiPoolKernels& kernels);
+struct RoiPoolWorkspaces {
+  int64_t (*forward)(int64_t, int64_t, int64_t);
+  int64_t (*backward)(const View&, const View&, bool);
+};
+void bind_roi_pool_workspaces(py::module_& module, const RoiPoolWorkspaces& workspaces);
 
 }  // namespace roikit

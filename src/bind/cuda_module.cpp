@@ -5,6 +5,7 @@
 #include "core/anchors.h"
 #include "core/boxes.h"
 #include "core/nms.h"
+#include "core/roi_pool.h"
 #include "cuda/error.h"
 
 PYBIND11_MODULE(_cuda, m) {
@@ -23,4 +24,6 @@ PYBIND11_MODULE(_cuda, m) {
   bind_grid_anchors(m, cuda::grid_anchors);
   bind_boxes(m, {cuda::box_iou});
   bind_nms_steps(m, {cuda::score_keys, cuda::nms_workspace, cuda::nms_in_order, cuda::batched_nms_in_order});
+  bind_roi_pool(m, {cuda::roi_pool, cuda::roi_pool_backward});
+  bind_roi_pool_workspaces(m, {cuda::roi_pool_workspace, cuda::roi_pool_backward_workspace});
 }

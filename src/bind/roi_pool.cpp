@@ -9,4 +9,10 @@ void bind_roi_pool(py::module_& module, const RoiPoolKernels& kernels) {
              py::arg("gradient"), py::arg("launch"), Release());
 }
 
+void bind_roi_pool_workspaces(py::module_& module, const RoiPoolWorkspaces& workspaces) {
+  module.def("roi_pool_workspace", workspaces.forward, py::arg("rois"), py::arg("rows"), py::arg("columns"));
+  module.def("roi_pool_backward_workspace", workspaces.backward, py::arg("argmax"), py::arg("gradient"),
+             py::arg("deterministic"));
+}
+
 }  // namespace roikit

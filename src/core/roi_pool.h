@@ -48,16 +48,33 @@ struct PoolAxis {
   }
 };
 
+// Whether the corners of a RoI (image, x1, y1, x2, y2) are finite: x - x is 0 for finite x alone.
+template <class T>
+ROIKIT_HD bool finite_corners(const T* roi) {
+  return (roi[1] - roi[1]) + (roi[2] - roi[2]) + (roi[3] - roi[3]) + (roi[4] - roi[4]) == T(0);
+}
+
 // input (N, C, H, W) F: float16, bfloat16, float32, float64, with H * W < 2^31; boxes (K, 5) T float32 or float64,
 // contiguous, batch index first; output (K, C, PH, PW) F and argmax int32, y * W + x in the RoI's map, laid out as the
-// input is, contiguous or channels_last. Throws std::out_of_range for a batch index that is not whole or not in [0, N).
+// input is, contiguous or channels_last. A batch index that is not whole or not in [0, N): the CPU throws
+// std::out_of_range, CUDA gives that RoI 0 and argmax -1, and no gradient.
 // Backward: grad and argmax (K, C, PH, PW) of one layout; gradient (N, C, H, W) contiguous or channels_last. A pixel
-// that won several bins adds their gradients in the order k, ph, pw; half is added in float32 and rounded once.
+// that won several bins adds their gradients in the order k, ph, pw (CUDA: where launch.deterministic asks for it, else
+// in any order); half is added in float32 and rounded once. An argmax that is no pixel of the map is passed over.
 namespace cpu {
 void roi_pool(const View& input, const View& boxes, double spatial_scale, const View& output, const View& argmax,
               const Launch& launch);
 void roi_pool_backward(const View& grad, const View& argmax, const View& boxes, const View& gradient,
                        const Launch& launch);
 }  // namespace cpu
+namespace cuda {
+void roi_pool(const View& input, const View& boxes, double spatial_scale, const View& output, const View& argmax,
+              const Launch& launch);
+void roi_pool_backward(const View& grad, const View& argmax, const View& boxes, const View& gradient,
+                       const Launch& launch);
+// The bytes of scratch that they need.
+int64_t roi_pool_workspace(int64_t rois, int64_t rows, int64_t columns);
+int64_t roi_pool_backward_workspace(const View& argmax, const View& gradient, bool deterministic);
+}  // namespace cuda
 
 }  // namespace roikit

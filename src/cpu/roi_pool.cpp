@@ -28,7 +28,7 @@ class Plan {
       ranges_.resize(boxes.shape[0] * bins_);
       for (int64_t k = 0; k < boxes.shape[0]; ++k, box += 5) {
         images_[k] = image_of("roi_pool", boxes.as<T>(), k, input.shape[0]);
-        if (!((box[1] - box[1]) + (box[2] - box[2]) + (box[3] - box[3]) + (box[4] - box[4]) == T(0))) continue;
+        if (!finite_corners(box)) continue;
         const auto y = PoolAxis<T>::of(box[2], box[4], T(spatial_scale), rows);
         const auto x = PoolAxis<T>::of(box[1], box[3], T(spatial_scale), columns);
         PixelRange* range = ranges_.data() + k * bins_;

@@ -1,12 +1,14 @@
 """RoIPool on tensors: agreement with the reference, formats, gradients, registration, contracts."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roikit import ops, reference
+from roikit import kernels, ops, reference
 from roikit.testing import strategies as some
 
 FORMATS = [torch.contiguous_format, torch.channels_last]
@@ -109,6 +111,108 @@ def test_empty_and_tiny(shape):
         assert torch.autograd.grad(output.sum(), x)[0].shape == shape
 
 
+def placed(device, *arrays):
+    """As tensors where the device's kernels take them."""
+    return [torch.as_tensor(a).to("cuda" if device == "cuda" else "cpu") for a in arrays]
+
+
+@contextlib.contextmanager
+def deterministic(wish):
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(wish, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+def busy_rois(rng, count, images, height, width):
+    """Boxes of all sizes, some of them partly or wholly outside, thin, reversed or not finite; scale 1."""
+    centre = rng.uniform(-0.2, 1.2, (count, 2)) * (width, height)
+    half = np.exp(rng.uniform(-2, 0, (count, 2))) * (width, height) / 2
+    boxes = np.concatenate([centre - half, centre + half], axis=1)
+    boxes[:6] = [[-9, -9, -5, -4], [3, 5, 3, 5], [9, 9, 2, 3], [np.nan, 1, 5, 5], [0, -np.inf, 5, 5],
+                 [-1e30, -1e30, 1e30, 1e30]]
+    return np.concatenate([rng.integers(0, images, (count, 1)), boxes], axis=1)
+
+
+# Several chunks of channels, with a last one that is smaller; bins wider than a warp; more bins than threads.
+WORKS = {"chunks": ((2, 70, 19, 23), (7, 7)), "packs": ((2, 264, 9, 11), (6, 8)), "wide bins": ((2, 3, 7, 210), (3, 2)),
+         "many bins": ((1, 2, 20, 20), (40, 13))}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("work", WORKS)
+def test_many_blocks_have_the_bits_of_the_cpu(work, dtype, form, device):
+    (images, channels, height, width), size = WORKS[work]
+    rng = np.random.default_rng(0)
+    maps = rng.integers(-2, 3, (images, channels, height, width)) / 4  # most maxima are there more than once
+    maps = np.where(maps == 0, rng.choice([0.0, -0.0], maps.shape), maps)
+    maps = np.where(rng.random(maps.shape) < 0.3, rng.choice([np.nan, -np.inf], maps.shape), maps)
+    boxes = busy_rois(rng, 9, images, height, width).astype(rng.choice([np.float32, np.float64]))
+    expected, places = kernels.roi_pool_with_argmax(maps.astype(DTYPES[dtype]), boxes, size)
+    x, rois = placed(device, maps, boxes)
+    output, argmax = torch.ops.roikit.roi_pool(x.to(dtype).contiguous(memory_format=form), rois, 1.0, *size)
+    np.testing.assert_array_equal(argmax.cpu().numpy(), places)
+    values = output.cpu().to(torch.from_numpy(expected).dtype).numpy()
+    np.testing.assert_array_equal(values, expected)
+    np.testing.assert_array_equal(np.signbit(values), np.signbit(expected))
+
+
+# RoIs in several words of bits, several tiles, and argmax values that no forward pass gives.
+def backward_case(dtype, integers=False):
+    rng = np.random.default_rng(1)
+    shape, bins = (2, 11, 37, 70), (75, 11, 3, 5)
+    plane = shape[2] * shape[3]
+    argmax = rng.integers(0, plane, bins)
+    argmax = np.where(rng.random(bins) < 0.5, argmax // 900 * 900, argmax)  # many bins with one winner
+    wild = rng.choice([-1, -2, plane, plane + 1, 2**31 - 1, -2**31], bins)
+    argmax = np.where(rng.random(bins) < 0.2, wild, argmax).astype(np.int32)
+    boxes = busy_rois(rng, bins[0], shape[0], *shape[2:])
+    grad = rng.integers(-8, 9, bins) if integers else rng.standard_normal(bins)
+    grad = torch.from_numpy(grad).to(dtype)
+    wide = grad.to({torch.bfloat16: torch.float32}.get(dtype, dtype))  # NumPy has no bfloat16
+    gradient = torch.from_numpy(kernels.roi_pool_backward(wide.numpy(), argmax, boxes, shape)).to(dtype)
+    return grad, argmax, boxes, shape, gradient
+
+
+def backward(device, grad, argmax, boxes, shape, grad_form, form):
+    grad, argmax, boxes = placed(device, grad, argmax, boxes)
+    grad, argmax = (a.contiguous(memory_format=grad_form) for a in (grad, argmax))
+    gradient = torch.ops.roikit.roi_pool_backward(grad, argmax, boxes, shape[0], *shape[2:],
+                                                  form is torch.channels_last)
+    assert gradient.is_contiguous(memory_format=form)
+    return gradient.cpu()
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("grad_form", FORMATS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_backward_in_any_order(dtype, grad_form, form, device):
+    with deterministic(False):
+        *case, expected = backward_case(dtype, integers=True)
+        assert torch.equal(backward(device, *case, grad_form, form), expected)
+        *case, expected = backward_case(dtype)
+        limit = {torch.float64: 1e-13, torch.float32: 1e-5}.get(dtype, torch.finfo(dtype).eps)
+        torch.testing.assert_close(backward(device, *case, grad_form, form), expected, atol=8 * limit, rtol=limit)
+
+
+def test_a_roi_that_names_no_image_gives_0_and_has_no_gradient(device):
+    if device == "cpu":
+        pytest.skip("the CPU kernels raise IndexError")
+    bad = torch.tensor([[i, 1, 1, 9, 12] for i in (-1, 2, 0.5, float("nan"), float("inf"), -1e30, 1e30, 2**31)])
+    boxes = torch.cat([bad, BOXES.float()])
+    for form in FORMATS:
+        x = sample().contiguous(memory_format=form).requires_grad_()
+        for order in (False, True):
+            with deterministic(order):
+                output, alone = (ops.roi_pool(x, b, (2, 3), 0.5) for b in (boxes, BOXES.float()))
+                assert torch.equal(output[len(bad):], alone) and not output[: len(bad)].any()
+                assert torch.equal(*(torch.autograd.grad(y.sum(), x)[0] for y in (output, alone)))
+        assert torch.autograd.gradgradcheck(lambda x: ops.roi_pool(x, boxes, (2, 3), 0.5), (x,))
+
+
 @pytest.mark.big
 def test_more_than_two_to_the_31_elements():
     x = torch.zeros(33, 256, 512, 512, dtype=torch.float16)
@@ -146,6 +250,7 @@ ROIS = torch.zeros(5, 5)
     (lambda: ops.roi_pool(torch.empty(1, 1, 2**16, 2**16, device="meta"), ROIS.to("meta"), 2), ValueError,
      r"roi_pool: input must have H \* W < 2\*\*31, got \(1, 1, 65536, 65536\)"),
 ])
-def test_contract(call, kind, text):
+def test_contract(call, kind, text, monkeypatch):
+    monkeypatch.setenv("ROIKIT_DEBUG", "1")
     with pytest.raises(kind, match=text):
         call()

@@ -1,0 +1,126 @@
+// RoIPool backward on the GPU, the fast way: every bin adds its gradient to its winner by one atomic addition, in any
+// order. A block takes one RoI and a chunk of channels; the blocks that run together share a chunk, so that its planes
+// stay in the L2 cache. Half adds up in a float32 map in the workspace, which is rounded once.
+#include "core/roi_pool.h"
+
+#include <type_traits>
+
+#include "cuda/launch.cuh"
+#include "cuda/odometer.cuh"
+#include "cuda/roi_pool_backward.cuh"
+#include "cuda/rois.cuh"
+
+namespace roikit::cuda {
+namespace {
+
+constexpr int kAhead = 4;      // bins that a thread loads before it adds the first
+constexpr int kBins = 1536;    // bins of channels that a block takes at least, where there are as many
+
+template <class F, class T>
+__global__ void add_to_winners(const PoolGradient p, const F* grad, const int32_t* argmax, const T* boxes,
+                               accumulate_t<F>* gradient, int64_t chunk) {
+  using A = accumulate_t<F>;
+  const int64_t blocks = (p.channels + chunk - 1) / chunk * p.rois;
+  for (int64_t item = blockIdx.x; item < blocks; item += gridDim.x) {
+    const int64_t k = item % p.rois, c0 = item / p.rois * chunk;
+    const int64_t image = image_of(boxes[5 * k], p.images);
+    if (image < 0) continue;
+    const int64_t channels = p.channels - c0 < chunk ? p.channels - c0 : chunk, n = channels * p.bins;
+    const int64_t from = k * p.channels * p.bins + c0 * p.grad_channel;
+    A* const map = gradient + image * p.channels * p.plane + c0 * p.channel;
+    // Neighbouring threads take neighbours in memory: bins of a plane, or channels of a bin.
+    const bool planes = p.grad_bin == 1;
+    const int32_t inner = int32_t(planes ? p.bins : channels);
+    Odometer at = Odometer::of(threadIdx.x, 1, inner);
+    const Odometer step = Odometer::of(blockDim.x, 1, inner);
+    for (int64_t first = threadIdx.x; first < n; first += kAhead * int64_t(blockDim.x)) {
+      A values[kAhead];
+      int32_t winners[kAhead], channel[kAhead];
+#pragma unroll
+      for (int a = 0; a < kAhead; ++a) {
+        winners[a] = -1;
+        channel[a] = planes ? at.a : at.c;
+        if (first + a * int64_t(blockDim.x) < n) {
+          const int64_t i = from + channel[a] * p.grad_channel + (planes ? at.c : at.a) * p.grad_bin;
+          winners[a] = argmax[i];
+          values[a] = load(grad[i]);
+        }
+        at.add(step, 1, inner);
+      }
+#pragma unroll
+      for (int a = 0; a < kAhead; ++a)
+        if (winners[a] >= 0 && winners[a] < p.plane)
+          atomicAdd(map + channel[a] * p.channel + winners[a] * p.pixel, values[a]);
+    }
+  }
+}
+
+template <class F>
+__global__ void round_each(const float* from, int64_t n, F* to) {
+  for (int64_t i = first_item(); i < n; i += item_stride()) store(to[i], from[i]);
+}
+
+template <class F>
+void scatter(const PoolGradient& p, const F* grad, const int32_t* argmax, const View& boxes, const View& gradient,
+             const Launch& launch) {
+  using A = accumulate_t<F>;
+  const char* const op = "roi_pool_backward";
+  const int64_t n = gradient.size();
+  Workspace workspace(launch.workspace);
+  A* sums;
+  if constexpr (std::is_same_v<A, F>)
+    sums = gradient.as<F>();
+  else
+    sums = workspace.take<A>(n);
+  require(workspace.bytes() <= launch.workspace_bytes,
+          "roi_pool_backward: the workspace must have roi_pool_backward_workspace bytes");
+  check(cudaMemsetAsync(sums, 0, n * sizeof(A), stream_of(launch)), op);
+  if (p.rois * p.bins > 0) {
+    const int64_t least = ceil_div(kBins, p.bins), lanes = p.grad_bin == 1 || least > kWarp ? least : kWarp;
+    const int64_t chunk = lanes < p.channels ? lanes : p.channels;
+    visit<float, double>(boxes.dtype, op, [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      run(op, launch, add_to_winners<F, T>, grid_for(ceil_div(p.channels, chunk) * p.rois, 1), kBlock, p, grad, argmax,
+          boxes.as<T>(), sums, chunk);
+    });
+  }
+  if constexpr (!std::is_same_v<A, F>) run(op, launch, round_each<F>, grid_for(n), kBlock, sums, n, gradient.as<F>());
+}
+
+}  // namespace
+
+int64_t roi_pool_backward_workspace(const View& argmax, const View& gradient, bool deterministic) {
+  Workspace workspace;
+  if (gradient.dtype == DType::f16 || gradient.dtype == DType::bf16) workspace.take<float>(gradient.size());
+  return workspace.bytes();
+}
+
+void roi_pool_backward(const View& grad, const View& argmax, const View& boxes, const View& gradient,
+                       const Launch& launch) {
+  require(boxes.rank == 2 && boxes.shape[1] == 5 && boxes.contiguous(),
+          "roi_pool_backward: boxes must be contiguous (K, 5)");
+  require(grad.rank == 4 && gradient.rank == 4 && grad.shape[0] == boxes.shape[0] &&
+              grad.shape[1] == gradient.shape[1] && grad.dtype == gradient.dtype && argmax.size() == grad.size(),
+          "roi_pool_backward: grad and argmax must be (K, C, PH, PW), gradient (N, C, H, W)");
+  const bool planes = grad.contiguous() && argmax.contiguous();
+  require(planes || (grad.channels_last() && argmax.channels_last()),
+          "roi_pool_backward: grad and argmax must both be contiguous or both channels_last");
+  require(gradient.contiguous() || gradient.channels_last(),
+          "roi_pool_backward: gradient must be contiguous or channels_last");
+  if (gradient.size() == 0) return;
+  PoolGradient p{};
+  p.rois = grad.shape[0], p.images = gradient.shape[0], p.channels = gradient.shape[1];
+  p.bins = grad.shape[2] * grad.shape[3];
+  p.height = gradient.shape[2], p.width = gradient.shape[3], p.plane = p.height * p.width;
+  p.grad_channel = planes ? p.bins : 1, p.grad_bin = planes ? 1 : p.channels;
+  p.channel = gradient.contiguous() ? p.plane : 1, p.pixel = gradient.contiguous() ? 1 : p.channels;
+  require(p.bins <= INT32_MAX && p.channels <= INT32_MAX && p.plane <= INT32_MAX,
+          "roi_pool_backward: PH * PW, C and H * W must be < 2^31");
+  const DeviceGuard guard(launch.device, "roi_pool_backward");
+  visit<float, double, Half, BFloat16>(grad.dtype, "roi_pool_backward", [&](auto tag) {
+    using F = typename decltype(tag)::type;
+    scatter(p, grad.as<F>(), argmax.as<int32_t>(), boxes, gradient, launch);
+  });
+}
+
+}  // namespace roikit::cuda
