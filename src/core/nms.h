@@ -31,13 +31,9 @@ template <class T> ROIKIT_HD bool suppresses(const Box<T>& kept, const Box<T>& l
 }
 
 // False only where the IoU is 0: a side that does not reach the other box leaves no intersection, and a NaN no area.
+// Such a pair needs suppresses() only below a threshold of 0.
 template <class T> ROIKIT_HD bool reach(const Box<T>& a, const Box<T>& b) {
   return (a.x1 < b.x2) & (b.x1 < a.x2) & (a.y1 < b.y2) & (b.y1 < a.y2);
-}
-
-// suppresses() with a short way for the pairs that lie apart, for loops where the others are few.
-template <class T> ROIKIT_HD bool suppresses_if_reached(const Box<T>& kept, const Box<T>& later, T threshold) {
-  return reach(kept, later) ? suppresses(kept, later, threshold) : T(0) > threshold;
 }
 
 // A box that has no IoU but 0 with anything: empty, reversed or not finite.
