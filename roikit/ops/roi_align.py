@@ -4,10 +4,10 @@ import math
 
 import torch
 
-from roikit import _check
+from roikit import _check, _config, _core
 from roikit.ops._launch import backend, launch, view
 from roikit.ops._library import LIBRARY, register
-from roikit.ops._rois import as_rois, empty_map, feature_map, in_format, stored_channels_last
+from roikit.ops._rois import as_rois, check_images, empty_map, feature_map, in_format, stored_channels_last
 
 __all__ = ["MultiScaleRoIAlign", "RoIAlign", "multiscale_roi_align", "roi_align"]
 
@@ -31,8 +31,9 @@ def roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, a
 
     Raises:
         TypeError, ValueError: a wrong kind, shape or device, in a sentence.
-        IndexError: a batch index is not whole, negative, or at least N (CPU).
-        BackendError: CUDA tensors, and no CUDA kernel.
+        IndexError: a batch index is not whole, negative, or at least N. On a GPU only with ROIKIT_DEBUG=1: such a RoI
+            otherwise gives 0, and gradient 0.
+        BackendError: CUDA tensors, and no CUDA module in this build.
 
     Source: He et al. 2017, arXiv:1703.06870, section 3.
     """
@@ -152,7 +153,10 @@ def _forward(features, boxes, scales, thresholds, rows, columns, sampling_ratio,
     channels_last = stored_channels_last(features)
     features, boxes = in_format(features, channels_last), boxes.contiguous()
     output = empty_map(features[0], (boxes.shape[0], features[0].shape[1], rows, columns), channels_last)
-    backend(output, "roi_align").roi_align(
+    core = backend(output, "roi_align")
+    if core is not _core and _config.debug():
+        check_images("roi_align", boxes, features[0].shape[0])
+    core.roi_align(
         [view(m) for m in features], view(boxes), scales, thresholds, view(output), sampling_ratio,
         aligned, launch(output))
     return output

@@ -6,6 +6,7 @@
 #include "core/boxes.h"
 #include "core/nms.h"
 #include "core/roi_pool.h"
+#include "core/roi_align.h"
 #include "cuda/error.h"
 
 PYBIND11_MODULE(_cuda, m) {
@@ -26,4 +27,5 @@ PYBIND11_MODULE(_cuda, m) {
   bind_nms_steps(m, {cuda::score_keys, cuda::nms_workspace, cuda::nms_in_order, cuda::batched_nms_in_order});
   bind_roi_pool(m, {cuda::roi_pool, cuda::roi_pool_backward});
   bind_roi_pool_workspaces(m, {cuda::roi_pool_workspace, cuda::roi_pool_backward_workspace});
+  bind_roi_align(m, {cuda::roi_align, nullptr});
 }

@@ -15,7 +15,7 @@ void bind_roi_align(py::module_& module, const RoiAlignKernels& kernels) {
       },
       py::arg("features"), py::arg("boxes"), py::arg("scales"), py::arg("thresholds"), py::arg("output"),
       py::arg("sampling_ratio"), py::arg("aligned"), py::arg("launch"), Release());
-  module.def(
+  if (kernels.backward) module.def(
       "roi_align_backward",
       [backward = kernels.backward](const View& grad, const View& boxes, std::vector<double> scales,
                                     std::vector<double> thresholds, std::vector<View> gradients,

@@ -78,6 +78,82 @@ struct Bilinear {
   }
 };
 
+// The samples k of a bin that can lie inside the map are [first, last): positions are monotonic in k, so a huge grid is
+// searched by bisection. Some of them may lie outside all the same.
+struct SampleRange {
+  int64_t first, last;
+
+  template <class T>
+  ROIKIT_HD static SampleRange of(const SampleAxis<T>& axis, T base, int64_t extent) {
+    if (axis.grid <= 8 || axis.step == T(0)) return {0, axis.grid};
+    // Mirrored where the positions fall, so that they rise.
+    const bool falls = axis.step < T(0);
+    const T low = falls ? -T(extent) : T(-1), high = falls ? T(1) : T(extent);
+    return {count(axis, base, low, falls, false), count(axis, base, high, falls, true)};
+  }
+
+ private:
+  // How many positions lie before the bound, or at it if that is asked for.
+  template <class T>
+  ROIKIT_HD static int64_t count(const SampleAxis<T>& axis, T base, T bound, bool falls, bool with) {
+    int64_t lo = 0, hi = axis.grid;
+    while (lo < hi) {
+      const int64_t middle = lo + (hi - lo) / 2;
+      const T at = axis.at(base, middle), y = falls ? -at : at;
+      if (y < bound || (with && y == bound)) lo = middle + 1;
+      else hi = middle;
+    }
+    return lo;
+  }
+};
+
+// The pixels that the samples of one bin touch, each once, in ascending order, with their weights summed sample by
+// sample and not yet divided by the grid. Pixels of weight 0 are left out.
+template <class T>
+class TapWalk {
+ public:
+  ROIKIT_HD TapWalk(const SampleAxis<T>& axis, int64_t bin, int64_t extent)
+      : axis_(axis), base_(axis.base(bin)), extent_(extent) {
+    const SampleRange range = SampleRange::of(axis, base_, extent);
+    const bool falls = axis.step < T(0);
+    k_ = falls ? range.last - 1 : range.first;
+    by_ = falls ? -1 : 1;
+    left_ = range.last - range.first;
+  }
+
+  ROIKIT_HD bool next(int64_t& at, T& weight) {
+    for (;;) {
+      for (; !held_ && left_ > 0; --left_, k_ += by_) {
+        const T y = axis_.at(base_, k_);
+        if (!Bilinear<T>::inside(y, extent_)) continue;
+        sample_ = Bilinear<T>::at(y, extent_);
+        held_ = true;
+      }
+      // A sample's lower pixel always has weight, so a sum of 0 means that no pixel is open.
+      if (held_ && (sum_ == T(0) || sample_.low == at_)) {
+        at_ = sample_.low;
+        sum_ += sample_.low_weight;
+        next_sum_ += sample_.high_weight;
+        held_ = false;
+        continue;
+      }
+      if (sum_ == T(0)) return false;
+      at = at_, weight = sum_;
+      ++at_;
+      sum_ = next_sum_, next_sum_ = T(0);
+      return true;
+    }
+  }
+
+ private:
+  SampleAxis<T> axis_;
+  T base_;
+  int64_t extent_, k_, by_, left_, at_ = 0;
+  T sum_ = 0, next_sum_ = 0;  // of the open pixel at_ and of the one after it
+  Bilinear<T> sample_ = {0, 0, 0, 0};
+  bool held_ = false;  // sample_ is not yet added
+};
+
 // The pyramid level of a box: how many thresholds (in double, ascending) its size in float32 reaches.
 template <class T>
 ROIKIT_HD int pyramid_level(const T* corners, const double* thresholds, int count) {
@@ -95,6 +171,25 @@ struct RoiAlignLevels {
   std::vector<double> thresholds;  // one fewer than maps: see pyramid_level
 };
 
+// Checks what the Python faces promise; true when the maps are channels_last (a map that is both counts as contiguous).
+inline bool check_roi_align(const RoiAlignLevels& levels, const View& boxes, const View& bins) {
+  require(!levels.maps.empty() && levels.scales.size() == levels.maps.size() &&
+              levels.thresholds.size() + 1 == levels.maps.size(),
+          "roi_align: one scale a map, and one threshold fewer");
+  require(boxes.rank == 2 && boxes.shape[1] == 5 && boxes.contiguous(), "roi_align: boxes must be contiguous (K, 5)");
+  require(bins.rank == 4 && bins.shape[0] == boxes.shape[0], "roi_align: the bins must be (K, C, PH, PW)");
+  bool contiguous = true, channels_last = true;
+  for (const View& map : levels.maps) {
+    require(map.rank == 4 && map.dtype == bins.dtype && map.shape[0] == levels.maps[0].shape[0] &&
+                map.shape[1] == bins.shape[1] && map.shape[2] <= INT32_MAX && map.shape[3] <= INT32_MAX,
+            "roi_align: maps must be (N, C, H_i, W_i) of the bins' dtype");
+    contiguous = contiguous && map.contiguous();
+    channels_last = channels_last && map.channels_last();
+  }
+  require(contiguous || channels_last, "roi_align: maps must be contiguous or channels_last");
+  return !contiguous;
+}
+
 // features F: float16, bfloat16, float32, float64; boxes (K, 5) T float32 or float64, contiguous, batch index first;
 // output and grad (K, C, PH, PW) F, contiguous or channels_last. Throws std::out_of_range for a batch index that is
 // not whole or not in [0, N). Backward fills the maps of `gradients` with the gradient of the features: each is added
@@ -105,5 +200,12 @@ void roi_align(const RoiAlignLevels& features, const View& boxes, const View& ou
 void roi_align_backward(const View& grad, const View& boxes, const RoiAlignLevels& gradients, const RoiAlignRule& rule,
                         const Launch& launch);
 }  // namespace cpu
+
+// Likewise, but a RoI whose batch index names no image gives 0. At most 16 levels; maps of the gradients in the format
+// asked for, whatever that of grad.
+namespace cuda {
+void roi_align(const RoiAlignLevels& features, const View& boxes, const View& output, const RoiAlignRule& rule,
+               const Launch& launch);
+}  // namespace cuda
 
 }  // namespace roikit

@@ -48,7 +48,7 @@ class MergedAxis {
  private:
   void merge(int64_t bin, int64_t extent) {
     taps_.clear();
-    merge_samples(axis_, axis_.base(bin), extent, taps_);
+    append_taps(axis_, bin, extent, taps_);
     BinSpan& span = spans_[bin];
     span.at = int64_t(weights_.size());
     if (taps_.empty()) return;

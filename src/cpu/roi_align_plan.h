@@ -12,25 +12,6 @@
 
 namespace roikit::cpu {
 
-// Checks what the Python faces promise; true when the maps are channels_last (a map that is both counts as contiguous).
-inline bool check_roi_align(const RoiAlignLevels& levels, const View& boxes, const View& bins) {
-  require(!levels.maps.empty() && levels.scales.size() == levels.maps.size() &&
-              levels.thresholds.size() + 1 == levels.maps.size(),
-          "roi_align: one scale a map, and one threshold fewer");
-  require(boxes.rank == 2 && boxes.shape[1] == 5 && boxes.contiguous(), "roi_align: boxes must be contiguous (K, 5)");
-  require(bins.rank == 4 && bins.shape[0] == boxes.shape[0], "roi_align: the bins must be (K, C, PH, PW)");
-  bool contiguous = true, channels_last = true;
-  for (const View& map : levels.maps) {
-    require(map.rank == 4 && map.dtype == bins.dtype && map.shape[0] == levels.maps[0].shape[0] &&
-                map.shape[1] == bins.shape[1] && map.shape[2] <= INT32_MAX && map.shape[3] <= INT32_MAX,
-            "roi_align: maps must be (N, C, H_i, W_i) of the bins' dtype");
-    contiguous = contiguous && map.contiguous();
-    channels_last = channels_last && map.channels_last();
-  }
-  require(contiguous || channels_last, "roi_align: maps must be contiguous or channels_last");
-  return !contiguous;
-}
-
 // Touched columns of one row of a map, [begin, end).
 struct ColumnSpan {
   int32_t begin = 0, end = 0;
@@ -125,9 +106,8 @@ class RoiAlignPlan {
     begins_.push_back(int64_t(taps_.size()));
     for (int64_t bin = 0; bin < bins; ++bin) {
       merged.clear();
-      if (axis.grid > 0) merge_samples(axis, axis.base(bin), extent, merged);
-      for (const Tap<T>& tap : merged)
-        if (tap.weight != T(0)) taps_.push_back({tap.at, A(tap.weight / T(axis.grid))});
+      append_taps(axis, bin, extent, merged);
+      for (const Tap<T>& tap : merged) taps_.push_back({tap.at, A(tap.weight / T(axis.grid))});
       begins_.push_back(int64_t(taps_.size()));
     }
   }

@@ -1,0 +1,195 @@
+// What the RoIAlign kernels share: the levels as a kernel takes them, where a RoI lies, and its taps in shared memory.
+#pragma once
+
+#include "core/roi_align.h"
+#include "cuda/rois.cuh"
+
+namespace roikit::cuda {
+
+__device__ inline float fused(float a, float b, float c) { return __fmaf_rn(a, b, c); }
+__device__ inline double fused(double a, double b, double c) { return __fma_rn(a, b, c); }
+
+// RoiAlignLevels by value.
+struct AlignLevels {
+  static constexpr int kMost = 16;
+  void* map[kMost];
+  double scale[kMost], threshold[kMost];
+  int32_t height[kMost], width[kMost];
+  int32_t count;
+  int64_t images;
+
+  explicit AlignLevels(const RoiAlignLevels& levels) {
+    require(levels.maps.size() <= kMost, "roi_align: the CUDA kernels take at most 16 levels");
+    count = int32_t(levels.maps.size());
+    images = levels.maps[0].shape[0];
+    for (int i = 0; i < kMost; ++i) {
+      const bool used = i < count;
+      map[i] = used ? levels.maps[i].data : nullptr;
+      scale[i] = used ? levels.scales[i] : 0;
+      threshold[i] = i + 1 < count ? levels.thresholds[i] : 0;
+      height[i] = used ? int32_t(levels.maps[i].shape[2]) : 0;
+      width[i] = used ? int32_t(levels.maps[i].shape[3]) : 0;
+    }
+  }
+};
+
+// What a call asks for, and how its blocks share the work: blockIdx.x counts RoIs, blockIdx.y chunks of channels. Blocks
+// that run at once are thus at work on the same planes.
+struct AlignShape {
+  const void* boxes;
+  bool wide_boxes;  // float64
+  int64_t rois;
+  int32_t channels, rows, columns, chunk;
+  RoiAlignRule rule;
+
+  AlignShape(const View& boxes, const View& bins, const RoiAlignRule& rule)
+      : boxes(boxes.data), wide_boxes(boxes.dtype == DType::f64), rois(boxes.shape[0]), rule(rule) {
+    require(boxes.dtype == DType::f64 || boxes.dtype == DType::f32, "roi_align: boxes must be float32 or float64");
+    require(bins.shape[1] <= INT32_MAX && bins.shape[2] <= INT32_MAX && bins.shape[3] <= INT32_MAX,
+            "roi_align: channels, rows and columns must be below 2^31");
+    channels = int32_t(bins.shape[1]), rows = int32_t(bins.shape[2]), columns = int32_t(bins.shape[3]);
+    // Large chunks spend less on taps; there should be several times the blocks that a device runs at once.
+    chunk = 64;
+    while (chunk > 8 && rois * ceil_div(channels, chunk) < 4096) chunk /= 2;
+    while (ceil_div(channels, chunk) > 65535) chunk *= 2;
+  }
+
+  dim3 grid() const { return dim3(unsigned(rois < INT32_MAX ? rois : INT32_MAX), unsigned(ceil_div(channels, chunk))); }
+};
+
+// One pixel along an axis, and its weight in a bin, divided by the number of samples.
+template <class A>
+struct Tap {
+  int32_t at;
+  A weight;
+};
+
+// The taps of one axis of a RoI in shared memory. Every bin has `slots` places.
+template <class A>
+struct AxisTaps {
+  static constexpr int kTaps = 256;
+  Tap<A> taps[kTaps];
+  int32_t count[kTaps];
+  int32_t slots, total, low, high;  // low, high: the outermost pixels of all bins
+
+  // Whether a bin of a RoI of any size has so few samples that its taps fit.
+  static bool always_fits(int32_t bins, const RoiAlignRule& rule) {
+    return bins <= kTaps && rule.sampling_ratio > 0 && rule.sampling_ratio <= kTaps / bins / 2;
+  }
+
+  // From the bins' size alone: a sample has two taps, and a bin touches at most two pixels more than it spans, or three
+  // after rounding, which a map of 2^20 pixels leaves below one pixel.
+  template <class T>
+  __device__ static bool fits(const SampleAxis<T>& axis, int32_t bins, int64_t extent) {
+    const int32_t slots = bins <= kTaps ? kTaps / bins : 0;
+    const T span = axis.step < T(0) ? -axis.step : axis.step;
+    return axis.grid <= slots / 2 || (extent <= 1 << 20 && span <= T(slots - 4)) || extent <= slots;
+  }
+
+  __device__ void clear(int32_t bins) { slots = kTaps / bins, total = 0, low = INT32_MAX, high = -1; }
+
+  template <class T>
+  __device__ void fill(const SampleAxis<T>& axis, int32_t bin, int64_t extent) {
+    const int32_t begin = bin * slots;
+    int32_t n = 0;
+    int64_t at;
+    T weight;
+    for (TapWalk<T> walk(axis, bin, extent); n < slots && walk.next(at, weight); ++n)
+      taps[begin + n] = {int32_t(at), A(weight / T(axis.grid))};
+    count[bin] = n;
+    if (n > 0) {
+      atomicAdd(&total, n);
+      atomicMin(&low, taps[begin].at);
+      atomicMax(&high, taps[begin + n - 1].at);
+    }
+  }
+};
+
+// Where a RoI lies, and the part of it that a block works on.
+struct AlignPlace {
+  int32_t level, first, channels;  // channels of this block
+  int64_t image, height, width;
+  bool empty, fits;  // empty: it gives 0; fits: its taps have a place in the tables
+
+  __device__ AlignPlace(const AlignShape& shape)
+      : first(int32_t(blockIdx.y) * shape.chunk),
+        channels(shape.channels - first < shape.chunk ? shape.channels - first : shape.chunk) {}
+
+  // In elements from the first pixel of the level's first channel.
+  template <bool channels_last>
+  __device__ int64_t map_offset(const AlignShape& shape) const {
+    return image * shape.channels * height * width + first * (channels_last ? 1 : height * width);
+  }
+
+  // Likewise in the bins' array, for the k-th RoI.
+  template <bool channels_last>
+  __device__ int64_t bins_offset(const AlignShape& shape, int64_t k) const {
+    const int64_t bins = int64_t(shape.rows) * shape.columns;
+    return k * shape.channels * bins + first * (channels_last ? 1 : bins);
+  }
+};
+
+// A RoI with its axes. T: the type of the sample arithmetic; A: of the tables; B: of the boxes.
+template <class T, class A>
+struct PlacedRoi : AlignPlace {
+  SampleAxis<T> y, x;
+
+  template <class B>
+  __device__ PlacedRoi(const AlignLevels& levels, const AlignShape& shape, const B* box) : AlignPlace(shape) {
+    level = pyramid_level(box + 1, levels.threshold, levels.count - 1);
+    image = image_of(box[0], levels.images);
+    height = levels.height[level], width = levels.width[level];
+    empty = image < 0;
+    image = empty ? 0 : image;
+    const T scale = T(levels.scale[level]);
+    y = SampleAxis<T>::of(T(box[2]), T(box[4]), scale, shape.rows, height, shape.rule);
+    x = SampleAxis<T>::of(T(box[1]), T(box[3]), scale, shape.columns, width, shape.rule);
+    empty = empty || y.grid == 0 || x.grid == 0;
+    fits = AxisTaps<A>::fits(y, shape.rows, height) && AxisTaps<A>::fits(x, shape.columns, width);
+  }
+
+  // With all threads of the block, one bin a thread.
+  __device__ void fill(const AlignShape& shape, AxisTaps<A>& rows, AxisTaps<A>& columns) const {
+    if (threadIdx.x == 0) {
+      rows.clear(shape.rows);
+      columns.clear(shape.columns);
+    }
+    __syncthreads();
+    for (int32_t i = int32_t(threadIdx.x); i < shape.rows + shape.columns; i += int32_t(blockDim.x)) {
+      const bool down = i < shape.rows;
+      AxisTaps<A>& taps = down ? rows : columns;
+      taps.fill(down ? y : x, down ? i : i - shape.rows, down ? height : width);
+    }
+    __syncthreads();
+  }
+};
+
+// Brings the k-th RoI's taps to the tables if they fit there, with all threads of the block.
+template <class A>
+__device__ AlignPlace place_roi(const AlignLevels& levels, const AlignShape& shape, int64_t k, AxisTaps<A>& rows,
+                                AxisTaps<A>& columns) {
+  const auto place = [&](const auto& roi) {
+    AlignPlace place = roi;
+    if (roi.fits && !roi.empty) {
+      roi.fill(shape, rows, columns);
+      place.empty = rows.total == 0 || columns.total == 0;
+    }
+    return place;
+  };
+  if (shape.wide_boxes)
+    return place(PlacedRoi<double, A>(levels, shape, static_cast<const double*>(shape.boxes) + 5 * k));
+  return place(PlacedRoi<A, A>(levels, shape, static_cast<const float*>(shape.boxes) + 5 * k));
+}
+
+// Quotients by a divisor that is not known before the kernel runs: exact while n * by < 2^32.
+struct Divider {
+  uint32_t by, factor;
+
+  __device__ explicit Divider(uint32_t by) : by(by), factor(by > 1 ? 0xffffffffu / by + 1 : 0) {}
+
+  __device__ int32_t quotient(int32_t n) const {
+    return by == 1 ? n : int32_t((uint64_t(uint32_t(n)) * factor) >> 32);
+  }
+};
+
+}  // namespace roikit::cuda
