@@ -1,0 +1,82 @@
+"""What only a GPU can show: streams, graphs, atomics, addresses, and exactness over many examples.
+
+Without a CUDA device every test is skipped, and says so. ROIKIT_GPU_TESTS=cpu runs what has a meaning there on the
+CPU kernels instead, which tries the tests themselves.
+"""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+
+def _load(name):
+    """A module of this folder; pytest's importlib mode keeps the folder off sys.path."""
+    key = f"roikit_gpu_tests_{name}"
+    if key not in sys.modules:
+        spec = importlib.util.spec_from_file_location(key, Path(__file__).with_name(f"{name}.py"))
+        sys.modules[key] = module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules[key]
+
+
+_cases = _load("cases")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def device():
+    """The device of the tests: "cuda", or "cpu" where these are only tried."""
+    if os.environ.get("ROIKIT_GPU_TESTS") == "cpu":
+        return "cpu"
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    return "cuda"
+
+
+@pytest.fixture
+def gpu(device):
+    """Skips a test that has no meaning on the CPU."""
+    if device != "cuda":
+        pytest.skip("needs a CUDA device; the tests are tried on the CPU")
+    return device
+
+
+@pytest.fixture(scope="session")
+def cases():
+    """The module with the calls of all ops."""
+    return _cases
+
+
+def some(holds):
+    """A fixture of the cases for which ``holds``."""
+    return pytest.fixture(params=[case for case in _cases.CASES if holds(case)],
+                          ids=lambda case: case.name.replace(" ", "-"))
+
+
+@some(lambda case: True)
+def case(request):
+    """Each op in turn."""
+    return request.param
+
+
+@some(lambda case: case.fixed)
+def fixed_case(request):
+    """Each op whose result size does not depend on the data."""
+    return request.param
+
+
+@some(lambda case: case.name.startswith(("roi_", "multiscale")) and "backward" in case.name)
+def gradient_case(request):
+    """Each gradient that has a fast and a deterministic form."""
+    return request.param
+
+
+@pytest.fixture
+def deterministic():
+    """torch's deterministic mode."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    yield
+    torch.use_deterministic_algorithms(False)
