@@ -33,7 +33,7 @@ def encode_boxes(boxes, anchors, weights=(1, 1, 1, 1)):
 
     Raises:
         TypeError, ValueError: a wrong kind, shape, value or device, in a sentence.
-        BackendError: CUDA tensors, and no CUDA kernel.
+        BackendError: CUDA tensors, and no CUDA module.
 
     Source: Ren et al. 2015, arXiv:1506.01497, section 3.1.2.
     """
@@ -60,7 +60,7 @@ def decode_boxes(deltas, anchors, weights=(1, 1, 1, 1), *, clip=CLIP):
 
     Raises:
         TypeError, ValueError: a wrong kind, shape, value or device, in a sentence.
-        BackendError: CUDA tensors, and no CUDA kernel.
+        BackendError: CUDA tensors, and no CUDA module.
 
     Source: Ren et al. 2015, arXiv:1506.01497, section 3.1.2; the clip as torchvision's.
     """
@@ -107,9 +107,14 @@ def _corners(centre, size):
     return torch.cat([0.5 * centre - size, 0.5 * centre + size], dim=-1)
 
 
+def _factors(like, weights):
+    """The weights (4,) as a tensor. Filled where they are needed: a copy from the host would wait for the device."""
+    return torch.cat([like.new_full((1,), w) for w in weights])
+
+
 def _encode_backward(ctx, grad):
     boxes, anchors = ctx.saved_tensors
-    weights = boxes.new_tensor(ctx.weights)
+    weights = _factors(boxes, ctx.weights)
     (g_centre, g_size), (a_centre, a_size) = _centre_and_size(boxes), _centre_and_size(anchors)
     centre = grad[:, :2] * weights[:2] / a_size
     scale = grad[:, 2:] * weights[2:]
@@ -119,7 +124,7 @@ def _encode_backward(ctx, grad):
 
 def _decode_backward(ctx, grad):
     deltas, anchors = ctx.saved_tensors
-    weights = deltas.new_tensor(ctx.weights)
+    weights = _factors(deltas, ctx.weights)
     grad, rows = grad.unflatten(1, (-1, 4)), deltas.unflatten(1, (-1, 4))  # (N, C, 4)
     a_size = (anchors[:, 2:] - anchors[:, :2]).unsqueeze(1)
     centre, size = grad[..., :2] + grad[..., 2:], 0.5 * (grad[..., 2:] - grad[..., :2])

@@ -3,6 +3,7 @@
 
 #include "bind/bind.h"
 #include "core/anchors.h"
+#include "core/box_codec.h"
 #include "core/boxes.h"
 #include "core/nms.h"
 #include "core/roi_pool.h"
@@ -23,6 +24,7 @@ PYBIND11_MODULE(_cuda, m) {
   m.attr("runtime") = CUDART_VERSION;
 
   bind_grid_anchors(m, cuda::grid_anchors);
+  bind_box_codec(m, {cuda::encode_boxes, cuda::decode_boxes});
   bind_boxes(m, {cuda::box_iou});
   bind_nms_steps(m, {cuda::score_keys, cuda::nms_workspace, cuda::nms_in_order, cuda::batched_nms_in_order});
   bind_roi_pool(m, {cuda::roi_pool, cuda::roi_pool_backward});

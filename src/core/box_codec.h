@@ -16,7 +16,11 @@
 
 namespace roikit {
 
-template <class T> struct CodecWeights { T x, y, w, h; };
+template <class T> struct CodecWeights {
+  T x, y, w, h;
+
+  static CodecWeights of(const double* v) { return {T(v[0]), T(v[1]), T(v[2]), T(v[3])}; }
+};
 
 template <class T> struct Delta { T shift, scale; };
 template <class T> struct Span { T lo, hi; };
@@ -36,10 +40,39 @@ template <class T> ROIKIT_HD Span<T> decode_axis(Delta<T> delta, Span<T> anchor,
   return {centre - T(0.5) * size, centre + T(0.5) * size};
 }
 
+// A whole row: corners in, deltas out.
+template <class T>
+ROIKIT_HD void encode_box(const T* ROIKIT_RESTRICT box, const T* ROIKIT_RESTRICT anchor, const CodecWeights<T>& w,
+                          T* ROIKIT_RESTRICT out) {
+  const Delta<T> x = encode_axis(Span<T>{box[0], box[2]}, Span<T>{anchor[0], anchor[2]}, w.x, w.w);
+  const Delta<T> y = encode_axis(Span<T>{box[1], box[3]}, Span<T>{anchor[1], anchor[3]}, w.y, w.h);
+  out[0] = x.shift;
+  out[1] = y.shift;
+  out[2] = x.scale;
+  out[3] = y.scale;
+}
+
+// Deltas of one class in, corners out; ax and ay are the anchor's sides.
+template <class T>
+ROIKIT_HD void decode_box(const T* ROIKIT_RESTRICT delta, Span<T> ax, Span<T> ay, const CodecWeights<T>& w, T clip,
+                          T* ROIKIT_RESTRICT out) {
+  const Span<T> x = decode_axis(Delta<T>{delta[0], delta[2]}, ax, w.x, w.w, clip);
+  const Span<T> y = decode_axis(Delta<T>{delta[1], delta[3]}, ay, w.y, w.h, clip);
+  out[0] = x.lo;
+  out[1] = y.lo;
+  out[2] = x.hi;
+  out[3] = y.hi;
+}
+
 namespace cpu {
 void encode_boxes(const View& boxes, const View& anchors, const double* weights, const View& out, const Launch& launch);
 void decode_boxes(const View& deltas, const View& anchors, const double* weights, double clip, const View& out,
                   const Launch& launch);
 }  // namespace cpu
+namespace cuda {
+void encode_boxes(const View& boxes, const View& anchors, const double* weights, const View& out, const Launch& launch);
+void decode_boxes(const View& deltas, const View& anchors, const double* weights, double clip, const View& out,
+                  const Launch& launch);
+}  // namespace cuda
 
 }  // namespace roikit

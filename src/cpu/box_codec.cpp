@@ -14,30 +14,11 @@ struct Encode {
     const T* ROIKIT_RESTRICT g = boxes;
     const T* ROIKIT_RESTRICT a = anchors;
     T* ROIKIT_RESTRICT d = out;
-    for (int64_t i = begin; i < end; ++i) {
-      const Span<T> gx = {g[4 * i], g[4 * i + 2]}, gy = {g[4 * i + 1], g[4 * i + 3]};
-      const Span<T> ax = {a[4 * i], a[4 * i + 2]}, ay = {a[4 * i + 1], a[4 * i + 3]};
-      const Delta<T> x = encode_axis(gx, ax, w.x, w.w), y = encode_axis(gy, ay, w.y, w.h);
-      d[4 * i] = x.shift;
-      d[4 * i + 1] = y.shift;
-      d[4 * i + 2] = x.scale;
-      d[4 * i + 3] = y.scale;
-    }
+    for (int64_t i = begin; i < end; ++i) encode_box(g + 4 * i, a + 4 * i, w, d + 4 * i);
   }
 };
 
 struct Decode {
-  template <class T>
-  ROIKIT_INLINE static void one(const T* ROIKIT_RESTRICT d, Span<T> ax, Span<T> ay, const CodecWeights<T>& w, T clip,
-                                T* ROIKIT_RESTRICT out) {
-    const Span<T> x = decode_axis(Delta<T>{d[0], d[2]}, ax, w.x, w.w, clip);
-    const Span<T> y = decode_axis(Delta<T>{d[1], d[3]}, ay, w.y, w.h, clip);
-    out[0] = x.lo;
-    out[1] = y.lo;
-    out[2] = x.hi;
-    out[3] = y.hi;
-  }
-
   template <class T>
   ROIKIT_INLINE static void run(const T* deltas, const T* anchors, CodecWeights<T> w, T clip, int64_t classes,
                                 int64_t begin, int64_t end, T* out) {
@@ -46,19 +27,17 @@ struct Decode {
     T* ROIKIT_RESTRICT o = out;
     if (classes == 1) {
       for (int64_t i = begin; i < end; ++i)
-        one(d + 4 * i, Span<T>{a[4 * i], a[4 * i + 2]}, Span<T>{a[4 * i + 1], a[4 * i + 3]}, w, clip, o + 4 * i);
+        decode_box(d + 4 * i, Span<T>{a[4 * i], a[4 * i + 2]}, Span<T>{a[4 * i + 1], a[4 * i + 3]}, w, clip, o + 4 * i);
       return;
     }
     for (int64_t i = begin; i < end; ++i) {
       const Span<T> ax = {a[4 * i], a[4 * i + 2]}, ay = {a[4 * i + 1], a[4 * i + 3]};
-      for (int64_t c = i * classes; c < (i + 1) * classes; ++c) one(d + 4 * c, ax, ay, w, clip, o + 4 * c);
+      for (int64_t c = i * classes; c < (i + 1) * classes; ++c) decode_box(d + 4 * c, ax, ay, w, clip, o + 4 * c);
     }
   }
 };
 
 constexpr int64_t kGrain = 32768;  // boxes a thread
-
-template <class T> CodecWeights<T> weights_of(const double* w) { return {T(w[0]), T(w[1]), T(w[2]), T(w[3])}; }
 
 void check(const View& first, const View& anchors, const View& out) {
   require(anchors.rank == 2 && anchors.shape[1] == 4 && anchors.contiguous(),
@@ -80,7 +59,7 @@ void encode_boxes(const View& boxes, const View& anchors, const double* weights,
     const T* a = anchors.as<T>();
     T* to = out.as<T>();
     parallel_for(boxes.shape[0], kGrain, launch.threads, [&](int64_t begin, int64_t end) {
-      vary<Encode>(launch.simd, g, a, weights_of<T>(weights), begin, end, to);
+      vary<Encode>(launch.simd, g, a, CodecWeights<T>::of(weights), begin, end, to);
     });
   });
 }
@@ -96,7 +75,7 @@ void decode_boxes(const View& deltas, const View& anchors, const double* weights
     const T* a = anchors.as<T>();
     T* to = out.as<T>();
     parallel_for(deltas.shape[0], kGrain / classes + 1, launch.threads, [&](int64_t begin, int64_t end) {
-      vary<Decode>(launch.simd, d, a, weights_of<T>(weights), T(clip), classes, begin, end, to);
+      vary<Decode>(launch.simd, d, a, CodecWeights<T>::of(weights), T(clip), classes, begin, end, to);
     });
   });
 }

@@ -30,8 +30,9 @@ def test_grid_anchors_agree_with_the_reference(sizes, feature_size, stride, offs
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("cells, feature_size", [(1, (1, 1)), (3, (200, 3)), (3, (2, 336)), (700, (3, 2)), (1, (1, 5000)),
-                                                 (1, (5000, 1)), (3, (431, 419)), (1, (3, 0)), (0, (3, 4))])
+@pytest.mark.parametrize("cells, feature_size", [(1, (1, 1)), (3, (200, 3)), (3, (2, 336)), (700, (3, 2)),
+                                                 (1, (1, 5000)), (1, (5000, 1)), (3, (431, 419)), (1, (3, 0)),
+                                                 (0, (3, 4))])
 def test_grids_of_every_shape(cells, feature_size, dtype):
     cell = np.random.default_rng(cells).normal(size=(cells, 4)).astype(dtype)
     mine = ops.grid_anchors(torch.from_numpy(cell), feature_size, (3, 7.5), offset=0.3)

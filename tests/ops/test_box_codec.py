@@ -50,6 +50,34 @@ def test_ops_and_gradients_agree_with_the_reference(seed, dtype, weights):
         np.testing.assert_allclose(one, other, **near)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n, classes", [(1, 1), (257, 1), (3, 91), (700, 7), (2, 1000), (0, 3)])
+def test_the_bits_of_the_kernels_at_every_size(n, classes, dtype):
+    rng = np.random.default_rng(n)
+    corner = rng.uniform(0, 99, (2, n, 2))
+    boxes, anchors = np.concatenate([corner, corner + rng.uniform(-1, 60, (2, n, 2))], axis=2).astype(dtype)
+    deltas = rng.normal(size=(n, 4 * classes)).astype(dtype) * 3
+    weights = (10, 20, 3, 7)
+    encoded = ops.encode_boxes(torch.from_numpy(boxes), torch.from_numpy(anchors), weights)
+    np.testing.assert_array_equal(encoded.numpy(), kernels.encode_boxes(boxes, anchors, weights))
+    decoded = ops.decode_boxes(torch.from_numpy(deltas), torch.from_numpy(anchors), weights)
+    np.testing.assert_array_equal(decoded.numpy(), kernels.decode_boxes(deltas, anchors, weights))
+
+
+def test_more_boxes_than_a_launch_has_threads():
+    deltas = torch.randn(111_119, 20, generator=torch.Generator().manual_seed(0))
+    anchors = torch.rand(111_119, 4, generator=torch.Generator().manual_seed(1)) + torch.tensor([0, 0, 1, 1])
+    np.testing.assert_array_equal(ops.decode_boxes(deltas, anchors).numpy(),
+                                  kernels.decode_boxes(deltas.numpy(), anchors.numpy()))
+
+
+def test_boxes_at_any_address():
+    numbers = torch.rand(100, generator=torch.Generator().manual_seed(0)) * 9
+    boxes, anchors, deltas = numbers[1:25].view(6, 4), numbers[26:50].view(6, 4), numbers[51:99].view(6, 8)
+    for op, first in ((ops.encode_boxes, boxes), (ops.decode_boxes, deltas)):
+        np.testing.assert_array_equal(op(first, anchors).numpy(), op(first.clone(), anchors.clone()).numpy())
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_is_cast_to_float32(dtype):
     boxes = torch.tensor([[0, 0, 3, 3], [1, 1, 4, 5]], dtype=dtype)
