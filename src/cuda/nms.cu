@@ -6,9 +6,9 @@
 //   some blocks   find which boxes of this tile and the next suppress which later ones of the next (find_words)
 //   the others    strike out what the kept boxes of the tile before suppress after this tile (strike)
 //
-// so that the blocks of a launch need nothing of each other. What tile k leaves for k + 1 has two places in the scratch,
-// taken in turns. No matrix of all pairs exists, only that of a tile with itself and the one before. The count of kept
-// boxes stays on the device, and once keep is full the launches that follow do nothing.
+// so that the blocks of a launch need nothing of each other. What a tile leaves for the next has two places in the
+// scratch, taken in turns. No matrix of all pairs exists, only that of a tile with itself and the one before. The count
+// of kept boxes stays on the device, and once keep is full the launches that follow do nothing.
 #include "core/nms.h"
 
 #include <type_traits>
