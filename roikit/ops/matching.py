@@ -2,8 +2,8 @@
 
 import torch
 
-from roikit import _check
-from roikit.ops._launch import backend, launch, view
+from roikit import _check, _core
+from roikit.ops._launch import backend, launch, view, workspace
 from roikit.ops._library import register
 
 __all__ = ["match_boxes"]
@@ -27,7 +27,7 @@ def match_boxes(anchors, gt_boxes, high, low, *, allow_low_quality=True):
 
     Raises:
         TypeError, ValueError: a wrong kind, shape or device; low is above high.
-        BackendError: CUDA tensors, and no CUDA kernel.
+        BackendError: CUDA tensors, and no CUDA module.
 
     Source: Ren et al. 2015, arXiv:1506.01497, section 3.1.2.
     """
@@ -46,8 +46,10 @@ def match_boxes(anchors, gt_boxes, high, low, *, allow_low_quality=True):
 def _match_boxes_kernel(anchors, gt_boxes, high, low, allow_low_quality):
     a, b = anchors.contiguous(), gt_boxes.contiguous()
     index, label, iou = _match_boxes_fake(a, b, high, low, allow_low_quality)
-    backend(a, "match_boxes").match_boxes(view(a), view(b), high, low, allow_low_quality, view(index), view(label),
-                                          view(iou), launch(a))
+    core = backend(a, "match_boxes")
+    scratch = None if core is _core else workspace(a, core.match_boxes_workspace(view(b), allow_low_quality))
+    core.match_boxes(view(a), view(b), high, low, allow_low_quality, view(index), view(label), view(iou),
+                     launch(a, scratch))
     return index, label, iou
 
 

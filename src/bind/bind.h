@@ -52,6 +52,7 @@ struct MatchingKernels {
                       const Launch&);
 };
 void bind_matching(py::module_& module, const MatchingKernels& kernels);
+void bind_matching_workspace(py::module_& module, int64_t (*workspace)(const View&, bool));  // CUDA alone has one
 
 struct NmsKernels {
   void (*nms)(const View&, const View&, double, const View&, const View&, const Launch&);

@@ -5,9 +5,10 @@
 #include "core/anchors.h"
 #include "core/box_codec.h"
 #include "core/boxes.h"
+#include "core/matching.h"
 #include "core/nms.h"
-#include "core/roi_pool.h"
 #include "core/roi_align.h"
+#include "core/roi_pool.h"
 #include "cuda/error.h"
 
 PYBIND11_MODULE(_cuda, m) {
@@ -26,6 +27,8 @@ PYBIND11_MODULE(_cuda, m) {
   bind_grid_anchors(m, cuda::grid_anchors);
   bind_box_codec(m, {cuda::encode_boxes, cuda::decode_boxes});
   bind_boxes(m, {cuda::box_iou});
+  bind_matching(m, {cuda::match_boxes});
+  bind_matching_workspace(m, cuda::match_boxes_workspace);
   bind_nms_steps(m, {cuda::score_keys, cuda::nms_workspace, cuda::nms_in_order, cuda::batched_nms_in_order});
   bind_roi_pool(m, {cuda::roi_pool, cuda::roi_pool_backward});
   bind_roi_pool_workspaces(m, {cuda::roi_pool_workspace, cuda::roi_pool_backward_workspace});

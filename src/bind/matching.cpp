@@ -8,4 +8,8 @@ void bind_matching(py::module_& module, const MatchingKernels& kernels) {
              py::arg("launch"), Release());
 }
 
+void bind_matching_workspace(py::module_& module, int64_t (*workspace)(const View&, bool)) {
+  module.def("match_boxes_workspace", workspace, py::arg("gt_boxes"), py::arg("allow_low_quality"));
+}
+
 }  // namespace roikit

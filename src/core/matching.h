@@ -21,9 +21,21 @@ template <class T> ROIKIT_HD int8_t match_label(T iou, T high, T low) {
   return iou >= high ? int8_t(1) : iou >= low ? int8_t(-1) : int8_t(0);
 }
 
+// Whether a box may overlap one of a group, given the group's bounds: over its boxes, the least x1 and y1 and the
+// largest x2 and y2 that are numbers. A box that does not has IoU 0 with all of them, those with a NaN included.
+template <class T> ROIKIT_HD bool may_meet(const Box<T>& b, T low_x, T low_y, T high_x, T high_y) {
+  return (b.x1 < high_x) & (b.x2 > low_x) & (b.y1 < high_y) & (b.y2 > low_y);
+}
+
 namespace cpu {
 void match_boxes(const View& anchors, const View& gt_boxes, double high, double low, bool allow_low_quality,
                  const View& index, const View& label, const View& iou, const Launch& launch);
 }  // namespace cpu
+namespace cuda {
+// Scratch of match_boxes, in bytes: a number for each ground truth with allow_low_quality, else nothing.
+int64_t match_boxes_workspace(const View& gt_boxes, bool allow_low_quality);
+void match_boxes(const View& anchors, const View& gt_boxes, double high, double low, bool allow_low_quality,
+                 const View& index, const View& label, const View& iou, const Launch& launch);
+}  // namespace cuda
 
 }  // namespace roikit

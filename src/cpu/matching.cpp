@@ -81,8 +81,7 @@ struct Truths {
   ROIKIT_INLINE uint32_t meeting(int64_t g, const Block<T>& block) const {
     Lane<T> bits = 0;
     for (int64_t k = 0; k < kBlock; ++k) {
-      const bool meets = (x1[g + k] < block.high[2]) & (x2[g + k] > block.low[0]) & (y1[g + k] < block.high[3]) &
-                         (y2[g + k] > block.low[1]);
+      const bool meets = may_meet((*this)[g + k], block.low[0], block.low[1], block.high[2], block.high[3]);
       bits |= meets ? Lane<T>(1) << k : Lane<T>(0);
     }
     return uint32_t(bits);

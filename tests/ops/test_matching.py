@@ -6,18 +6,68 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roikit import ops, reference
+from roikit import kernels, ops, reference
 from roikit.testing import strategies as some
 
 
-@given(some.boxes(max_size=24), some.boxes(), st.sampled_from([(0.7, 0.3), (0.5, 0.5), (0.5, 1 / 3)]), st.booleans())
-def test_match_boxes_agrees_with_the_reference(anchors, gt_boxes, limits, allow):
+@given(st.data(), st.sampled_from([np.float32, np.float64]),
+       st.sampled_from([(0.7, 0.3), (0.5, 0.5), (0.5, 1 / 3), (0.5, 0.0)]), st.booleans())
+def test_match_boxes_agrees_with_the_reference(data, dtype, limits, allow):
+    anchors, gt_boxes = data.draw(some.boxes(dtype=dtype, max_size=24)), data.draw(some.boxes(dtype=dtype))
     with np.errstate(all="ignore"):
         expected = reference.match_boxes(anchors, gt_boxes, *limits, allow_low_quality=allow)
     found = ops.match_boxes(torch.from_numpy(anchors), torch.from_numpy(gt_boxes), *limits, allow_low_quality=allow)
     for mine, theirs in zip(found, expected, strict=True):
         assert str(mine.dtype) == f"torch.{theirs.dtype}"
         np.testing.assert_array_equal(mine.numpy(), theirs)
+
+
+AWKWARD = [[0, 0, 0, 0], [3, 3, 1, 1], [np.nan, 0, 1, 1], [0, 0, np.inf, 1], [-np.inf, 0, np.inf, 4],
+           [0, 0, 1e30, 1e30], [5, np.nan, 9, 9], [np.nan] * 4, [-0.0, 0, -0.0, 2], [2, 2, 6, 6]]
+
+
+def whole_boxes(rng, n, dtype, spoilt):
+    """Boxes with whole corners, so that IoUs are equal often; a part of them awkward."""
+    corner = rng.integers(0, 60, (n, 2))
+    boxes = np.concatenate([corner, corner + rng.integers(1, 20, (n, 2))], axis=1).astype(dtype)
+    where = rng.random(n) < spoilt
+    boxes[where] = np.array(AWKWARD, dtype)[rng.integers(0, len(AWKWARD), where.sum())]
+    return boxes
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n, m", [(1, 1), (31, 33), (257, 31), (700, 64), (300, 257), (100, 600), (5, 0), (0, 5)])
+@pytest.mark.parametrize("spoilt", [0, 0.2])
+def test_matches_at_every_size(n, m, dtype, spoilt):
+    rng = np.random.default_rng(n + m)
+    anchors, gt_boxes = whole_boxes(rng, n, dtype, spoilt), whole_boxes(rng, m, dtype, spoilt)
+    anchors = anchors[np.lexsort(anchors.T[:2])] if n % 2 else anchors  # neighbours in the image, or not
+    for allow in (True, False):
+        found = ops.match_boxes(torch.from_numpy(anchors), torch.from_numpy(gt_boxes), 0.6, 0.3,
+                                allow_low_quality=allow)
+        expected = kernels.match_boxes(anchors, gt_boxes, 0.6, 0.3, allow_low_quality=allow)
+        for mine, theirs in zip(found, expected, strict=True):
+            assert mine.numpy().tobytes() == theirs.tobytes()
+
+
+def test_a_grid_of_anchors_and_equal_objects():
+    cell = torch.tensor([[-8.0, -8, 8, 8], [-4, -8, 4, 8], [-8, -4, 8, 4]])
+    anchors = ops.grid_anchors(cell, (24, 30), 4)
+    gt_boxes = torch.tensor([[10.0, 10, 30, 26], [10, 10, 30, 26], [300, 300, 310, 310], [60, 50, 64, 54],
+                             [9, 9, 9, 9]])
+    found = ops.match_boxes(anchors, gt_boxes, 0.7, 0.3)
+    expected = reference.match_boxes(anchors.numpy(), gt_boxes.numpy(), 0.7, 0.3)
+    for mine, theirs in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(mine.numpy(), theirs)
+    assert not (found[0] == 1).any() and (found[1] == 1).any()
+
+
+def test_boxes_at_any_address():
+    numbers = torch.rand(80, generator=torch.Generator().manual_seed(0)) * 9
+    anchors, gt_boxes = numbers[1:41].view(10, 4), numbers[43:55].view(3, 4)
+    for mine, theirs in zip(ops.match_boxes(anchors, gt_boxes, 0.5, 0.3),
+                            ops.match_boxes(anchors.clone(), gt_boxes.clone(), 0.5, 0.3), strict=True):
+        assert torch.equal(mine, theirs)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
