@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from roikit import _check, _rle
-from roikit.ops._launch import backend, launch, view
+from roikit import _check, _core, _rle
+from roikit.ops._launch import backend, launch, view, workspace
 from roikit.ops._library import register
 
 __all__ = ["paste_masks", "paste_masks_rle"]
@@ -59,7 +59,7 @@ def paste_masks(masks, boxes, image_size, *, threshold=0.5, rule="continuous"):
 
     Raises:
         TypeError, ValueError: a wrong kind, shape, value or device, in a sentence.
-        BackendError: CUDA tensors, for which there is no kernel.
+        BackendError: CUDA tensors, and no CUDA module in this build.
 
     Source: He et al. 2017, arXiv:1703.06870, section 3; the rules are detectron2's and
     torchvision's.
@@ -74,6 +74,8 @@ def paste_masks(masks, boxes, image_size, *, threshold=0.5, rule="continuous"):
 def paste_masks_rle(masks, boxes, image_size, *, threshold=0.5, rule="continuous"):
     """`paste_masks` as COCO run lengths, without an image: memory follows the inputs and the runs.
 
+    On a GPU runs are made there, and they alone are copied to the host, which waits for them.
+
     Args:
         As in `paste_masks`; ``threshold`` cannot be None, and H * W must be below 2^32.
 
@@ -83,7 +85,7 @@ def paste_masks_rle(masks, boxes, image_size, *, threshold=0.5, rule="continuous
 
     Raises:
         TypeError, ValueError: a wrong kind, shape, value or device, in a sentence.
-        BackendError: CUDA tensors, for which there is no kernel.
+        BackendError: CUDA tensors, and no CUDA module in this build.
     """
     op = "paste_masks_rle"
     masks, boxes = _inputs(op, masks, boxes, rule)
@@ -91,25 +93,51 @@ def paste_masks_rle(masks, boxes, image_size, *, threshold=0.5, rule="continuous
     limit = _threshold(op, threshold, masks.dtype)
     core = backend(masks, op)
     masks, boxes = masks.contiguous(), boxes.contiguous()
-    offsets = torch.empty(len(masks) + 1, dtype=torch.int64)
-    counts = core.paste_masks_rle(view(masks), view(boxes), height, width, limit, RULES.index(rule),
-                                  view(offsets), launch(masks))
-    strings = _rle.strings_from_counts(counts, offsets.numpy())
+    runs = _runs_on_host if core is _core else _runs_on_device
+    counts, offsets = runs(core, masks, boxes, height, width, limit, RULES.index(rule))
+    strings = _rle.strings_from_counts(counts, offsets)
     return [{"size": [height, width], "counts": text} for text in strings]
+
+
+def _runs_on_host(core, masks, boxes, height, width, limit, rule):
+    """Run lengths of all masks, uint32, and where each mask's begin, int64 (N + 1,); both NumPy arrays."""
+    offsets = np.empty(len(masks) + 1, np.int64)
+    counts = core.paste_masks_rle(view(masks), view(boxes), height, width, limit, rule, core.View(offsets),
+                                  launch(masks))
+    return counts, offsets
+
+
+def _runs_on_device(core, masks, boxes, height, width, limit, rule):
+    """What `_runs_on_host` gives, by the CUDA kernels: count, add up, write."""
+    scratch = workspace(masks, core.paste_masks_workspace(view(masks)))
+    changes = masks.new_empty((len(masks), core.paste_masks_rle_chunks(width)), dtype=torch.int64)
+    core.paste_masks_rle_count(view(masks), view(boxes), height, width, limit, rule, view(changes),
+                               launch(masks, scratch))
+    upto = changes.view(-1).cumsum(0).view_as(changes)
+    offsets = np.zeros(len(masks) + 1, np.int64)
+    offsets[1:] = upto[:, -1].cpu().numpy()
+    ends = masks.new_empty(int(offsets[-1]), dtype=torch.int32)
+    counts = torch.empty_like(ends)
+    core.paste_masks_rle_write(view(masks), height, width, limit, view(upto), view(ends), view(counts),
+                               launch(masks, scratch))
+    return counts.cpu().numpy().view(np.uint32), offsets
 
 
 def _paste_masks_kernel(masks, boxes, height, width, threshold, rule):
     core = backend(masks, "paste_masks")
     masks, boxes = masks.contiguous(), boxes.contiguous()
     shape = (masks.shape[0], height, width)
-    if threshold is not None:
-        out = torch.from_numpy(np.zeros(shape, np.bool_))
-    else:
+    dtype = masks.dtype if threshold is None else torch.bool
+    scratch = None
+    if core is _core:
         # NumPy's zeros are pages that the system has not handed out yet; torch would write them all.
-        kind = np.float64 if masks.dtype == torch.float64 else np.float32
+        kind = {torch.bool: np.bool_, torch.float32: np.float32, torch.float64: np.float64}[dtype]
         out = torch.from_numpy(np.zeros(shape, kind))
+    else:
+        out = masks.new_zeros(shape, dtype=dtype)
+        scratch = workspace(masks, core.paste_masks_workspace(view(masks)))
     core.paste_masks(view(masks), view(boxes), threshold or 0.0, RULES.index(rule), view(out),
-                     launch(masks))
+                     launch(masks, scratch))
     return out
 
 

@@ -41,6 +41,15 @@ struct MaskPasteKernels {
 };
 void bind_mask_paste(py::module_& module, const MaskPasteKernels& kernels);
 
+struct MaskPasteSteps {  // CUDA: the caller allocates what the runs need, once they are counted
+  int64_t (*workspace)(const View&);
+  void (*paste_masks)(const View&, const View&, double, PasteRule, const View&, const Launch&);
+  int64_t (*chunks)(int64_t);
+  void (*count)(const View&, const View&, int64_t, int64_t, double, PasteRule, const View&, const Launch&);
+  void (*write)(const View&, int64_t, int64_t, double, const View&, const View&, const View&, const Launch&);
+};
+void bind_mask_paste_steps(py::module_& module, const MaskPasteSteps& kernels);
+
 struct MaskTargetKernels {
   void (*of_bitmaps)(const View&, const View&, const View&, bool, const View&, const Launch&);
   void (*of_runs)(const View&, const View&, const View&, const View&, const View&, bool, const View&, const Launch&);

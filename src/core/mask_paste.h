@@ -35,6 +35,14 @@ namespace roikit {
 
 enum class PasteRule : int { continuous = 0, integer = 1 };
 
+// What a pixel takes along an axis: `near` of a cell of the framed mask and `far` of the next cell.
+template <class T> struct PasteTap {
+  int32_t cell;
+  T near, far;
+};
+
+template <class T> ROIKIT_HD T paste_mix(T a, T near, T b, T far) { return a * near + b * far; }
+
 // One axis of one mask: the pixels [begin, end) that it covers, and where each lies in the framed mask.
 template <class T> struct PasteAxis {
   PasteRule rule = PasteRule::continuous;
@@ -56,6 +64,12 @@ template <class T> struct PasteAxis {
     fraction = u - whole;
     const int32_t c = int32_t(whole) + (rule == PasteRule::continuous ? 1 : 0);
     return c < int32_t(cells) + 1 ? c : int32_t(cells) + 1;
+  }
+
+  ROIKIT_HD PasteTap<T> tap(int64_t i) const {
+    T f;
+    const int32_t c = cell(i, f);
+    return {c, T(1) - f, f};
   }
 
   // The first of the pixels [0, extent] whose source is at least `limit`: the source never falls along the axis.
@@ -104,11 +118,39 @@ template <class T> struct PasteAxis {
   }
 };
 
+// The rectangle of pixels that one mask covers.
+template <class T> struct Placed {
+  PasteAxis<T> x, y;
+
+  ROIKIT_HD int64_t columns() const { return x.end - x.begin; }
+  ROIKIT_HD int64_t rows() const { return y.end - y.begin; }
+  ROIKIT_HD bool empty() const { return x.begin >= x.end || y.begin >= y.end; }
+};
+
 namespace cpu {
 void paste_masks(const View& masks, const View& boxes, double threshold, PasteRule rule, const View& out,
                  const Launch& launch);
 void paste_masks_rle(const View& masks, const View& boxes, int64_t height, int64_t width, double threshold,
                      PasteRule rule, std::vector<uint32_t>& counts, const View& offsets, const Launch& launch);
 }  // namespace cpu
+
+// On a GPU all of them want the scratch of paste_masks_workspace, and decisions a threshold above 0. Runs take two steps,
+// so that the caller can allocate what the first counts:
+//   paste_masks_rle_count(..., changes (N, paste_masks_rle_chunks(width)) i64)
+//     how many runs each chunk of columns makes. Their inclusive sums over all chunks of all masks are `upto`, in which
+//     the last of row n is offsets[n + 1].
+//   paste_masks_rle_write(..., upto, ends, counts)
+//     with the scratch as paste_masks_rle_count left it. Both are i32 with the bits of u32, as many as the last of upto;
+//     `ends` is scratch as well, counts are those of the CPU.
+namespace cuda {
+int64_t paste_masks_workspace(const View& masks);
+void paste_masks(const View& masks, const View& boxes, double threshold, PasteRule rule, const View& out,
+                 const Launch& launch);
+int64_t paste_masks_rle_chunks(int64_t width);
+void paste_masks_rle_count(const View& masks, const View& boxes, int64_t height, int64_t width, double threshold,
+                           PasteRule rule, const View& changes, const Launch& launch);
+void paste_masks_rle_write(const View& masks, int64_t height, int64_t width, double threshold, const View& upto,
+                           const View& ends, const View& counts, const Launch& launch);
+}  // namespace cuda
 
 }  // namespace roikit

@@ -19,14 +19,6 @@ namespace {
 
 constexpr int64_t kFrame = 3;  // one cell before the mask, two after: cell + 1 of the last cell exists
 
-template <class T> struct Placed {
-  PasteAxis<T> x, y;
-
-  int64_t columns() const { return x.end - x.begin; }
-  int64_t rows() const { return y.end - y.begin; }
-  bool empty() const { return x.begin >= x.end || y.begin >= y.end; }
-};
-
 template <class T>
 std::vector<Placed<T>> place(const T* boxes, int64_t n, int64_t cells, int64_t height, int64_t width, PasteRule rule) {
   std::vector<Placed<T>> placed(n);
@@ -55,10 +47,10 @@ template <class T> struct Taps {
     near.resize(end - begin);
     far.resize(end - begin);
     for (int64_t i = begin; i < end; ++i) {
-      T f;
-      cell[i - begin] = axis.cell(i, f);
-      near[i - begin] = T(1) - f;
-      far[i - begin] = f;
+      const PasteTap<T> tap = axis.tap(i);
+      cell[i - begin] = tap.cell;
+      near[i - begin] = tap.near;
+      far[i - begin] = tap.far;
     }
   }
 };
@@ -74,7 +66,7 @@ void frame(const T* mask, int64_t cells, int64_t stride, bool transposed, std::v
 
 template <class T>
 ROIKIT_INLINE void resample(const T* ROIKIT_RESTRICT row, typename Taps<T>::Ptr x, int64_t n, T* ROIKIT_RESTRICT to) {
-  for (int64_t i = 0; i < n; ++i) to[i] = row[x.cell[i]] * x.near[i] + row[x.cell[i] + 1] * x.far[i];
+  for (int64_t i = 0; i < n; ++i) to[i] = paste_mix(row[x.cell[i]], x.near[i], row[x.cell[i] + 1], x.far[i]);
 }
 
 // Image rows of one mask. `pair` has room for two rows of n values; `out` points at the first pixel.
@@ -103,9 +95,9 @@ struct PasteRows {
       const T* ROIKIT_RESTRICT b = lower;
       Out* ROIKIT_RESTRICT to = out;
       if constexpr (std::is_same_v<Out, uint8_t>) {
-        for (int64_t i = 0; i < n; ++i) to[i] = a[i] * near + b[i] * far >= threshold;
+        for (int64_t i = 0; i < n; ++i) to[i] = paste_mix(a[i], near, b[i], far) >= threshold;
       } else {
-        for (int64_t i = 0; i < n; ++i) to[i] = a[i] * near + b[i] * far;
+        for (int64_t i = 0; i < n; ++i) to[i] = paste_mix(a[i], near, b[i], far);
       }
     }
   }
@@ -185,7 +177,7 @@ struct PasteColumns {
       const T* ROIKIT_RESTRICT near_cells = job.framed + job.x.cell[c] * job.stride;
       const T* ROIKIT_RESTRICT far_cells = near_cells + job.stride;
       const T near = job.x.near[c], far = job.x.far[c];
-      for (int64_t r = 0; r < job.stride; ++r) column[r] = near_cells[r] * near + far_cells[r] * far;
+      for (int64_t r = 0; r < job.stride; ++r) column[r] = paste_mix(near_cells[r], near, far_cells[r], far);
       for (int64_t r = 0; r < job.stride; ++r)
         side[r] = uint8_t((column[r] > job.above ? 1 : 0) | (column[r] < job.below ? 2 : 0));
       const int64_t base = (job.left + c) * job.height;
@@ -200,7 +192,7 @@ struct PasteColumns {
         }
         const T upper = column[seg.cell], lower = column[seg.cell + 1];
         for (int32_t r = seg.begin; r < seg.end; ++r)
-          turn(s, runs, first + r, upper * job.y.near[r] + lower * job.y.far[r] >= job.threshold ? 1 : 0);
+          turn(s, runs, first + r, paste_mix(upper, job.y.near[r], lower, job.y.far[r]) >= job.threshold ? 1 : 0);
       }
       if (job.top + job.rows < job.height) turn(s, runs, first + job.rows, 0);
     }

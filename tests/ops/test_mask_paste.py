@@ -6,8 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roikit import kernels, ops
-from roikit.errors import BackendError
+from roikit import _rle, kernels, ops
 from roikit.reference import mask_paste as reference
 from roikit.testing import strategies as some
 
@@ -31,6 +30,70 @@ def test_paste_agrees_with_the_reference(case, size, rule, threshold):
     if threshold is not None:
         runs = ops.paste_masks_rle(masks, boxes, size, threshold=threshold, rule=rule)
         assert runs == kernels.paste_masks_rle(*case, size, threshold=threshold, rule=rule)
+
+
+def awkward_masks(cells, height, width, dtype):
+    """Masks and boxes that meet an image's borders, fill it, or miss it, as NumPy arrays."""
+    boxes = np.array([
+        [-5, -5, width + 5, height + 5], [0, 0, width, height], [0, 0, width, height], [3, -2, width - 4, height + 2],
+        [width - 7.5, height - 9, width, height], [0, 0, 1, 1], [width - 1, height - 1, width, height],
+        [-40, 5.25, 17, 31], [width - 130, 0, width + 9, 33], [5, 3, 5 + 124, 35], [8, 1, 8 + 125, 34.5],
+        [-3e8, -3e8, 3e8, 3e8], [width, 0, width + 9, 9], [9, 9, 4, 4], [np.nan, 0, 9, 9], [2, 4, 131, height],
+        [-1e6, 0, width, height]], dtype)
+    rng = np.random.default_rng(cells)
+    line = np.linspace(-1, 1, cells)
+    disc = 1 / (1 + np.exp(8 * (np.hypot(*np.meshgrid(line, line)) - 0.8)))
+    masks = disc + 0.3 * rng.normal(size=(len(boxes), cells, cells))
+    masks[[0, 2, 8]] = 1
+    masks[4] = 0
+    masks[1] = rng.random((cells, cells))
+    return masks.astype(dtype), boxes
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("cells, size, threshold, dtype", [
+    (28, (70, 301), 0.5, np.float32), (1, (33, 128), 0.25, np.float32), (57, (65, 258), 0.5, np.float64),
+    (14, (40, 255), 1 / 3, np.float32)])
+def test_images_larger_than_a_tile_agree_with_the_cpu_kernels(rule, cells, size, threshold, dtype):
+    case = awkward_masks(cells, *size, dtype)
+    tensors = [torch.from_numpy(x) for x in case]
+    for limit in (None, threshold):
+        got = ops.paste_masks(*tensors, size, threshold=limit, rule=rule)
+        np.testing.assert_array_equal(got.numpy(), kernels.paste_masks(*case, size, threshold=limit, rule=rule))
+    runs = ops.paste_masks_rle(*tensors, size, threshold=threshold, rule=rule)
+    assert runs == kernels.paste_masks_rle(*case, size, threshold=threshold, rule=rule)
+
+
+def test_many_masks_agree_with_the_cpu_kernels():
+    n, (height, width) = 700, (200, 500)
+    rng = np.random.default_rng(3)
+    corner = rng.uniform(-5, 1, (n, 2)) + rng.random((n, 2)) * (width, height)
+    boxes = np.concatenate([corner, corner + rng.uniform(1, 12, (n, 2))], 1).astype(np.float32)
+    boxes[[0, 699]] = 0, 0, width, height
+    masks = rng.random((n, 5, 5), np.float32)
+    tensors = torch.from_numpy(masks), torch.from_numpy(boxes)
+    got = ops.paste_masks(*tensors, (height, width))
+    np.testing.assert_array_equal(got.numpy(), kernels.paste_masks(masks, boxes, (height, width)))
+    assert ops.paste_masks_rle(*tensors, (height, width)) == kernels.paste_masks_rle(masks, boxes, (height, width))
+
+
+@pytest.mark.parametrize("size, box, runs", [
+    ((6, 70), [-50, -50, 200, 200], [0, 420]),         # inside everywhere: no zeros in front, one run
+    ((6, 70), [-50, -50, 200, 3], [0, *[3] * 140]),
+    ((6, 70), [10, -50, 40, 50], [60, 180, 180]),       # whole columns are one run
+    ((6, 70), [80, 0, 90, 6], [420]),
+    ((0, 70), [0, 0, 9, 9], [0]),
+    ((6, 0), [0, 0, 9, 9], [0]),
+])
+def test_runs_of_simple_rectangles(size, box, runs):
+    got = ops.paste_masks_rle(torch.ones(1, 4, 4), torch.tensor([box], dtype=torch.float32), size)
+    counts = _rle.strings_from_counts(np.array(runs, np.uint32), np.array([0, len(runs)]))
+    assert got == [{"size": list(size), "counts": counts[0]}]
+
+
+def test_no_masks_have_no_runs():
+    assert ops.paste_masks_rle(torch.ones(0, 4, 4), torch.ones(0, 4), (6, 70)) == []
+    assert ops.paste_masks(torch.ones(0, 4, 4), torch.ones(0, 4), (6, 70)).shape == (0, 6, 70)
 
 
 def some_masks(n=6, dtype=torch.float32):
@@ -120,10 +183,3 @@ def test_contract_of_runs():
         ops.paste_masks_rle(MASKS, BOXES, (4, 4), threshold=None)
     with pytest.raises(ValueError, match=r"paste_masks_rle: height \* width must be below 2\^32, got 65536 \* 65536"):
         ops.paste_masks_rle(MASKS, BOXES, (65536, 65536))
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("op", ["paste_masks", "paste_masks_rle"])
-def test_contract_of_cuda_tensors(op):
-    with pytest.raises(BackendError, match=f"{op}: the tensors are on cuda:0"):
-        getattr(ops, op)(MASKS.cuda(), BOXES.cuda(), (4, 4))
