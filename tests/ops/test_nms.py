@@ -116,6 +116,17 @@ def test_classes_across_many_boxes(classes):
     assert_as_on_the_cpu(boxes, scores, uneven, 0.4)
 
 
+@pytest.mark.parametrize("sizes", [(2500, 300, 700), (500, 3000), (1024, 2100, 1), (1023, 2, 2047)])
+def test_classes_that_begin_and_end_within_a_tile(sizes):
+    """Boxes in the same few places in every class, so that a class that reached into another would show."""
+    n = sum(sizes)
+    boxes, scores, _ = clustered(n, n, clusters=40)
+    boxes[:, 2:] = boxes[:, :2] + np.float32(9)  # small: many are kept, and many go late
+    assert_as_on_the_cpu(boxes, scores, np.random.default_rng(n).permutation(np.repeat([3, -4, 9][:len(sizes)], sizes)),
+                         0.3)
+    assert_as_on_the_cpu(boxes, scores, np.repeat(np.arange(len(sizes)), sizes), 0.3)
+
+
 def test_boxes_that_a_much_better_one_suppresses():
     """Boxes of the last tile that only a kept box of the first one suppresses."""
     n = 2500
