@@ -85,14 +85,24 @@ struct SampleRange {
 
   template <class T>
   ROIKIT_HD static SampleRange of(const SampleAxis<T>& axis, T base, int64_t extent) {
-    if (axis.grid <= 8 || axis.step == T(0)) return {0, axis.grid};
+    if (few(axis)) return {0, axis.grid};
     // Mirrored where the positions fall, so that they rise.
     const bool falls = axis.step < T(0);
     const T low = falls ? -T(extent) : T(-1), high = falls ? T(1) : T(extent);
     return {count(axis, base, low, falls, false), count(axis, base, high, falls, true)};
   }
 
+  // The first sample that can lie in [low, high].
+  template <class T>
+  ROIKIT_HD static int64_t first_between(const SampleAxis<T>& axis, T base, T low, T high) {
+    const bool falls = axis.step < T(0);
+    return few(axis) ? 0 : count(axis, base, falls ? -high : low, falls, false);
+  }
+
  private:
+  template <class T>
+  ROIKIT_HD static bool few(const SampleAxis<T>& axis) { return axis.grid <= 8 || axis.step == T(0); }
+
   // How many positions lie before the bound, or at it if that is asked for.
   template <class T>
   ROIKIT_HD static int64_t count(const SampleAxis<T>& axis, T base, T bound, bool falls, bool with) {
@@ -154,6 +164,41 @@ class TapWalk {
   bool held_ = false;  // sample_ is not yet added
 };
 
+// Pixels [begin, end) of an axis.
+struct AxisSpan {
+  int64_t begin = 0, end = 0;
+};
+
+// What the samples of an axis can touch. Neither bins nor samples turn back, so the outermost samples bound the others.
+template <class T>
+ROIKIT_HD AxisSpan touched_span(const SampleAxis<T>& axis, int64_t bins, int64_t extent) {
+  if (axis.grid <= 0 || bins <= 0) return {};
+  T low = axis.at(axis.base(0), 0), high = axis.at(axis.base(bins - 1), axis.grid - 1);
+  if (axis.step < T(0)) {
+    const T first = low;
+    low = high, high = first;
+  }
+  if (!(high >= T(-1) && low <= T(extent))) return {};
+  const int64_t begin = low > T(0) ? int64_t(low) : 0;
+  const int64_t last = high < T(extent) ? (high > T(0) ? int64_t(high) : 0) + 1 : extent;
+  return {begin < extent ? begin : extent - 1, last < extent ? last + 1 : extent};
+}
+
+// Calls add(pixel, weight) for the two taps of those samples of a bin that can touch the pixels [begin, end), in the
+// order of the samples; some of the taps may lie outside. It takes few steps where the span is short, however many
+// samples the bin has.
+template <class T, class Add>
+ROIKIT_HD void add_samples(const SampleAxis<T>& axis, T base, int64_t extent, T begin, T end, Add&& add) {
+  for (int64_t k = SampleRange::first_between(axis, base, begin - T(1), end); k < axis.grid; ++k) {
+    const T y = axis.at(base, k);
+    if (axis.step < T(0) ? y < begin - T(1) : y > end) return;
+    if (!Bilinear<T>::inside(y, extent)) continue;
+    const auto sample = Bilinear<T>::at(y, extent);
+    add(sample.low, sample.low_weight);
+    add(sample.high, sample.high_weight);
+  }
+}
+
 // The pyramid level of a box: how many thresholds (in double, ascending) its size in float32 reaches.
 template <class T>
 ROIKIT_HD int pyramid_level(const T* corners, const double* thresholds, int count) {
@@ -206,6 +251,12 @@ void roi_align_backward(const View& grad, const View& boxes, const RoiAlignLevel
 namespace cuda {
 void roi_align(const RoiAlignLevels& features, const View& boxes, const View& output, const RoiAlignRule& rule,
                const Launch& launch);
+
+// The gradient with the same bits in every run: each element is added up by one thread over the RoIs in order, and
+// rounded once. The workspace in bytes grows with the RoIs times the tiles of 16 x 32 pixels, up to a limit.
+void roi_align_backward_gather(const View& grad, const View& boxes, const RoiAlignLevels& gradients,
+                               const RoiAlignRule& rule, const Launch& launch);
+int64_t roi_align_backward_gather_workspace(const View& grad, const std::vector<View>& gradients);
 }  // namespace cuda
 
 }  // namespace roikit

@@ -1,5 +1,5 @@
-// Gradients of RoI ops partitioned by output: the maps are cut into tiles, every tile gets one bit for each RoI that can
-// touch it, and a block adds up a tile over its set bits in ascending order. So each pixel is written once, by one
+// Gradients of RoI ops partitioned by output: the maps are cut into tiles, every tile gets one bit for each RoI that
+// can touch it, and a block adds up a tile over its set bits in ascending order. So each pixel is written once, by one
 // thread, and the sum has the same order in every run.
 #pragma once
 
