@@ -32,6 +32,9 @@ def roi_pool(input, boxes, output_size, spatial_scale=1.0):
             0 and has no gradient).
         BackendError: CUDA tensors, and no CUDA module in this build.
 
+    On CUDA the gradient is added up in an order that changes from run to run, unless
+    ``torch.use_deterministic_algorithms(True)`` asks for the CPU's order and bits.
+
     Source: Girshick 2015, arXiv:1504.08083, section 2.1.
     """
     op = "roi_pool"

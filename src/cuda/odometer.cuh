@@ -1,4 +1,5 @@
-// A count in mixed digits, for loops that walk an array of several axes without a division an element.
+// A count in mixed digits, and a divisor that is known beforehand: loops over an array of several axes then need no
+// division an element. Divisor: Granlund and Montgomery, "Division by invariant integers using multiplication", 1994.
 #pragma once
 
 #include "cuda/launch.cuh"
@@ -23,6 +24,21 @@ struct Odometer {
     b -= from_b ? B : 0;
     a += d.a + from_b;
   }
+};
+
+// n / value for 0 <= n < 2^31.
+struct Divisor {
+  int32_t value = 1;
+  uint32_t factor = uint32_t(1) << 31;  // 2^(31 + b) / value, rounded up, where 2^b is the first power >= value
+  int32_t shift = 31;
+
+  Divisor() = default;
+  explicit Divisor(int32_t d) : value(d) {
+    while (shift < 62 && (int64_t(1) << (shift - 31)) < d) ++shift;
+    factor = uint32_t(((uint64_t(1) << shift) + uint64_t(d) - 1) / uint64_t(d));
+  }
+
+  __device__ int32_t quotient(int32_t n) const { return int32_t(uint64_t(uint32_t(n)) * factor >> shift); }
 };
 
 }  // namespace roikit::cuda

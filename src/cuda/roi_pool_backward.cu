@@ -72,8 +72,7 @@ void scatter(const PoolGradient& p, const F* grad, const int32_t* argmax, const 
     sums = gradient.as<F>();
   else
     sums = workspace.take<A>(n);
-  require(workspace.bytes() <= launch.workspace_bytes,
-          "roi_pool_backward: the workspace must have roi_pool_backward_workspace bytes");
+  require(workspace.bytes() <= launch.workspace_bytes, kBackwardWorkspace);
   check(cudaMemsetAsync(sums, 0, n * sizeof(A), stream_of(launch)), op);
   if (p.rois * p.bins > 0) {
     const int64_t least = ceil_div(kBins, p.bins), lanes = p.grad_bin == 1 || least > kWarp ? least : kWarp;
@@ -90,6 +89,7 @@ void scatter(const PoolGradient& p, const F* grad, const int32_t* argmax, const 
 }  // namespace
 
 int64_t roi_pool_backward_workspace(const View& argmax, const View& gradient, bool deterministic) {
+  if (deterministic) return gradient.size() > 0 ? ordered_workspace(argmax, gradient) : 0;
   Workspace workspace;
   if (gradient.dtype == DType::f16 || gradient.dtype == DType::bf16) workspace.take<float>(gradient.size());
   return workspace.bytes();
@@ -108,15 +108,17 @@ void roi_pool_backward(const View& grad, const View& argmax, const View& boxes, 
   require(gradient.contiguous() || gradient.channels_last(),
           "roi_pool_backward: gradient must be contiguous or channels_last");
   if (gradient.size() == 0) return;
-  PoolGradient p{};
+  PoolGradient p;
   p.rois = grad.shape[0], p.images = gradient.shape[0], p.channels = gradient.shape[1];
   p.bins = grad.shape[2] * grad.shape[3];
-  p.height = gradient.shape[2], p.width = gradient.shape[3], p.plane = p.height * p.width;
+  p.height = gradient.shape[2], p.plane = p.height * gradient.shape[3];
   p.grad_channel = planes ? p.bins : 1, p.grad_bin = planes ? 1 : p.channels;
   p.channel = gradient.contiguous() ? p.plane : 1, p.pixel = gradient.contiguous() ? 1 : p.channels;
   require(p.bins <= INT32_MAX && p.channels <= INT32_MAX && p.plane <= INT32_MAX,
           "roi_pool_backward: PH * PW, C and H * W must be < 2^31");
+  p.width = Divisor(int32_t(gradient.shape[3]));
   const DeviceGuard guard(launch.device, "roi_pool_backward");
+  if (launch.deterministic) return roi_pool_backward_in_order(p, grad, argmax, boxes, gradient, launch);
   visit<float, double, Half, BFloat16>(grad.dtype, "roi_pool_backward", [&](auto tag) {
     using F = typename decltype(tag)::type;
     scatter(p, grad.as<F>(), argmax.as<int32_t>(), boxes, gradient, launch);

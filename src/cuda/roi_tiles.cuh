@@ -133,6 +133,13 @@ class RoiWindow {
 
   __device__ int count() const { return count_; }
 
+  // All of them in ascending order, as nth() counts them, into an array of kRois.
+  __device__ void list(uint16_t* to) const {
+    const int lane = int(threadIdx.x) % kWarp;
+    int n = before_;
+    for (unsigned bits = bits_; bits != 0; bits &= bits - 1) to[n++] = uint16_t(lane * kWarp + __ffs(int(bits)) - 1);
+  }
+
   // The n-th RoI in ascending order, counted from the window's first; 0 <= n < count(), the same in all lanes.
   __device__ int nth(int n) const {
     const int lane = __popc(__ballot_sync(kFullWarp, before_ <= n)) - 1;

@@ -89,6 +89,16 @@ __global__ void kernel(int* out) {
     assert text == "10 7 13 31 11 6 16 2"
 
 
+def test_lanes_find_those_with_the_same_value(run):
+    text = run("""
+__global__ void kernel(int* out) {
+  const int lane = threadIdx.x % 32;
+  const unsigned same = __match_any_sync(0xffffffffu, lane % 9);
+  if (threadIdx.x < 8) out[lane] = int(same >> 9);
+}""")
+    assert text == "262657 525314 1050628 2101256 4202512 16416 32832 65664"
+
+
 def test_lanes_that_do_not_come_to_a_warp_operation_are_an_error(run):
     text = run("__global__ void kernel(int* out) { if (threadIdx.x < 5) __shfl_sync(0xffffffffu, 1, 0); }")
     assert "a warp operation that not all lanes" in text

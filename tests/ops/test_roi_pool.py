@@ -161,9 +161,8 @@ def test_many_blocks_have_the_bits_of_the_cpu(work, dtype, form, device):
 
 
 # RoIs in several words of bits, several tiles, and argmax values that no forward pass gives.
-def backward_case(dtype, integers=False):
+def backward_case(dtype, integers=False, shape=(2, 11, 37, 70), bins=(75, 11, 3, 5)):
     rng = np.random.default_rng(1)
-    shape, bins = (2, 11, 37, 70), (75, 11, 3, 5)
     plane = shape[2] * shape[3]
     argmax = rng.integers(0, plane, bins)
     argmax = np.where(rng.random(bins) < 0.5, argmax // 900 * 900, argmax)  # many bins with one winner
@@ -196,6 +195,43 @@ def test_backward_in_any_order(dtype, grad_form, form, device):
         *case, expected = backward_case(dtype)
         limit = {torch.float64: 1e-13, torch.float32: 1e-5}.get(dtype, torch.finfo(dtype).eps)
         torch.testing.assert_close(backward(device, *case, grad_form, form), expected, atol=8 * limit, rtol=limit)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("grad_form", FORMATS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_deterministic_backward_has_the_bits_of_the_cpu(dtype, grad_form, form, device):
+    with deterministic(True):
+        *case, expected = backward_case(dtype)
+        assert torch.equal(backward(device, *case, grad_form, form), expected)
+
+
+@pytest.mark.parametrize("shape, bins", [((1, 2, 65, 33), (2100, 2, 1, 2)), ((3, 1, 1, 90), (40, 1, 6, 6)),
+                                         ((2, 9, 90, 1), (33, 9, 1, 1)), ((1, 3, 32, 32), (7, 3, 9, 9))])
+def test_deterministic_backward_of_awkward_sizes(shape, bins, device):
+    with deterministic(True):
+        *case, expected = backward_case(torch.float32, shape=shape, bins=bins)
+        for form in FORMATS:
+            assert torch.equal(backward(device, *case, form, form), expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_deterministic_gradients_of_overlapping_rois_have_the_bits_of_the_cpu(dtype, device):
+    """Small boxes, whose bins share their winners."""
+    rng = np.random.default_rng(2)
+    shape = (2, 5, 41, 50)
+    boxes = busy_rois(rng, 60, shape[0], *shape[2:])
+    boxes[20:, 3:] = boxes[20:, 1:3] + rng.uniform(0, 5, (40, 2))
+    maps = rng.integers(-50, 51, shape)
+    output, argmax = kernels.roi_pool_with_argmax(maps.astype(np.float32), boxes, 7)
+    grad = torch.from_numpy(rng.standard_normal(output.shape)).to(dtype)
+    wide = grad.to({torch.bfloat16: torch.float32}.get(dtype, dtype)).numpy()
+    expected = torch.from_numpy(kernels.roi_pool_backward(wide, argmax, boxes, shape)).to(dtype)
+    x, rois = placed(device, maps, boxes)
+    x = x.to(dtype).requires_grad_()
+    with deterministic(True):
+        pooled = torch.ops.roikit.roi_pool(x, rois, 1.0, 7, 7)[0]
+        assert torch.equal(torch.autograd.grad(pooled, x, grad.to(x.device))[0].cpu(), expected)
 
 
 def test_a_roi_that_names_no_image_gives_0_and_has_no_gradient(device):

@@ -125,6 +125,15 @@ template <class T> T __reduce_or_sync(unsigned mask, T v) {
   return emulation::reduced(mask, v, [](T a, T b) { return T(a | b); });
 }
 
+template <class T> unsigned __match_any_sync(unsigned mask, T value) {
+  const uint64_t mine = emulation::packed(value);
+  const uint64_t* const all = emulation::exchange(emulation::Kind::match, mask, mine);
+  unsigned bits = 0;
+  for (int i = 0; i < 32; ++i)
+    if ((mask >> i & 1) && all[i] == mine) bits |= 1u << i;
+  return bits;
+}
+
 // Atomics: one thread runs at a time.
 template <class T, class Fn> T atomically(T* p, Fn fn) {
   const T old = *p;

@@ -27,7 +27,7 @@ constexpr int warpSize = 32;
 
 namespace emulation {
 
-enum class Kind { sync, any, count, ballot, shuffle, reduce };
+enum class Kind { sync, any, count, ballot, shuffle, reduce, match };
 enum class State { ready, at_block_barrier, in_warp_operation, done };
 
 struct Fiber {
