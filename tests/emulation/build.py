@@ -52,7 +52,8 @@ def build():
     headers = [p for folder in (ROOT / "src", HERE) for ending in ("*.h", "*.cuh") for p in folder.rglob(ending)]
     newest = max(p.stat().st_mtime for p in [*headers, Path(__file__)])
     include = [HERE / "shim", ROOT / "src", pybind11.get_include(), sysconfig.get_paths()["include"]]
-    command = [compiler(), *FLAGS, *(CHECKS if CHECKED else []), *(f"-I{path}" for path in include)]
+    checks = CHECKS if CHECKED else []
+    command = [compiler(), *FLAGS, *checks, *(f"-I{path}" for path in include)]
 
     def compile_one(source):
         target = FOLDER / f"{source.parent.name}_{source.stem}.o"
@@ -64,7 +65,7 @@ def build():
         fcntl.flock(lock, fcntl.LOCK_EX)
         objects = list(pool.map(compile_one, sources()))
         if not MODULE.exists() or MODULE.stat().st_mtime < max(p.stat().st_mtime for p in objects):
-            run([compiler(), "-shared", *(CHECKS if CHECKED else []), *map(str, objects), "-o", str(MODULE), "-pthread"])
+            run([compiler(), "-shared", *checks, *map(str, objects), "-o", str(MODULE), "-pthread"])
     return MODULE
 
 
