@@ -21,6 +21,10 @@ def grid_anchors(
     cell_anchors: View, height: int, width: int, stride_y: float, stride_x: float, offset: float, out: View,
     launch: Launch
 ) -> None: ...
+def mask_targets(masks: View, boxes: View, matched: View, binary: bool, out: View, launch: Launch) -> None: ...
+def mask_targets_of_ends(
+    ends: View, offsets: View, sizes: View, boxes: View, matched: View, binary: bool, out: View, launch: Launch
+) -> None: ...
 def match_boxes(
     anchors: View, gt_boxes: View, high: float, low: float, allow_low_quality: bool, index: View, label: View,
     iou: View, launch: Launch

@@ -9,7 +9,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 OPS = ("anchors", "boxes", "box_codec", "matching", "nms", "roi_pool", "roi_align", "mask_paste", "mask_target")
 FORMATS = ("rle", "polygon")
-CUDA_OPS = ("anchors", "box_codec", "boxes", "mask_paste", "matching", "nms", "roi_align", "roi_pool")  # ops whose CUDA kernel exists
+# Ops whose CUDA kernel exists.
+CUDA_OPS = ("anchors", "box_codec", "boxes", "mask_paste", "mask_target", "matching", "nms", "roi_align", "roi_pool")
 LONGEST = 400
 
 STANDARD = {"__future__", "bisect", "collections", "contextlib", "dataclasses", "functools", "importlib", "itertools",

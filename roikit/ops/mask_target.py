@@ -1,8 +1,9 @@
 """Mask targets on tensors: what the mask head is trained towards. Without gradient."""
 
+import numpy as np
 import torch
 
-from roikit import _check, _polygon
+from roikit import _check, _config, _core, _polygon
 from roikit.ops._launch import backend, launch, view
 from roikit.ops._library import register
 
@@ -31,11 +32,13 @@ def mask_targets(masks, boxes, matched, size, *, rule="soft", image_size=None):
         float32 (R, S, S) in [0, 1], without gradient. RLE and polygons give exactly what their
         bitmaps give, and are never decoded. A box that is not finite gives 0.
 
+    For boxes on a GPU, RLE and polygons become runs on the host, all of them, and are copied there.
+
     Raises:
         TypeError, ValueError: a wrong kind, shape, value or device, in a sentence; a malformed RLE
             or polygon among the masks that are matched.
-        IndexError: ``matched`` names no mask.
-        BackendError: CUDA tensors, for which there is no kernel.
+        IndexError: ``matched`` names no mask. On a GPU the target is 0 then, unless ROIKIT_DEBUG=1.
+        BackendError: CUDA tensors, and no CUDA module in this build.
 
     Source: He et al. 2017, arXiv:1703.06870, section 3.1.
     """
@@ -63,17 +66,47 @@ def mask_targets(masks, boxes, matched, size, *, rule="soft", image_size=None):
 
 def _from_runs(op, masks, boxes, matched, cells, binary, frame):
     core = backend(boxes, op)
-    used, matched = torch.unique(matched, return_inverse=True)
-    used = used.tolist()
-    for index in used[:1] + used[-1:]:
-        if not 0 <= index < len(masks):
-            raise IndexError(f"{op}: matched must lie in [0, {len(masks)}), got {index}")
-    runs = _polygon.runs_of_masks([masks[i] for i in used], frame, op)
     boxes, matched = boxes.contiguous(), matched.contiguous()
     out = boxes.new_empty((len(boxes), cells, cells), dtype=torch.float32)
-    core.mask_targets_of_runs(*map(core.View, runs), view(boxes), view(matched), binary, view(out),
-                              launch(boxes))
+    if core is _core:
+        used, matched = torch.unique(matched, return_inverse=True)
+        used = used.tolist()
+        for index in used[:1] + used[-1:]:
+            if not 0 <= index < len(masks):
+                raise IndexError(f"{op}: matched must lie in [0, {len(masks)}), got {index}")
+        runs = _polygon.runs_of_masks([masks[i] for i in used], frame, op)
+        core.mask_targets_of_runs(*map(core.View, runs), view(boxes), view(matched), binary, view(out),
+                                  launch(boxes))
+    elif len(boxes):
+        if _config.debug():
+            _check_matched(op, matched, len(masks))
+        runs = _run_ends(_polygon.runs_of_masks(masks, frame, op), boxes)
+        core.mask_targets_of_ends(*map(view, runs), view(boxes), view(matched), binary, view(out), launch(boxes))
     return out
+
+
+def _run_ends(runs, like):
+    """Where each run ends, counted through all masks, with offsets and sizes: int64 where ``like`` is, by one copy."""
+    counts, offsets, sizes = runs
+    if sizes.size and sizes.max() >= 2**31:
+        raise ValueError(f"mask_targets: masks must be below 2^31 a side, got {sizes.max()}")
+    parts = np.cumsum(counts, dtype=np.int64), offsets, sizes.reshape(-1)
+    packed = torch.from_numpy(np.concatenate(parts))
+    if like.is_cuda:  # from pinned memory the copy takes its place in the stream, and nobody waits
+        packed = packed.pin_memory()
+    ends, offsets, sizes = packed.to(like.device, non_blocking=True).split([len(part) for part in parts])
+    return ends, offsets, sizes.view(-1, 2)
+
+
+def _check_matched(op, matched, masks):
+    """``matched`` names masks, in the words of the CPU kernel. Waits for the GPU.
+
+    Raises:
+        IndexError: it does not.
+    """
+    wrong = matched[(matched < 0) | (matched >= masks)]
+    if len(wrong):
+        raise IndexError(f"{op}: matched must lie in [0, {masks}), got {wrong[0].item()}")
 
 
 def _mask_targets_kernel(masks, boxes, matched, size, binary):
@@ -83,6 +116,8 @@ def _mask_targets_kernel(masks, boxes, matched, size, binary):
         masks = masks.contiguous()
     boxes, matched = boxes.contiguous(), matched.contiguous()
     out = boxes.new_empty((boxes.shape[0], size, size), dtype=torch.float32)
+    if core is not _core and _config.debug():
+        _check_matched("mask_targets", matched, masks.shape[0])
     core.mask_targets(view(masks), view(boxes), view(matched), binary, view(out), launch(boxes))
     return out
 

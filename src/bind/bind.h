@@ -56,6 +56,12 @@ struct MaskTargetKernels {
 };
 void bind_mask_target(py::module_& module, const MaskTargetKernels& kernels);
 
+struct MaskTargetOfEnds {  // CUDA: runs are summed up by the caller
+  void (*of_bitmaps)(const View&, const View&, const View&, bool, const View&, const Launch&);
+  void (*of_ends)(const View&, const View&, const View&, const View&, const View&, bool, const View&, const Launch&);
+};
+void bind_mask_target_of_ends(py::module_& module, const MaskTargetOfEnds& kernels);
+
 struct MatchingKernels {
   void (*match_boxes)(const View&, const View&, double, double, bool, const View&, const View&, const View&,
                       const Launch&);

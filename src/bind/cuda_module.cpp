@@ -6,6 +6,7 @@
 #include "core/box_codec.h"
 #include "core/boxes.h"
 #include "core/mask_paste.h"
+#include "core/mask_target.h"
 #include "core/matching.h"
 #include "core/nms.h"
 #include "core/roi_align.h"
@@ -32,6 +33,7 @@ PYBIND11_MODULE(_cuda, m) {
   bind_matching_workspace(m, cuda::match_boxes_workspace);
   bind_mask_paste_steps(m, {cuda::paste_masks_workspace, cuda::paste_masks, cuda::paste_masks_rle_chunks,
                             cuda::paste_masks_rle_count, cuda::paste_masks_rle_write});
+  bind_mask_target_of_ends(m, {cuda::mask_targets, cuda::mask_targets_of_ends});
   bind_nms_steps(m, {cuda::score_keys, cuda::nms_workspace, cuda::nms_in_order, cuda::batched_nms_in_order});
   bind_roi_pool(m, {cuda::roi_pool, cuda::roi_pool_backward});
   bind_roi_pool_workspaces(m, {cuda::roi_pool_workspace, cuda::roi_pool_backward_workspace});

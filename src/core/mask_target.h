@@ -13,7 +13,7 @@
 //   mask_targets_of_runs(counts u32, offsets (N + 1) i64, sizes (N, 2) i64, boxes, matched, binary, out)
 //     masks as column-major run lengths, zeros first: those of mask n are counts[offsets[n]:offsets[n + 1]] and sum to
 //     sizes[n][0] * sizes[n][1].
-//   Both throw std::out_of_range for a `matched` that names no mask.
+//   On the CPU both throw std::out_of_range for a `matched` that names no mask.
 #pragma once
 
 #include "core/launch.h"
@@ -34,5 +34,14 @@ void mask_targets(const View& masks, const View& boxes, const View& matched, boo
 void mask_targets_of_runs(const View& counts, const View& offsets, const View& sizes, const View& boxes,
                           const View& matched, bool binary, const View& out, const Launch& launch);
 }  // namespace cpu
+
+// A GPU gives 0 for a `matched` that names no mask. It takes runs as their ends: the inclusive sums (i64) of the counts
+// of all masks. These, offsets and sizes lie on the device and are trusted; sides are below 2^31.
+namespace cuda {
+void mask_targets(const View& masks, const View& boxes, const View& matched, bool binary, const View& out,
+                  const Launch& launch);
+void mask_targets_of_ends(const View& ends, const View& offsets, const View& sizes, const View& boxes,
+                          const View& matched, bool binary, const View& out, const Launch& launch);
+}  // namespace cuda
 
 }  // namespace roikit

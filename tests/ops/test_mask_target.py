@@ -6,8 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roikit import _rle, ops
-from roikit.errors import BackendError
+from roikit import _rle, kernels, ops
 from roikit.reference import mask_target as reference
 from roikit.testing import strategies as some
 
@@ -24,9 +23,7 @@ def test_targets_agree_with_the_reference(data, rule):
     got = ops.mask_targets(*map(torch.from_numpy, (masks, boxes, matched)), 4, rule=rule)
     assert got.dtype == torch.float32
     np.testing.assert_array_equal(got.numpy(), expected)
-    runs, offsets = _rle.runs_of_bitmaps(masks.astype(np.uint8).transpose(1, 2, 0))
-    listed = [{"size": list(masks.shape[1:]), "counts": text} for text in _rle.strings_from_counts(runs, offsets)]
-    got = ops.mask_targets(listed, torch.from_numpy(boxes), torch.from_numpy(matched), 4, rule=rule)
+    got = ops.mask_targets(rle(masks != 0), torch.from_numpy(boxes), torch.from_numpy(matched), 4, rule=rule)
     np.testing.assert_array_equal(got.numpy(), expected)
 
 
@@ -79,6 +76,84 @@ def test_compiled_code_gives_the_same():
         assert torch.equal(x, y)
 
 
+def rle(bitmaps):
+    """The masks as a list of RLE dicts."""
+    runs, offsets = _rle.runs_of_bitmaps(np.ascontiguousarray(bitmaps, np.uint8).transpose(1, 2, 0))
+    return [{"size": list(bitmaps.shape[1:]), "counts": text} for text in _rle.strings_from_counts(runs, offsets)]
+
+
+def shapes(n, height, width):
+    """Bitmaps: full, noise, stripes, and discs."""
+    rng = np.random.default_rng(n)
+    y, x = np.mgrid[:height, :width]
+    masks = [np.hypot(y - rng.uniform(0, height), x - rng.uniform(0, width)) < rng.uniform(3, height) for _ in range(n)]
+    masks[0] |= True
+    masks[1] = rng.random((height, width)) < 0.5
+    masks[2] = x % 3 == 1
+    return np.array(masks)
+
+
+def agree_with_the_cpu_kernels(masks, boxes, matched, size):
+    for rule in RULES:
+        expected = kernels.mask_targets(masks, boxes, matched, size, rule=rule)
+        for form in (torch.from_numpy(masks), rle(masks)):
+            got = ops.mask_targets(form, torch.from_numpy(boxes), torch.from_numpy(matched), size, rule=rule)
+            np.testing.assert_array_equal(got.numpy(), expected)
+
+
+@pytest.mark.parametrize("size", [1, 7, 28, 130])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_boxes_of_every_size_agree_with_the_cpu_kernels(size, dtype):
+    masks = shapes(4, 90, 300)
+    boxes = np.array([[3, 4, 200.5, 80.25], [-20, -30, 400, 95], [0, 0, 300, 90], [290, 80, 310, 99],
+                      [5, 5, 6.5, 5.25], [-3e4, -2e4, 5e4, 3e4], [10, 7, 10, 7], [40, 60, 20, 30],
+                      [301.5, 0, 320, 20], [0, 88, 299, 91]], dtype)
+    agree_with_the_cpu_kernels(masks, boxes, np.arange(len(boxes)) % 4, size)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_huge_boxes_agree_with_the_cpu_kernels(dtype):
+    far = [1e6, 1e9, 3e9, 1e20, 3e38]
+    boxes = np.array([[-v, -v, w, w] for v in far for w in (20, *far)] + [[5, -1e9, 9, 1e9], [-1e9, 3, 1e9, 8]], dtype)
+    agree_with_the_cpu_kernels(shapes(3, 40, 50), boxes, np.arange(len(boxes)) % 3, 5)
+
+
+def test_a_mask_wider_than_what_is_held_at_a_time():
+    masks = shapes(3, 300, 2300)
+    boxes = np.array([[0, 0, 2300, 300], [7, 3, 2290, 299], [-9, -9, 1024, 40], [1000.5, 60, 1100, 250]], np.float32)
+    agree_with_the_cpu_kernels(masks, boxes, np.array([0, 1, 2, 1]), 3)
+
+
+def test_masks_of_several_sizes():
+    masks = [rle(shapes(3, 20, 30))[1], rle(shapes(3, 50, 9))[1], rle(shapes(3, 20, 30))[2], [[1, 1, 8, 2, 7, 9]]]
+    boxes = torch.tensor([[1.0, 2, 25, 30]] * 4)
+    got = ops.mask_targets(masks, boxes, torch.tensor([3, 2, 1, 0]), 6, image_size=(12, 10))
+    for index, target in zip((3, 2, 1, 0), got, strict=True):
+        alone = kernels.mask_targets(masks[index : index + 1], boxes[:1].numpy(), np.array([0]), 6, image_size=(12, 10))
+        np.testing.assert_array_equal(target.numpy(), alone[0])
+
+
+@pytest.mark.parametrize("shape", [(0, 5, 5), (2, 0, 5), (2, 5, 0), (1, 1, 1)])
+def test_empty_and_tiny(shape):
+    masks, boxes = np.ones(shape, bool), torch.tensor([[0.0, 0, 1, 1]])
+    for form in (torch.from_numpy(masks), rle(masks)):
+        assert ops.mask_targets(form, boxes[:0], torch.zeros(0, dtype=torch.int64), 3).shape == (0, 3, 3)
+        if shape[0]:
+            assert (ops.mask_targets(form, boxes, torch.tensor([0]), 3) == min(shape)).all()
+
+
+def test_an_index_that_names_no_mask_gives_0_on_a_gpu(device):
+    if device == "cpu":
+        pytest.skip("the CPU raises")
+    masks, boxes, matched = some_targets()
+    wrong = matched.clone()
+    wrong[[1, 4]] = torch.tensor([-1, 3])
+    for form in (masks, rle(masks.numpy())):
+        expected = ops.mask_targets(form, boxes, matched, 5)
+        expected[[1, 4]] = 0
+        assert torch.equal(ops.mask_targets(form, boxes, wrong, 5), expected)
+
+
 MASKS, BOXES, MATCHED = torch.zeros(2, 5, 5, dtype=torch.bool), torch.ones(3, 4), torch.tensor([0, 1, 1])
 SQUARE = [0, 0, 4, 0, 4, 4]
 
@@ -99,14 +174,7 @@ SQUARE = [0, 0, 4, 0, 4, 4]
     ((MASKS, BOXES, MATCHED, 0), {}, ValueError, "size must be at least 1, got 0"),
     ((MASKS, BOXES, MATCHED, 3), {"rule": "hard"}, ValueError, "rule must be one of 'soft', 'binary', got 'hard'"),
 ])
-def test_contract(arguments, named, kind, text):
+def test_contract(arguments, named, kind, text, monkeypatch):
+    monkeypatch.setenv("ROIKIT_DEBUG", "1")
     with pytest.raises(kind, match=f"mask_targets: .*{text}"):
         ops.mask_targets(*arguments, **named)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("masks", [MASKS, [[SQUARE]]])
-def test_contract_of_cuda_tensors(masks):
-    masks = masks.cuda() if isinstance(masks, torch.Tensor) else masks
-    with pytest.raises(BackendError, match="mask_targets: the tensors are on cuda:0"):
-        ops.mask_targets(masks, BOXES.cuda(), MATCHED.cuda() * 0, 3, image_size=(5, 5))
