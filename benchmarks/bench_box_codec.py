@@ -29,12 +29,16 @@ class BoxCodec:
 
 
 class DecodeClasses:
-    def setup(self):
-        self.proposals = _inputs.boxes(1000)
-        self.deltas = torch.randn(1000, 4 * 91, generator=_inputs.generator(1))
+    params = ["cpu", "cuda"]
+    param_names = ["device"]
 
-    def time_decode_boxes(self):
+    def setup(self, device):
+        deltas = torch.randn(1000, 4 * 91, generator=_inputs.generator(1))
+        self.proposals, self.deltas = _inputs.on(device, _inputs.boxes(1000), deltas)
+
+    def time_decode_boxes(self, device):
         roikit.ops.decode_boxes(self.deltas, self.proposals, (10, 10, 5, 5))
+        _inputs.wait(device)
 
 
 class BoxCodecKernel:

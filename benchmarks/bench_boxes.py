@@ -38,8 +38,12 @@ class BoxIouKernel:
 
 
 class ClipBoxes:
-    def setup(self):
-        self.anchors = _inputs.anchors()
+    params = ["cpu", "cuda"]
+    param_names = ["device"]
 
-    def time_clip_boxes_to_image(self):
+    def setup(self, device):
+        (self.anchors,) = _inputs.on(device, _inputs.anchors())
+
+    def time_clip_boxes_to_image(self, device):
         roikit.ops.clip_boxes_to_image(self.anchors, (_inputs.HEIGHT, _inputs.WIDTH))
+        _inputs.wait(device)

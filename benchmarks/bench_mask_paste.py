@@ -14,29 +14,30 @@ def masks_and_boxes(count=100):
 
 
 class PasteMasks:
-    params = [["continuous", "integer"], ["bool", "soft"]]
-    param_names = ["rule", "result"]
+    params = [["continuous", "integer"], ["bool", "soft"], ["cpu", "cuda"]]
+    param_names = ["rule", "result", "device"]
 
-    def setup(self, rule, result):
-        self.masks, self.boxes = masks_and_boxes()
+    def setup(self, rule, result, device):
+        self.masks, self.boxes = _inputs.on(device, *masks_and_boxes())
         self.threshold = 0.5 if result == "bool" else None
 
-    def time_paste_masks(self, rule, result):
+    def time_paste_masks(self, rule, result, device):
         roikit.ops.paste_masks(self.masks, self.boxes, SIZE, threshold=self.threshold, rule=rule)
+        _inputs.wait(device)
 
 
 class PasteMasksRle:
-    params = [[1, 100], [14, 28, 56]]
-    param_names = ["masks", "cells"]
+    params = [[1, 100], [14, 28, 56], ["cpu", "cuda"]]
+    param_names = ["masks", "cells", "device"]
 
-    def setup(self, masks, cells):
-        self.masks = _inputs.mask_probabilities(masks, cells)
-        self.boxes = _inputs.boxes(masks, 24, 500, 6, height=SIZE[0], width=SIZE[1])
+    def setup(self, masks, cells, device):
+        boxes = _inputs.boxes(masks, 24, 500, 6, height=SIZE[0], width=SIZE[1])
+        self.masks, self.boxes = _inputs.on(device, _inputs.mask_probabilities(masks, cells), boxes)
 
-    def time_paste_masks_rle(self, masks, cells):
+    def time_paste_masks_rle(self, masks, cells, device):
         roikit.ops.paste_masks_rle(self.masks, self.boxes, SIZE)
 
-    def peakmem_paste_masks_rle(self, masks, cells):
+    def peakmem_paste_masks_rle(self, masks, cells, device):
         roikit.ops.paste_masks_rle(self.masks, self.boxes, SIZE)
 
 

@@ -39,14 +39,18 @@ def objects(kind, count=20, rois=128):
 
 
 class MaskTargets:
-    params = [["bitmaps", "runs", "polygons"], ["soft", "binary"]]
-    param_names = ["masks", "rule"]
+    params = [["bitmaps", "runs", "polygons"], ["soft", "binary"], ["cpu", "cuda"]]
+    param_names = ["masks", "rule", "device"]
 
-    def setup(self, kind, rule):
-        self.inputs = objects(kind)
+    def setup(self, kind, rule, device):
+        masks, boxes, matched = objects(kind)
+        if kind == "bitmaps":
+            (masks,) = _inputs.on(device, masks)
+        self.inputs = masks, *_inputs.on(device, boxes, matched)
 
-    def time_mask_targets(self, kind, rule):
+    def time_mask_targets(self, kind, rule, device):
         roikit.ops.mask_targets(*self.inputs, 28, rule=rule, image_size=(HEIGHT, WIDTH))
+        _inputs.wait(device)
 
 
 class MaskTargetsKernel:

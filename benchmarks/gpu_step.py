@@ -2,9 +2,10 @@
 
     python -m benchmarks.gpu_step [--steps 20] [--json FILE]
 
-maskrcnn_resnet50_fpn, two images of 800 x 1333, bfloat16 autocast, SGD. The models take turns, step by step. Printed are
-the median step, the peak memory of a step, and how much of the device's time is spent outside convolutions and matrix
-products. torchvision's roi_align has no bfloat16 kernel: under autocast it runs in float32, as torchvision has it.
+maskrcnn_resnet50_fpn, two images of 800 x 1333, bfloat16 autocast, SGD. The models take turns, step by step. Printed
+are the median step, the peak memory of a step, and how much of the device's time is spent outside convolutions and
+matrix products. torchvision's roi_align has no bfloat16 kernel: under autocast it runs in float32, as torchvision has
+it.
 
 `--device cpu` with a small --size and `--dtype float32` tries it without a GPU; --torchvision-ops LIBRARY as in
 `cpu_table`.

@@ -1,7 +1,7 @@
 """What only a GPU can show: streams, graphs, atomics, addresses, and exactness over many examples.
 
-Without a CUDA device every test is skipped, and says so. ROIKIT_GPU_TESTS=cpu runs what has a meaning there on the
-CPU kernels instead, which tries the tests themselves.
+Without a CUDA device every test is skipped, and says so. ROIKIT_GPU_TESTS=cpu or =emulated runs what has a meaning on
+the host there instead, on the CPU kernels or on the emulated CUDA kernels: that tries the tests themselves.
 """
 
 import importlib.util
@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
+
+from roikit.ops import _launch
 
 
 def _load(name):
@@ -27,13 +29,16 @@ _cases = _load("cases")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def device():
+def device(request):
     """The device of the tests: "cuda", or "cpu" where these are only tried."""
-    if os.environ.get("ROIKIT_GPU_TESTS") == "cpu":
-        return "cpu"
-    if not torch.cuda.is_available():
+    instead = os.environ.get("ROIKIT_GPU_TESTS")
+    if instead is None and not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    return "cuda"
+    patch = pytest.MonkeyPatch()
+    if instead == "emulated":
+        patch.setattr(_launch, "host_kernels", request.getfixturevalue("emulated_cuda"))
+    yield "cuda" if instead is None else "cpu"
+    patch.undo()
 
 
 @pytest.fixture
