@@ -5,7 +5,7 @@ import math
 import torch
 
 from roikit import _check, _config, _core
-from roikit.ops._launch import backend, launch, view
+from roikit.ops._launch import backend, launch, view, workspace
 from roikit.ops._library import LIBRARY, register
 from roikit.ops._rois import as_rois, check_images, empty_map, feature_map, in_format, stored_channels_last
 
@@ -176,9 +176,12 @@ def _backward(grad, boxes, images, heights, widths, channels_last, scales, thres
               aligned):
     (grad,), boxes = in_format([grad], stored_channels_last([grad])), boxes.contiguous()
     gradients = _gradients(grad, images, heights, widths, channels_last)
-    backend(grad, "roi_align").roi_align_backward(
-        view(grad), view(boxes), scales, thresholds, [view(g) for g in gradients], sampling_ratio,
-        aligned, launch(grad))
+    core, place, views = backend(grad, "roi_align"), {}, [view(g) for g in gradients]
+    if core is not _core:
+        place["deterministic"] = exact = torch.are_deterministic_algorithms_enabled()
+        place["scratch"] = workspace(grad, core.roi_align_backward_workspace(view(grad), views, exact))
+    core.roi_align_backward(view(grad), view(boxes), scales, thresholds, views, sampling_ratio, aligned,
+                            launch(grad, **place))
     return gradients
 
 

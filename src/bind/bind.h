@@ -89,6 +89,7 @@ struct RoiAlignKernels {
   void (*backward)(const View&, const View&, const RoiAlignLevels&, const RoiAlignRule&, const Launch&);
 };
 void bind_roi_align(py::module_& module, const RoiAlignKernels& kernels);
+void bind_roi_align_workspace(py::module_& module, int64_t (*backward)(const View&, const std::vector<View>&, bool));
 
 struct RoiPoolKernels {
   void (*forward)(const View&, const View&, double, const View&, const View&, const Launch&);

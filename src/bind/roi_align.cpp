@@ -15,7 +15,7 @@ void bind_roi_align(py::module_& module, const RoiAlignKernels& kernels) {
       },
       py::arg("features"), py::arg("boxes"), py::arg("scales"), py::arg("thresholds"), py::arg("output"),
       py::arg("sampling_ratio"), py::arg("aligned"), py::arg("launch"), Release());
-  if (kernels.backward) module.def(
+  module.def(
       "roi_align_backward",
       [backward = kernels.backward](const View& grad, const View& boxes, std::vector<double> scales,
                                     std::vector<double> thresholds, std::vector<View> gradients,
@@ -25,6 +25,10 @@ void bind_roi_align(py::module_& module, const RoiAlignKernels& kernels) {
       },
       py::arg("grad"), py::arg("boxes"), py::arg("scales"), py::arg("thresholds"), py::arg("gradients"),
       py::arg("sampling_ratio"), py::arg("aligned"), py::arg("launch"), Release());
+}
+
+void bind_roi_align_workspace(py::module_& module, int64_t (*backward)(const View&, const std::vector<View>&, bool)) {
+  module.def("roi_align_backward_workspace", backward, py::arg("grad"), py::arg("gradients"), py::arg("deterministic"));
 }
 
 }  // namespace roikit

@@ -241,8 +241,7 @@ void roi_align(const RoiAlignLevels& features, const View& boxes, const View& ou
     for (const View& map : features.maps) packs = packs && aligned_to(map.as<F>(), 16);
     const auto kernel = !channels_last ? align<F, 0> : packs ? align<F, kPack> : align<F, 1>;
     run("roi_align", launch, kernel, shape.grid(), kBlock, levels, shape, to);
-    using Taps = AxisTaps<accumulate_t<F>>;
-    if (Taps::always_fits(shape.rows, rule) && Taps::always_fits(shape.columns, rule)) return;
+    if (AxisTaps<accumulate_t<F>>::always_fit(shape)) return;
     const auto rest = channels_last ? align_large<F, true> : align_large<F, false>;
     run("roi_align", launch, rest, shape.grid(), kBlock, levels, shape, to);
   });

@@ -40,6 +40,7 @@ struct AlignShape {
   bool wide_boxes;  // float64
   int64_t rois;
   int32_t channels, rows, columns, chunk;
+  bool tables = true;  // false: the bins are too many for any RoI's taps to be brought to shared memory
   RoiAlignRule rule;
 
   AlignShape(const View& boxes, const View& bins, const RoiAlignRule& rule)
@@ -72,9 +73,10 @@ struct AxisTaps {
   int32_t count[kTaps];
   int32_t slots, total, low, high;  // low, high: the outermost pixels of all bins
 
-  // Whether a bin of a RoI of any size has so few samples that its taps fit.
-  static bool always_fits(int32_t bins, const RoiAlignRule& rule) {
-    return bins <= kTaps && rule.sampling_ratio > 0 && rule.sampling_ratio <= kTaps / bins / 2;
+  // Whether the taps of every RoI fit, whatever its size: a sample has two.
+  static bool always_fit(const AlignShape& shape) {
+    const int64_t bins = shape.rows > shape.columns ? shape.rows : shape.columns, ratio = shape.rule.sampling_ratio;
+    return shape.tables && bins <= kTaps && ratio > 0 && ratio <= kTaps / bins / 2;
   }
 
   // From the bins' size alone: a sample has two taps, and a bin touches at most two pixels more than it spans, or three
@@ -145,7 +147,7 @@ struct PlacedRoi : AlignPlace {
     y = SampleAxis<T>::of(T(box[2]), T(box[4]), scale, shape.rows, height, shape.rule);
     x = SampleAxis<T>::of(T(box[1]), T(box[3]), scale, shape.columns, width, shape.rule);
     empty = empty || y.grid == 0 || x.grid == 0;
-    fits = AxisTaps<A>::fits(y, shape.rows, height) && AxisTaps<A>::fits(x, shape.columns, width);
+    fits = shape.tables && AxisTaps<A>::fits(y, shape.rows, height) && AxisTaps<A>::fits(x, shape.columns, width);
   }
 
   // With all threads of the block, one bin a thread.
