@@ -35,8 +35,8 @@ PYBIND11_MODULE(_cuda, m) {
                             cuda::paste_masks_rle_count, cuda::paste_masks_rle_write});
   bind_mask_target_of_ends(m, {cuda::mask_targets, cuda::mask_targets_of_ends});
   bind_nms_steps(m, {cuda::score_keys, cuda::nms_workspace, cuda::nms_in_order, cuda::batched_nms_in_order});
-  bind_roi_pool(m, {cuda::roi_pool, cuda::roi_pool_backward});
-  bind_roi_pool_workspaces(m, {cuda::roi_pool_workspace, cuda::roi_pool_backward_workspace});
   bind_roi_align(m, {cuda::roi_align, cuda::roi_align_backward});
   bind_roi_align_workspace(m, cuda::roi_align_backward_workspace);
+  bind_roi_pool(m, {cuda::roi_pool, cuda::roi_pool_backward});
+  bind_roi_pool_workspaces(m, {cuda::roi_pool_workspace, cuda::roi_pool_backward_workspace});
 }
