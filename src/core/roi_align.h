@@ -257,6 +257,7 @@ void roi_align(const RoiAlignLevels& features, const View& boxes, const View& ou
 void roi_align_backward_gather(const View& grad, const View& boxes, const RoiAlignLevels& gradients,
                                const RoiAlignRule& rule, const Launch& launch);
 int64_t roi_align_backward_gather_workspace(const View& grad, const std::vector<View>& gradients);
+
 // With atomics, or, where launch.deterministic, roi_align_backward_gather. launch.workspace: as many bytes as
 // roi_align_backward_workspace says for the same arrays; with atomics a float32 copy of gradients in half, else nothing.
 void roi_align_backward(const View& grad, const View& boxes, const RoiAlignLevels& gradients, const RoiAlignRule& rule,

@@ -279,7 +279,7 @@ void launch_spread(const View& grad, const AlignLevels& sums, const AlignShape& 
 }  // namespace
 
 int64_t roi_align_backward_workspace(const View& grad, const std::vector<View>& gradients, bool deterministic) {
-  if (deterministic) return 0;
+  if (deterministic) return roi_align_backward_gather_workspace(grad, gradients);
   Workspace workspace;
   if (is_half(grad.dtype)) half_sums(workspace, gradients);
   return workspace.bytes();
@@ -287,7 +287,7 @@ int64_t roi_align_backward_workspace(const View& grad, const std::vector<View>& 
 
 void roi_align_backward(const View& grad, const View& boxes, const RoiAlignLevels& gradients, const RoiAlignRule& rule,
                         const Launch& launch) {
-  require(!launch.deterministic, "roi_align_backward: no deterministic path");
+  if (launch.deterministic) return roi_align_backward_gather(grad, boxes, gradients, rule, launch);
   constexpr const char* kOp = "roi_align_backward";
   const bool channels_last = check_roi_align(gradients, boxes, grad);
   require(grad.contiguous() || grad.channels_last(), "roi_align_backward: grad must be contiguous or channels_last");
