@@ -10,11 +10,12 @@
 namespace roikit::cuda {
 namespace {
 
-constexpr int kColumns = 4;               // of each lane, in images
-constexpr int kTile = kColumns * kWarp;   // columns of a warp
-constexpr int kShare = 16384;             // warps that share an op's masks, at least
-constexpr int kKept = 8;                  // changes of a column that are remembered between counting and writing
-constexpr int kWarps = kBlock / kWarp;
+constexpr int kColumns = 4;              // of each lane, in images
+constexpr int kTile = kColumns * kWarp;  // columns of a warp
+constexpr int kShare = 16384;            // warps that share an op's masks, at least
+constexpr int kKept = 8;                 // changes of a column that are remembered between counting and writing
+constexpr int kThreads = 128;            // few, as a thread holds some 90 registers
+constexpr int kWarps = kThreads / kWarp;
 
 // A thread an axis.
 template <class T>
@@ -259,7 +260,7 @@ void paste_into(const View& masks, const View& boxes, T threshold, PasteRule rul
   const int64_t n = masks.shape[0], tiles = ceil_div(height, kWarp) * ceil_div(width, kTile);
   const Placed<T>* const placed = placed_on_device<T>(masks, boxes, height, width, rule, launch);
   const int64_t wish = ceil_div(kShare, n), share = wish < tiles ? wish : tiles;
-  run("paste_masks", launch, paste<T, Out>, grid_for(n * share, kWarps), kBlock, masks.as<T>(), placed, n,
+  run("paste_masks", launch, paste<T, Out>, grid_for(n * share, kWarps), kThreads, masks.as<T>(), placed, n,
       masks.shape[1], share, threshold, out, height, width);
 }
 
@@ -313,7 +314,7 @@ void paste_masks_rle_count(const View& masks, const View& boxes, int64_t height,
     using T = typename decltype(tag)::type;
     require(T(threshold) > T(0), "paste_masks_rle: threshold must be above 0");
     const Placed<T>* const placed = placed_on_device<T>(masks, boxes, height, width, rule, launch);
-    run("paste_masks_rle", launch, count_changes<T>, grid_for(n * chunks, kWarps), kBlock, masks.as<T>(), placed, n,
+    run("paste_masks_rle", launch, count_changes<T>, grid_for(n * chunks, kWarps), kThreads, masks.as<T>(), placed, n,
         masks.shape[1], chunks, height, width, T(threshold), changes.as<int64_t>());
   });
 }
@@ -330,7 +331,7 @@ void paste_masks_rle_write(const View& masks, int64_t height, int64_t width, dou
   visit<float, double>(masks.dtype, "paste_masks_rle", [&](auto tag) {
     using T = typename decltype(tag)::type;
     const Placed<T>* const placed = scratch<T>(masks, launch);
-    run("paste_masks_rle", launch, write_ends<T>, grid_for(n * chunks, kWarps), kBlock, masks.as<T>(), placed, n,
+    run("paste_masks_rle", launch, write_ends<T>, grid_for(n * chunks, kWarps), kThreads, masks.as<T>(), placed, n,
         masks.shape[1], chunks, height, width, T(threshold), upto.as<int64_t>(), to);
   });
   run("paste_masks_rle", launch, lengths, grid_for(runs), kBlock, to, runs, uint32_t(height * width),
