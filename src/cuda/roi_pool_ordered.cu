@@ -15,6 +15,7 @@ namespace {
 
 constexpr int kSide = 32;
 constexpr int kPixels = kSide * kSide;
+constexpr int kMostThreads = 1024;
 constexpr int kAhead = 4;  // bins that a lane loads before it adds the first
 constexpr int64_t kAnyTiles = INT64_MAX;
 using Grid = TileGrid<kSide, kSide>;
@@ -24,22 +25,26 @@ template <class A> constexpr int kChannels = 32 / int(sizeof(A));
 // Blocks that shall fit on a multiprocessor: bounds the registers of a thread to 64, and 80.
 template <class A> constexpr int kBlocks = sizeof(A) == 4 ? 4 : 6;
 
-// The rectangle of a RoI's winners, over all channels. One block a RoI.
-template <class T>
+// The rectangle of a RoI's winners, over all channels. One block a RoI; V values of argmax are read at once.
+template <class T, int V>
 __global__ void find_extents(const PoolGradient p, const int32_t* argmax, const T* boxes, RoiExtent* extents) {
-  __shared__ int32_t found[4][kBlock / kWarp];
-  const int lane = int(threadIdx.x) % kWarp, warp = int(threadIdx.x) / kWarp;
+  __shared__ int32_t found[4][kMostThreads / kWarp];
+  const int lane = int(threadIdx.x) % kWarp, warp = int(threadIdx.x) / kWarp, warps = int(blockDim.x) / kWarp;
   for (int64_t k = blockIdx.x; k < p.rois; k += gridDim.x) {
     const int64_t n = p.channels * p.bins;
     RoiExtent extent{int32_t(image_of(boxes[5 * k], p.images)), INT32_MAX, INT32_MAX, -1, -1};
-    for (int64_t i = threadIdx.x; i < n; i += blockDim.x) {
-      const int32_t at = argmax[k * n + i];
-      if (at < 0 || at >= p.plane) continue;
-      const int32_t y = p.width.quotient(at), x = at - y * p.width.value;
-      extent.top = y < extent.top ? y : extent.top;
-      extent.left = x < extent.left ? x : extent.left;
-      extent.bottom = y > extent.bottom ? y : extent.bottom;
-      extent.right = x > extent.right ? x : extent.right;
+    for (int64_t i = int64_t(threadIdx.x) * V; i < n; i += int64_t(blockDim.x) * V) {
+      const auto pack = *reinterpret_cast<const Pack<int32_t, V>*>(argmax + k * n + i);
+#pragma unroll
+      for (int v = 0; v < V; ++v) {
+        const int32_t at = pack.v[v];
+        if (at < 0 || at >= p.plane) continue;
+        const int32_t y = p.width.quotient(at), x = at - y * p.width.value;
+        extent.top = y < extent.top ? y : extent.top;
+        extent.left = x < extent.left ? x : extent.left;
+        extent.bottom = y > extent.bottom ? y : extent.bottom;
+        extent.right = x > extent.right ? x : extent.right;
+      }
     }
     const int32_t top = __reduce_min_sync(kFullWarp, extent.top), left = __reduce_min_sync(kFullWarp, extent.left);
     const int32_t bottom = __reduce_max_sync(kFullWarp, extent.bottom);
@@ -48,7 +53,7 @@ __global__ void find_extents(const PoolGradient p, const int32_t* argmax, const 
     if (lane == 0) found[0][warp] = top, found[1][warp] = left, found[2][warp] = bottom, found[3][warp] = right;
     __syncthreads();
     if (threadIdx.x != 0) continue;
-    for (int w = 0; w < kBlock / kWarp; ++w) {
+    for (int w = 0; w < warps; ++w) {
       extent.top = found[0][w] < extent.top ? found[0][w] : extent.top;
       extent.left = found[1][w] < extent.left ? found[1][w] : extent.left;
       extent.bottom = found[2][w] > extent.bottom ? found[2][w] : extent.bottom;
@@ -140,6 +145,17 @@ __global__ void __launch_bounds__(kChannels<accumulate_t<F>> * kWarp, kBlocks<ac
   }
 }
 
+template <int V>
+void start_extents(const PoolGradient& p, const int32_t* argmax, const View& boxes, RoiExtent* extents,
+                   const Launch& launch) {
+  const int64_t wish = ceil_div(p.channels * p.bins, V * kWarp) * kWarp;
+  visit<float, double>(boxes.dtype, "roi_pool_backward", [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    run("roi_pool_backward", launch, find_extents<T, V>, grid_for(p.rois, 1),
+        unsigned(wish < kMostThreads ? wish : kMostThreads), p, argmax, boxes.as<T>(), extents);
+  });
+}
+
 Grid tiles_of(const View& gradient) {
   Grid grid;
   grid.add(gradient);
@@ -161,12 +177,11 @@ void roi_pool_backward_in_order(const PoolGradient& p, const View& grad, const V
   Workspace workspace(launch.workspace);
   const TileMarks marks(workspace, grid, p.bins > 0 ? p.rois : 0, kAnyTiles);
   require(workspace.bytes() <= launch.workspace_bytes, kBackwardWorkspace);
-  if (marks.rois > 0)
-    visit<float, double>(boxes.dtype, op, [&](auto tag) {
-      using T = typename decltype(tag)::type;
-      run(op, launch, find_extents<T>, grid_for(p.rois, 1), kBlock, p, argmax.as<int32_t>(), boxes.as<T>(),
-          marks.extents);
-    });
+  if (marks.rois > 0) {
+    const int32_t* const winners = argmax.as<int32_t>();
+    const bool packs = p.channels * p.bins % 4 == 0 && aligned_to(winners, 16);
+    (packs ? start_extents<4> : start_extents<1>)(p, winners, boxes, marks.extents, launch);
+  }
   visit<float, double, Half, BFloat16>(grad.dtype, op, [&](auto tag) {
     using F = typename decltype(tag)::type;
     constexpr int C = kChannels<accumulate_t<F>>;

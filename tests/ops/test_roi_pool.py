@@ -234,6 +234,12 @@ def test_deterministic_gradients_of_overlapping_rois_have_the_bits_of_the_cpu(dt
         assert torch.equal(torch.autograd.grad(pooled, x, grad.to(x.device))[0].cpu(), expected)
 
 
+def test_half_gradients_whose_number_is_odd_in_any_order(device):
+    with deterministic(False):
+        *case, expected = backward_case(torch.float16, integers=True, shape=(1, 3, 5, 7), bins=(7, 3, 2, 3))
+        assert torch.equal(backward(device, *case, *FORMATS), expected)
+
+
 def test_a_roi_that_names_no_image_gives_0_and_has_no_gradient(device):
     if device == "cpu":
         pytest.skip("the CPU kernels raise IndexError")
