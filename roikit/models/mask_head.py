@@ -67,16 +67,14 @@ def mask_losses(logits: Tensor, samples: list[Samples], truths: list[Truth], con
             targets.append(_targets(truth, sample.boxes[rows], sample.matched[rows],
                                     logits.shape[-1], config.target_rule))
     target = torch.cat(targets) if targets else logits.new_zeros((0, *logits.shape[-2:]))
-    return {"loss_mask": mask_loss(logits, torch.cat(labels), target.to(logits.device))}
+    return {"loss_mask": mask_loss(logits, torch.cat(labels), target)}
 
 
 def _targets(truth: Truth, boxes: Tensor, matched: Tensor, size: int, rule: str) -> Tensor:
     # Boxes go to the masks' frame, so that an RLE or a polygon is never resized or decoded whole.
     boxes = truth.boxes_in_mask_frame(boxes)
-    if isinstance(truth.masks, Tensor):
-        return mask_targets(truth.masks, boxes, matched, size, rule=rule)
-    return mask_targets(truth.masks, boxes.cpu(), matched.cpu(), size, rule=rule,
-                        image_size=truth.mask_size)
+    frame = None if isinstance(truth.masks, Tensor) else truth.mask_size
+    return mask_targets(truth.masks, boxes, matched, size, rule=rule, image_size=frame)
 
 
 def class_probabilities(logits: Tensor, labels: Tensor) -> Tensor:
