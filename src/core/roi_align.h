@@ -122,29 +122,28 @@ struct SampleRange {
 template <class T>
 class TapWalk {
  public:
-  ROIKIT_HD TapWalk(const SampleAxis<T>& axis, int64_t bin, int64_t extent)
+  ROIKIT_HD TapWalk(const SampleAxis<T>& axis, int64_t bin, int32_t extent)
       : axis_(axis), base_(axis.base(bin)), extent_(extent) {
     const SampleRange range = SampleRange::of(axis, base_, extent);
-    const bool falls = axis.step < T(0);
-    k_ = falls ? range.last - 1 : range.first;
-    by_ = falls ? -1 : 1;
+    k_ = axis.step < T(0) ? range.last - 1 : range.first;
     left_ = range.last - range.first;
   }
 
-  ROIKIT_HD bool next(int64_t& at, T& weight) {
+  ROIKIT_HD bool next(int32_t& at, T& weight) {
     for (;;) {
-      for (; !held_ && left_ > 0; --left_, k_ += by_) {
+      for (; !ahead_ && left_ > 0; --left_, k_ += axis_.step < T(0) ? -1 : 1) {
         const T y = axis_.at(base_, k_);
         if (!Bilinear<T>::inside(y, extent_)) continue;
-        sample_ = Bilinear<T>::at(y, extent_);
-        held_ = true;
+        const auto sample = Bilinear<T>::at(y, extent_);
+        low_ = int32_t(sample.low), low_weight_ = sample.low_weight, high_weight_ = sample.high_weight;
+        ahead_ = true;
       }
       // A sample's lower pixel always has weight, so a sum of 0 means that no pixel is open.
-      if (held_ && (sum_ == T(0) || sample_.low == at_)) {
-        at_ = sample_.low;
-        sum_ += sample_.low_weight;
-        next_sum_ += sample_.high_weight;
-        held_ = false;
+      if (ahead_ && (sum_ == T(0) || low_ == at_)) {
+        at_ = low_;
+        sum_ += low_weight_;
+        next_sum_ += high_weight_;  // 0 where there is no pixel at_ + 1
+        ahead_ = false;
         continue;
       }
       if (sum_ == T(0)) return false;
@@ -158,10 +157,12 @@ class TapWalk {
  private:
   SampleAxis<T> axis_;
   T base_;
-  int64_t extent_, k_, by_, left_, at_ = 0;
+  int64_t k_, left_;
+  int32_t extent_, at_ = 0;
   T sum_ = 0, next_sum_ = 0;  // of the open pixel at_ and of the one after it
-  Bilinear<T> sample_ = {0, 0, 0, 0};
-  bool held_ = false;  // sample_ is not yet added
+  bool ahead_ = false;        // there is a sample that is not yet added:
+  int32_t low_ = 0;
+  T low_weight_ = 0, high_weight_ = 0;
 };
 
 // Pixels [begin, end) of an axis.

@@ -17,9 +17,9 @@ struct Tap {
 
 template <class T>
 void append_taps(const SampleAxis<T>& axis, int64_t bin, int64_t extent, std::vector<Tap<T>>& taps) {
-  int64_t at;
+  int32_t at;
   T weight;
-  for (TapWalk<T> walk(axis, bin, extent); walk.next(at, weight);) taps.push_back({int32_t(at), weight});
+  for (TapWalk<T> walk(axis, bin, int32_t(extent)); walk.next(at, weight);) taps.push_back({at, weight});
 }
 
 }  // namespace roikit::cpu

@@ -59,10 +59,9 @@ __device__ int32_t list_columns(const AlignShape& shape, AxisTaps<A>& taps, int3
 template <class F>
 __device__ void sum_planes(const AlignShape& shape, const AxisTaps<accumulate_t<F>>& rows,
                            const AxisTaps<accumulate_t<F>>& columns, const int32_t* pixels, int32_t touched,
-                           const Chunk<F>& chunk, int64_t height, int64_t width, accumulate_t<F>* sums) {
+                           const Chunk<F>& chunk, int64_t plane, int64_t width, accumulate_t<F>* sums) {
   using A = accumulate_t<F>;
   constexpr int32_t kSums = kSumBytes / int(sizeof(A));
-  const int64_t plane = height * width;
   const int32_t bins = shape.rows * shape.columns;
   const int32_t rows_at_once = shape.rows < kSums / touched ? shape.rows : kSums / touched;
   int32_t at_once = kSums / (rows_at_once * touched);
@@ -114,7 +113,7 @@ __device__ void sum_pixels(const AlignShape& shape, const AxisTaps<accumulate_t<
                            const AxisTaps<accumulate_t<F>>& columns, const Chunk<F>& chunk, int64_t width) {
   using A = accumulate_t<F>;
   using P = Pack<F, V>;
-  constexpr int kRows = 4;  // loads in flight
+  constexpr int kRows = 2;  // loads in flight
   const int32_t packs = chunk.channels / V, units = shape.rows * shape.columns * packs;
   const Divider by_pack{uint32_t(packs)}, by_pw{uint32_t(shape.columns)};
   for (int32_t unit = int32_t(threadIdx.x); unit < units; unit += int32_t(blockDim.x)) {
@@ -159,14 +158,14 @@ __device__ void fill_zero(const AlignShape& shape, F* output, int32_t channels, 
 
 // V: see sum_pixels; 0 for contiguous maps.
 template <class F, int V>
-__global__ void __launch_bounds__(kBlock) align(const __grid_constant__ AlignLevels levels,
-                                                const __grid_constant__ AlignShape shape, F* output) {
+__global__ void __launch_bounds__(kBlock, V > 1 ? 3 : 4)
+    align(const __grid_constant__ AlignLevels levels, const __grid_constant__ AlignShape shape, F* output) {
   using A = accumulate_t<F>;
   __shared__ AxisTaps<A> rows, columns;
   for (int64_t k = blockIdx.x; k < shape.rois; k += gridDim.x) {
-    const AlignPlace place = place_roi(levels, shape, k, rows, columns);
+    const AlignPlace place = tabulate(levels, shape, k, rows, columns);
     const auto chunk = Chunk<F>::template of<(V > 0)>(levels, shape, place, k, output);
-    if (place.empty) {
+    if (place.fits && place.empty) {
       fill_zero(shape, chunk.output, chunk.channels, V > 0);
     } else if (place.fits) {
       if constexpr (V > 0) {
@@ -175,7 +174,7 @@ __global__ void __launch_bounds__(kBlock) align(const __grid_constant__ AlignLev
         __shared__ A sums[kSumBytes / sizeof(A)];
         __shared__ int32_t pixels[AxisTaps<A>::kTaps];
         const int32_t touched = list_columns(shape, columns, pixels);
-        sum_planes(shape, rows, columns, pixels, touched, chunk, place.height, place.width, sums);
+        sum_planes(shape, rows, columns, pixels, touched, chunk, place.plane(), place.width, sums);
       }
     }
     __syncthreads();  // the tables are free for the next RoI
@@ -184,9 +183,9 @@ __global__ void __launch_bounds__(kBlock) align(const __grid_constant__ AlignLev
 
 // The RoIs that align leaves out. There may be any number of samples, but only those inside the map are visited.
 template <class F, bool channels_last, class T>
-__device__ void walk_samples(const AlignShape& shape, const PlacedRoi<T, accumulate_t<F>>& roi, const Chunk<F>& chunk) {
+__device__ void walk_samples(const AlignShape& shape, const LargeRoi<T, accumulate_t<F>>& roi, const Chunk<F>& chunk) {
   using A = accumulate_t<F>;
-  const int64_t pixel = channels_last ? shape.channels : 1, plane = channels_last ? 1 : roi.height * roi.width;
+  const int64_t pixel = channels_last ? shape.channels : 1, plane = channels_last ? 1 : roi.plane(), row = roi.width;
   const int64_t bins = int64_t(shape.rows) * shape.columns;
   for (int64_t i = threadIdx.x; i < bins * chunk.channels; i += blockDim.x) {
     const int64_t line = channels_last ? chunk.channels : bins, major = i / line, minor = i - major * line;
@@ -194,12 +193,12 @@ __device__ void walk_samples(const AlignShape& shape, const PlacedRoi<T, accumul
     const F* const from = chunk.map + c * plane;
     const TapWalk<T> all_rows(roi.y, ph, roi.height);
     A total = 0;
-    int64_t x, y;
+    int32_t x, y;
     T across, down;
     for (TapWalk<T> columns(roi.x, bin - ph * shape.columns, roi.width); columns.next(x, across);) {
       A sum = 0;
       for (TapWalk<T> rows = all_rows; rows.next(y, down);)
-        sum = fused(A(down / T(roi.y.grid)), load(from[(y * roi.width + x) * pixel]), sum);
+        sum = fused(A(down / T(roi.y.grid)), load(from[(y * row + x) * pixel]), sum);
       total = fused(A(across / T(roi.x.grid)), sum, total);
     }
     store(chunk.output[channels_last ? bin * shape.channels + c : i], total);
@@ -207,18 +206,14 @@ __device__ void walk_samples(const AlignShape& shape, const PlacedRoi<T, accumul
 }
 
 template <class F, bool channels_last>
-__global__ void __launch_bounds__(kBlock) align_large(const __grid_constant__ AlignLevels levels,
-                                                      const __grid_constant__ AlignShape shape, F* output) {
+__global__ void __launch_bounds__(kLargeBlock)
+    align_large(const __grid_constant__ AlignLevels levels, const __grid_constant__ AlignShape shape, F* output) {
   using A = accumulate_t<F>;
   for (int64_t k = blockIdx.x; k < shape.rois; k += gridDim.x) {
-    const auto walk = [&](const auto& roi) {
-      if (roi.empty || roi.fits) return;
+    as_large<A>(levels, shape, k, [&](const auto& roi) {
+      if (roi.fits) return;
       walk_samples<F, channels_last>(shape, roi, Chunk<F>::template of<channels_last>(levels, shape, roi, k, output));
-    };
-    if (shape.wide_boxes)
-      walk(PlacedRoi<double, A>(levels, shape, static_cast<const double*>(shape.boxes) + 5 * k));
-    else
-      walk(PlacedRoi<A, A>(levels, shape, static_cast<const float*>(shape.boxes) + 5 * k));
+    });
   }
 }
 
@@ -243,7 +238,7 @@ void roi_align(const RoiAlignLevels& features, const View& boxes, const View& ou
     run("roi_align", launch, kernel, shape.grid(), kBlock, levels, shape, to);
     if (AxisTaps<accumulate_t<F>>::always_fit(shape)) return;
     const auto rest = channels_last ? align_large<F, true> : align_large<F, false>;
-    run("roi_align", launch, rest, shape.grid(), kBlock, levels, shape, to);
+    run("roi_align", launch, rest, shape.grid(), kLargeBlock, levels, shape, to);
   });
 }
 

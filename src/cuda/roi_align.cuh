@@ -51,7 +51,7 @@ struct AlignShape {
     channels = int32_t(bins.shape[1]), rows = int32_t(bins.shape[2]), columns = int32_t(bins.shape[3]);
     // Large chunks spend less on taps; there should be several times the blocks that a device runs at once.
     chunk = 64;
-    while (chunk > 8 && rois * ceil_div(channels, chunk) < 4096) chunk /= 2;
+    while (chunk > 8 && rois * ceil_div(channels, chunk) < 2048) chunk /= 2;
     while (ceil_div(channels, chunk) > 65535) chunk *= 2;
   }
 
@@ -72,6 +72,7 @@ struct AxisTaps {
   Tap<A> taps[kTaps];
   int32_t count[kTaps];
   int32_t slots, total, low, high;  // low, high: the outermost pixels of all bins
+  bool overflow;                    // the RoI's taps do not fit
 
   // Whether the taps of every RoI fit, whatever its size: a sample has two.
   static bool always_fit(const AlignShape& shape) {
@@ -82,22 +83,25 @@ struct AxisTaps {
   // From the bins' size alone: a sample has two taps, and a bin touches at most two pixels more than it spans, or three
   // after rounding, which a map of 2^20 pixels leaves below one pixel.
   template <class T>
-  __device__ static bool fits(const SampleAxis<T>& axis, int32_t bins, int64_t extent) {
+  __device__ static bool fits(const SampleAxis<T>& axis, int32_t bins, int32_t extent) {
     const int32_t slots = bins <= kTaps ? kTaps / bins : 0;
     const T span = axis.step < T(0) ? -axis.step : axis.step;
     return axis.grid <= slots / 2 || (extent <= 1 << 20 && span <= T(slots - 4)) || extent <= slots;
   }
 
-  __device__ void clear(int32_t bins) { slots = kTaps / bins, total = 0, low = INT32_MAX, high = -1; }
+  __device__ void clear(int32_t bins) {
+    slots = kTaps / bins;
+    total = 0, low = INT32_MAX, high = -1, overflow = false;
+  }
 
   template <class T>
-  __device__ void fill(const SampleAxis<T>& axis, int32_t bin, int64_t extent) {
+  __device__ void fill(const SampleAxis<T>& axis, int32_t bin, int32_t extent) {
     const int32_t begin = bin * slots;
     int32_t n = 0;
-    int64_t at;
+    int32_t at;
     T weight;
     for (TapWalk<T> walk(axis, bin, extent); n < slots && walk.next(at, weight); ++n)
-      taps[begin + n] = {int32_t(at), A(weight / T(axis.grid))};
+      taps[begin + n] = {at, A(weight / T(axis.grid))};
     count[bin] = n;
     if (n > 0) {
       atomicAdd(&total, n);
@@ -109,18 +113,33 @@ struct AxisTaps {
 
 // Where a RoI lies, and the part of it that a block works on.
 struct AlignPlace {
-  int32_t level, first, channels;  // channels of this block
-  int64_t image, height, width;
-  bool empty, fits;  // empty: it gives 0; fits: its taps have a place in the tables
+  int32_t level, height, width;
+  int32_t first, channels;  // of this block
+  int64_t image;            // -1: none
+  bool fits, empty;         // whether its taps fit the tables, and if they do, whether there are none
 
-  __device__ AlignPlace(const AlignShape& shape)
-      : first(int32_t(blockIdx.y) * shape.chunk),
-        channels(shape.channels - first < shape.chunk ? shape.channels - first : shape.chunk) {}
+  template <class B>
+  __device__ AlignPlace(const AlignLevels& levels, const AlignShape& shape, const B* box)
+      : level(pyramid_level(box + 1, levels.threshold, levels.count - 1)),
+        height(levels.height[level]),
+        width(levels.width[level]),
+        first(int32_t(blockIdx.y) * shape.chunk),
+        channels(shape.channels - first < shape.chunk ? shape.channels - first : shape.chunk),
+        image(image_of(box[0], levels.images)) {}
 
-  // In elements from the first pixel of the level's first channel.
+  // One axis of the RoI. T: the type of the sample arithmetic.
+  template <class T, class B>
+  __device__ SampleAxis<T> axis(const AlignLevels& levels, const AlignShape& shape, const B* box, bool down) const {
+    return SampleAxis<T>::of(T(box[down ? 2 : 1]), T(box[down ? 4 : 3]), T(levels.scale[level]),
+                             down ? shape.rows : shape.columns, down ? height : width, shape.rule);
+  }
+
+  __device__ int64_t plane() const { return int64_t(height) * width; }
+
+  // From the first element of the level's maps to the image's first channel of the block.
   template <bool channels_last>
   __device__ int64_t map_offset(const AlignShape& shape) const {
-    return image * shape.channels * height * width + first * (channels_last ? 1 : height * width);
+    return (image < 0 ? 0 : image) * shape.channels * plane() + first * (channels_last ? 1 : plane());
   }
 
   // Likewise in the bins' array, for the k-th RoI.
@@ -131,56 +150,62 @@ struct AlignPlace {
   }
 };
 
-// A RoI with its axes. T: the type of the sample arithmetic; A: of the tables; B: of the boxes.
+// Brings a RoI's taps to the tables if they fit, with all threads of the block, a bin to a thread.
+template <class T, class A, class B>
+__device__ AlignPlace tabulate(const AlignLevels& levels, const AlignShape& shape, const B* box, AxisTaps<A>& rows,
+                               AxisTaps<A>& columns) {
+  AlignPlace place(levels, shape, box);
+  if (threadIdx.x == 0) {
+    rows.clear(shape.rows);
+    columns.clear(shape.columns);
+  }
+  __syncthreads();
+  for (int32_t i = int32_t(threadIdx.x); place.image >= 0 && i < shape.rows + shape.columns; i += int32_t(blockDim.x)) {
+    const bool down = i < shape.rows;
+    AxisTaps<A>& taps = down ? rows : columns;
+    const int32_t extent = down ? place.height : place.width;
+    const SampleAxis<T> axis = place.axis<T>(levels, shape, box, down);
+    if (shape.tables && AxisTaps<A>::fits(axis, down ? shape.rows : shape.columns, extent))
+      taps.fill(axis, down ? i : i - shape.rows, extent);
+    else
+      taps.overflow = true;
+  }
+  __syncthreads();
+  place.fits = !rows.overflow && !columns.overflow;
+  place.empty = rows.total == 0 || columns.total == 0;
+  return place;
+}
+
+template <class A>
+__device__ AlignPlace tabulate(const AlignLevels& levels, const AlignShape& shape, int64_t k, AxisTaps<A>& rows,
+                               AxisTaps<A>& columns) {
+  if (shape.wide_boxes)
+    return tabulate<double>(levels, shape, static_cast<const double*>(shape.boxes) + 5 * k, rows, columns);
+  return tabulate<A>(levels, shape, static_cast<const float*>(shape.boxes) + 5 * k, rows, columns);
+}
+
+constexpr int kLargeBlock = 128;  // walking two axes at once takes many registers
+
+// A RoI whose taps do not fit the tables of type A is left to kernels that hold both of its axes.
 template <class T, class A>
-struct PlacedRoi : AlignPlace {
+struct LargeRoi : AlignPlace {
   SampleAxis<T> y, x;
 
   template <class B>
-  __device__ PlacedRoi(const AlignLevels& levels, const AlignShape& shape, const B* box) : AlignPlace(shape) {
-    level = pyramid_level(box + 1, levels.threshold, levels.count - 1);
-    image = image_of(box[0], levels.images);
-    height = levels.height[level], width = levels.width[level];
-    empty = image < 0;
-    image = empty ? 0 : image;
-    const T scale = T(levels.scale[level]);
-    y = SampleAxis<T>::of(T(box[2]), T(box[4]), scale, shape.rows, height, shape.rule);
-    x = SampleAxis<T>::of(T(box[1]), T(box[3]), scale, shape.columns, width, shape.rule);
-    empty = empty || y.grid == 0 || x.grid == 0;
-    fits = shape.tables && AxisTaps<A>::fits(y, shape.rows, height) && AxisTaps<A>::fits(x, shape.columns, width);
-  }
-
-  // With all threads of the block, one bin a thread.
-  __device__ void fill(const AlignShape& shape, AxisTaps<A>& rows, AxisTaps<A>& columns) const {
-    if (threadIdx.x == 0) {
-      rows.clear(shape.rows);
-      columns.clear(shape.columns);
-    }
-    __syncthreads();
-    for (int32_t i = int32_t(threadIdx.x); i < shape.rows + shape.columns; i += int32_t(blockDim.x)) {
-      const bool down = i < shape.rows;
-      AxisTaps<A>& taps = down ? rows : columns;
-      taps.fill(down ? y : x, down ? i : i - shape.rows, down ? height : width);
-    }
-    __syncthreads();
+  __device__ LargeRoi(const AlignLevels& levels, const AlignShape& shape, const B* box)
+      : AlignPlace(levels, shape, box),
+        y(axis<T>(levels, shape, box, true)),
+        x(axis<T>(levels, shape, box, false)) {
+    fits = image < 0 || (shape.tables && AxisTaps<A>::fits(y, shape.rows, height) &&
+                         AxisTaps<A>::fits(x, shape.columns, width));
   }
 };
 
-// Brings the k-th RoI's taps to the tables if they fit there, with all threads of the block.
-template <class A>
-__device__ AlignPlace place_roi(const AlignLevels& levels, const AlignShape& shape, int64_t k, AxisTaps<A>& rows,
-                                AxisTaps<A>& columns) {
-  const auto place = [&](const auto& roi) {
-    AlignPlace place = roi;
-    if (roi.fits && !roi.empty) {
-      roi.fill(shape, rows, columns);
-      place.empty = rows.total == 0 || columns.total == 0;
-    }
-    return place;
-  };
-  if (shape.wide_boxes)
-    return place(PlacedRoi<double, A>(levels, shape, static_cast<const double*>(shape.boxes) + 5 * k));
-  return place(PlacedRoi<A, A>(levels, shape, static_cast<const float*>(shape.boxes) + 5 * k));
+// Calls fn with the k-th RoI as a LargeRoi, in the type of the sample arithmetic.
+template <class A, class Fn>
+__device__ void as_large(const AlignLevels& levels, const AlignShape& shape, int64_t k, Fn fn) {
+  if (shape.wide_boxes) fn(LargeRoi<double, A>(levels, shape, static_cast<const double*>(shape.boxes) + 5 * k));
+  else fn(LargeRoi<A, A>(levels, shape, static_cast<const float*>(shape.boxes) + 5 * k));
 }
 
 // Quotients by a divisor that is not known before the kernel runs: exact while n * by < 2^32.

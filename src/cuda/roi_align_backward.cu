@@ -148,16 +148,16 @@ struct GradPart {
 };
 
 template <class F, bool channels_last>
-__global__ void __launch_bounds__(kBlock) spread(const __grid_constant__ AlignLevels sums,
-                                                 const __grid_constant__ AlignShape shape, const F* grad,
-                                                 bool grad_last) {
+__global__ void __launch_bounds__(kBlock, channels_last || sizeof(F) == 8 ? 3 : 4)
+    spread(const __grid_constant__ AlignLevels sums, const __grid_constant__ AlignShape shape, const F* grad,
+           bool grad_last) {
   using A = accumulate_t<F>;
   __shared__ AxisTaps<A> rows, columns;
   __shared__ TouchedPixels<A> y, x;
   __shared__ A tile[kGrads<A>];
   const int32_t bins = shape.rows * shape.columns;  // at most kGrads where a RoI fits
   for (int64_t k = blockIdx.x; k < shape.rois; k += gridDim.x) {
-    const AlignPlace place = place_roi(sums, shape, k, rows, columns);
+    const AlignPlace place = tabulate(sums, shape, k, rows, columns);
     if (!place.fits || place.empty) {
       __syncthreads();  // the tables are free for the next RoI
       continue;
@@ -167,7 +167,7 @@ __global__ void __launch_bounds__(kBlock) spread(const __grid_constant__ AlignLe
     int32_t at_once = kGrads<A> / bins;
     const int32_t passes = (place.channels + at_once - 1) / at_once, even = (place.channels + passes - 1) / passes;
     at_once = at_once < (even + 3) / 4 * 4 ? at_once : (even + 3) / 4 * 4;
-    const int64_t plane = place.height * place.width;
+    const int64_t plane = place.plane();
     A* const map = static_cast<A*>(sums.map[place.level]) + place.map_offset<channels_last>(shape);
     for (int32_t c0 = 0; c0 < place.channels; c0 += at_once) {
       const int32_t n = place.channels - c0 < at_once ? place.channels - c0 : at_once;
@@ -191,41 +191,37 @@ __global__ void __launch_bounds__(kBlock) spread(const __grid_constant__ AlignLe
 
 // The RoIs that spread leaves out: bin by bin, tap by tap.
 template <class F, bool channels_last, class T>
-__device__ void walk_bins(const AlignShape& shape, const PlacedRoi<T, accumulate_t<F>>& roi, const GradPart<F>& part,
+__device__ void walk_bins(const AlignShape& shape, const LargeRoi<T, accumulate_t<F>>& roi, const GradPart<F>& part,
                           accumulate_t<F>* map) {
   using A = accumulate_t<F>;
-  const int64_t pixel = channels_last ? shape.channels : 1, plane = channels_last ? 1 : roi.height * roi.width;
+  const int64_t pixel = channels_last ? shape.channels : 1, plane = channels_last ? 1 : roi.plane(), row = roi.width;
   const int64_t bins = int64_t(shape.rows) * shape.columns, line = channels_last ? roi.channels : bins;
   for (int64_t i = threadIdx.x; i < bins * roi.channels; i += blockDim.x) {
     const int64_t major = i / line, minor = i - major * line, c = channels_last ? minor : major;
     const int64_t bin = channels_last ? major : minor, ph = bin / shape.columns;
     const A grad = load(part.from[c * part.by_channel + bin * part.by_bin]);
     const TapWalk<T> all_rows(roi.y, ph, roi.height);
-    int64_t x, y;
+    int32_t x, y;
     T across, down;
     for (TapWalk<T> columns(roi.x, bin - ph * shape.columns, roi.width); columns.next(x, across);) {
       const A share = A(across / T(roi.x.grid)) * grad;
       for (TapWalk<T> rows = all_rows; rows.next(y, down);)
-        atomicAdd(map + c * plane + (y * roi.width + x) * pixel, A(down / T(roi.y.grid)) * share);
+        atomicAdd(map + c * plane + (y * row + x) * pixel, A(down / T(roi.y.grid)) * share);
     }
   }
 }
 
 template <class F, bool channels_last>
-__global__ void __launch_bounds__(kBlock) spread_large(const __grid_constant__ AlignLevels sums,
-                                                       const __grid_constant__ AlignShape shape, const F* grad,
-                                                       bool grad_last) {
+__global__ void __launch_bounds__(kLargeBlock)
+    spread_large(const __grid_constant__ AlignLevels sums, const __grid_constant__ AlignShape shape, const F* grad,
+                 bool grad_last) {
   using A = accumulate_t<F>;
   for (int64_t k = blockIdx.x; k < shape.rois; k += gridDim.x) {
-    const auto walk = [&](const auto& roi) {
-      if (roi.empty || roi.fits) return;
-      walk_bins<F, channels_last>(shape, roi, GradPart<F>(shape, roi, grad, grad_last, k),
-                                  static_cast<A*>(sums.map[roi.level]) + roi.template map_offset<channels_last>(shape));
-    };
-    if (shape.wide_boxes)
-      walk(PlacedRoi<double, A>(sums, shape, static_cast<const double*>(shape.boxes) + 5 * k));
-    else
-      walk(PlacedRoi<A, A>(sums, shape, static_cast<const float*>(shape.boxes) + 5 * k));
+    as_large<A>(sums, shape, k, [&](const auto& roi) {
+      if (roi.fits) return;
+      A* const map = static_cast<A*>(sums.map[roi.level]) + roi.template map_offset<channels_last>(shape);
+      walk_bins<F, channels_last>(shape, roi, GradPart<F>(shape, roi, grad, grad_last, k), map);
+    });
   }
 }
 
@@ -273,7 +269,7 @@ void launch_spread(const View& grad, const AlignLevels& sums, const AlignShape& 
   run("roi_align_backward", launch, kernel, shape.grid(), kBlock, sums, shape, grad.as<F>(), grad_last);
   if (AxisTaps<accumulate_t<F>>::always_fit(shape)) return;
   const auto rest = channels_last ? spread_large<F, true> : spread_large<F, false>;
-  run("roi_align_backward", launch, rest, shape.grid(), kBlock, sums, shape, grad.as<F>(), grad_last);
+  run("roi_align_backward", launch, rest, shape.grid(), kLargeBlock, sums, shape, grad.as<F>(), grad_last);
 }
 
 }  // namespace
