@@ -129,7 +129,8 @@ class TapWalk {
     left_ = range.last - range.first;
   }
 
-  ROIKIT_HD bool next(int32_t& at, T& weight) {
+  template <class Index>
+  ROIKIT_HD bool next(Index& at, T& weight) {
     for (;;) {
       for (; !ahead_ && left_ > 0; --left_, k_ += axis_.step < T(0) ? -1 : 1) {
         const T y = axis_.at(base_, k_);
