@@ -151,9 +151,8 @@ __device__ void sum_pixels(const AlignShape& shape, const AxisTaps<accumulate_t<
 template <class F>
 __device__ void fill_zero(const AlignShape& shape, F* output, int32_t channels, bool channels_last) {
   const int64_t bins = int64_t(shape.rows) * shape.columns;
-  const int64_t line = channels_last ? channels : bins * channels, stride = channels_last ? shape.channels : 0;
   for (int64_t i = threadIdx.x; i < bins * channels; i += blockDim.x)
-    store(output[i / line * stride + i % line], accumulate_t<F>(0));
+    store(output[channels_last ? i / channels * shape.channels + i % channels : i], accumulate_t<F>(0));
 }
 
 // V: see sum_pixels; 0 for contiguous maps.
