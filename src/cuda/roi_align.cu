@@ -237,7 +237,7 @@ void roi_align(const RoiAlignLevels& features, const View& boxes, const View& ou
     run("roi_align", launch, kernel, shape.grid(), kBlock, levels, shape, to);
     if (AxisTaps<accumulate_t<F>>::always_fit(shape)) return;
     const auto rest = channels_last ? align_large<F, true> : align_large<F, false>;
-    run("roi_align", launch, rest, shape.grid(), kLargeBlock, levels, shape, to);
+    run("roi_align", launch, rest, shape.large_grid(), kLargeBlock, levels, shape, to);
   });
 }
 

@@ -56,6 +56,9 @@ struct AlignShape {
   }
 
   dim3 grid() const { return dim3(unsigned(rois < INT32_MAX ? rois : INT32_MAX), unsigned(ceil_div(channels, chunk))); }
+
+  // For the RoIs whose taps do not fit: few blocks go through all RoIs, since there may well be none.
+  dim3 large_grid() const { return dim3(unsigned(rois < 512 ? rois : 512), grid().y); }
 };
 
 // One pixel along an axis, and its weight in a bin, divided by the number of samples.
@@ -84,7 +87,8 @@ struct AxisTaps {
   // after rounding, which a map of 2^20 pixels leaves below one pixel.
   template <class T>
   __device__ static bool fits(const SampleAxis<T>& axis, int32_t bins, int32_t extent) {
-    const int32_t slots = bins <= kTaps ? kTaps / bins : 0;
+    if (bins > kTaps) return false;  // not even for a RoI without samples: every bin has a count
+    const int32_t slots = kTaps / bins;
     const T span = axis.step < T(0) ? -axis.step : axis.step;
     return axis.grid <= slots / 2 || (extent <= 1 << 20 && span <= T(slots - 4)) || extent <= slots;
   }

@@ -269,7 +269,7 @@ void launch_spread(const View& grad, const AlignLevels& sums, const AlignShape& 
   run("roi_align_backward", launch, kernel, shape.grid(), kBlock, sums, shape, grad.as<F>(), grad_last);
   if (AxisTaps<accumulate_t<F>>::always_fit(shape)) return;
   const auto rest = channels_last ? spread_large<F, true> : spread_large<F, false>;
-  run("roi_align_backward", launch, rest, shape.grid(), kLargeBlock, sums, shape, grad.as<F>(), grad_last);
+  run("roi_align_backward", launch, rest, shape.large_grid(), kLargeBlock, sums, shape, grad.as<F>(), grad_last);
 }
 
 }  // namespace
