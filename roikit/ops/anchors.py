@@ -36,7 +36,8 @@ def cell_anchors(sizes, aspect_ratios, *, rounded=False, order="ratio", dtype=to
         raise TypeError(f"cell_anchors: dtype must be float32 or float64, got {dtype}")
     sizes = torch.tensor(sizes, dtype=dtype, device="cpu")
     ratios = torch.tensor(ratios, dtype=dtype, device="cpu")
-    return torch.ops.roikit.cell_anchors(sizes, ratios, order == "ratio", bool(rounded)).to(device)
+    cell = torch.ops.roikit.cell_anchors(sizes, ratios, order == "ratio", bool(rounded))
+    return cell.to(device, non_blocking=True)  # the host need not wait for what the GPU has to do before
 
 
 def grid_anchors(cell_anchors, feature_size, stride, *, offset=0.0, device=None):
