@@ -72,6 +72,8 @@ def same_device(op, **tensors):
 
 def number(op, name, x):
     """``x`` is a real number, not a bool and not NaN; returns it as a float."""
+    if type(x) is float and x == x:  # the common case, without a look at abstract classes
+        return x
     if isinstance(x, bool) or not isinstance(x, numbers.Real):
         raise TypeError(f"{op}: {name} must be a number, got {type(x).__name__}")
     if x != x:
@@ -88,7 +90,7 @@ def positive(op, name, x):
 
 def whole(op, name, x, least=None):
     """``x`` is a whole number of at least ``least``; returns it as an int."""
-    if isinstance(x, bool) or not isinstance(x, numbers.Integral):
+    if type(x) is not int and (isinstance(x, bool) or not isinstance(x, numbers.Integral)):
         raise TypeError(f"{op}: {name} must be a whole number, got {type(x).__name__}")
     if least is not None and x < least:
         raise ValueError(f"{op}: {name} must be at least {least}, got {x}")
@@ -97,7 +99,7 @@ def whole(op, name, x, least=None):
 
 def pair(op, name, x, least=1):
     """A whole number or two of them, as (height, width)."""
-    if isinstance(x, numbers.Integral):
+    if type(x) is int or isinstance(x, numbers.Integral):
         x = (x, x)
     if not isinstance(x, (tuple, list)) or len(x) != 2:
         raise TypeError(f"{op}: {name} must be a whole number or two of them, got {x!r}")
