@@ -75,7 +75,7 @@ struct AxisTaps {
   Tap<A> taps[kTaps];
   int32_t count[kTaps];
   int32_t slots, total, low, high;  // low, high: the outermost pixels of all bins
-  bool overflow;                    // the RoI's taps do not fit
+  int32_t overflow;                 // not 0: the taps of the RoI do not fit
 
   // Whether the taps of every RoI fit, whatever its size: a sample has two.
   static bool always_fit(const AlignShape& shape) {
@@ -95,7 +95,7 @@ struct AxisTaps {
 
   __device__ void clear(int32_t bins) {
     slots = kTaps / bins;
-    total = 0, low = INT32_MAX, high = -1, overflow = false;
+    total = 0, low = INT32_MAX, high = -1, overflow = 0;
   }
 
   template <class T>
@@ -172,7 +172,7 @@ __device__ AlignPlace tabulate(const AlignLevels& levels, const AlignShape& shap
     if (shape.tables && AxisTaps<A>::fits(axis, down ? shape.rows : shape.columns, extent))
       taps.fill(axis, down ? i : i - shape.rows, extent);
     else
-      taps.overflow = true;
+      atomicOr(&taps.overflow, 1);
   }
   __syncthreads();
   place.fits = !rows.overflow && !columns.overflow;
