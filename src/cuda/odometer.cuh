@@ -41,4 +41,15 @@ struct Divisor {
   __device__ int32_t quotient(int32_t n) const { return int32_t(uint64_t(uint32_t(n)) * factor >> shift); }
 };
 
+// The same where the divisor is not known before the kernel runs: quick to make, exact while n * by < 2^32.
+struct SmallDivisor {
+  uint32_t by, factor;
+
+  __device__ explicit SmallDivisor(uint32_t by) : by(by), factor(by > 1 ? 0xffffffffu / by + 1 : 0) {}
+
+  __device__ int32_t quotient(int32_t n) const {
+    return by == 1 ? n : int32_t((uint64_t(uint32_t(n)) * factor) >> 32);
+  }
+};
+
 }  // namespace roikit::cuda

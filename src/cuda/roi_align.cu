@@ -66,11 +66,11 @@ __device__ void sum_planes(const AlignShape& shape, const AxisTaps<accumulate_t<
   const int32_t rows_at_once = shape.rows < kSums / touched ? shape.rows : kSums / touched;
   int32_t at_once = kSums / (rows_at_once * touched);
   if (at_once > kChannels) at_once -= at_once % kChannels;
-  const Divider by_column{uint32_t(touched)}, by_pw{uint32_t(shape.columns)};
+  const SmallDivisor by_column{uint32_t(touched)}, by_pw{uint32_t(shape.columns)};
   for (int32_t row0 = 0; row0 < shape.rows; row0 += rows_at_once) {
     const int32_t n_rows = shape.rows - row0 < rows_at_once ? shape.rows - row0 : rows_at_once;
     const int32_t items = n_rows * touched, part = n_rows * shape.columns;
-    const Divider by_item{uint32_t(items)}, by_part{uint32_t(part)};
+    const SmallDivisor by_item{uint32_t(items)}, by_part{uint32_t(part)};
     for (int32_t c0 = 0; c0 < chunk.channels; c0 += at_once) {
       const int32_t n = chunk.channels - c0 < at_once ? chunk.channels - c0 : at_once;
       const int32_t units = (n + kChannels - 1) / kChannels * items;
@@ -115,7 +115,7 @@ __device__ void sum_pixels(const AlignShape& shape, const AxisTaps<accumulate_t<
   using P = Pack<F, V>;
   constexpr int kRows = 2;  // loads in flight
   const int32_t packs = chunk.channels / V, units = shape.rows * shape.columns * packs;
-  const Divider by_pack{uint32_t(packs)}, by_pw{uint32_t(shape.columns)};
+  const SmallDivisor by_pack{uint32_t(packs)}, by_pw{uint32_t(shape.columns)};
   for (int32_t unit = int32_t(threadIdx.x); unit < units; unit += int32_t(blockDim.x)) {
     const int32_t bin = by_pack.quotient(unit), c = (unit - bin * packs) * V;
     const int32_t ph = by_pw.quotient(bin), pw = bin - ph * shape.columns;

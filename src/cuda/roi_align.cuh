@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/roi_align.h"
+#include "cuda/odometer.cuh"
 #include "cuda/rois.cuh"
 
 namespace roikit::cuda {
@@ -211,16 +212,5 @@ __device__ void as_large(const AlignLevels& levels, const AlignShape& shape, int
   if (shape.wide_boxes) fn(LargeRoi<double, A>(levels, shape, static_cast<const double*>(shape.boxes) + 5 * k));
   else fn(LargeRoi<A, A>(levels, shape, static_cast<const float*>(shape.boxes) + 5 * k));
 }
-
-// Quotients by a divisor that is not known before the kernel runs: exact while n * by < 2^32.
-struct Divider {
-  uint32_t by, factor;
-
-  __device__ explicit Divider(uint32_t by) : by(by), factor(by > 1 ? 0xffffffffu / by + 1 : 0) {}
-
-  __device__ int32_t quotient(int32_t n) const {
-    return by == 1 ? n : int32_t((uint64_t(uint32_t(n)) * factor) >> 32);
-  }
-};
 
 }  // namespace roikit::cuda

@@ -101,7 +101,7 @@ __device__ void add_planes(const BinGrads<A>& bins, const TouchedPixels<A>& y, c
                            A* map) {
   const int32_t pixels = rows * columns, groups = (channels + kPlanes - 1) / kPlanes;
   const int32_t at_once = pixels < kBlock ? groups : 1;  // keeps the dividends small
-  const Divider by_pixel{uint32_t(pixels)}, by_column{uint32_t(columns)};
+  const SmallDivisor by_pixel{uint32_t(pixels)}, by_column{uint32_t(columns)};
   for (int32_t g0 = 0; g0 < groups; g0 += at_once) {
     for (int32_t unit = int32_t(threadIdx.x); unit < at_once * pixels; unit += int32_t(blockDim.x)) {
       const int32_t group = at_once > 1 ? by_pixel.quotient(unit) : 0, pixel = unit - group * pixels;
@@ -122,7 +122,7 @@ __device__ void add_pixels(const BinGrads<A>& bins, const TouchedPixels<A>& y, c
                            int32_t columns, int32_t pooled_columns, int32_t channels, int32_t all_channels,
                            int64_t width, A* map) {
   const int32_t lanes = (channels + kLanes - 1) / kLanes;
-  const Divider by_lane{uint32_t(lanes)}, by_column{uint32_t(columns)};
+  const SmallDivisor by_lane{uint32_t(lanes)}, by_column{uint32_t(columns)};
   for (int32_t unit = int32_t(threadIdx.x); unit < rows * columns * lanes; unit += int32_t(blockDim.x)) {
     const int32_t pixel = by_lane.quotient(unit), c = unit - pixel * lanes;
     const int32_t i = by_column.quotient(pixel), j = pixel - i * columns;
@@ -172,7 +172,7 @@ __global__ void __launch_bounds__(kBlock, channels_last || sizeof(F) == 8 ? 3 : 
     for (int32_t c0 = 0; c0 < place.channels; c0 += at_once) {
       const int32_t n = place.channels - c0 < at_once ? place.channels - c0 : at_once;
       const BinGrads<A> grads{tile, channels_last ? 1 : bins, channels_last ? n : 1};
-      const Divider by_line{uint32_t(grad_last ? n : bins)};
+      const SmallDivisor by_line{uint32_t(grad_last ? n : bins)};
       for (int32_t i = int32_t(threadIdx.x); i < n * bins; i += int32_t(blockDim.x)) {
         const int32_t line = by_line.quotient(i), rest = i - line * int32_t(by_line.by);
         const int32_t c = grad_last ? rest : line, bin = grad_last ? line : rest;

@@ -151,3 +151,15 @@ def test_nms_of_very_many(device, n):
     for scores in (rng.random(n).astype(np.float32), np.zeros(n, np.float32)):
         agrees(device, lambda b, s, i: [ops.nms(b, s, 0.5), ops.batched_nms(b, s, i, 0.5),
                                         *ops.nms_padded(b, s, 0.5, 1000)], boxes, scores, idxs)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_every_half_value_passes_through_a_kernel_as_on_the_cpu(device, dtype):
+    """Each of the 65,536 bit patterns is a map's pixel and the only one of a RoI."""
+    values = torch.arange(-(2**15), 2**15, dtype=torch.int16).view(dtype).view(1, 1, 256, 256)
+    y, x = (axis.flatten().float() for axis in torch.meshgrid(torch.arange(256), torch.arange(256), indexing="ij"))
+    rois = torch.stack([torch.zeros_like(x), x, y, x, y], 1)
+    expected = ops.roi_pool(values, rois, 1)
+    found = ops.roi_pool(values.to(device), rois.to(device), 1).cpu()
+    assert torch.equal(expected.view(torch.int16), found.view(torch.int16))
+    assert torch.equal(expected.flatten(), torch.where(values.isfinite() | (values > 0), values, 0).flatten())
