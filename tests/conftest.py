@@ -1,6 +1,6 @@
 """Hypothesis profiles and the fixtures that every floor's tests share.
 
-ROIKIT_HYPOTHESIS=quick|ci|gpu|full picks how many examples each property gets (60, 300, 2,000 or 10,000).
+ROIKIT_HYPOTHESIS=few|quick|ci|gpu|full picks how many examples each property gets (15, 60, 300, 2,000 or 10,000).
 ROIKIT_TEST_DATA names a folder with the data sets that are too large for the repository.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-for name, examples in (("quick", 60), ("ci", 300), ("gpu", 2_000), ("full", 10_000)):
+for name, examples in (("few", 15), ("quick", 60), ("ci", 300), ("gpu", 2_000), ("full", 10_000)):
     settings.register_profile(name, max_examples=examples, deadline=None,
                               suppress_health_check=[HealthCheck.too_slow,
                                                      HealthCheck.data_too_large])
