@@ -3,10 +3,11 @@
     python tests/emulation/build.py      compiles what is out of date and prints the module's path
 
 ROIKIT_EMULATION=checked compiles a second module that notices every access beyond a tensor or a shared array, and every
-vector access at an address that is not a multiple of its size. It loads where libasan was loaded first:
+vector access at an address that is not a multiple of its size. It loads where libasan was loaded first, and libstdc++,
+whose exceptions libasan watches:
 
-    LD_PRELOAD=$(g++ -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 ROIKIT_EMULATION=checked \
-        python -m pytest tests/ops -k emulated
+    LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libstdc++.so)" \
+        ASAN_OPTIONS=detect_leaks=0 ROIKIT_EMULATION=checked python -m pytest tests/ops -k emulated
 """
 
 import fcntl
