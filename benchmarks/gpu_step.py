@@ -8,7 +8,7 @@ matrix products. torchvision's roi_align has no bfloat16 kernel: under autocast 
 it.
 
 `--device cpu` with a small --size and `--dtype float32` tries it without a GPU; --torchvision-ops LIBRARY as in
-`cpu_table`.
+`roikit bench`.
 """
 
 import argparse
@@ -19,8 +19,11 @@ import time
 
 import torch
 
+from roikit.bench.peers import import_peers
+from roikit.bench.table import machine
+from roikit.bench.timing import Device
+
 from . import _inputs
-from .gpu_table import Device, machine
 
 DENSE = ("conv", "gemm", "cudnn", "xmma", "cutlass", "winograd", "implicit", "sm80_", "sm90_", "nchwtonhwc",
          "nhwctonchw", "addmm", "::mm", "::bmm", "nvjet")
@@ -116,8 +119,7 @@ def models(options, library):
     ours = maskrcnn_resnet50_fpn(**options)
     try:
         if library:
-            from .cpu_table import import_peers
-            import_peers(library)
+            import_peers("cpu", library)
         from torchvision.models.detection import maskrcnn_resnet50_fpn as build
         theirs = build(weights=None, weights_backbone=None, **options)
     except Exception as reason:  # a binary that does not fit torch may raise anything

@@ -172,5 +172,40 @@ def predict(source, images, out, score_threshold, max_detections, device, boxes,
     click.echo(f"{out}: predictions.json" + (" and overlays" if overlays else ""))
 
 
+def _thread_counts(ctx, param, value):
+    counts = _limits(ctx, param, value)
+    if counts is not None and min(counts) < 1:
+        raise click.BadParameter("numbers of threads are 1 or more")
+    return counts
+
+
+@main.command()
+@click.argument("ops", nargs=-1, metavar="[OP ...]")
+@click.option("--threads", callback=_thread_counts, metavar="1,2",
+              help="Numbers of threads to take the table at; default: torch's.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option("--json", "json_path", type=click.Path(dir_okay=False), help="Write the rows to this file too.")
+@click.option("--chart", "chart_path", type=click.Path(dir_okay=False),
+              help="Write a bar chart (PNG); needs matplotlib.")
+@click.option("--torchvision-ops", type=click.Path(exists=True, dir_okay=False),
+              help="Library that registers torchvision's operators, where its own binary does not load.")
+@click.option("--quick", is_flag=True, help="The standard works only, and fewer runs of each.")
+def bench(ops, threads, device, json_path, chart_path, torchvision_ops, quick):
+    """Time the ops beside every peer that is installed.
+
+    OP is a page of docs/ops, say `nms` or `roi_align`; without any, all of them. The peers are torchvision,
+    detectron2, mmcv and pycocotools. Ends with status 1 if a work fails.
+    """
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        raise ImportError("roikit bench needs torch") from None
+    from roikit.bench import run
+
+    result = run(ops, threads=threads, device=device, quick=quick, torchvision_ops=torchvision_ops,
+                 json_path=json_path, chart_path=chart_path, say=click.echo)
+    sys.exit(any("failed" in row for row in result["rows"]))
+
+
 if __name__ == "__main__":
     main()

@@ -1,0 +1,96 @@
+"""Times roikit's ops beside every peer that can be imported, in one run: the command ``roikit bench``.
+
+The works are those of `works_boxes`, `works_rois` and `works_masks`, with the inputs of `inputs`; what a work is stands
+in `work`, how it is timed in `timing`, who the peers are in `peers`, and `table` makes rows, lines, JSON and the chart.
+"""
+
+import json
+import warnings
+
+import torch
+
+from roikit.bench.peers import import_peers
+from roikit.bench.table import Printer, chart, machine, measure, need_matplotlib
+from roikit.bench.timing import Device, rates
+from roikit.bench.works_boxes import anchor_works, box_works, codec_works, matching_works, nms_works
+from roikit.bench.works_masks import paste_works, polygon_works, rle_works, target_works
+from roikit.bench.works_rois import roi_align_works, roi_pool_works
+
+__all__ = ["WORKS", "run"]
+
+# op -> (peers, device's name) -> its works
+WORKS = {"anchors": anchor_works, "boxes": box_works, "box_codec": codec_works, "matching": matching_works,
+         "nms": nms_works, "roi_pool": roi_pool_works, "roi_align": roi_align_works, "mask_paste": paste_works,
+         "mask_target": target_works, "rle": rle_works, "polygon": polygon_works}
+
+
+def run(ops=(), *, threads=None, device="cpu", quick=False, torchvision_ops=None, json_path=None, chart_path=None,
+        say=print):
+    """Times the works of the ops and prints the table while it grows.
+
+    Args:
+        ops: names of ops; all where empty.
+        threads: numbers of torch's threads to take the table at; default: torch's own.
+        device: "cpu" or "cuda".
+        quick: the standard works only, and fewer runs of each.
+        torchvision_ops: a shared library that registers torchvision's operators, for a torchvision whose own binary
+            does not load.
+        json_path, chart_path: where to write the rows and a bar chart (PNG).
+        say: what a line is given to.
+
+    Returns:
+        ``{"machine": ..., "rates": ..., "rows": [...]}``, as the JSON has it. A row that could not be taken has
+        "failed".
+
+    Raises:
+        ValueError: for an op that there is not, or "cuda" without a device.
+        ImportError: where a chart is asked for without matplotlib.
+    """
+    if unknown := [op for op in ops if op not in WORKS]:
+        raise ValueError(f"bench: there is no op {', '.join(unknown)}; there are {', '.join(WORKS)}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"bench: there is no CUDA device (torch {torch.__version__}, built for CUDA "
+                         f"{torch.version.cuda})")
+    if chart_path:
+        need_matplotlib()
+    before = torch.get_num_threads()
+    try:
+        warnings.filterwarnings("ignore", "torch.meshgrid")  # detectron2's
+        result = _rows(ops or WORKS, list(threads or [before]), Device(device, quick), torchvision_ops, say)
+    finally:
+        torch.set_num_threads(before)
+    if json_path:
+        with open(json_path, "w") as file:
+            json.dump(result, file, indent=1)
+    if chart_path:
+        chart(result, chart_path)
+    return result
+
+
+def _rows(ops, threads, device, torchvision_ops, say):
+    peers = import_peers(device.name, torchvision_ops, say)
+    works = [work for op in WORKS if op in ops for work in WORKS[op](peers, device.name)
+             if device.name in work.devices and (work.quick or not device.quick)]
+    result = {"machine": machine(device), "rates": {}, "rows": []}
+    for name, value in result["machine"].items():
+        say(f"# {name}: {value}")
+    for n in threads:
+        torch.set_num_threads(n)
+        result["rates"][str(n)] = rates(device)
+        say(f"# {n} threads: " + ", ".join(f"{name} {value / 1e9:.1f} G/s" for name, value
+                                           in result["rates"][str(n)].items()))
+    printer = Printer(works, threads, say)
+    printer.header()
+    for work in works:
+        for n in threads:
+            torch.set_num_threads(n)
+            try:
+                row = measure(work, device, result["rates"][str(n)])
+            except Exception as reason:  # one work that fails must not hide the others
+                row = {"op": work.op, "work": work.name, "threads": n, "failed": f"{type(reason).__name__}: {reason}"}
+            result["rows"].append(row)
+            printer.row(row)
+    missed = sum(not row.get("goal", {"met": True})["met"] for row in result["rows"])
+    failed = sum("failed" in row for row in result["rows"])
+    say(f"# {len(result['rows'])} rows, {missed} short of their goal, {failed} failed")
+    return result

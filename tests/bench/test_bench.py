@@ -1,0 +1,135 @@
+"""`roikit bench`: the rows of small works, what is written, what a mistake looks like."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+import roikit.bench as bench
+from roikit.bench import table, timing
+from roikit.bench.timing import Device
+from roikit.bench.work import Cost, Work, made, plain
+from roikit.cli import main
+
+RATES = {"read_bytes": 1e9, "write_bytes": 1e9, "operations": 1e9}
+
+
+def tiny(**more):
+    values = torch.arange(8.0)
+    given = {"op": "boxes", "name": "tiny", "make": made(values), "ours": plain(lambda x: x + 1),
+             "peers": {"numpy": plain(lambda x: x.numpy() + 1)}, "cost": lambda given, out: Cost(500_000, 500_000)}
+    return Work(**given | more)
+
+
+@pytest.fixture
+def brief(monkeypatch):
+    """The command with one tiny work for each of two ops, and no peers to import."""
+    monkeypatch.setattr(bench, "WORKS", {"boxes": lambda peers, device: [tiny()],
+                                         "nms": lambda peers, device: [tiny(op="nms", peers={})]})
+    monkeypatch.setattr(bench, "import_peers", lambda *args: {})
+    monkeypatch.setattr(bench, "rates", lambda device: RATES)
+    monkeypatch.setattr(timing.Device, "__init__", quick_device)
+
+
+def quick_device(self, name, quick=False):
+    self.name, self.cuda, self.quick, self.seconds, self.warm_up, self.least = name, False, quick, 0, 1, 3
+
+
+def call(*words, code=0):
+    result = CliRunner().invoke(main, ["bench", *map(str, words)])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def test_contract_a_row_has_every_column():
+    row = table.measure(tiny(goals={"cpu": ("floor", 1e9)}), Device("cpu", quick=True), RATES)
+    assert set(row["times"]) == {"roikit", "numpy"} and row["best"] == "numpy"
+    for times in row["times"].values():
+        assert 0 < times["p10_ms"] <= times["median_ms"] <= times["p90_ms"] and times["runs"] >= 3
+    assert row["ratio"] == pytest.approx(row["times"]["numpy"]["median_ms"] / row["times"]["roikit"]["median_ms"])
+    assert row["floor_ms"] == pytest.approx(1.0) and row["times_floor"] == row["times"]["roikit"]["median_ms"]
+    assert row["goal"]["met"] and row["floor_counts"]
+
+
+def test_contract_the_floor_is_the_longer_of_moving_and_computing():
+    assert table.floor_ms(Cost(10**6, 10**6, 0), RATES) == pytest.approx(2)
+    assert table.floor_ms(Cost(10**6, 0, 5 * 10**6), RATES) == pytest.approx(5)
+
+
+def test_contract_a_peer_that_fails_is_left_out_with_its_reason():
+    def broken(x):
+        raise RuntimeError("no such kernel")
+
+    row = table.measure(tiny(peers={"other": plain(broken)}), Device("cpu", quick=True), RATES)
+    assert set(row["times"]) == {"roikit"} and row["ratio"] is None and row["best"] is None
+    assert "other failed: no such kernel" in row["note"]
+
+
+def test_contract_the_table_and_the_json(brief, tmp_path):
+    said = call("--threads", "1,2", "--json", tmp_path / "rows.json")
+    for word in ("roikit ms", "p10-p90", "numpy ms", "ratio", "floor ms", "x floor", "threads"):
+        assert word in said
+    result = json.loads((tmp_path / "rows.json").read_text())
+    assert [(row["op"], row["threads"]) for row in result["rows"]] == [("boxes", 1), ("boxes", 2), ("nms", 1),
+                                                                        ("nms", 2)]
+    assert set(result["rates"]) == {"1", "2"} and result["machine"]["torch"] == torch.__version__
+    assert len(call("nms").splitlines()) == len(call("boxes").splitlines())
+
+
+def test_contract_a_work_that_fails_does_not_hide_the_others(brief, monkeypatch):
+    def broken(x):
+        raise RuntimeError("it broke")
+
+    monkeypatch.setitem(bench.WORKS, "boxes", lambda peers, device: [tiny(ours=plain(broken)), tiny()])
+    said = call("boxes", code=1)
+    assert "FAILED: RuntimeError: it broke" in said and "2 rows" in said and "1 failed" in said
+
+
+def test_contract_the_chart_is_a_png(brief, tmp_path):
+    pytest.importorskip("matplotlib")
+    call("--chart", tmp_path / "chart.png")
+    assert (tmp_path / "chart.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_contract_mistakes_are_one_line(brief, monkeypatch, tmp_path):
+    said = call("rio_align", code=1)
+    assert "there is no op rio_align; there are boxes, nms" in said and len(said.splitlines()) == 1
+    assert "1 or more" in call("--threads", "0", code=2)
+    if not torch.cuda.is_available():
+        assert "no CUDA device" in call("--device", "cuda", code=1)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert "--chart needs matplotlib" in call("--chart", tmp_path / "chart.png", code=1)
+
+
+def test_contract_the_help_names_what_it_takes():
+    said = call("--help")
+    for word in ("--threads", "--device", "--json", "--chart", "--torchvision-ops", "--quick", "roi_align"):
+        assert word in said
+
+
+def test_law_every_op_has_works_and_runs_without_peers():
+    for op, works in bench.WORKS.items():
+        listed = [work for work in works({}, "cpu") if "cpu" in work.devices]
+        assert listed and all(work.op == op and not work.peers for work in listed), op
+        assert any(work.quick for work in listed)
+        assert len({work.name for work in listed}) == len(listed)
+
+
+def test_contract_a_real_op_runs():
+    result = bench.run(["anchors"], quick=True, say=lambda line: None)
+    (row,) = result["rows"]
+    assert row["op"] == "anchors" and row["times"]["roikit"]["median_ms"] > 0 and row["times_floor"] > 0
+
+
+def test_contract_importing_roikit_does_not_import_it(run_python):
+    run_python("import sys, roikit, roikit.cli; assert not [m for m in sys.modules if m.startswith('roikit.bench')]")
+
+
+def test_contract_every_work_of_a_page_is_an_op():
+    pages = importlib.util.find_spec("roikit.ops").submodule_search_locations[0]
+    ops = {path.stem for path in Path(pages).glob("[a-z]*.py")}
+    assert set(bench.WORKS) == ops | {"rle", "polygon"}
