@@ -99,10 +99,13 @@ def _backward(grad, argmax, boxes, images, height, width, channels_last):
 def _forward_context(ctx, inputs, output):
     input, boxes, *_ = inputs
     ctx.save_for_backward(output[1], boxes)
+    ctx.set_materialize_grads(False)  # else argmax gets a gradient of zeros, as large as it is
     ctx.place = (input.shape[0], input.shape[2], input.shape[3], stored_channels_last([input]))
 
 
 def _forward_backward(ctx, grad, _):
+    if grad is None:
+        return None, None, None, None, None
     gradient = torch.ops.roikit.roi_pool_backward(grad, *ctx.saved_tensors, *ctx.place)
     return gradient, None, None, None, None
 

@@ -64,6 +64,15 @@ def test_many_rois_and_channels_give_the_references_bits(dtype, channels):
     check(maps, boxes.astype(np.float32), (3, 4), 0.25)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_planes_of_which_few_fit_the_cache_give_the_references_bits(dtype):
+    rng = np.random.default_rng(1)
+    maps = (rng.integers(-9, 10, (1, 5, 200, 210)) / 8).astype(dtype)
+    corner = rng.uniform(-8, 190, (8, 2))
+    boxes = np.concatenate([np.zeros((8, 1)), corner, corner + rng.uniform(0, 40, (8, 2))], 1)
+    check(maps, boxes.astype(np.float32), (3, 4), 1.0)
+
+
 @given(data=st.data(), size=SIZES)
 def test_law_each_value_stands_where_argmax_says(data, size):
     maps = data.draw(some.feature_maps(shape=(2, 2, 6, 7)))
