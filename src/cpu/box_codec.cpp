@@ -1,6 +1,7 @@
 // encode_boxes and decode_boxes on the CPU: one pass, lanes over rows, or over the classes of a row.
 #include "core/box_codec.h"
 
+#include "cpu/pages.h"
 #include "cpu/parallel.h"
 #include "cpu/simd.h"
 
@@ -58,6 +59,7 @@ void encode_boxes(const View& boxes, const View& anchors, const double* weights,
     const T* g = boxes.as<T>();
     const T* a = anchors.as<T>();
     T* to = out.as<T>();
+    will_fill(to, out.size() * int64_t(sizeof(T)));
     parallel_for(boxes.shape[0], kGrain, launch.threads, [&](int64_t begin, int64_t end) {
       vary<Encode>(launch.simd, g, a, CodecWeights<T>::of(weights), begin, end, to);
     });
@@ -74,6 +76,7 @@ void decode_boxes(const View& deltas, const View& anchors, const double* weights
     const T* d = deltas.as<T>();
     const T* a = anchors.as<T>();
     T* to = out.as<T>();
+    will_fill(to, out.size() * int64_t(sizeof(T)));
     parallel_for(deltas.shape[0], kGrain / classes + 1, launch.threads, [&](int64_t begin, int64_t end) {
       vary<Decode>(launch.simd, d, a, CodecWeights<T>::of(weights), T(clip), classes, begin, end, to);
     });
