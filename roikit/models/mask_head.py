@@ -16,7 +16,7 @@ from roikit.models.image import Truth
 from roikit.models.losses import mask_loss
 from roikit.ops import mask_targets, paste_masks, paste_masks_rle
 
-__all__ = ["MaskRCNNHeads", "MaskRCNNPredictor", "class_probabilities", "mask_losses", "paste"]
+__all__ = ["MaskRCNNHeads", "MaskRCNNPredictor", "mask_losses", "paste"]
 
 
 class MaskRCNNHeads(nn.Sequential):
@@ -49,6 +49,14 @@ class MaskRCNNPredictor(nn.Sequential):
         for layer in (self.conv5_mask, self.mask_fcn_logits):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
 
+    def logits_of(self, x: Tensor, labels: Tensor) -> Tensor:
+        """(R, 2P, 2P) logits of the class `labels[r]` of each box alone: the other filters are not applied."""
+        hidden = self.relu(self.conv5_mask(x))
+        filters = self.mask_fcn_logits.weight[labels].flatten(1)
+        biases = self.mask_fcn_logits.bias[labels]
+        logits = torch.bmm(filters[:, None], hidden.flatten(2))[:, 0] + biases[:, None]
+        return logits.unflatten(1, hidden.shape[2:])
+
 
 def mask_losses(logits: Tensor, samples: list[Samples], truths: list[Truth], config: MaskConfig
                 ) -> dict[str, Tensor]:
@@ -75,12 +83,6 @@ def _targets(truth: Truth, boxes: Tensor, matched: Tensor, size: int, rule: str)
     boxes = truth.boxes_in_mask_frame(boxes)
     frame = None if isinstance(truth.masks, Tensor) else truth.mask_size
     return mask_targets(truth.masks, boxes, matched, size, rule=rule, image_size=frame)
-
-
-def class_probabilities(logits: Tensor, labels: Tensor) -> Tensor:
-    """(D, C, M, M) logits -> (D, 1, M, M) probabilities of each detection's own class."""
-    rows = torch.arange(len(labels), device=labels.device)
-    return logits[rows, labels].sigmoid()[:, None]
 
 
 def paste(masks: Tensor, boxes: Tensor, size: tuple[int, int], config: MaskConfig,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from roikit.models.box_head import Samples, box_losses, sample_proposals, select_detections
 from roikit.models.config import BoxConfig, MaskConfig
 from roikit.models.image import ImageBatch, Truth, rescale_boxes
-from roikit.models.mask_head import class_probabilities, mask_losses, paste
+from roikit.models.mask_head import mask_losses, paste
 
 __all__ = ["FasterRCNN", "MaskRCNN", "RoIHeads"]
 
@@ -28,7 +28,8 @@ class RoIHeads(nn.Module):
         box_head: pooled features -> representation.
         box_predictor: representation -> class logits (R, C), box deltas (R, 4C).
         box: thresholds and counts.
-        mask_roi_pool, mask_head, mask_predictor, mask: the same for masks, all or none.
+        mask_roi_pool, mask_head, mask_predictor, mask: the same for masks, all or none. Where `mask_predictor` has
+            `logits_of`, as `MaskRCNNPredictor`, only the mask of each detection's class is computed.
     """
 
     def __init__(self, box_roi_pool: nn.Module, box_head: nn.Module, box_predictor: nn.Module,
@@ -100,12 +101,22 @@ class RoIHeads(nn.Module):
 
     def _add_masks(self, features: dict[str, Tensor], detections: Detections, batch: ImageBatch
                    ) -> None:
-        logits = self._predict_masks(features, [found["boxes"] for found in detections], batch)
+        boxes = [found["boxes"] for found in detections]
         labels = torch.cat([found["labels"] for found in detections])
-        masks = class_probabilities(logits, labels)
+        masks = self._own_masks(features, boxes, labels, batch).sigmoid()[:, None]
         counts = [len(found["labels"]) for found in detections]
         for found, own in zip(detections, masks.split(counts), strict=True):
             found["masks"] = own
+
+    def _own_masks(self, features: dict[str, Tensor], boxes: list[Tensor], labels: Tensor,
+                   batch: ImageBatch) -> Tensor:
+        """(D, M, M) logits of each detection's own class."""
+        if not hasattr(self.mask_predictor, "logits_of"):
+            logits = self._predict_masks(features, boxes, batch)
+            return logits[torch.arange(len(labels), device=labels.device), labels]
+        pooled = self.mask_roi_pool(features, boxes, batch.padded_size)
+        logits = self.mask_predictor.logits_of(self.mask_head(pooled), labels)
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def _mask_losses(self, features: dict[str, Tensor], samples: list[Samples],
                      truths: list[Truth], batch: ImageBatch) -> dict[str, Tensor]:
