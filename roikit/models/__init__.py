@@ -22,6 +22,7 @@ from roikit.models.config import (
 from roikit.models.efficientnet import EfficientNetLite0
 from roikit.models.fpn import BackboneWithFPN, FeaturePyramidNetwork
 from roikit.models.image import ImageTransform
+from roikit.models.inference import prepare_for_inference
 from roikit.models.mask_head import MaskRCNNHeads, MaskRCNNPredictor
 from roikit.models.mask_rcnn import FasterRCNN, MaskRCNN, RoIHeads
 from roikit.models.norm import FrozenBatchNorm2d
@@ -62,4 +63,5 @@ __all__ = [
     "maskrcnn_efficientnet_lite0_fpn",
     "maskrcnn_resnet18_fpn",
     "maskrcnn_resnet50_fpn",
+    "prepare_for_inference",
 ]

@@ -6,12 +6,12 @@ published weights were trained with: at stride 2 an even side gets its extra zer
 the right.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["EfficientNetLite0", "SameConv2d"]
+__all__ = ["EfficientNetLite0", "InvertedResidual", "SameConv2d", "same_padding"]
 
 MakeNorm = Callable[[int], nn.Module]
 
@@ -22,6 +22,18 @@ _GROUPS = ((1, 3, 1, 1, 32, 16), (2, 3, 2, 6, 16, 24), (2, 5, 2, 6, 24, 40), (3,
 _STAGE_ENDS = (2, 4, 10, 15)
 
 
+def same_padding(x: Tensor, kernel: Sequence[int], stride: Sequence[int]) -> tuple[Tensor, list[int]]:
+    """What a convolution takes for SAME padding: its input, and its padding on either side (y, x)."""
+    missing = [max((-(-size // step) - 1) * step + width - size, 0)
+               for size, width, step in zip(x.shape[-2:], kernel, stride, strict=True)]
+    if missing[0] % 2 or missing[1] % 2:
+        height, width = missing
+        x = F.pad(x, (width // 2, width - width // 2, height // 2, height - height // 2))
+        missing = [0, 0]
+    # Even amounts go into the convolution itself, which pads without a copy.
+    return x, [m // 2 for m in missing]
+
+
 class SameConv2d(nn.Conv2d):
     """A convolution without bias whose output has ceil(size / stride) cells (TensorFlow's SAME)."""
 
@@ -30,16 +42,8 @@ class SameConv2d(nn.Conv2d):
         super().__init__(inputs, outputs, kernel, stride, groups=groups, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        kernel, stride = self.kernel_size[0], self.stride[0]
-        missing = [max((-(-size // stride) - 1) * stride + kernel - size, 0)
-                   for size in x.shape[-2:]]
-        if missing[0] % 2 or missing[1] % 2:
-            height, width = missing
-            x = F.pad(x, (width // 2, width - width // 2, height // 2, height - height // 2))
-            missing = [0, 0]
-        # Even amounts go into the convolution itself, which pads without a copy.
-        return F.conv2d(x, self.weight, None, self.stride, [m // 2 for m in missing],
-                        self.dilation, self.groups)
+        x, padding = same_padding(x, self.kernel_size, self.stride)
+        return F.conv2d(x, self.weight, None, self.stride, padding, self.dilation, self.groups)
 
 
 class InvertedResidual(nn.Module):

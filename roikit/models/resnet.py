@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-__all__ = ["RESNETS", "ResNet", "ResNetSpec"]
+__all__ = ["RESNETS", "BasicBlock", "Bottleneck", "ResNet", "ResNetSpec"]
 
 MakeNorm = Callable[[int], nn.Module]
 

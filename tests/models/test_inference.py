@@ -1,0 +1,195 @@
+"""A detector prepared for inference against the one it was made from."""
+
+import copy
+import dataclasses
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+from roikit.models import (
+    BackboneConfig,
+    FrozenBatchNorm2d,
+    MaskRCNNPredictor,
+    build_detector,
+    prepare_for_inference,
+)
+from roikit.models.efficientnet import SameConv2d
+from roikit.models.fused import fuse
+from roikit.models.inference import PreparedMaskPredictor, _prepare
+
+
+def detector(config, name="resnet18", norm="frozen", fpn_norm="none", mask=True):
+    """A small detector with statistics in its norms, in evaluation mode."""
+    torch.manual_seed(3)
+    backbone = BackboneConfig(name, norm=norm, fpn_channels=16, fpn_norm=fpn_norm)
+    mask_config = dataclasses.replace(config.mask, norm=fpn_norm)
+    model = build_detector(dataclasses.replace(config, backbone=backbone, mask=mask_config if mask else None))
+    for module in model.modules():
+        if isinstance(module, (FrozenBatchNorm2d, nn.BatchNorm2d)):
+            module.running_mean.normal_(std=0.1)
+            module.running_var.uniform_(0.8, 1.25)
+            module.weight.data.uniform_(0.3, 0.6)
+            module.bias.data.normal_(std=0.1)
+    for layer in (model.roi_heads.box_predictor.cls_score, model.rpn.head.cls_logits):
+        nn.init.normal_(layer.weight, std=0.3)
+    # Far below what the tests' images give, so that no score lies close to it.
+    model.roi_heads.box = dataclasses.replace(config.box, score_threshold=1e-3)
+    return model.eval()
+
+
+CASES = [("resnet18", "frozen", "none", True), ("resnet50", "batch", "none", False),
+         ("resnext50_32x4d", "frozen", "none", True), ("efficientnet_lite0", "frozen", "group", True),
+         ("resnet18", "group", "group", True)]
+
+
+def assert_same(found, expected, masks=1e-4):
+    """The same detections; those whose scores are closer than the tolerance may change places."""
+    assert len(found["boxes"]) == len(expected["boxes"])
+    distance = (expected["boxes"][:, None] - found["boxes"]).abs().amax(-1)
+    distance[expected["labels"][:, None] != found["labels"]] = 1e6
+    place = distance.argmin(1)
+    assert torch.equal(place.sort().values, torch.arange(len(place)))
+    torch.testing.assert_close(found["scores"], expected["scores"], atol=1e-5, rtol=0)
+    for key, tolerance in (("boxes", 0.01), ("scores", 1e-5), ("masks", masks)):
+        if key in expected:
+            torch.testing.assert_close(found[key][place], expected[key], atol=tolerance, rtol=0)
+
+
+@pytest.mark.parametrize("name, norm, fpn_norm, mask", CASES)
+def test_agreement_with_the_model_itself(small_config, scene, name, norm, fpn_norm, mask):
+    model = detector(small_config, name, norm, fpn_norm, mask)
+    images = [scene()[0], scene((50, 70), seed=1)[0]]
+    before = copy.deepcopy(model.state_dict())
+    prepared = prepare_for_inference(model)
+    with torch.no_grad():
+        for expected, found in zip(model(images), prepared(images), strict=True):
+            assert len(expected["boxes"]) >= 10 and expected.keys() == found.keys()
+            # GroupNorm of maps of one channel a group divides by small deviations, which magnifies rounding.
+            assert_same(found, expected, 1e-4 if fpn_norm == "none" else 1e-3)
+    after = model.state_dict()
+    assert list(after) == list(before) and all(torch.equal(after[k], before[k]) for k in before)
+    assert type(prepared) is type(model) and prepared.config == model.config
+
+
+@pytest.mark.parametrize("name", ["resnet50", "resnext50_32x4d", "efficientnet_lite0"])
+def test_law_no_further_from_float64_than_the_model_itself(small_config, name):
+    backbone = detector(small_config, name, mask=False).backbone
+    x = torch.randn(1, 3, 64, 96)
+    exact = copy.deepcopy(backbone).double()
+    with torch.no_grad():
+        truth, plain, found = exact(x.double()), backbone(x), _prepare(backbone, torch.float32)(x)
+    for level in truth:
+        error, own = ((maps[level] - truth[level]).square().mean().sqrt() for maps in (found, plain))
+        assert 0 < error < 2 * own
+
+
+@pytest.mark.parametrize("conv", [nn.Conv2d(6, 8, 3, 2, 1, groups=2), nn.Conv2d(6, 8, 1, 2),
+                                  SameConv2d(6, 6, 5, 2, groups=6), nn.Conv2d(6, 8, 7, 2, 3, bias=False)])
+@pytest.mark.parametrize("activation", ["none", "relu", "relu6"])
+@pytest.mark.parametrize("onednn", [True, False])
+def test_law_a_fused_convolution_is_its_parts(monkeypatch, conv, activation, onednn):
+    if not onednn:
+        monkeypatch.setattr("roikit.models.fused._has_onednn", lambda: False)
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(conv.out_channels).eval()
+    norm.running_mean.normal_()
+    norm.running_var.uniform_(0.5, 2)
+    x = torch.randn(2, 6, 13, 16)
+    act = {"none": nn.Identity(), "relu": nn.ReLU(), "relu6": nn.ReLU6()}[activation]
+    with torch.no_grad():
+        plain = norm(conv(x))
+        onto = torch.randn_like(plain)
+        fused = fuse(conv, norm, activation, torch.float32)
+        for module in (fused, copy.deepcopy(fused), pickle.loads(pickle.dumps(fused))):
+            torch.testing.assert_close(module(x), act(plain), atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(module(x, onto=onto.clone()), act(plain + onto), atol=1e-5, rtol=1e-5)
+        assert fused(x[:0]).shape == (0, *plain.shape[1:])
+
+
+def test_agreement_of_one_class_with_all_of_them():
+    torch.manual_seed(0)
+    predictor = MaskRCNNPredictor(8, 6, 5)
+    x, labels = torch.randn(7, 8, 3, 4), torch.tensor([1, 4, 2, 2, 3, 1, 4])
+    with torch.no_grad():
+        expected = predictor(x)[torch.arange(7), labels]
+        torch.testing.assert_close(predictor.logits_of(x, labels), expected, atol=1e-5, rtol=1e-5)
+        prepared = PreparedMaskPredictor(predictor, torch.float32)
+        torch.testing.assert_close(prepared.logits_of(x, labels), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_contract_training_goes_on_and_preparing_again_sees_it(small_config, scene):
+    model = detector(small_config)
+    image, target = scene()
+    prepared = prepare_for_inference(model)
+    with torch.no_grad():
+        first, = prepared([image])
+        model.train()
+        assert not prepared.training and not any(part.training for part in prepared.modules())
+    loss = sum(model([image], [target]).values())
+    loss.backward()
+    assert all(p.grad is not None for p in model.roi_heads.parameters() if p.requires_grad)
+    torch.optim.SGD(model.parameters(), 0.1).step()
+    with torch.no_grad():
+        again, = prepared([image])
+        assert all(torch.equal(again[key], first[key]) for key in first)
+        expected, = model.eval()([image])
+        found, = prepare_for_inference(model)([image])
+    assert_same(found, expected)
+    assert len(found["scores"]) != len(first["scores"]) or not torch.equal(found["scores"], first["scores"])
+    with pytest.raises(RuntimeError, match="prepared for inference cannot be trained"):
+        prepared.train()
+
+
+def test_contract_copies_and_edges(small_config, scene):
+    prepared = prepare_for_inference(detector(small_config))
+    image = scene()[0]
+    with torch.no_grad():
+        expected, = prepared([image])
+        found, = copy.deepcopy(prepared)([image])
+        assert all(torch.equal(found[key], expected[key]) for key in expected)
+        assert prepared([]) == []
+        for size in ((1, 1), (1, 90), (7, 3)):
+            found, = prepared([torch.rand(3, *size)])
+            assert found["masks"].shape[1:] == (1, *size)
+        prepared.mask_format = "rle"
+        prepared.roi_heads.box = dataclasses.replace(prepared.roi_heads.box, score_threshold=1.0)
+        found, = prepared([image])
+        assert found["masks"] == [] and found["boxes"].shape == (0, 4)
+
+
+@pytest.mark.parametrize("name, norm, fpn_norm, mask", CASES)
+def test_contract_bf16_differs_by_its_rounding(small_config, scene, name, norm, fpn_norm, mask):
+    """bfloat16 keeps 8 bits: most of the best detections are the same, within a pixel and 0.03 of score.
+
+    Random weights make many boxes alike, so that rounding may let another one through NMS.
+    """
+    model = detector(small_config, name, norm, fpn_norm, mask)
+    image = scene()[0]
+    with torch.no_grad():
+        expected, = model([image])
+        found, = prepare_for_inference(model, "bf16")([image])
+    assert found["boxes"].dtype == found["scores"].dtype == torch.float32
+    if mask:
+        assert found["masks"].dtype == torch.float32 and found["masks"].shape[1:] == (1, 64, 64)
+    assert len(found["boxes"]) >= 10
+    near = ((expected["boxes"][:10, None] - found["boxes"]).abs().amax(-1) < 1.0) & (
+        expected["labels"][:10, None] == found["labels"]) & (
+        (expected["scores"][:10, None] - found["scores"]).abs() < 0.03)
+    assert near.any(1).sum() >= 6
+
+
+def test_contract_wrong_calls_say_so(small_config):
+    model = detector(small_config)
+    with pytest.raises(ValueError, match="precision must be one of float32, bf16, got 'int8'"):
+        prepare_for_inference(model, "int8")
+    with pytest.raises(TypeError, match="model must be a FasterRCNN or MaskRCNN, got ReLU"):
+        prepare_for_inference(nn.ReLU())
+    with pytest.raises(TypeError, match="model must be float32, got .* of torch.float64"):
+        prepare_for_inference(copy.deepcopy(model).double())
+    model.roi_heads.box_head = nn.Sequential(nn.Flatten(1), nn.LazyLinear(32))
+    model.roi_heads.box_head(torch.zeros(1, 16, 7, 7))
+    assert prepare_for_inference(model).roi_heads.box_head is not model.roi_heads.box_head
+    with pytest.raises(TypeError, match="every part must be of roikit.models, got a Sequential"):
+        prepare_for_inference(model, "bf16")
