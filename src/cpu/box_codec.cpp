@@ -38,7 +38,7 @@ struct Decode {
   }
 };
 
-constexpr int64_t kGrain = 32768;  // boxes a thread
+constexpr int64_t kGrain = 1 << 19;  // boxes a thread
 
 void check(const View& first, const View& anchors, const View& out) {
   require(anchors.rank == 2 && anchors.shape[1] == 4 && anchors.contiguous(),

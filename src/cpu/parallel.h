@@ -9,7 +9,7 @@
 namespace roikit::cpu {
 
 // Calls fn(begin, end) over chunks of [0, count), the calling thread among the workers. `grain` is the least number
-// of items worth a thread (about 0.2 ms of work). The first exception is carried back. The chunks depend on the
+// of items worth a thread (at least 0.2 ms of work). The first exception is carried back. The chunks depend on the
 // number of threads, so fn must give each item the same result whichever chunk it is in.
 template <class Fn>
 void parallel_for(int64_t count, int64_t grain, int threads, const Fn& fn) {

@@ -31,13 +31,13 @@ def test_box_iou_agrees_with_the_reference(data, dtype):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_box_iou_of_many_boxes_has_the_same_bits_at_every_level_and_thread_count(dtype):
     rng = np.random.default_rng(0)
-    corner = rng.integers(0, 60, (700, 2))
-    boxes = np.concatenate([corner, corner + rng.integers(0, 30, (700, 2))], 1).astype(dtype) / 3
-    expected = reference.box_iou(boxes, boxes[:333])
+    corner = rng.integers(0, 60, (1700, 2))
+    boxes = np.concatenate([corner, corner + rng.integers(0, 30, (1700, 2))], 1).astype(dtype) / 3
+    expected = reference.box_iou(boxes, boxes[:1333])
     for level in simd_levels():
         for threads in (1, 2, 3):
             with simd(level):
-                same(kernels.box_iou(boxes, boxes[:333], threads=threads), expected)
+                same(kernels.box_iou(boxes, boxes[:1333], threads=threads), expected)
 
 
 @given(boxes=some.boxes())
