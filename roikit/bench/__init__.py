@@ -55,8 +55,9 @@ def run(ops=(), *, threads=None, device="cpu", quick=False, torchvision_ops=None
         need_matplotlib()
     before = torch.get_num_threads()
     try:
-        warnings.filterwarnings("ignore", "torch.meshgrid")  # detectron2's
-        result = _rows(ops or WORKS, list(threads or [before]), Device(device, quick), torchvision_ops, say)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "torch.meshgrid")  # detectron2's
+            result = _rows(ops or WORKS, list(threads or [before]), Device(device, quick), torchvision_ops, say)
     finally:
         torch.set_num_threads(before)
     if json_path:
