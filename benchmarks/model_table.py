@@ -6,7 +6,7 @@ maskrcnn_resnet50_fpn with the same random weights and one image. The box head's
 threshold set so, that some 400 pairs of a box and a class pass, about as many as with trained weights. The models take
 turns, so that noise hits them alike; printed are each model's median, 10th to 90th percentile, the median of the
 ratios of torchvision's time to its time in the same round, and how its detections differ from torchvision's.
-LIBRARY as in `cpu_table`.
+LIBRARY as in `roikit bench`.
 """
 
 import argparse
@@ -15,10 +15,10 @@ import time
 
 import torch
 
+from roikit.bench.peers import import_peers
 from roikit.models import maskrcnn_resnet50_fpn, prepare_for_inference
 
 from . import _inputs
-from .cpu_table import import_peers
 
 PASSING = 400
 
@@ -68,7 +68,7 @@ def main():
     parser.add_argument("--torchvision-ops", metavar="LIBRARY")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    torchvision = import_peers(options.torchvision_ops)["torchvision"]
+    torchvision = import_peers(torchvision_ops=options.torchvision_ops)["torchvision"]
     image = torch.rand(3, *map(int, options.size.split(",")), generator=_inputs.generator(0))
     theirs = peer(torchvision)
     passing = threshold(theirs, image)
