@@ -6,7 +6,7 @@ maskrcnn_resnet50_fpn with the same random weights and one image. The box head's
 threshold set so, that some 400 pairs of a box and a class pass, about as many as with trained weights. The models take
 turns, so that noise hits them alike; printed are each model's median, 10th to 90th percentile, the median of the
 ratios of torchvision's time to its time in the same round, and how its detections differ from torchvision's.
-LIBRARY as in `roikit bench`.
+Lines with # are single rounds. LIBRARY as in `roikit bench`.
 """
 
 import argparse
@@ -84,6 +84,7 @@ def main():
             begun = time.perf_counter()
             model([image])
             times[name].append(time.perf_counter() - begun)
+        print("# " + ", ".join(f"{name} {taken[-1]:.3f} s" for name, taken in times.items()), flush=True)
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, image {tuple(image.shape)}, "
           f"{options.rounds} rounds")
     for name, taken in times.items():
