@@ -13,24 +13,12 @@ from . import _inputs
 HEIGHT, WIDTH = 800, 1333
 
 
-def star(box, rng, corners=30):
-    """A polygon of ``corners`` vertices within a box."""
-    x1, y1, x2, y2 = box
-    angle, radius = np.sort(rng.uniform(0, 2 * np.pi, corners)), rng.uniform(0.6, 1, corners)
-    x = (x1 + x2) / 2 + (x2 - x1) / 2 * radius * np.cos(angle)
-    y = (y1 + y2) / 2 + (y2 - y1) / 2 * radius * np.sin(angle)
-    return np.stack([x, y], 1).ravel().tolist()
-
-
 def objects(kind, count=20, rois=128):
     """Masks of one kind, RoIs jittered about them, and which mask is whose."""
     truth = _inputs.boxes(count, 48, 500, 11, height=HEIGHT, width=WIDTH)
-    g = _inputs.generator(12)
-    matched = torch.randint(0, count, (rois,), generator=g)
-    side = (truth[matched, 2:] - truth[matched, :2]).repeat(1, 2)
-    boxes = truth[matched] + 0.08 * side * torch.randn(rois, 4, generator=g)
+    boxes, matched = _inputs.jittered(truth, rois, HEIGHT, WIDTH)
     rng = np.random.default_rng(0)
-    masks = [[star(box, rng)] for box in truth.tolist()]
+    masks = [[_inputs.star(box, rng)] for box in truth.tolist()]
     if kind != "polygons":
         masks = [roikit.masks.merge(roikit.masks.frPyObjects(polygons, HEIGHT, WIDTH)) for polygons in masks]
     if kind == "bitmaps":

@@ -46,12 +46,18 @@ def run_python(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def emulated_cuda():
-    """The CUDA kernels compiled for the host (tests/emulation): a module with the functions of roikit._cuda."""
+def emulation():
+    """tests/emulation/build.py as a module, or a skip where nothing can be compiled."""
     path = Path(__file__).parent / "emulation" / "build.py"
     spec = importlib.util.spec_from_file_location("roikit_emulation.build", path)
     build = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(build)
     if build.compiler() is None:
         pytest.skip("no C++ compiler to build the emulated CUDA kernels with")
-    return build.load()
+    return build
+
+
+@pytest.fixture(scope="session")
+def emulated_cuda(emulation):
+    """The CUDA kernels compiled for the host: a module with the functions of roikit._cuda."""
+    return emulation.load()

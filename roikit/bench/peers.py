@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import torch
 
-__all__ = ["NAMES", "import_peers"]
+__all__ = ["NAMES", "first_line", "import_peers"]
 
 NAMES = ("torchvision", "detectron2", "mmcv", "pycocotools")
 
@@ -50,6 +50,11 @@ def _pycocotools(device):
     return mask
 
 
+def first_line(reason):
+    """What an exception says, in one line; its type where it says nothing."""
+    return (str(reason).splitlines() or [type(reason).__name__])[0]
+
+
 def import_peers(device="cpu", torchvision_ops=None, say=print):
     """name -> module of each peer that is here (of pycocotools its ``mask``); the others are told with the reason.
 
@@ -65,6 +70,5 @@ def import_peers(device="cpu", torchvision_ops=None, say=print):
             try:
                 found[name] = load(device)
             except Exception as reason:  # a binary that does not fit torch may raise anything
-                text = str(reason).splitlines()
-                say(f"# no {name}: {text[0] if text else type(reason).__name__}")
+                say(f"# no {name}: {first_line(reason)}")
     return found

@@ -10,6 +10,7 @@ import torch
 
 import roikit
 
+from .peers import first_line
 from .timing import copies_of, summary, take_turns
 
 __all__ = ["Printer", "chart", "machine", "measure", "need_matplotlib"]
@@ -29,8 +30,8 @@ def measure(work, device, rates):
             calls[0]()
             device.synchronize()
             rivals[name] = calls
-        except (RuntimeError, TypeError, ValueError, NotImplementedError, AttributeError) as reason:
-            row["note"] = f"{row['note']}; {name} failed: {str(reason).splitlines()[0]}".lstrip("; ")
+        except Exception as reason:  # a peer that fails is told in the row; roikit's own failure is the row's
+            row["note"] = f"{row['note']}; {name} failed: {first_line(reason)}".lstrip("; ")
     row["times"] = {name: summary(times) for name, times in take_turns(rivals, device, work.host).items()}
     ours = row["times"]["roikit"]["median_ms"]
     others = {name: t["median_ms"] for name, t in row["times"].items() if name != "roikit"}

@@ -1,6 +1,5 @@
 """The emulator itself: it runs barriers and warp operations as CUDA does, and notices the mistakes it is there for."""
 
-import importlib.util
 import os
 import subprocess
 from pathlib import Path
@@ -30,19 +29,14 @@ int main() {{
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    spec = importlib.util.spec_from_file_location("roikit_emulation.build", HERE / "build.py")
-    build = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(build)
-    if build.compiler() is None:
-        pytest.skip("no C++ compiler")
+def run(tmp_path_factory, emulation):
     folder = tmp_path_factory.mktemp("emulation")
 
     def run(kernel, blocks=1, threads=64, *, checked=False):
         source, program = folder / "main.cpp", folder / "main"
         source.write_text(PROGRAM.format(kernel=kernel, blocks=blocks, threads=threads))
-        flags = [*build.FLAGS, *(build.CHECKS if checked else ())]
-        build.run([build.compiler(), *flags, f"-I{HERE / 'shim'}", str(source), "-o", str(program)])
+        flags = [*emulation.FLAGS, *(emulation.CHECKS if checked else ())]
+        emulation.run([emulation.compiler(), *flags, f"-I{HERE / 'shim'}", str(source), "-o", str(program)])
         done = subprocess.run([str(program)], capture_output=True, text=True,
                               env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})
         assert checked or done.returncode == 0, done.stderr

@@ -6,6 +6,7 @@ results come back, which autograd follows. There, the backwards that add with at
 form, so that two runs can be compared bit by bit; tests/gpu has the tests of the fast form.
 """
 
+import contextlib
 import functools
 
 import pytest
@@ -64,3 +65,25 @@ def device(request):
     if request.param == "cuda":
         torch.use_deterministic_algorithms(deterministic)
     patch.undo()
+
+
+@pytest.fixture(scope="session")
+def placed(device):
+    """A function that puts tensors and arrays where the device's kernels take them."""
+    return lambda *given: [torch.as_tensor(x).to("cuda" if device == "cuda" else "cpu") for x in given]
+
+
+@pytest.fixture(scope="session")
+def deterministic():
+    """``with deterministic(wish)``: torch asks for deterministic algorithms, or not, and does as before afterwards."""
+
+    @contextlib.contextmanager
+    def asking(wish, warn_only=True):
+        before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+        torch.use_deterministic_algorithms(wish, warn_only=warn_only)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+    return asking

@@ -1,6 +1,5 @@
 """RoIAlign on tensors: agreement with the reference, formats, gradients, registration, contracts."""
 
-import contextlib
 import functools
 import itertools
 
@@ -200,21 +199,6 @@ def test_empty_and_tiny(shape):
         assert torch.autograd.grad(output.sum(), x)[0].shape == shape
 
 
-def placed(device, *tensors):
-    """Where the device's kernels take them."""
-    return [t.to("cuda" if device == "cuda" else "cpu") for t in tensors]
-
-
-@contextlib.contextmanager
-def deterministic(wish):
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(wish, warn_only=True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-
-
 def busy_boxes(seed, count, images, extent):
     """Boxes around a map of `extent` pixels: most smaller than it, some far larger, some thin or reversed."""
     draw = torch.Generator().manual_seed(seed)
@@ -245,7 +229,7 @@ WORKS = [
 @pytest.mark.parametrize("grad_form", FORMATS)
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("work", WORKS)
-def test_works_of_all_sizes_agree_with_the_cpu_kernels(work, form, grad_form, device):
+def test_works_of_all_sizes_agree_with_the_cpu_kernels(work, form, grad_form, placed, deterministic):
     shape, size, ratio, aligned = work
     dtypes = [(torch.float32, torch.float32), (torch.float64, torch.float32), (torch.float16, torch.float32),
               (torch.bfloat16, torch.float64), (torch.float32, torch.float64)]
@@ -269,7 +253,7 @@ def test_works_of_all_sizes_agree_with_the_cpu_kernels(work, form, grad_form, de
     wide = grad.float().numpy() if dtype != exact else grad.numpy()
     wanted, spread = (torch.from_numpy(kernels.roi_align_backward(g, rois.numpy(), shape, size, **rule)).double()
                       for g in (wide, np.abs(wide)))
-    grad, rois = placed(device, grad.contiguous(memory_format=grad_form), boxes)
+    grad, rois = placed(grad.contiguous(memory_format=grad_form), boxes)
     def gradient(order):
         with deterministic(order):
             return torch.ops.roikit.roi_align_backward(grad, rois, shape[0], *shape[2:], form is torch.channels_last,
@@ -283,7 +267,7 @@ def test_works_of_all_sizes_agree_with_the_cpu_kernels(work, form, grad_form, de
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("form", FORMATS)
-def test_many_levels_agree_with_one_level_at_a_time(dtype, form, device):
+def test_many_levels_agree_with_one_level_at_a_time(dtype, form, placed, deterministic):
     maps = [torch.randn(2, 12, side, side + 3).to(dtype).contiguous(memory_format=form) for side in (33, 17, 9, 5, 3)]
     scales, boxes = [2.0**-i for i in range(5)], busy_boxes(5, 60, 2, 33)
     rule = {"canonical_scale": 8, "canonical_level": 1}
@@ -293,7 +277,7 @@ def test_many_levels_agree_with_one_level_at_a_time(dtype, form, device):
     grad = torch.randn(output.shape).to(dtype)
     with deterministic(False):
         gradients = torch.ops.roikit.multiscale_roi_align_backward(
-            *placed(device, grad, boxes), 2, [m.shape[2] for m in maps], [m.shape[3] for m in maps],
+            *placed(grad, boxes), 2, [m.shape[2] for m in maps], [m.shape[3] for m in maps],
             form is torch.channels_last, scales, thresholds, 2, False)
     for i, (m, gradient) in enumerate(zip(maps, gradients, strict=True)):
         assert (level == i).any()

@@ -15,11 +15,9 @@ DTYPES = {torch.float16: np.float16, torch.bfloat16: np.float32, torch.float32: 
 
 
 @pytest.fixture(autouse=True, scope="module")
-def deterministic():
-    before, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(before, warn_only=warns)
+def in_order(deterministic):
+    with deterministic(True, warn_only=False):
+        yield
 
 
 def rois(rng, count, shape, kind="any"):

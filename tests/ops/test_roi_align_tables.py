@@ -12,15 +12,8 @@ from roikit.reference.roi_align import TOLERANCE
 FORMATS = [torch.contiguous_format, torch.channels_last]
 
 
-@pytest.fixture(autouse=True)
-def mode():
-    before, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    yield
-    torch.use_deterministic_algorithms(before, warn_only=warns)
-
-
 @pytest.mark.parametrize("size", [(300, 1), (2, 257)])
-def test_rois_that_give_0_with_more_bins_than_the_tables_hold(size, device):
+def test_rois_that_give_0_with_more_bins_than_the_tables_hold(size, device, deterministic):
     rng, limit = np.random.default_rng(0), TOLERANCE["float32"]
     boxes = torch.tensor([[0, 1, 1, float("nan"), 4], [1, 2, 2, 4, 4], [0, float("inf"), 1, 2, 4], [1, 3, 3, 3, 3]])
     if device != "cpu":
@@ -36,6 +29,6 @@ def test_rois_that_give_0_with_more_bins_than_the_tables_hold(size, device):
         grad = torch.ones_like(output)
         wanted = kernels.roi_align_backward(grad[:4].numpy(), boxes[:4].numpy(), x.shape, size, **rule)
         for order in (False, True):
-            torch.use_deterministic_algorithms(order, warn_only=True)
-            gradient, = torch.autograd.grad(output, x, grad, retain_graph=True)
+            with deterministic(order):
+                gradient, = torch.autograd.grad(output, x, grad, retain_graph=True)
             assert (np.abs(gradient.numpy() - wanted) <= limit * (wanted + 1)).all()

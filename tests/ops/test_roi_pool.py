@@ -1,6 +1,5 @@
 """RoIPool on tensors: agreement with the reference, formats, gradients, registration, contracts."""
 
-import contextlib
 
 import numpy as np
 import pytest
@@ -111,21 +110,6 @@ def test_empty_and_tiny(shape):
         assert torch.autograd.grad(output.sum(), x)[0].shape == shape
 
 
-def placed(device, *arrays):
-    """As tensors where the device's kernels take them."""
-    return [torch.as_tensor(a).to("cuda" if device == "cuda" else "cpu") for a in arrays]
-
-
-@contextlib.contextmanager
-def deterministic(wish):
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(wish, warn_only=True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-
-
 def busy_rois(rng, count, images, height, width):
     """Boxes of all sizes, some of them partly or wholly outside, thin, reversed or not finite; scale 1."""
     centre = rng.uniform(-0.2, 1.2, (count, 2)) * (width, height)
@@ -144,7 +128,7 @@ WORKS = {"chunks": ((2, 70, 19, 23), (7, 7)), "packs": ((2, 264, 9, 11), (6, 8))
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("work", WORKS)
-def test_many_blocks_have_the_bits_of_the_cpu(work, dtype, form, device):
+def test_many_blocks_have_the_bits_of_the_cpu(work, dtype, form, placed):
     (images, channels, height, width), size = WORKS[work]
     rng = np.random.default_rng(0)
     maps = rng.integers(-2, 3, (images, channels, height, width)) / 4  # most maxima are there more than once
@@ -152,7 +136,7 @@ def test_many_blocks_have_the_bits_of_the_cpu(work, dtype, form, device):
     maps = np.where(rng.random(maps.shape) < 0.3, rng.choice([np.nan, -np.inf], maps.shape), maps)
     boxes = busy_rois(rng, 9, images, height, width).astype(rng.choice([np.float32, np.float64]))
     expected, places = kernels.roi_pool_with_argmax(maps.astype(DTYPES[dtype]), boxes, size)
-    x, rois = placed(device, maps, boxes)
+    x, rois = placed(maps, boxes)
     output, argmax = torch.ops.roikit.roi_pool(x.to(dtype).contiguous(memory_format=form), rois, 1.0, *size)
     np.testing.assert_array_equal(argmax.cpu().numpy(), places)
     values = output.cpu().to(torch.from_numpy(expected).dtype).numpy()
@@ -176,8 +160,8 @@ def backward_case(dtype, integers=False, shape=(2, 11, 37, 70), bins=(75, 11, 3,
     return grad, argmax, boxes, shape, gradient
 
 
-def backward(device, grad, argmax, boxes, shape, grad_form, form):
-    grad, argmax, boxes = placed(device, grad, argmax, boxes)
+def backward(placed, grad, argmax, boxes, shape, grad_form, form):
+    grad, argmax, boxes = placed(grad, argmax, boxes)
     grad, argmax = (a.contiguous(memory_format=grad_form) for a in (grad, argmax))
     gradient = torch.ops.roikit.roi_pool_backward(grad, argmax, boxes, shape[0], *shape[2:],
                                                   form is torch.channels_last)
@@ -188,35 +172,35 @@ def backward(device, grad, argmax, boxes, shape, grad_form, form):
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("grad_form", FORMATS)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_backward_in_any_order(dtype, grad_form, form, device):
+def test_backward_in_any_order(dtype, grad_form, form, deterministic, placed):
     with deterministic(False):
         *case, expected = backward_case(dtype, integers=True)
-        assert torch.equal(backward(device, *case, grad_form, form), expected)
+        assert torch.equal(backward(placed, *case, grad_form, form), expected)
         *case, expected = backward_case(dtype)
         limit = {torch.float64: 1e-13, torch.float32: 1e-5}.get(dtype, torch.finfo(dtype).eps)
-        torch.testing.assert_close(backward(device, *case, grad_form, form), expected, atol=8 * limit, rtol=limit)
+        torch.testing.assert_close(backward(placed, *case, grad_form, form), expected, atol=8 * limit, rtol=limit)
 
 
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("grad_form", FORMATS)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_deterministic_backward_has_the_bits_of_the_cpu(dtype, grad_form, form, device):
+def test_deterministic_backward_has_the_bits_of_the_cpu(dtype, grad_form, form, deterministic, placed):
     with deterministic(True):
         *case, expected = backward_case(dtype)
-        assert torch.equal(backward(device, *case, grad_form, form), expected)
+        assert torch.equal(backward(placed, *case, grad_form, form), expected)
 
 
 @pytest.mark.parametrize("shape, bins", [((1, 2, 65, 33), (2100, 2, 1, 2)), ((3, 1, 1, 90), (40, 1, 6, 6)),
                                          ((2, 9, 90, 1), (33, 9, 1, 1)), ((1, 3, 32, 32), (7, 3, 9, 9))])
-def test_deterministic_backward_of_awkward_sizes(shape, bins, device):
+def test_deterministic_backward_of_awkward_sizes(shape, bins, deterministic, placed):
     with deterministic(True):
         *case, expected = backward_case(torch.float32, shape=shape, bins=bins)
         for form in FORMATS:
-            assert torch.equal(backward(device, *case, form, form), expected)
+            assert torch.equal(backward(placed, *case, form, form), expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_deterministic_gradients_of_overlapping_rois_have_the_bits_of_the_cpu(dtype, device):
+def test_deterministic_gradients_of_overlapping_rois_have_the_bits_of_the_cpu(dtype, device, placed, deterministic):
     """Small boxes, whose bins share their winners."""
     rng = np.random.default_rng(2)
     shape = (2, 5, 41, 50)
@@ -227,20 +211,20 @@ def test_deterministic_gradients_of_overlapping_rois_have_the_bits_of_the_cpu(dt
     grad = torch.from_numpy(rng.standard_normal(output.shape)).to(dtype)
     wide = grad.to({torch.bfloat16: torch.float32}.get(dtype, dtype)).numpy()
     expected = torch.from_numpy(kernels.roi_pool_backward(wide, argmax, boxes, shape)).to(dtype)
-    x, rois = placed(device, maps, boxes)
+    x, rois = placed(maps, boxes)
     x = x.to(dtype).requires_grad_()
     with deterministic(True):
         pooled = torch.ops.roikit.roi_pool(x, rois, 1.0, 7, 7)[0]
         assert torch.equal(torch.autograd.grad(pooled, x, grad.to(x.device))[0].cpu(), expected)
 
 
-def test_half_gradients_whose_number_is_odd_in_any_order(device):
+def test_half_gradients_whose_number_is_odd_in_any_order(deterministic, placed):
     with deterministic(False):
         *case, expected = backward_case(torch.float16, integers=True, shape=(1, 3, 5, 7), bins=(7, 3, 2, 3))
-        assert torch.equal(backward(device, *case, *FORMATS), expected)
+        assert torch.equal(backward(placed, *case, *FORMATS), expected)
 
 
-def test_a_roi_that_names_no_image_gives_0_and_has_no_gradient(device):
+def test_a_roi_that_names_no_image_gives_0_and_has_no_gradient(device, deterministic):
     if device == "cpu":
         pytest.skip("the CPU kernels raise IndexError")
     bad = torch.tensor([[i, 1, 1, 9, 12] for i in (-1, 2, 0.5, float("nan"), float("inf"), -1e30, 1e30, 2**31)])
