@@ -1,6 +1,8 @@
 """From tensors to what a kernel takes: views, the launch, and the module that has the kernels."""
 
+import ctypes
 import importlib
+import os
 
 import torch
 
@@ -20,6 +22,29 @@ _TAGS = {
 }
 
 
+
+
+def _team():
+    """The address of GOMP_parallel in the OpenMP runtime that torch's own operations run on, or 0.
+
+    Found through torch's extension module, whose dependencies include that runtime. 0 where torch runs on other
+    threads or on a runtime without this entry (Windows, macOS): the kernels then start threads of their own.
+    """
+    if not torch.backends.openmp.is_available():
+        return 0
+    try:
+        entry = ctypes.CDLL(torch._C.__file__).GOMP_parallel
+    except (AttributeError, OSError):
+        return 0
+    return ctypes.cast(entry, ctypes.c_void_p).value
+
+
+_place = {"team": _team()}
+if hasattr(os, "register_at_fork"):
+    # A child has the runtime's records of its team and none of the threads: a call would wait for them for ever.
+    os.register_at_fork(after_in_child=lambda: _place.update(team=0))
+
+
 def view(t):
     return _core.View(t.data_ptr(), _TAGS[t.dtype], t.shape, t.stride())
 
@@ -36,7 +61,7 @@ def launch(t, scratch=None, *, deterministic=False):
         stream = torch.cuda.current_stream(t.device).cuda_stream
         place = {"device": t.device.index, "stream": stream}
     else:
-        place = {"threads": torch.get_num_threads(), "simd": getattr(_core.Simd, _config.simd_level())}
+        place = {"threads": torch.get_num_threads(), "simd": getattr(_core.Simd, _config.simd_level()), **_place}
     if scratch is not None:
         place |= {"workspace": scratch.data_ptr(), "workspace_bytes": scratch.numel()}
     return _core.Launch(deterministic=deterministic, **place)

@@ -113,7 +113,7 @@ void paste_into(const View& masks, const View& boxes, T threshold, PasteRule rul
   std::vector<int64_t> before(n + 1, 0);
   for (int64_t i = 0; i < n; ++i)
     before[i + 1] = before[i] + (placed[i].empty() ? 0 : placed[i].columns() * placed[i].rows());
-  parallel_for(before[n], 200000, launch.threads, [&](int64_t begin, int64_t end) {
+  parallel_for(before[n], 200000, launch, [&](int64_t begin, int64_t end) {
     std::vector<T> framed, pair;
     Taps<T> x, y;
     int64_t i = std::upper_bound(before.begin(), before.end(), begin) - before.begin() - 1;
@@ -310,7 +310,7 @@ void paste_masks_rle(const View& masks, const View& boxes, int64_t height, int64
     std::vector<int64_t> before(n + 1, 0);  // columns of the masks before, and one for each mask
     for (int64_t i = 0; i < n; ++i) before[i + 1] = before[i] + 1 + (placed[i].empty() ? 0 : placed[i].columns());
     std::vector<std::vector<uint32_t>> runs(n);
-    parallel_for(before[n], 2000, launch.threads, [&](int64_t begin, int64_t end) {
+    parallel_for(before[n], 2000, launch, [&](int64_t begin, int64_t end) {
       RunWriter<T> writer(cells, limit, height, width, launch.simd);
       int64_t i = std::lower_bound(before.begin(), before.end(), begin) - before.begin();
       for (; i < n && before[i] < end; ++i) writer.write(from + i * cells * cells, placed[i], runs[i]);

@@ -240,7 +240,7 @@ void targets(const View& boxes, const View& matched, int64_t masks, bool binary,
     using T = typename decltype(tag)::type;
     const T* corners = boxes.as<T>();
     float* to = out.as<float>();
-    parallel_for(count, 10, launch.threads, [&](int64_t begin, int64_t end) {
+    parallel_for(count, 10, launch, [&](int64_t begin, int64_t end) {
       Cropper<T> cropper(size, binary, launch.simd);
       for (int64_t r = begin; r < end; ++r) cropper.crop(mask_at(which[r]), corners + 4 * r, to + r * size * size);
     });

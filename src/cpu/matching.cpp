@@ -193,20 +193,19 @@ void match(const T* anchors, int64_t n, const T* gt_boxes, int64_t m, T high, T 
            const Result<T>& out, const Launch& launch) {
   const TruthColumns<T> columns(gt_boxes, m);
   const Truths<T> truths = columns.view();
-  const int64_t padded = columns.padded(), blocks = (n + kBlock - 1) / kBlock, threads = std::max(launch.threads, 1);
-  const int64_t grain = 4000 / (truths.blocks + 1) + 1;
-  std::vector<Peak<T>> found(threads * padded);  // by thread, so that none waits for another
-  // Chunks of whole threads: each has peaks of its own.
-  parallel_for(threads, 1, blocks > grain ? threads : 1, [&](int64_t from, int64_t to) {
+  const int64_t padded = columns.padded(), blocks = (n + kBlock - 1) / kBlock;
+  const int64_t grain = 4000 / (truths.blocks + 1) + 1, parts = blocks > grain ? std::max(launch.threads, 1) : 1;
+  std::vector<Peak<T>> found(parts * padded);  // each part has peaks of its own, so that no thread waits for another
+  parallel_for(parts, 1, launch, [&](int64_t from, int64_t to) {
     for (int64_t w = from; w < to; ++w)
-      vary<FindBest>(launch.simd, anchors, n, truths, blocks * w / threads, blocks * (w + 1) / threads, high, low, out,
+      vary<FindBest>(launch.simd, anchors, n, truths, blocks * w / parts, blocks * (w + 1) / parts, high, low, out,
                      found.data() + w * padded);
   });
   if (!allow_low_quality) return;
   std::vector<Peak<T>> peaks(padded);
   int64_t first = blocks, last = -1;
   for (int64_t g = 0; g < padded; ++g) {
-    for (int64_t w = 0; w < threads; ++w) {
+    for (int64_t w = 0; w < parts; ++w) {
       const Peak<T>& one = found[w * padded + g];
       if (one.last < 0 || one.iou < peaks[g].iou) continue;
       if (one.iou > peaks[g].iou) peaks[g] = Peak<T>();
@@ -216,7 +215,7 @@ void match(const T* anchors, int64_t n, const T* gt_boxes, int64_t m, T high, T 
     last = std::max(last, peaks[g].last);
   }
   if (last < 0) return;
-  parallel_for(last + 1 - first, grain, launch.threads, [&](int64_t begin, int64_t end) {
+  parallel_for(last + 1 - first, grain, launch, [&](int64_t begin, int64_t end) {
     vary<PromoteLowQuality>(launch.simd, anchors, n, truths, first + begin, first + end,
                             static_cast<const Peak<T>*>(peaks.data()), out.label);
   });

@@ -143,7 +143,7 @@ void batched_nms(const View& boxes, const View& scores, const View& idxs, double
   visit<float, double>(boxes.dtype, "batched_nms", [&](auto tag) {
     using T = typename decltype(tag)::type;
     constexpr int64_t kGrain = 4096;  // boxes; a thread's chunk has the classes that start in it
-    parallel_for(n, kGrain, launch.threads, [&](int64_t begin, int64_t end) {
+    parallel_for(n, kGrain, launch, [&](int64_t begin, int64_t end) {
       size_t c = std::lower_bound(first.begin(), first.end(), begin) - first.begin();
       for (; c < first.size() && first[c] < end; ++c) {
         const int64_t next = c + 1 < first.size() ? first[c + 1] : n;

@@ -149,7 +149,7 @@ void forward(const RoiAlignLevels& features, const View& boxes, const View& outp
   if (channels_last && channels >= L) {
     const int64_t count = boxes.shape[0], grain = 200000 / (work * blocks / count + 1) + 1;
     constexpr int64_t kPacks = Pixels<16>::kPacks;
-    parallel_for(count, grain, launch.threads, [&](int64_t begin, int64_t end) {
+    parallel_for(count, grain, launch, [&](int64_t begin, int64_t end) {
       const LaneScratch<A> slots(2 * columns * kPacks * L), out(rows * columns * kPacks * L);
       vary_lanes<Pixels>(launch.simd, &job, begin, end, slots.data(), out.data());
     });
@@ -161,7 +161,7 @@ void forward(const RoiAlignLevels& features, const View& boxes, const View& outp
   int64_t pixels = 0;
   for (const View& map : features.maps) pixels = std::max(pixels, map.shape[2] * map.shape[3]);
   const int64_t items = int64_t(images.size()) * blocks, grain = 200000 * int64_t(images.size()) / (work + 1) + 1;
-  parallel_for(items, grain, launch.threads, [&](int64_t begin, int64_t end) {
+  parallel_for(items, grain, launch, [&](int64_t begin, int64_t end) {
     const LaneScratch<A> tile(pixels * L), slots(2 * columns * L), out(rows * columns * L);
     vary_lanes<Tiles>(launch.simd, &job, images.data(), blocks, begin, end, tile.data(), slots.data(), out.data());
   });

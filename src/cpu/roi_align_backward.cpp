@@ -140,7 +140,7 @@ void backward(const View& grad, const View& boxes, const RoiAlignLevels& gradien
     all += map.shape[2] * map.shape[3];
   }
   const int64_t work = (2 * plan.work() + grad.shape[0] * rows * columns) / std::max<int64_t>(images, 1) + all;
-  parallel_for(images * blocks, 200000 / (work + 1) + 1, launch.threads, [&](int64_t begin, int64_t end) {
+  parallel_for(images * blocks, 200000 / (work + 1) + 1, launch, [&](int64_t begin, int64_t end) {
     const LaneScratch<A> tile(largest * L), slots(2 * columns * L), bins(rows * columns * L);
     vary_lanes<Tiles>(launch.simd, &job, blocks, begin, end, tile.data(), slots.data(), bins.data());
   });

@@ -234,7 +234,7 @@ void forward(const View& input, const View& boxes, double spatial_scale, const V
   will_fill(argmax.data, output.size() * int64_t(sizeof(int32_t)));
   const int64_t work = plan.work() + count * rows * columns;
   if (channels_last && channels >= L) {
-    parallel_for(count, 200000 / (work * blocks / count + 1) + 1, launch.threads, [&](int64_t begin, int64_t end) {
+    parallel_for(count, 200000 / (work * blocks / count + 1) + 1, launch, [&](int64_t begin, int64_t end) {
       constexpr int64_t kPacks = Pixels<16>::kPacks;
       const LaneScratch<A> values(rows * columns * kPacks * L);
       const LaneScratch<int32_t> pixels(rows * columns * kPacks * L);
@@ -246,7 +246,7 @@ void forward(const View& input, const View& boxes, double spatial_scale, const V
   for (int64_t image = 0; image < input.shape[0]; ++image)
     if (plan.begin(image) != plan.end(image)) images.push_back(image);
   const int64_t per_image = work / int64_t(images.size()) + plane;
-  parallel_for(int64_t(images.size()) * blocks, 200000 / per_image + 1, launch.threads,
+  parallel_for(int64_t(images.size()) * blocks, 200000 / per_image + 1, launch,
                [&](int64_t begin, int64_t end) {
                  const LaneScratch<A> tile(plane * L), values(rows * columns * L);
                  const LaneScratch<int32_t> pixels(rows * columns * L);

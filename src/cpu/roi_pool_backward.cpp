@@ -117,14 +117,14 @@ void backward(const View& grad, const View& argmax, const Groups& rois, const Vi
     const int64_t block = std::clamp<int64_t>(Planes::kBlockBytes / bytes, 1, L);
     const int64_t blocks = (channels + block - 1) / block;
     const int64_t work = block * (plane / 16 + grad.shape[0] * bins / std::max<int64_t>(gradient.shape[0], 1));
-    parallel_for(gradient.shape[0] * blocks, 200000 / (work + 1) + 1, launch.threads, [&](int64_t begin, int64_t end) {
+    parallel_for(gradient.shape[0] * blocks, 200000 / (work + 1) + 1, launch, [&](int64_t begin, int64_t end) {
       const LaneScratch<A> sums(std::is_same_v<S, A> ? 0 : block * plane);
       vary<Planes>(launch.simd, &job, block, blocks, begin, end, sums.data());
     });
     return;
   }
   const int64_t work = plane + 16 * grad.shape[0] * bins / std::max<int64_t>(gradient.shape[0], 1);
-  parallel_for(gradient.shape[0] * blocks, 200000 / (work + 1) + 1, launch.threads, [&](int64_t begin, int64_t end) {
+  parallel_for(gradient.shape[0] * blocks, 200000 / (work + 1) + 1, launch, [&](int64_t begin, int64_t end) {
     const LaneScratch<A> tile(plane * L), grads(bins * L);
     const LaneScratch<int32_t> winners(bins * L);
     vary_lanes<Tiles>(launch.simd, &job, blocks, begin, end, tile.data(), grads.data(), winners.data());
