@@ -20,7 +20,7 @@ PRIVATE = {"roikit._check", "roikit._config"}
 MAY_IMPORT = {
     "reference": {"numpy"},
     "kernels": {"numpy", "roikit.errors"} | COMPILED | PRIVATE,
-    "ops": {"numpy", "torch", "roikit.errors", "roikit._cuda"} | COMPILED | PRIVATE,
+    "ops": {"numpy", "torch", "ctypes", "roikit.errors", "roikit._cuda"} | COMPILED | PRIVATE,
     "masks": {"numpy", "roikit._rle", "roikit._polygon", "roikit.errors"},
     "models": {"torch", "roikit.ops", "roikit.masks", "roikit.errors"},
     "data": {"numpy", "torch", "PIL", "roikit.masks", "roikit.errors"},
