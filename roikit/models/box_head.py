@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from roikit.models.config import BoxConfig
 from roikit.models.image import Truth
+from roikit.models.linear import linear
 from roikit.models.losses import box_regression_loss, classification_loss
 from roikit.models.sampling import sample_balanced
 from roikit.ops import (
@@ -39,8 +39,8 @@ class TwoMLPHead(nn.Module):
         self.fc7 = nn.Linear(representation, representation)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.fc6(x.flatten(1)))
-        return F.relu(self.fc7(x))
+        x = linear(x.flatten(1), self.fc6.weight, self.fc6.bias).relu_()
+        return linear(x, self.fc7.weight, self.fc7.bias).relu_()
 
 
 class FastRCNNPredictor(nn.Module):

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from roikit.models.box_head import FastRCNNPredictor, TwoMLPHead
 from roikit.models.checkpoint import load_backbone, load_checkpoint, published_norm_eps
 from roikit.models.config import (
@@ -57,7 +59,16 @@ def build_backbone(config: BackboneConfig) -> BackboneWithFPN:
     if config.fpn_norm == "group":
         fpn_norm = norm_layer("group", groups=config.norm_groups)
     fpn = FeaturePyramidNetwork(body.channels, config.fpn_channels, fpn_norm)
-    return BackboneWithFPN(body, fpn, config.fpn_channels)
+    return BackboneWithFPN(body, fpn, config.fpn_channels, _map_format(config.norm), _map_format(config.fpn_norm))
+
+
+def _map_format(norm: str) -> torch.memory_format:
+    """How maps lie best on a CPU: oneDNN's convolutions train a quarter faster on channels-last ones.
+
+    torch's GroupNorm of those takes the variance as a difference of two large numbers, which lost three digits where a
+    channel's mean is far from 0.
+    """
+    return torch.contiguous_format if norm == "group" else torch.channels_last
 
 
 def build_detector(config: DetectorConfig) -> FasterRCNN:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from roikit.models.norm import conv_norm
+
 __all__ = ["EfficientNetLite0", "InvertedResidual", "SameConv2d", "same_padding"]
 
 MakeNorm = Callable[[int], nn.Module]
@@ -42,8 +44,11 @@ class SameConv2d(nn.Conv2d):
         super().__init__(inputs, outputs, kernel, stride, groups=groups, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        x, padding = same_padding(x, self.kernel_size, self.stride)
-        return F.conv2d(x, self.weight, None, self.stride, padding, self.dilation, self.groups)
+        return self._conv_forward(x, self.weight, None)
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        x, padding = same_padding(input, self.kernel_size, self.stride)
+        return F.conv2d(x, weight, bias, self.stride, padding, self.dilation, self.groups)
 
 
 class InvertedResidual(nn.Module):
@@ -65,9 +70,9 @@ class InvertedResidual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out = x
         if self.expand_conv is not None:
-            out = self.act(self.expand_norm(self.expand_conv(out)))
-        out = self.act(self.depthwise_norm(self.depthwise_conv(out)))
-        out = self.project_norm(self.project_conv(out))
+            out = self.act(conv_norm(self.expand_conv, self.expand_norm, out))
+        out = self.act(conv_norm(self.depthwise_conv, self.depthwise_norm, out))
+        out = conv_norm(self.project_conv, self.project_norm, out)
         return out + x if self.has_skip else out
 
 
@@ -107,7 +112,7 @@ class EfficientNetLite0(nn.Module):
         return [[self.stem_conv, self.stem_norm], *stages]
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        x = self.act(self.stem_norm(self.stem_conv(x)))
+        x = self.act(conv_norm(self.stem_conv, self.stem_norm, x))
         features = {}
         for index, block in enumerate(self.blocks):
             x = block(x)

@@ -7,6 +7,7 @@ every second cell of the fourth.
 
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -51,7 +52,7 @@ class FeaturePyramidNetwork(nn.Module):
                                       reversed(self.layer_blocks), strict=True):
             level = inner(features[name])
             if coarser is not None:
-                level = level + F.interpolate(coarser, size=level.shape[-2:], mode="nearest")
+                level += F.interpolate(coarser, size=level.shape[-2:], mode="nearest")
             outputs[name] = layer(level)
             coarser = level
         pyramid = {name: outputs[name] for name in names}
@@ -60,13 +61,27 @@ class FeaturePyramidNetwork(nn.Module):
 
 
 class BackboneWithFPN(nn.Module):
-    """A body and the pyramid on top of it; `out_channels` is the width of every level."""
+    """A body and the pyramid on top of it.
 
-    def __init__(self, body: nn.Module, fpn: nn.Module, out_channels: int) -> None:
+    Args:
+        body: (N, C, H, W) -> dict of maps, finest first.
+        fpn: that dict -> dict of levels.
+        out_channels: width of every level.
+        body_format, fpn_format: the memory format in which each takes its maps on a CPU, and gives its own.
+    """
+
+    def __init__(self, body: nn.Module, fpn: nn.Module, out_channels: int,
+                 body_format: torch.memory_format = torch.contiguous_format,
+                 fpn_format: torch.memory_format = torch.contiguous_format) -> None:
         super().__init__()
         self.body = body
         self.fpn = fpn
         self.out_channels = out_channels
+        self.body_format = body_format
+        self.fpn_format = fpn_format
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        return self.fpn(self.body(x))
+        if x.device.type != "cpu":
+            return self.fpn(self.body(x))
+        maps = self.body(x.contiguous(memory_format=self.body_format))
+        return self.fpn({name: level.contiguous(memory_format=self.fpn_format) for name, level in maps.items()})

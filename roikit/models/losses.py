@@ -4,7 +4,6 @@ Sources: Girshick 2015, arXiv:1504.08083 (smooth L1); Ren et al. 2015, arXiv:150
 2017, arXiv:1703.06870 (per-class masks). Divisors and beta are torchvision's.
 """
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -30,15 +29,13 @@ def box_regression_loss(deltas: Tensor, targets: Tensor, beta: float, samples: i
     return F.smooth_l1_loss(deltas, targets, beta=beta, reduction="sum") / max(samples, 1)
 
 
-def mask_loss(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
-    """Mean binary cross-entropy of the positives' masks on the channel of their class.
+def mask_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean binary cross-entropy of the positives' masks.
 
     Args:
-        logits: (P, C, M, M), one map a class.
-        labels: (P,) int64, the true class.
+        logits: (P, M, M) of the true class of each.
         targets: (P, M, M) float in [0, 1].
     """
     if len(logits) == 0:
         return logits.sum() * 0.0
-    rows = torch.arange(len(labels), device=labels.device)
-    return F.binary_cross_entropy_with_logits(logits[rows, labels], targets.to(logits.dtype))
+    return F.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype))

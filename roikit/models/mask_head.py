@@ -52,8 +52,9 @@ class MaskRCNNPredictor(nn.Sequential):
     def logits_of(self, x: Tensor, labels: Tensor) -> Tensor:
         """(R, 2P, 2P) logits of the class `labels[r]` of each box alone: the other filters are not applied."""
         hidden = self.relu(self.conv5_mask(x))
-        filters = self.mask_fcn_logits.weight[labels].flatten(1)
-        biases = self.mask_fcn_logits.bias[labels]
+        # index_select adds up its gradient row by row: in the same order whatever the number of threads.
+        filters = self.mask_fcn_logits.weight.flatten(1).index_select(0, labels)
+        biases = self.mask_fcn_logits.bias.index_select(0, labels)
         logits = torch.bmm(filters[:, None], hidden.flatten(2))[:, 0] + biases[:, None]
         return logits.unflatten(1, hidden.shape[2:])
 
@@ -63,19 +64,18 @@ def mask_losses(logits: Tensor, samples: list[Samples], truths: list[Truth], con
     """`loss_mask` over the positive samples of all images.
 
     Args:
-        logits: (P, C, M, M) of the positives, image after image.
+        logits: (P, M, M) of the positives' own classes, image after image.
     """
-    labels, targets = [], []
+    targets = []
     for index, (sample, truth) in enumerate(zip(samples, truths, strict=True)):
         if truth.masks is None:
             raise ValueError(f"MaskRCNN: targets[{index}] must have the key 'masks' when training")
         rows = sample.positives()
-        labels.append(sample.labels[rows])
         if len(rows):
             targets.append(_targets(truth, sample.boxes[rows], sample.matched[rows],
                                     logits.shape[-1], config.target_rule))
     target = torch.cat(targets) if targets else logits.new_zeros((0, *logits.shape[-2:]))
-    return {"loss_mask": mask_loss(logits, torch.cat(labels), target)}
+    return {"loss_mask": mask_loss(logits, target)}
 
 
 def _targets(truth: Truth, boxes: Tensor, matched: Tensor, size: int, rule: str) -> Tensor:

@@ -29,7 +29,7 @@ class RoIHeads(nn.Module):
         box_predictor: representation -> class logits (R, C), box deltas (R, 4C).
         box: thresholds and counts.
         mask_roi_pool, mask_head, mask_predictor, mask: the same for masks, all or none. Where `mask_predictor` has
-            `logits_of`, as `MaskRCNNPredictor`, only the mask of each detection's class is computed.
+            `logits_of`, as `MaskRCNNPredictor`, only the mask of each box's own class is computed.
     """
 
     def __init__(self, box_roi_pool: nn.Module, box_head: nn.Module, box_predictor: nn.Module,
@@ -110,7 +110,7 @@ class RoIHeads(nn.Module):
 
     def _own_masks(self, features: dict[str, Tensor], boxes: list[Tensor], labels: Tensor,
                    batch: ImageBatch) -> Tensor:
-        """(D, M, M) logits of each detection's own class."""
+        """(D, M, M) logits of each box's own class."""
         if not hasattr(self.mask_predictor, "logits_of"):
             logits = self._predict_masks(features, boxes, batch)
             return logits[torch.arange(len(labels), device=labels.device), labels]
@@ -120,9 +120,10 @@ class RoIHeads(nn.Module):
 
     def _mask_losses(self, features: dict[str, Tensor], samples: list[Samples],
                      truths: list[Truth], batch: ImageBatch) -> dict[str, Tensor]:
-        positives = [sample.boxes[sample.positives()] for sample in samples]
-        return mask_losses(self._predict_masks(features, positives, batch), samples, truths,
-                           self.mask)
+        rows = [sample.positives() for sample in samples]
+        boxes = [sample.boxes[own] for sample, own in zip(samples, rows, strict=True)]
+        labels = torch.cat([sample.labels[own] for sample, own in zip(samples, rows, strict=True)])
+        return mask_losses(self._own_masks(features, boxes, labels, batch), samples, truths, self.mask)
 
     @staticmethod
     def _check_labels(truths: list[Truth], num_classes: int) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["FrozenBatchNorm2d", "norm_layer"]
+__all__ = ["FrozenBatchNorm2d", "conv_norm", "norm_layer"]
 
 
 class FrozenBatchNorm2d(nn.Module):
@@ -38,8 +38,25 @@ class FrozenBatchNorm2d(nn.Module):
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias,
                             training=False, eps=self.eps)
 
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """(num_features,) each: the layer is x * scale + shift."""
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        return scale, self.bias - self.running_mean * scale
+
     def extra_repr(self) -> str:
         return f"{self.weight.shape[0]}, eps={self.eps}"
+
+
+def conv_norm(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
+    """norm(conv(x)) of a convolution without bias.
+
+    On a CPU a `FrozenBatchNorm2d` acts on the weights, which are far fewer than the values of a map; gradients pass
+    through them to the convolution's own.
+    """
+    if type(norm) is not FrozenBatchNorm2d or x.device.type != "cpu" or conv.bias is not None:
+        return norm(conv(x))
+    scale, shift = norm.scale_and_shift()
+    return conv._conv_forward(x, conv.weight * scale[:, None, None, None], shift)
 
 
 def norm_layer(kind: str, *, eps: float = 1e-5, groups: int = 32) -> Callable[[int], nn.Module]:

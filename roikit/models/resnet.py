@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from roikit.models.norm import conv_norm
+
 __all__ = ["RESNETS", "BasicBlock", "Bottleneck", "ResNet", "ResNetSpec"]
 
 MakeNorm = Callable[[int], nn.Module]
@@ -63,9 +65,9 @@ class BasicBlock(nn.Module):
         self.downsample = _shortcut(inputs, planes, stride, make_norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.relu(self.bn1(self.conv1(x)))
-        out = self.bn2(self.conv2(out))
-        out += x if self.downsample is None else self.downsample(x)
+        out = self.relu(conv_norm(self.conv1, self.bn1, x))
+        out = conv_norm(self.conv2, self.bn2, out)
+        out += x if self.downsample is None else conv_norm(*self.downsample, x)
         return self.relu(out)
 
 
@@ -89,10 +91,10 @@ class Bottleneck(nn.Module):
         self.downsample = _shortcut(inputs, outputs, stride, make_norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.relu(self.bn1(self.conv1(x)))
-        out = self.relu(self.bn2(self.conv2(out)))
-        out = self.bn3(self.conv3(out))
-        out += x if self.downsample is None else self.downsample(x)
+        out = self.relu(conv_norm(self.conv1, self.bn1, x))
+        out = self.relu(conv_norm(self.conv2, self.bn2, out))
+        out = conv_norm(self.conv3, self.bn3, out)
+        out += x if self.downsample is None else conv_norm(*self.downsample, x)
         return self.relu(out)
 
 
@@ -133,7 +135,7 @@ class ResNet(nn.Module):
         return [[self.conv1, self.bn1], [self.layer1], [self.layer2], [self.layer3], [self.layer4]]
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.maxpool(self.relu(conv_norm(self.conv1, self.bn1, x)))
         features = {}
         for index, stage in enumerate((self.layer1, self.layer2, self.layer3, self.layer4)):
             x = stage(x)

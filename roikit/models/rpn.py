@@ -1,7 +1,10 @@
 """Region proposal network. Source: Ren et al. 2015, arXiv:1506.01497; one head for all levels."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from roikit.models.config import RpnConfig
 from roikit.models.image import ImageBatch, Truth
@@ -18,7 +21,7 @@ from roikit.ops import (
     remove_small_boxes,
 )
 
-__all__ = ["RPNHead", "RegionProposalNetwork"]
+__all__ = ["AnchorSamples", "RPNHead", "RegionProposalNetwork"]
 
 # Proposals with a shorter side than this many pixels are dropped.
 _MIN_SIDE = 1e-3
@@ -49,6 +52,75 @@ class RPNHead(nn.Module):
             deltas.append(self.bbox_pred(hidden).permute(0, 2, 3, 1).reshape(len(level), -1, 4))
         return logits, deltas
 
+    def of_anchors(self, levels: list[Tensor], images: Tensor, anchors: Tensor) -> tuple[Tensor, Tensor]:
+        """What `forward` gives for some anchors, computed at their cells alone.
+
+        Args:
+            levels: as in `forward`.
+            images: (S,) int64, the image of each anchor.
+            anchors: (S,) int64, its row among the H*W*A anchors of all levels, finest first.
+
+        Returns:
+            Logits (S,) and deltas (S, 4).
+        """
+        per_cell = self.cls_logits.out_channels
+        reach = len(self.conv)  # cells around it that a result depends on
+        patches, inside, places, start = [], [], [], 0
+        for level in levels:
+            end = start + level.shape[2] * level.shape[3] * per_cell
+            place = ((anchors >= start) & (anchors < end)).nonzero()[:, 0]
+            patch = _patches(level, images[place], (anchors[place] - start) // per_cell, reach)
+            places.append(place)
+            patches.append(patch[0])
+            inside.append(patch[1])
+            start = end
+        back = torch.cat(places).argsort()
+        hidden, known = torch.cat(patches)[back], torch.cat(inside)[back]
+        for block in self.conv:
+            conv, activation = block
+            hidden = activation(F.conv2d(hidden, conv.weight, conv.bias))
+            # Beyond the map the next convolution finds zeros, not what this one would give there.
+            known = known[:, :, 1:-1, 1:-1]
+            hidden = hidden.masked_fill(~known, 0)
+        own = anchors[:, None] % per_cell
+        logits = self.cls_logits(hidden).flatten(1).gather(1, own)[:, 0]
+        deltas = self.bbox_pred(hidden).view(-1, per_cell, 4)
+        return logits, deltas.gather(1, own[:, :, None].expand(-1, -1, 4))[:, 0]
+
+
+def _patches(level: Tensor, images: Tensor, cells: Tensor, reach: int) -> tuple[Tensor, Tensor]:
+    """The neighbourhoods of some cells of a (N, C, H, W) map, 0 beyond it.
+
+    Returns:
+        (S, C, K, K) with K = 2 * reach + 1, and (S, 1, K, K) bool, which of them lie on the map.
+    """
+    channels, height, width = level.shape[1:]
+    around = torch.arange(-reach, reach + 1, device=level.device)
+    y = (cells // width)[:, None, None] + around[:, None]
+    x = (cells % width)[:, None, None] + around
+    inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+    row = (images[:, None, None] * height + y.clamp(0, height - 1)) * width + x.clamp(0, width - 1)
+    # index_select adds up its gradient row by row: in the same order whatever the number of threads.
+    found = level.permute(0, 2, 3, 1).reshape(-1, channels).index_select(0, row.flatten())
+    patches = found.view(*row.shape, channels).permute(0, 3, 1, 2)
+    inside = inside[:, None]
+    return patches.masked_fill(~inside, 0), inside
+
+
+@dataclass(frozen=True)
+class AnchorSamples:
+    """The anchors of one image that its losses are taken over.
+
+    Attributes:
+        anchors: (S,) int64 rows of the anchors of all levels, positives first.
+        labels: (S,) 1 or 0.
+        targets: (P, 4) deltas of the positives.
+    """
+
+    anchors: Tensor
+    labels: Tensor
+    targets: Tensor
+
 
 class RegionProposalNetwork(nn.Module):
     """Proposals from a pyramid, and the two losses of the proposals when training.
@@ -76,7 +148,15 @@ class RegionProposalNetwork(nn.Module):
             and `loss_objectness` and `loss_rpn_box_reg`, or an empty dict.
         """
         levels = list(features.values())
-        logits, deltas = self.head(levels)
+        # The losses look at a few hundred anchors, so all of them are computed without a gradient and those few again
+        # with one: the backward pass then has a few cells to visit in place of every map. By the head's exact class,
+        # because a subclass may compute something else.
+        few = truths is not None and type(self.head) is RPNHead
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not few):
+            logits, deltas = self.head(levels)
+        if few:
+            # Some versions of torch would take weights from it that were cast without a gradient.
+            torch.clear_autocast_cache()
         # Boxes are float32 under autocast and for half models as well: a half coordinate is a
         # whole pixel beyond 1024.
         kind = torch.promote_types(logits[0].dtype, torch.float32)
@@ -86,8 +166,14 @@ class RegionProposalNetwork(nn.Module):
         proposals = self.propose(logits, deltas, anchors, batch.sizes)
         if truths is None:
             return proposals, {}
-        return proposals, self.losses(torch.cat(logits, 1), torch.cat(deltas, 1),
-                                      torch.cat(anchors), truths)
+        samples = self.sample(torch.cat(anchors), truths)
+        images = torch.cat([torch.full_like(s.anchors, i) for i, s in enumerate(samples)])
+        picked = torch.cat([s.anchors for s in samples])
+        if few:
+            own_logits, own_deltas = (t.to(kind) for t in self.head.of_anchors(levels, images, picked))
+        else:
+            own_logits, own_deltas = torch.cat(logits, 1)[images, picked], torch.cat(deltas, 1)[images, picked]
+        return proposals, self.losses(own_logits, own_deltas, samples)
 
     def anchors(self, levels: list[Tensor], padded_size: tuple[int, int],
                 dtype: torch.dtype = torch.float32) -> list[Tensor]:
@@ -130,25 +216,28 @@ class RegionProposalNetwork(nn.Module):
         boxes, scores, levels = boxes[keep], scores[keep], levels[keep]
         return boxes[batched_nms(boxes, scores, levels, self.config.nms_threshold)[:count]]
 
-    def losses(self, logits: Tensor, deltas: Tensor, anchors: Tensor, truths: list[Truth]
-               ) -> dict[str, Tensor]:
-        """Losses over sampled anchors; `logits` (N, A), `deltas` (N, A, 4), `anchors` (A, 4)."""
+    @torch.no_grad()
+    def sample(self, anchors: Tensor, truths: list[Truth]) -> list[AnchorSamples]:
+        """Label all `anchors` (A, 4) by overlap and draw the training samples of each image."""
         config = self.config
-        picked_logits, picked_labels, picked_deltas, targets = [], [], [], []
-        for image, truth in enumerate(truths):
+        samples = []
+        for truth in truths:
             truth_boxes = truth.boxes.to(anchors.dtype)
             index, label, _ = match_boxes(anchors, truth_boxes, config.foreground_iou,
                                           config.background_iou, allow_low_quality=True)
             positive, negative = sample_balanced(label, config.samples_per_image,
                                                  config.positive_fraction)
             picked = torch.cat((positive, negative))
-            picked_logits.append(logits[image, picked])
-            picked_labels.append(label[picked].to(logits.dtype))
-            picked_deltas.append(deltas[image, positive])
-            targets.append(encode_boxes(truth_boxes[index[positive]], anchors[positive]))
-        sampled = torch.cat(picked_logits)
+            samples.append(AnchorSamples(picked, label[picked],
+                                         encode_boxes(truth_boxes[index[positive]], anchors[positive])))
+        return samples
+
+    def losses(self, logits: Tensor, deltas: Tensor, samples: list[AnchorSamples]) -> dict[str, Tensor]:
+        """Losses of the samples of all images, image after image; `logits` (S,), `deltas` (S, 4)."""
+        labels = torch.cat([sample.labels for sample in samples])
+        targets = torch.cat([sample.targets for sample in samples])
         return {
-            "loss_objectness": objectness_loss(sampled, torch.cat(picked_labels)),
-            "loss_rpn_box_reg": box_regression_loss(
-                torch.cat(picked_deltas), torch.cat(targets), config.box_beta, len(sampled)),
+            "loss_objectness": objectness_loss(logits, labels.to(logits.dtype)),
+            "loss_rpn_box_reg": box_regression_loss(deltas[labels >= 1], targets, self.config.box_beta,
+                                                    len(logits)),
         }

@@ -46,7 +46,7 @@ def test_law_losses_of_nothing_are_zero_with_gradient():
     for loss in (objectness_loss(logits.sum((1, 2, 3)), torch.zeros(0)),
                  classification_loss(logits.sum((2, 3)), nothing),
                  box_regression_loss(logits.sum(3).reshape(0, 4), torch.zeros(0, 4), 1 / 9, 0),
-                 mask_loss(logits, nothing, torch.zeros(0, 2, 2))):
+                 mask_loss(logits[:, 0], torch.zeros(0, 2, 2))):
         assert loss == 0 and loss.requires_grad
 
 
@@ -57,12 +57,12 @@ def test_law_smooth_l1_is_divided_by_all_samples(beta, expected):
     assert loss.item() == pytest.approx(expected / 10, rel=1e-6)
 
 
-def test_law_mask_loss_reads_the_channel_of_the_class():
-    logits = torch.zeros(2, 3, 4, 4)
-    logits[0, 1], logits[1, 2] = 20.0, -20.0
+def test_law_mask_loss_is_a_mean_over_cells():
+    logits = torch.stack([torch.full((4, 4), 20.0), torch.full((4, 4), -20.0)])
     targets = torch.stack([torch.ones(4, 4), torch.zeros(4, 4)])
-    assert mask_loss(logits, torch.tensor([1, 2]), targets) < 1e-6
-    assert mask_loss(logits, torch.tensor([2, 1]), targets) == pytest.approx(0.6931, abs=1e-3)
+    assert mask_loss(logits, targets) < 1e-6
+    assert mask_loss(logits, 1 - targets) == pytest.approx(20.0)
+    assert mask_loss(0 * logits, targets) == pytest.approx(0.6931, abs=1e-3)
 
 
 @pytest.mark.parametrize("size, resized", [((200, 300), (100, 150)), ((100, 400), (50, 200)),
