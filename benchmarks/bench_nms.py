@@ -1,4 +1,4 @@
-"""nms: what an RPN hands over, boxes that hardly overlap, classes, and a crowd of a million."""
+"""nms: what an RPN hands over, boxes that hardly overlap, classes. For up to a million see bench_scaling."""
 
 import torch
 
@@ -23,18 +23,6 @@ class Nms:
     def time_nms(self, layout, boxes, device):
         roikit.ops.nms(self.boxes, self.scores, self.threshold)
         _inputs.wait(device)
-
-
-class NmsOfAMillion:
-    params = [100, 10_000]
-    param_names = ["centres"]
-    timeout = 120
-
-    def setup(self, centres):
-        self.boxes, self.scores = _inputs.clusters(1_000_000, centres)
-
-    def time_nms(self, centres):
-        roikit.ops.nms(self.boxes, self.scores, 0.7)
 
 
 class BatchedNms:

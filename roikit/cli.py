@@ -190,7 +190,9 @@ def _thread_counts(ctx, param, value):
 @click.option("--torchvision-ops", type=click.Path(exists=True, dir_okay=False),
               help="Library that registers torchvision's operators, where its own binary does not load.")
 @click.option("--quick", is_flag=True, help="The standard works only, and fewer runs of each.")
-def bench(ops, threads, device, json_path, chart_path, torchvision_ops, quick):
+@click.option("--scaling", is_flag=True,
+              help="Follow time and peak memory as works grow: 8 minutes, 1 with --quick; --chart writes a PNG an op.")
+def bench(ops, threads, device, json_path, chart_path, torchvision_ops, quick, scaling):
     """Time the ops beside every peer that is installed.
 
     OP is a page of docs/ops, say `nms` or `roi_align`; without any, all of them. The peers are torchvision,
@@ -200,11 +202,16 @@ def bench(ops, threads, device, json_path, chart_path, torchvision_ops, quick):
         import torch  # noqa: F401
     except ImportError:
         raise ImportError("roikit bench needs torch") from None
-    from roikit.bench import run
+    from roikit.bench import run, run_scaling
 
-    result = run(ops, threads=threads, device=device, quick=quick, torchvision_ops=torchvision_ops,
-                 json_path=json_path, chart_path=chart_path, say=click.echo)
-    sys.exit(any("failed" in row for row in result["rows"]))
+    given = {"threads": threads, "quick": quick, "torchvision_ops": torchvision_ops, "json_path": json_path,
+             "chart_path": chart_path, "say": click.echo}
+    if scaling:
+        if device != "cpu":
+            raise ValueError(f"bench: --scaling follows the CPU's ops, got --device {device}")
+        # A peer that fails ends its curve and no more.
+        sys.exit(any("failed" in end and end["rival"] == "roikit" for end in run_scaling(ops, **given)["ends"]))
+    sys.exit(any("failed" in row for row in run(ops, device=device, **given)["rows"]))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 The works are those of `works_boxes`, `works_rois` and `works_masks`, with the inputs of `inputs`; what a work is stands
 in `work`, how it is timed in `timing`, who the peers are in `peers`, and `table` makes rows, lines, JSON and the chart.
+`scaling` follows the works of `curves` from small to large.
 """
 
 import json
@@ -10,13 +11,14 @@ import warnings
 import torch
 
 from roikit.bench.peers import import_peers
+from roikit.bench.scaling import run_scaling
 from roikit.bench.table import Printer, chart, machine, measure, need_matplotlib
 from roikit.bench.timing import Device, rates
 from roikit.bench.works_boxes import anchor_works, box_works, codec_works, matching_works, nms_works
 from roikit.bench.works_masks import paste_works, polygon_works, rle_works, target_works
 from roikit.bench.works_rois import roi_align_works, roi_pool_works
 
-__all__ = ["WORKS", "run"]
+__all__ = ["WORKS", "run", "run_scaling"]
 
 # op -> (peers, device's name) -> its works
 WORKS = {"anchors": anchor_works, "boxes": box_works, "box_codec": codec_works, "matching": matching_works,

@@ -44,6 +44,12 @@ def kept_pairs(b, scores, *rest):
     return Cost(size_of([b, scores, *rest[:-1]]), size_of(kept), PAIR * pairs)
 
 
+def nms_peers(peers, threshold):
+    tv, mm = peers.get("torchvision"), peers.get("mmcv")
+    return only(torchvision=tv and plain(lambda b, s: tv.ops.nms(b, s, threshold)),
+                mmcv=mm and plain(lambda b, s: mm.ops.nms(b, s, threshold)))
+
+
 def nms_works(peers, device):
     tv, d2, mm = (peers.get(name) for name in ("torchvision", "detectron2", "mmcv"))
     counts = f"{PAIR} operations for each kept box and later box of its class; the sorting is left out"
@@ -52,9 +58,8 @@ def nms_works(peers, device):
         return kept_pairs(*given, kept)
 
     def single(name, b, s, threshold, **more):
-        return Work("nms", name, made(b, s), plain(lambda b, s: ops.nms(b, s, threshold)), only(
-            torchvision=tv and plain(lambda b, s: tv.ops.nms(b, s, threshold)),
-            mmcv=mm and plain(lambda b, s: mm.ops.nms(b, s, threshold))), cost, counts, **more)
+        return Work("nms", name, made(b, s), plain(lambda b, s: ops.nms(b, s, threshold)),
+                    nms_peers(peers, threshold), cost, counts, **more)
 
     for n, centres, standard, goal in CLUSTERS:
         b, s = inputs.clusters(n, centres)
@@ -81,10 +86,17 @@ def nms_works(peers, device):
                        cost, counts, goal, **everywhere(standard))
 
 
-def box_works(peers, device):
+def iou_peers(peers):
     tv, d2, mm = (peers.get(name) for name in ("torchvision", "detectron2", "mmcv"))
     if d2:
         from detectron2.structures import Boxes, pairwise_iou
+    return only(torchvision=tv and plain(tv.ops.box_iou),
+                detectron2=d2 and (lambda a, b: partial(pairwise_iou, Boxes(a), Boxes(b))),
+                mmcv=mm and plain(mm.ops.bbox_overlaps))
+
+
+def box_works(peers, device):
+    tv = peers.get("torchvision")
     for n, m, standard, goal in PAIRS:
         if n == m:
             first, second = inputs.boxes(n, seed=1), inputs.boxes(m, seed=2)
@@ -92,10 +104,7 @@ def box_works(peers, device):
             first = inputs.anchors().repeat(-(-n // 268_569), 1)[:n].contiguous()
             second = inputs.boxes(m, 32, 400, seed=2)
         yield Work("boxes", f"box_iou {n} x {m}", made(first, second), plain(ops.box_iou),
-                   only(torchvision=tv and plain(tv.ops.box_iou),
-                        detectron2=d2 and (lambda a, b: partial(pairwise_iou, Boxes(a), Boxes(b))),
-                        mmcv=mm and plain(mm.ops.bbox_overlaps)),
-                   lambda given, out: Cost(size_of(given), size_of(out), PAIR * out.numel()),
+                   iou_peers(peers), lambda given, out: Cost(size_of(given), size_of(out), PAIR * out.numel()),
                    f"boxes read, matrix written; {PAIR} operations a pair",
                    goals(goal, cuda_floor=2 if n >= 200_000 else None), **everywhere(standard))
     size = inputs.HEIGHT, inputs.WIDTH
@@ -104,7 +113,8 @@ def box_works(peers, device):
                only(torchvision=tv and plain(lambda a: tv.ops.clip_boxes_to_image(a, size))))
 
 
-def matching_works(peers, device):
+def matching_peers(peers):
+    """The matcher of each peer that has one, after the matrix of IoUs that it wants."""
     tv, d2 = peers.get("torchvision"), peers.get("detectron2")
     theirs = {}
     if tv:
@@ -116,6 +126,11 @@ def matching_works(peers, device):
         from detectron2.structures import Boxes, pairwise_iou
         rule2 = Matcher2([0.3, 0.7], [0, -1, 1], allow_low_quality_matches=True)
         theirs["detectron2"] = lambda a, t: partial(lambda a, t: rule2(pairwise_iou(t, a)), Boxes(a), Boxes(t))
+    return theirs
+
+
+def matching_works(peers, device):
+    theirs = matching_peers(peers)
     for times in TIMES_ANCHORS:
         anchors = inputs.anchors().repeat(times, 1)
         yield Work("matching", f"match {len(anchors)} x 50", made(anchors, inputs.boxes(50, 32, 400, seed=2)),

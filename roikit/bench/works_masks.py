@@ -1,6 +1,6 @@
 """Works on masks: mask_paste, mask_target, rle, polygon."""
 
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 
@@ -24,20 +24,28 @@ def coco_encoder(coco):
             "peers' images encoded by roikit.masks, without pycocotools")
 
 
-def paste_works(peers, device):
+def paste_peers(peers, size):
+    """name -> rival, to float images, to bool images, to COCO strings; and what to say of the last."""
     tv, d2 = peers.get("torchvision"), peers.get("detectron2")
     soft, hard = {}, {}
     if tv:
         from torchvision.models.detection.roi_heads import paste_masks_in_image
-        soft["torchvision"] = lambda m, b: paste_masks_in_image(m[:, None], b, SIZE)
-        hard["torchvision"] = lambda m, b: (paste_masks_in_image(m[:, None], b, SIZE) > 0.5)[:, 0]
+        soft["torchvision"] = lambda m, b: paste_masks_in_image(m[:, None], b, size)
+        hard["torchvision"] = lambda m, b: (paste_masks_in_image(m[:, None], b, size) > 0.5)[:, 0]
     if d2:
         from detectron2.layers import paste_masks_in_image as paste2
-        hard["detectron2"] = lambda m, b: paste2(m, b, SIZE, 0.5)
+        hard["detectron2"] = lambda m, b: paste2(m, b, size, 0.5)
     encode, how = coco_encoder(peers.get("pycocotools"))
 
     def encoded(paste):
         return lambda m, b: encode(paste(m, b))
+
+    runs = {name: encoded(paste) for name, paste in hard.items()}
+    return *({name: plain(call) for name, call in calls.items()} for calls in (soft, hard, runs)), how
+
+
+def paste_works(peers, device):
+    soft, hard, runs, how = paste_peers(peers, SIZE)
 
     def inside(given, out):
         b = given[1]
@@ -48,16 +56,16 @@ def paste_works(peers, device):
         place = {"devices": ("cpu", "cuda") if n == 100 else ("cuda",), "quick": n == 100}
         given = made(inputs.mask_probabilities(n, CELLS), inputs.boxes(n, 24, 500, 6, height=SIZE[0], width=SIZE[1]))
         yield Work("mask_paste", f"paste_masks_rle {n}", given, plain(lambda m, b: ops.paste_masks_rle(m, b, SIZE)),
-                   {name: plain(encoded(paste)) for name, paste in hard.items()}, inside,
+                   runs, inside,
                    "8 operations for each pixel inside a box, no image", {"cpu": ("ratio", 50), "cuda": ("ratio", 20)},
                    host=True, note=how, **place)
         yield Work("mask_paste", f"paste_masks bool {n}", given, plain(lambda m, b: ops.paste_masks(m, b, SIZE)),
-                   {name: plain(paste) for name, paste in hard.items()}, counts="masks read, images written",
+                   hard, counts="masks read, images written",
                    goals={"cpu": ("ratio", 8)} | ({"cuda": ("floor", 2)} if n > 100 else {}), **place)
     boxes = inputs.boxes(100, 24, 500, 6, height=SIZE[0], width=SIZE[1])
     yield Work("mask_paste", "paste_masks soft 100", made(inputs.mask_probabilities(100, CELLS), boxes),
                plain(lambda m, b: ops.paste_masks(m, b, SIZE, threshold=None)),
-               {name: plain(paste) for name, paste in soft.items()}, counts="masks read, float images written",
+               soft, counts="masks read, float images written",
                devices=("cpu",))
 
 
@@ -100,21 +108,32 @@ def target_works(peers, device):
 
 def rle_works(peers, device):
     coco = peers.get("pycocotools")
-    bitmaps = inputs.ellipses(inputs.boxes(100, 24, 500, 6, height=SIZE[0], width=SIZE[1]), *SIZE)
-    images = np.asfortranarray(bitmaps.numpy().transpose(1, 2, 0))
-    runs = roikit.masks.encode(images)
-    crowd = [0] * len(runs)
+    count = 100
+    crowd = [0] * count
+
+    @cache
+    def images():
+        bitmaps = inputs.ellipses(inputs.boxes(count, 24, 500, 6, height=SIZE[0], width=SIZE[1]), *SIZE)
+        return np.asfortranarray(bitmaps.numpy().transpose(1, 2, 0))
+
+    @cache
+    def runs():
+        return roikit.masks.encode(images())
+
     one = {"devices": ("cpu",), "host": True, "goals": {"cpu": ("ratio", 2)}, "note": "one thread"}
 
     def rivals(call):
         return plain(partial(call, roikit.masks)), only(pycocotools=coco and plain(partial(call, coco)))
 
-    yield Work("rle", "rle encode 100 of 800x1333", made(images), *rivals(lambda library, m: library.encode(m)),
-               lambda given, out: Cost(images.nbytes), "pixels read", **one)
-    yield Work("rle", "rle decode 100 of 800x1333", made(runs), *rivals(lambda library, r: library.decode(r)),
-               lambda given, out: Cost(0, images.nbytes), "pixels written", **one)
-    yield Work("rle", "rle iou 100 x 100", made(runs), *rivals(lambda library, r: library.iou(r, r, crowd)),
-               None, "none: it walks the runs of the pairs whose boxes meet", **one)
+    yield Work("rle", "rle encode 100 of 800x1333", lambda device: (images(),),
+               *rivals(lambda library, m: library.encode(m)), lambda given, out: Cost(images().nbytes),
+               "pixels read", **one)
+    yield Work("rle", "rle decode 100 of 800x1333", lambda device: (runs(),),
+               *rivals(lambda library, r: library.decode(r)), lambda given, out: Cost(0, images().nbytes),
+               "pixels written", **one)
+    yield Work("rle", "rle iou 100 x 100", lambda device: (runs(),),
+               *rivals(lambda library, r: library.iou(r, r, crowd)), None,
+               "none: it walks the runs of the pairs whose boxes meet", **one)
 
 
 def polygon_works(peers, device):

@@ -157,3 +157,22 @@ BOX, SCORE = np.zeros((2, 4), np.float32), np.zeros(2, np.float32)
 def test_contract(call, kind, text):
     with pytest.raises(kind, match=text):
         call()
+
+
+def test_a_million_boxes_need_under_200_mb_beyond_their_own(run_python):
+    """In an interpreter of its own, whose memory nothing else uses."""
+    pytest.importorskip("torch")  # the boxes are those of the benchmarks
+    said = run_python("""
+from roikit import kernels
+from roikit.bench import inputs
+from roikit.bench.memory import extra_memory
+few, many = ([t.numpy() for t in inputs.clusters(n)] for n in (1000, 1_000_000))
+kernels.nms(*few, 0.7)
+extra, kept = extra_memory(lambda: kernels.nms(*many, 0.7), lambda kept: kept.nbytes)
+print(extra, len(kept))
+""")
+    if said.startswith("None"):
+        pytest.skip("the system does not tell a process's peak of memory anew")
+    extra, kept = map(int, said.split())
+    assert 4e6 < extra < 200e6  # a number for each box must exist at least
+    assert kept > 1000
