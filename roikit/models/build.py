@@ -63,7 +63,7 @@ def build_backbone(config: BackboneConfig) -> BackboneWithFPN:
 
 
 def _map_format(norm: str) -> torch.memory_format:
-    """How maps lie best on a CPU: oneDNN's convolutions train a quarter faster on channels-last ones.
+    """How maps lie best in training on a CPU: oneDNN's convolutions train a quarter faster on channels-last ones.
 
     torch's GroupNorm of those takes the variance as a difference of two large numbers, which lost three digits where a
     channel's mean is far from 0.

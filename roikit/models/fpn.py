@@ -67,7 +67,9 @@ class BackboneWithFPN(nn.Module):
         body: (N, C, H, W) -> dict of maps, finest first.
         fpn: that dict -> dict of levels.
         out_channels: width of every level.
-        body_format, fpn_format: the memory format in which each takes its maps on a CPU, and gives its own.
+        body_format, fpn_format: the memory format in which each takes and gives its maps in training on a CPU.
+            Otherwise maps stay as they come: what is detected has the bits of contiguous maps, and
+            `prepare_for_inference` is there for speed.
     """
 
     def __init__(self, body: nn.Module, fpn: nn.Module, out_channels: int,
@@ -81,7 +83,7 @@ class BackboneWithFPN(nn.Module):
         self.fpn_format = fpn_format
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        if x.device.type != "cpu":
+        if x.device.type != "cpu" or not (self.training and torch.is_grad_enabled()):
             return self.fpn(self.body(x))
         maps = self.body(x.contiguous(memory_format=self.body_format))
         return self.fpn({name: level.contiguous(memory_format=self.fpn_format) for name, level in maps.items()})

@@ -72,9 +72,7 @@ def _prepare(module: Any, dtype: torch.dtype) -> Any:
                      rpn=_prepare(module.rpn, dtype), roi_heads=_prepare(module.roi_heads, dtype))
     kind = type(module)
     if kind is BackboneWithFPN:
-        twin = _twin(module, body=_prepare(module.body, dtype), fpn=_prepare(module.fpn, dtype))
-        twin.body_format = twin.fpn_format = torch.channels_last
-        return twin
+        return _twin(module, body=_prepare(module.body, dtype), fpn=_prepare(module.fpn, dtype))
     if kind is ResNet:
         return _resnet(module, dtype)
     if kind is EfficientNetLite0:

@@ -113,6 +113,8 @@ def test_law_a_step_gives_the_same_bits_again(small_config, scene, name, norm):
 @pytest.mark.parametrize("norm, expected", [("frozen", True), ("batch", True), ("group", False)])
 def test_contract_maps_are_channels_last_but_for_group_norm(small_config, norm, expected):
     model = detector(small_config, "resnet18", norm)
+    with torch.no_grad():
+        assert all(level.is_contiguous() for level in model.backbone(torch.rand(2, 3, 64, 96)).values())
     for level in model.backbone(torch.rand(2, 3, 64, 96)).values():
         assert level.is_contiguous(memory_format=torch.channels_last) is expected
         assert level.is_contiguous() is not expected
