@@ -1,20 +1,23 @@
 """How this roikit was built and how it runs: compiler, SIMD level, threads, CUDA module, torch.
 
     ROIKIT_SIMD=base|v3|v4    the vector variant to run, at most what the processor has
+    ROIKIT_HUGE_PAGES=on|off  whether large results ask for huge pages; by default, wherever free memory is kept
     ROIKIT_NUM_THREADS=N      threads of roikit.kernels where the call names none
     ROIKIT_DEBUG=1            the ops read indices that lie on a GPU and raise where one is wrong
 """
 
 import contextlib
+import functools
 import importlib.util
 import os
 import platform
 import sys
+from pathlib import Path
 
 from roikit import _core
 from roikit._version import __version__
 
-__all__ = ["config", "debug", "default_threads", "show_config", "simd", "simd_level", "simd_levels"]
+__all__ = ["config", "debug", "default_threads", "huge_pages", "show_config", "simd", "simd_level", "simd_levels"]
 
 LEVELS = ("base", "v3", "v4")
 
@@ -72,6 +75,30 @@ def default_threads():
     return os.cpu_count() or 1
 
 
+def _gives_free_memory_back(devices="/sys/bus/virtio/devices"):
+    """Whether this is a virtual machine whose free memory goes back to its host.
+
+    That is what a virtio balloon (device 5) with the feature of free page reporting (bit 5) does: Virtual I/O Device
+    Version 1.3, section 5.5.3.
+    """
+    for device in Path(devices).glob("*"):
+        try:
+            if int((device / "device").read_text(), 16) == 5 and (device / "features").read_text()[5:6] == "1":
+                return True
+        except (OSError, ValueError):  # not readable here, or gone meanwhile
+            continue
+    return False
+
+
+@functools.cache
+def huge_pages():
+    """Whether the kernels ask for huge pages under large results."""
+    wish = os.environ.get("ROIKIT_HUGE_PAGES")
+    if wish not in (None, "on", "off"):
+        raise ValueError(f"ROIKIT_HUGE_PAGES must be on or off, got {wish!r}")
+    return wish == "on" if wish else not _gives_free_memory_back()
+
+
 def debug():
     """Whether ROIKIT_DEBUG=1 asks for checks that wait for the GPU."""
     return os.environ.get("ROIKIT_DEBUG") == "1"
@@ -105,6 +132,7 @@ def config():
         "compiler": _core.compiler,
         "processor": f"{platform.machine()}, SIMD levels {' '.join(simd_levels())}",
         "simd": simd_level(),
+        "huge pages": "on" if huge_pages() else "off",
         "threads": str(default_threads()),
         "cuda module": _cuda_report(),
         "torch": _torch_report(),

@@ -31,8 +31,8 @@ class View:
 
 class Launch:
     def __init__(
-        self, *, threads: int = 1, team: int = 0, simd: Simd = Simd.base, device: int = 0, stream: int = 0,
-        workspace: int = 0, workspace_bytes: int = 0, deterministic: bool = False
+        self, *, threads: int = 1, team: int = 0, simd: Simd = Simd.base, huge_pages: bool = False, device: int = 0,
+        stream: int = 0, workspace: int = 0, workspace_bytes: int = 0, deterministic: bool = False
     ) -> None: ...
 
 def best_simd() -> Simd: ...

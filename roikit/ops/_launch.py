@@ -61,7 +61,8 @@ def launch(t, scratch=None, *, deterministic=False):
         stream = torch.cuda.current_stream(t.device).cuda_stream
         place = {"device": t.device.index, "stream": stream}
     else:
-        place = {"threads": torch.get_num_threads(), "simd": getattr(_core.Simd, _config.simd_level()), **_place}
+        place = {"threads": torch.get_num_threads(), "simd": getattr(_core.Simd, _config.simd_level()),
+                 "huge_pages": _config.huge_pages(), **_place}
     if scratch is not None:
         place |= {"workspace": scratch.data_ptr(), "workspace_bytes": scratch.numel()}
     return _core.Launch(deterministic=deterministic, **place)

@@ -80,14 +80,15 @@ PYBIND11_MODULE(_core, m) {
       .def(py::init(&view_of_array), py::arg("array"), py::keep_alive<1, 2>())  // the view may outlive its name
       .def(py::init(&view_of_pointer), py::arg("data"), py::arg("dtype"), py::arg("shape"), py::arg("stride"));
   py::class_<Launch>(m, "Launch")
-      .def(py::init([](int threads, uintptr_t team, Simd simd, int device, uintptr_t stream, uintptr_t workspace,
-                       int64_t workspace_bytes, bool deterministic) {
-             return Launch{threads, reinterpret_cast<Team>(team), simd, device, reinterpret_cast<void*>(stream),
-                           reinterpret_cast<void*>(workspace), workspace_bytes, deterministic};
+      .def(py::init([](int threads, uintptr_t team, Simd simd, bool huge_pages, int device, uintptr_t stream,
+                       uintptr_t workspace, int64_t workspace_bytes, bool deterministic) {
+             return Launch{threads, reinterpret_cast<Team>(team), simd, huge_pages, device,
+                           reinterpret_cast<void*>(stream), reinterpret_cast<void*>(workspace), workspace_bytes,
+                           deterministic};
            }),
            py::kw_only(), py::arg("threads") = 1, py::arg("team") = 0, py::arg("simd") = Simd::base,
-           py::arg("device") = 0, py::arg("stream") = 0, py::arg("workspace") = 0, py::arg("workspace_bytes") = 0,
-           py::arg("deterministic") = false);
+           py::arg("huge_pages") = false, py::arg("device") = 0, py::arg("stream") = 0, py::arg("workspace") = 0,
+           py::arg("workspace_bytes") = 0, py::arg("deterministic") = false);
 
   m.attr("compiler") = ROIKIT_COMPILER;
   m.attr("cuda_build") = ROIKIT_CUDA_BUILD;

@@ -16,6 +16,7 @@ struct Launch {
   int threads = 1;              // CPU: how many threads may work; the result never depends on it
   Team team = nullptr;          // CPU: threads that wait already; without them the kernel starts its own
   Simd simd = Simd::base;       // CPU: the variant to run, at most what the processor has
+  bool huge_pages = false;      // CPU: ask for huge pages under large results
   int device = 0;               // CUDA: device index
   void* stream = nullptr;       // CUDA: the stream's handle
   void* workspace = nullptr;    // CUDA: scratch on the device, as much as <op>_workspace asks for; not zeroed

@@ -59,7 +59,7 @@ void encode_boxes(const View& boxes, const View& anchors, const double* weights,
     const T* g = boxes.as<T>();
     const T* a = anchors.as<T>();
     T* to = out.as<T>();
-    will_fill(to, out.size() * int64_t(sizeof(T)));
+    will_fill(to, out.size() * int64_t(sizeof(T)), launch);
     parallel_for(boxes.shape[0], kGrain, launch, [&](int64_t begin, int64_t end) {
       vary<Encode>(launch.simd, g, a, CodecWeights<T>::of(weights), begin, end, to);
     });
@@ -76,7 +76,7 @@ void decode_boxes(const View& deltas, const View& anchors, const double* weights
     const T* d = deltas.as<T>();
     const T* a = anchors.as<T>();
     T* to = out.as<T>();
-    will_fill(to, out.size() * int64_t(sizeof(T)));
+    will_fill(to, out.size() * int64_t(sizeof(T)), launch);
     parallel_for(deltas.shape[0], kGrain / classes + 1, launch, [&](int64_t begin, int64_t end) {
       vary<Decode>(launch.simd, d, a, CodecWeights<T>::of(weights), T(clip), classes, begin, end, to);
     });

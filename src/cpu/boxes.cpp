@@ -39,7 +39,7 @@ void box_iou(const View& boxes1, const View& boxes2, const View& out, const Laun
     T* to = out.as<T>();
     const ColumnsOf<T> columns(boxes2.as<T>(), m);
     const int64_t grain = 1000000 / m + 1;
-    will_fill(to, n * m * int64_t(sizeof(T)));
+    will_fill(to, n * m * int64_t(sizeof(T)), launch);
     parallel_for(n, grain, launch, [&](int64_t begin, int64_t end) {
       vary<IouRows>(launch.simd, a, columns.view(), m, begin, end, to);
     });

@@ -144,7 +144,7 @@ void forward(const RoiAlignLevels& features, const View& boxes, const View& outp
   const RoiAlignPlan<A> plan(features, boxes, output, rule);
   const int64_t channels = output.shape[1], rows = output.shape[2], columns = output.shape[3];
   const Job<S, A> job{&plan, &features, channels_last, channels, rows, columns, output.as<S>()};
-  will_fill(output.data, output.size() * int64_t(sizeof(S)));
+  will_fill(output.data, output.size() * int64_t(sizeof(S)), launch);
   const int64_t blocks = (channels + L - 1) / L, work = plan.work() + boxes.shape[0] * rows * columns;
   if (channels_last && channels >= L) {
     const int64_t count = boxes.shape[0], grain = 200000 / (work * blocks / count + 1) + 1;

@@ -135,7 +135,7 @@ void backward(const View& grad, const View& boxes, const RoiAlignLevels& gradien
   const Job<S, A> job{&plan, &gradients, channels_last, !grad.contiguous(), channels, rows, columns, grad.as<S>()};
   int64_t largest = 0, all = 0;
   for (const View& map : gradients.maps) {
-    will_fill(map.data, map.size() * int64_t(sizeof(S)));
+    will_fill(map.data, map.size() * int64_t(sizeof(S)), launch);
     largest = std::max(largest, map.shape[2] * map.shape[3]);
     all += map.shape[2] * map.shape[3];
   }

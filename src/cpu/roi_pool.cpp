@@ -230,8 +230,8 @@ void forward(const View& input, const View& boxes, double spatial_scale, const V
   const Plan plan(input, boxes, spatial_scale, rows, columns);
   const Job<S, A> job{&plan, input.as<S>(), output.as<S>(), argmax.as<int32_t>(), channels_last, channels,
                       input.shape[2], input.shape[3], rows, columns};
-  will_fill(output.data, output.size() * int64_t(sizeof(S)));
-  will_fill(argmax.data, output.size() * int64_t(sizeof(int32_t)));
+  will_fill(output.data, output.size() * int64_t(sizeof(S)), launch);
+  will_fill(argmax.data, output.size() * int64_t(sizeof(int32_t)), launch);
   const int64_t work = plan.work() + count * rows * columns;
   if (channels_last && channels >= L) {
     parallel_for(count, 200000 / (work * blocks / count + 1) + 1, launch, [&](int64_t begin, int64_t end) {

@@ -111,7 +111,7 @@ void backward(const View& grad, const View& argmax, const Groups& rois, const Vi
   const int64_t bins = grad.shape[2] * grad.shape[3], blocks = (channels + L - 1) / L;
   const Job<S> job{&rois, grad.as<S>(), argmax.as<int32_t>(), gradient.as<S>(), !grad.contiguous(),
                    !gradient.contiguous(), channels, plane, bins};
-  will_fill(gradient.data, gradient.size() * int64_t(sizeof(S)));
+  will_fill(gradient.data, gradient.size() * int64_t(sizeof(S)), launch);
   if (!job.grad_channels_last && !job.channels_last) {
     const int64_t bytes = std::max<int64_t>(plane, 1) * int64_t(sizeof(A));
     const int64_t block = std::clamp<int64_t>(Planes::kBlockBytes / bytes, 1, L);
