@@ -17,15 +17,7 @@ from roikit.kernels._arrays import (
 __all__ = ["roi_pool", "roi_pool_backward", "roi_pool_with_argmax"]
 
 
-def roi_pool_with_argmax(input, boxes, output_size, spatial_scale=1.0, *, out=None, threads=None):
-    """`roi_pool` and where each maximum stands.
-
-    Args and errors as in `roi_pool`.
-
-    Returns:
-        output (K, C, PH, PW), argmax int32 (K, C, PH, PW): y * W + x in the RoI's image and channel, or -1 for a bin
-        without a maximum, whose output is 0.
-    """
+def _pool(input, boxes, output_size, spatial_scale, out, threads, with_argmax):
     op = "roi_pool"
     input = as_map(op, "input", input)
     if input.shape[2] * input.shape[3] >= 2**31:
@@ -38,10 +30,22 @@ def roi_pool_with_argmax(input, boxes, output_size, spatial_scale=1.0, *, out=No
     else:
         out = result(op, out, shape, input.dtype)
         input, channels_last = np.ascontiguousarray(input), False
-    argmax = empty_map(shape, np.int32, channels_last)
+    argmax = empty_map(shape if with_argmax else (0, *shape[1:]), np.int32, channels_last)
     _core.roi_pool(view(input), view(rois), _check.positive(op, "spatial_scale", spatial_scale),
                    view(out), view(argmax), launch(op, threads))
     return out, argmax
+
+
+def roi_pool_with_argmax(input, boxes, output_size, spatial_scale=1.0, *, out=None, threads=None):
+    """`roi_pool` and where each maximum stands.
+
+    Args and errors as in `roi_pool`.
+
+    Returns:
+        output (K, C, PH, PW), argmax int32 (K, C, PH, PW): y * W + x in the RoI's image and channel, or -1 for a bin
+        without a maximum, whose output is 0.
+    """
+    return _pool(input, boxes, output_size, spatial_scale, out, threads, True)
 
 
 def roi_pool(input, boxes, output_size, spatial_scale=1.0, *, out=None, threads=None):
@@ -66,7 +70,7 @@ def roi_pool(input, boxes, output_size, spatial_scale=1.0, *, out=None, threads=
 
     Source: Girshick 2015, arXiv:1504.08083, section 2.1.
     """
-    return roi_pool_with_argmax(input, boxes, output_size, spatial_scale, out=out, threads=threads)[0]
+    return _pool(input, boxes, output_size, spatial_scale, out, threads, False)[0]
 
 
 def roi_pool_backward(grad, argmax, boxes, input_shape, *, threads=None):

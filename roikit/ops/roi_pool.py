@@ -24,7 +24,7 @@ def roi_pool(input, boxes, output_size, spatial_scale=1.0):
     Returns:
         (K, C, PH, PW), the dtype and the memory format of ``input``; 0 for a bin without a maximum and for a RoI that
         is not finite. Differentiable in ``input``: each maximum receives its bin's gradient. torch.ops.roikit.roi_pool
-        gives the places of the maxima too.
+        gives the places of the maxima too; this function has them found only where a gradient is recorded.
 
     Raises:
         TypeError, ValueError: a wrong kind, shape or device, in a sentence.
@@ -44,7 +44,8 @@ def roi_pool(input, boxes, output_size, spatial_scale=1.0):
     rois = as_rois(op, boxes, input)
     rows, columns = _check.pair(op, "output_size", output_size)
     scale = _check.positive(op, "spatial_scale", spatial_scale)
-    return torch.ops.roikit.roi_pool(input, rois, scale, rows, columns)[0]
+    wanted = torch.is_grad_enabled() and input.requires_grad
+    return torch.ops.roikit.roi_pool(input, rois, scale, rows, columns, wanted)[0]
 
 
 class RoIPool(torch.nn.Module):
@@ -61,14 +62,14 @@ class RoIPool(torch.nn.Module):
         return f"output_size={self.output_size}, spatial_scale={self.spatial_scale}"
 
 
-def _forward_fake(input, boxes, spatial_scale, rows, columns):
-    shape, channels_last = (boxes.shape[0], input.shape[1], rows, columns), stored_channels_last([input])
-    return (empty_map(input, shape, channels_last),
-            empty_map(input, shape, channels_last, dtype=torch.int32))
+def _forward_fake(input, boxes, spatial_scale, rows, columns, with_argmax=True):
+    bins, channels_last = (input.shape[1], rows, columns), stored_channels_last([input])
+    return (empty_map(input, (boxes.shape[0], *bins), channels_last),
+            empty_map(input, (boxes.shape[0] if with_argmax else 0, *bins), channels_last, dtype=torch.int32))
 
 
-def _forward(input, boxes, spatial_scale, rows, columns):
-    output, argmax = _forward_fake(input, boxes, spatial_scale, rows, columns)
+def _forward(input, boxes, spatial_scale, rows, columns, with_argmax=True):
+    output, argmax = _forward_fake(input, boxes, spatial_scale, rows, columns, with_argmax)
     (input,), boxes = in_format([input], stored_channels_last([input])), boxes.contiguous()
     core, scratch = backend(output, "roi_pool"), None
     if core is not _core:
@@ -105,9 +106,12 @@ def _forward_context(ctx, inputs, output):
 
 def _forward_backward(ctx, grad, _):
     if grad is None:
-        return None, None, None, None, None
-    gradient = torch.ops.roikit.roi_pool_backward(grad, *ctx.saved_tensors, *ctx.place)
-    return gradient, None, None, None, None
+        return None, None, None, None, None, None
+    argmax, boxes = ctx.saved_tensors
+    if argmax.shape[0] != boxes.shape[0]:
+        raise RuntimeError("roi_pool: a call of torch.ops.roikit.roi_pool with with_argmax=False has no gradient")
+    gradient = torch.ops.roikit.roi_pool_backward(grad, argmax, boxes, *ctx.place)
+    return gradient, None, None, None, None, None
 
 
 def _backward_context(ctx, inputs, output):
@@ -129,7 +133,7 @@ def _backward_backward(ctx, grad):
 
 
 register("roi_pool(Tensor input, Tensor boxes, float spatial_scale, SymInt pooled_height, "
-         "SymInt pooled_width) -> (Tensor, Tensor)",
+         "SymInt pooled_width, bool with_argmax=True) -> (Tensor, Tensor)",
          _forward, _forward_fake, backward=_forward_backward, setup_context=_forward_context)
 register("roi_pool_backward(Tensor grad, Tensor argmax, Tensor boxes, SymInt images, SymInt height, "
          "SymInt width, bool channels_last) -> Tensor",

@@ -55,7 +55,8 @@ ROIKIT_HD bool finite_corners(const T* roi) {
 }
 
 // input (N, C, H, W) F: float16, bfloat16, float32, float64, with H * W < 2^31; boxes (K, 5) T float32 or float64,
-// contiguous, batch index first; output (K, C, PH, PW) F and argmax int32, y * W + x in the RoI's map, laid out as the
+// contiguous, batch index first; output (K, C, PH, PW) F and argmax int32, y * W + x in the RoI's map, or empty
+// (0, C, PH, PW) where nobody will ask for a gradient, laid out as the
 // input is, contiguous or channels_last. A batch index that is not whole or not in [0, N): the CPU throws
 // std::out_of_range, CUDA gives that RoI 0 and argmax -1, and no gradient.
 // Backward: grad and argmax (K, C, PH, PW) of one layout; gradient (N, C, H, W) contiguous or channels_last. A pixel

@@ -66,7 +66,7 @@ struct Job {
   const Plan* plan;
   const S* input;
   S* output;
-  int32_t* argmax;
+  int32_t* argmax;  // null where it is not wanted
   bool channels_last;
   int64_t channels, height, width, rows, columns;
 };
@@ -178,11 +178,11 @@ struct Tiles {
         const int64_t to = *k * channels * bins + c0 * (job->channels_last ? 1 : bins);
         if (job->channels_last) {
           pixels_from_lanes(values, bins, lanes, job->output + to, channels);
-          for (int64_t i = 0; i < bins; ++i)
+          for (int64_t i = 0; job->argmax && i < bins; ++i)
             std::copy(pixels + i * L, pixels + i * L + lanes, job->argmax + to + i * channels);
         } else {
           planes_from_lanes(values, bins, lanes, job->output + to, bins);
-          transpose(pixels, L, bins, lanes, job->argmax + to, bins);
+          if (job->argmax) transpose(pixels, L, bins, lanes, job->argmax + to, bins);
         }
       }
     }
@@ -203,7 +203,7 @@ struct Pixels {
     for (int64_t i = 0; i < bins; ++i) {
       for (int b = 0; b < B; ++b)
         store_lanes(Pack<A, Bytes>::load(values + (i * B + b) * L), job->output + to + i * channels + b * L);
-      std::memcpy(job->argmax + to + i * channels, pixels + i * B * L, B * L * sizeof(int32_t));
+      if (job->argmax) std::memcpy(job->argmax + to + i * channels, pixels + i * B * L, B * L * sizeof(int32_t));
     }
   }
 
@@ -228,10 +228,10 @@ void forward(const View& input, const View& boxes, double spatial_scale, const V
   const int64_t channels = output.shape[1], rows = output.shape[2], columns = output.shape[3], count = output.shape[0];
   const int64_t plane = input.shape[2] * input.shape[3], blocks = (channels + L - 1) / L;
   const Plan plan(input, boxes, spatial_scale, rows, columns);
-  const Job<S, A> job{&plan, input.as<S>(), output.as<S>(), argmax.as<int32_t>(), channels_last, channels,
-                      input.shape[2], input.shape[3], rows, columns};
+  const Job<S, A> job{&plan, input.as<S>(), output.as<S>(), argmax.size() ? argmax.as<int32_t>() : nullptr,
+                      channels_last, channels, input.shape[2], input.shape[3], rows, columns};
   will_fill(output.data, output.size() * int64_t(sizeof(S)), launch);
-  will_fill(argmax.data, output.size() * int64_t(sizeof(int32_t)), launch);
+  will_fill(argmax.data, argmax.size() * int64_t(sizeof(int32_t)), launch);
   const int64_t work = plan.work() + count * rows * columns;
   if (channels_last && channels >= L) {
     parallel_for(count, 200000 / (work * blocks / count + 1) + 1, launch, [&](int64_t begin, int64_t end) {
@@ -262,7 +262,8 @@ void roi_pool(const View& input, const View& boxes, double spatial_scale, const 
   const bool channels_last = !input.contiguous();
   require(boxes.rank == 2 && boxes.shape[1] == 5 && boxes.contiguous(), "roi_pool: boxes must be contiguous (K, 5)");
   require(input.rank == 4 && output.rank == 4 && argmax.rank == 4 && output.shape[0] == boxes.shape[0] &&
-              output.shape[1] == input.shape[1] && output.dtype == input.dtype && argmax.size() == output.size(),
+              output.shape[1] == input.shape[1] && output.dtype == input.dtype &&
+              (argmax.size() == output.size() || argmax.size() == 0),
           "roi_pool: output and argmax must be (K, C, PH, PW), input (N, C, H, W)");
   require(input.shape[2] * input.shape[3] <= INT32_MAX, "roi_pool: input must have H * W < 2^31");
   if (channels_last)

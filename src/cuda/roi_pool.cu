@@ -137,7 +137,7 @@ __global__ void pool_planes(const Pooling p, const F* input, F* output, int32_t*
       at.add(ahead, p.rows, p.columns);
       if (first + lane < n) {
         store(output[to + first + lane], mine.shown());
-        argmax[to + first + lane] = mine.at;
+        if (argmax) argmax[to + first + lane] = mine.at;
       }
     }
   }
@@ -187,7 +187,7 @@ __global__ void pool_pixels(const Pooling p, const F* input, F* output, int32_t*
       const int64_t bin = work.k * p.bins() + int64_t(at.a) * p.columns + at.b;
       const int64_t to = bin * p.channels + work.first + at.c * V;
       *reinterpret_cast<Pack<F, V>*>(output + to) = values;
-      *reinterpret_cast<Pack<int32_t, V>*>(argmax + to) = winners;
+      if (argmax) *reinterpret_cast<Pack<int32_t, V>*>(argmax + to) = winners;
       at.add(step, p.columns, packs);
     }
   }
@@ -231,7 +231,8 @@ void roi_pool(const View& input, const View& boxes, double spatial_scale, const 
   const bool channels_last = !input.contiguous();
   require(boxes.rank == 2 && boxes.shape[1] == 5 && boxes.contiguous(), "roi_pool: boxes must be contiguous (K, 5)");
   require(input.rank == 4 && output.rank == 4 && argmax.rank == 4 && output.shape[0] == boxes.shape[0] &&
-              output.shape[1] == input.shape[1] && output.dtype == input.dtype && argmax.size() == output.size(),
+              output.shape[1] == input.shape[1] && output.dtype == input.dtype &&
+              (argmax.size() == output.size() || argmax.size() == 0),
           "roi_pool: output and argmax must be (K, C, PH, PW), input (N, C, H, W)");
   const int64_t plane = input.shape[2] * input.shape[3];
   require(plane <= INT32_MAX, "roi_pool: input must have H * W < 2^31");
@@ -265,7 +266,8 @@ void roi_pool(const View& input, const View& boxes, double spatial_scale, const 
   });
   visit<float, double, Half, BFloat16>(input.dtype, "roi_pool", [&](auto tag) {
     using F = typename decltype(tag)::type;
-    start(pooling, input.as<F>(), output.as<F>(), argmax.as<int32_t>(), channels_last, launch);
+    start(pooling, input.as<F>(), output.as<F>(), argmax.size() ? argmax.as<int32_t>() : nullptr,
+          channels_last, launch);
   });
 }
 

@@ -76,6 +76,18 @@ def test_registration(form):
                           (grad, argmax, BOXES, 2, 6, 5, form is torch.channels_last))
 
 
+def test_argmax_is_there_for_gradients_alone():
+    x = sample().requires_grad_()
+    output, argmax = torch.ops.roikit.roi_pool(x, BOXES, 0.5, 2, 3, False)
+    assert argmax.numel() == 0 and torch.equal(output, ops.roi_pool(x, BOXES, (2, 3), 0.5))
+    with pytest.raises(RuntimeError, match="with_argmax=False has no gradient"):
+        output.sum().backward()
+    with torch.no_grad():
+        assert torch.equal(output, ops.roi_pool(x, BOXES, (2, 3), 0.5))
+    torch.library.opcheck(torch.ops.roikit.roi_pool, (x.detach(), BOXES, 0.5, 2, 3, False))
+
+
+
 def test_compiled_code_has_the_same_results_and_gradients():
     x = sample().requires_grad_()
 
@@ -142,6 +154,9 @@ def test_many_blocks_have_the_bits_of_the_cpu(work, dtype, form, placed):
     values = output.cpu().to(torch.from_numpy(expected).dtype).numpy()
     np.testing.assert_array_equal(values, expected)
     np.testing.assert_array_equal(np.signbit(values), np.signbit(expected))
+    alone, nothing = torch.ops.roikit.roi_pool(x.to(dtype).contiguous(memory_format=form), rois, 1.0, *size, False)
+    assert torch.equal(alone, output) and alone.is_contiguous(memory_format=form)
+    assert nothing.shape == (0, *output.shape[1:])
 
 
 # RoIs in several words of bits, several tiles, and argmax values that no forward pass gives.
