@@ -1,0 +1,139 @@
+"""The guard against slow-downs: what it compares and what it says. Neither valgrind nor a clock is needed."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PART = """\
+ob=/usr/lib/libpython3.11.so.1.0
+fn=call
+0 1000
+cob=/site/roikit/_core.cpython-311-x86_64-linux-gnu.so
+cfn=box_iou
+calls=1 0
+0 5000
+
+ob=/site/roikit/_core.cpython-311-x86_64-linux-gnu.so
+fn=box_iou
+0 300
+cob=/usr/lib/x86_64-linux-gnu/libc.so.6
+cfn=memset
+calls=2 0
+0 70
+cfn=another_of_its_own
+calls=1 0
+0 40
+cob=/usr/lib/x86_64-linux-gnu/libstdc++.so.6.0.30
+cfn=operator new(unsigned long)
+calls=3 0
+0 12345
+cob=/usr/lib/libpython3.11.so.1.0
+cfn=PyErr_Occurred
+calls=1 0
+0 9
+0 5
+
+ob=/usr/lib/x86_64-linux-gnu/libc.so.6
+fn=memset
+0 70
+"""
+
+
+@pytest.fixture
+def guard(monkeypatch):
+    import roikit.kernels  # noqa: F401  - the roikit under test, before the checkout comes first on the path
+
+    monkeypatch.syspath_prepend(str(ROOT))
+    return importlib.import_module("benchmarks.guard")
+
+
+def test_contract_counted_is_what_the_modules_do_and_what_they_call_in_the_c_library(guard):
+    assert guard.count_of(PART) == 300 + 70 + 3 * guard.ALLOCATION + 5
+
+
+def test_contract_each_work_lies_between_two_marks(guard):
+    assert guard.counts_of_parts(["a", "b"], ["", PART, "", PART.replace("0 300", "0 400"), ""]) == {"a": 675, "b": 775}
+    with pytest.raises(RuntimeError, match="expected 5 parts .* got 4"):
+        guard.counts_of_parts(["a", "b"], ["", PART, PART, ""])
+
+
+def test_contract_more_than_three_per_cent_fails_and_less_asks_for_an_update(guard):
+    committed = dict.fromkeys(["box_iou", "decode", "encode", "nms"], 10_000)
+    counts = {"box_iou": 10_301, "decode": 10_299, "encode": 9_701, "nms": 9_699}
+    wrong, better = guard.compare_counts(counts, committed)
+    assert wrong == ["box_iou: 10,301 instructions, +3.0 % against 10,000; at most +3 % is allowed"]
+    assert better == ["nms: 9,699 instructions, -3.0 % against 10,000; "
+                      "python -m benchmarks.guard --update keeps the gain"]
+
+
+def test_contract_an_unknown_compiler_passes_with_a_sentence(guard):
+    wrong, better = guard.compare_counts({"nms": 1}, None)
+    assert wrong == [] and better == ["no committed counts of this compiler, so nothing to compare with"]
+
+
+def test_contract_works_and_committed_counts_must_be_the_same(guard):
+    wrong, _ = guard.compare_counts({"new": 1}, {"old": 1})
+    assert wrong == ["new: counted, but has no committed count; run python -m benchmarks.guard --update",
+                     "old: not counted, but has a committed count; run python -m benchmarks.guard --update"]
+
+
+def test_contract_a_compiler_is_known_by_its_minor_release(guard):
+    assert guard.compiler_key("gcc 12.2.0") == "gcc 12.2" and guard.compiler_key("clang 17.0.6") == "clang 17.0"
+
+
+def test_contract_a_figure_above_its_limit_is_named(guard):
+    limits = {"nms": {"time over a copy": 7, "page faults": 1200}}
+    assert guard.compare_ratios({"nms": {"time over a copy": 7.0, "page faults": 1200}}, limits) == {}
+    assert guard.compare_ratios({"nms": {"time over a copy": 7.5, "page faults": 30}}, limits) == {
+        "nms": "time over a copy 7.50, at most 7.00 is allowed"}
+
+
+def test_contract_only_what_stays_slow_fails(guard, capsys):
+    figures = {"quick": [1.0], "noisy": [3.0, 1.0], "slow": [3.0, 2.5, 2.75]}
+
+    def measure(names):
+        return {name: {"ratio": figures[name].pop(0)} for name in names}
+
+    assert not guard.timed("copies", {name: {"ratio": 2.0} for name in figures}, measure)
+    assert figures == {"quick": [], "noisy": [], "slow": []}
+    failed = [line for line in capsys.readouterr().out.splitlines() if "FAILED," in line]
+    assert failed == ["copies: FAILED, slow: ratio 2.75, at most 2.00 is allowed"]
+
+
+def test_contract_without_valgrind_the_count_says_so_and_passes(guard, monkeypatch, capsys):
+    monkeypatch.setattr(guard.shutil, "which", lambda name: None)
+    assert guard.main(["counts"]) == 0
+    assert capsys.readouterr().out == "counts: skipped, valgrind is not installed\n"
+    assert guard.main(["--update"]) == 1
+
+
+def test_contract_update_keeps_other_compilers_and_a_slow_down_is_the_status(guard, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(guard, "COUNTS", tmp_path / "counts.json")
+    monkeypatch.setattr(guard.shutil, "which", lambda name: "/usr/bin/valgrind")
+    monkeypatch.setattr("roikit._config.simd_levels", lambda: ("base", "v3"))
+    monkeypatch.setattr(guard, "this_compiler", lambda: "gcc 99.1")
+    counts = {"nms": 100}
+    monkeypatch.setattr(guard, "measure_counts", lambda: dict(counts))
+    guard.COUNTS.write_text(json.dumps({"gcc 1.0": {"nms": 7}}))
+    assert guard.main(["counts"]) == 0 and "no committed counts of this compiler" in capsys.readouterr().out
+    assert guard.main(["--update"]) == 0
+    assert json.loads(guard.COUNTS.read_text()) == {"gcc 1.0": {"nms": 7}, "gcc 99.1": {"nms": 100}}
+    counts["nms"] = 104
+    assert guard.main(["counts"]) == 1 and "counts: FAILED, nms: 104 instructions, +4.0 %" in capsys.readouterr().out
+
+
+def test_contract_a_part_that_there_is_not(guard, capsys):
+    with pytest.raises(SystemExit):
+        guard.main(["count"])
+    assert "parts are counts, levels, copies, got count" in capsys.readouterr().err
+
+
+def test_contract_every_counted_work_has_a_committed_count(guard):
+    works = importlib.import_module("benchmarks.guard_works").WORKS
+    assert "torch" not in vars(sys.modules["benchmarks.guard_works"])
+    for compiler, counts in json.loads(guard.COUNTS.read_text()).items():
+        assert set(counts) == {name for name, work in works.items() if work.counted}, compiler
