@@ -251,7 +251,7 @@ WORKS = {
     "match_boxes": Work(match, (40, 67, 50), (200, 336, 50), 56, 1700),
     "nms": Work(nms, (3000,), (12_000,), 17, 1200),
     "batched_nms": Work(batched_nms, (3000, 5), (12_000, 5), 20, 1200),
-    "roi_pool": Work(roi_pool, (32, 50, 84, 50), (64, 100, 168, 800), 80, 2200),
+    "roi_pool": Work(roi_pool, (32, 50, 84, 50), (64, 100, 168, 800), 60, 1700),
     "roi_pool backward": Work(roi_pool_backward, (32, 50, 84, 50), (64, 100, 168, 400), 40, 1700),
     "roi_pool sparse backward": Work(roi_pool_backward, (32, 100, 168, 2), (64, 200, 336, 4), 4, 1500),
     "roi_align": Work(roi_align, (32, 50, 84, 50), (64, 100, 168, 800), 50, 1900),
