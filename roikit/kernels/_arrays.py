@@ -24,6 +24,23 @@ def as_boxes(op, name, x, columns=4):
     return np.ascontiguousarray(a, dtype=np.float32 if a.dtype == np.float16 else None)
 
 
+def as_candidates(op, boxes, scores, columns=4):
+    """Boxes as in `as_boxes`, and one score of any float dtype for each, contiguous."""
+    boxes, scores = as_boxes(op, "boxes", boxes, columns), as_array(op, "scores", scores)
+    _check.dtype(op, "scores", scores)
+    _check.vector(op, "scores", scores, len(boxes), "boxes")
+    return boxes, np.ascontiguousarray(scores)
+
+
+def as_classes(op, idxs, n):
+    """The class of each of n boxes as a contiguous int64 array; uint64 keeps its bits."""
+    idxs = as_array(op, "idxs", idxs)
+    if idxs.dtype.kind not in "iu":
+        raise TypeError(f"{op}: idxs must be integers, got {idxs.dtype}")
+    _check.vector(op, "idxs", idxs, n, "boxes")
+    return np.ascontiguousarray(idxs, dtype=None if idxs.dtype == np.uint64 else np.int64).view(np.int64)
+
+
 def result(op, out, shape, dtype):
     """``out`` after a check, or a fresh array."""
     if out is None:

@@ -3,17 +3,14 @@
 import numpy as np
 
 from roikit import _check, _core
-from roikit.kernels._arrays import as_array, as_boxes, launch, result, view
+from roikit.kernels._arrays import as_candidates, as_classes, launch, result, view
 
 __all__ = ["batched_nms", "nms", "nms_padded"]
 
 
 def _arguments(op, boxes, scores, iou_threshold):
-    boxes, scores = as_boxes(op, "boxes", boxes), as_array(op, "scores", scores)
-    _check.dtype(op, "scores", scores)
-    _check.vector(op, "scores", scores, len(boxes), "boxes")
-    threshold = _check.number(op, "iou_threshold", iou_threshold)
-    return boxes, np.ascontiguousarray(scores), threshold
+    boxes, scores = as_candidates(op, boxes, scores)
+    return boxes, scores, _check.number(op, "iou_threshold", iou_threshold)
 
 
 def nms(boxes, scores, iou_threshold, *, threads=None):
@@ -53,11 +50,7 @@ def batched_nms(boxes, scores, idxs, iou_threshold, *, threads=None):
         TypeError, ValueError: as in `nms`; idxs is not an integer vector of N.
     """
     boxes, scores, threshold = _arguments("batched_nms", boxes, scores, iou_threshold)
-    idxs = as_array("batched_nms", "idxs", idxs)
-    if idxs.dtype.kind not in "iu":
-        raise TypeError(f"batched_nms: idxs must be integers, got {idxs.dtype}")
-    _check.vector("batched_nms", "idxs", idxs, len(boxes), "boxes")
-    idxs = np.ascontiguousarray(idxs, dtype=None if idxs.dtype == np.uint64 else np.int64).view(np.int64)
+    idxs = as_classes("batched_nms", idxs, len(boxes))
     keep, count = np.empty(len(boxes), np.int64), np.empty((), np.int64)
     _core.batched_nms(view(boxes), view(scores), view(idxs), threshold, view(keep), view(count),
                       launch("batched_nms", threads))

@@ -3,23 +3,16 @@
 import torch
 
 from roikit import _check, _core
+from roikit.ops import _candidates
 from roikit.ops._launch import backend, launch, view, workspace
 from roikit.ops._library import register
 
 __all__ = ["batched_nms", "nms", "nms_padded"]
 
-INTEGERS = ("uint8", "int8", "int16", "int32", "int64", "uint16", "uint32", "uint64")
-
 
 def _arguments(op, boxes, scores, iou_threshold):
-    _check.boxes(op, "boxes", boxes)
-    _check.array(op, "scores", scores)
-    _check.dtype(op, "scores", scores)
-    _check.vector(op, "scores", scores, boxes.shape[0], "boxes")
-    _check.same_device(op, boxes=boxes, scores=scores)
-    threshold = _check.number(op, "iou_threshold", iou_threshold)
-    boxes = boxes.float() if boxes.dtype in (torch.float16, torch.bfloat16) else boxes
-    return boxes, scores, threshold
+    boxes = _candidates.check(op, boxes, scores)
+    return boxes, scores, _check.number(op, "iou_threshold", iou_threshold)
 
 
 def nms(boxes, scores, iou_threshold):
@@ -56,12 +49,8 @@ def batched_nms(boxes, scores, idxs, iou_threshold):
         TypeError, ValueError, BackendError: as in `nms`; idxs is not an integer vector of N.
     """
     boxes, scores, threshold = _arguments("batched_nms", boxes, scores, iou_threshold)
-    _check.array("batched_nms", "idxs", idxs)
-    if _check.dtype_name(idxs) not in INTEGERS:
-        raise TypeError(f"batched_nms: idxs must be integers, got {_check.dtype_name(idxs)}")
-    _check.vector("batched_nms", "idxs", idxs, boxes.shape[0], "boxes")
-    _check.same_device("batched_nms", boxes=boxes, idxs=idxs)
-    return torch.ops.roikit.batched_nms(boxes, scores, idxs.long(), threshold)
+    idxs = _candidates.check_classes("batched_nms", boxes, idxs)
+    return torch.ops.roikit.batched_nms(boxes, scores, idxs, threshold)
 
 
 def nms_padded(boxes, scores, iou_threshold, max_output):
@@ -82,13 +71,6 @@ def nms_padded(boxes, scores, iou_threshold, max_output):
     return torch.ops.roikit.nms_padded(boxes, scores, threshold, size)
 
 
-def _by_score(core, scores):
-    """The boxes by descending score, sorted on the device."""
-    keys = torch.empty_like(scores, dtype=torch.int64 if scores.dtype == torch.float64 else torch.int32)
-    core.score_keys(view(scores), view(keys), launch(scores))
-    return torch.sort(keys, stable=True).indices
-
-
 def _nms_padded_kernel(boxes, scores, iou_threshold, max_output):
     boxes, scores = boxes.contiguous(), scores.contiguous()
     keep = boxes.new_empty(max_output, dtype=torch.int64)
@@ -97,7 +79,7 @@ def _nms_padded_kernel(boxes, scores, iou_threshold, max_output):
     if core is _core:
         core.nms(view(boxes), view(scores), iou_threshold, view(keep), view(count), launch(boxes))
     else:
-        by_score = _by_score(core, scores)
+        by_score = _candidates.by_score(core, scores)
         scratch = workspace(boxes, core.nms_workspace(view(boxes)))
         core.nms_in_order(view(boxes), view(by_score), iou_threshold, view(keep), view(count), launch(boxes, scratch))
     return keep, count
@@ -120,7 +102,7 @@ def _batched_nms_kernel(boxes, scores, idxs, iou_threshold):
     if core is _core:
         core.batched_nms(view(boxes), view(scores), view(idxs), iou_threshold, view(keep), view(count), launch(boxes))
     else:
-        by_score = _by_score(core, scores)
+        by_score = _candidates.by_score(core, scores)
         classes, ranks = torch.sort(idxs[by_score], stable=True)
         scratch = workspace(boxes, core.nms_workspace(view(boxes)))
         core.batched_nms_in_order(view(boxes), view(by_score), view(classes), view(ranks), iou_threshold, view(keep),
@@ -128,15 +110,8 @@ def _batched_nms_kernel(boxes, scores, idxs, iou_threshold):
     return keep[: count.item()].clone()
 
 
-def _kept_fake(boxes, *_):
-    most = boxes.shape[0]
-    limit = {"max": most} if isinstance(most, int) else {}
-    kept = torch.library.get_ctx().new_dynamic_size(**limit)
-    return boxes.new_empty(kept, dtype=torch.int64)
-
-
-register("nms(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor", _nms_kernel, _kept_fake)
+register("nms(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor", _nms_kernel, _candidates.kept_fake)
 register("batched_nms(Tensor boxes, Tensor scores, Tensor idxs, float iou_threshold) -> Tensor",
-         _batched_nms_kernel, _kept_fake)
+         _batched_nms_kernel, _candidates.kept_fake)
 register("nms_padded(Tensor boxes, Tensor scores, float iou_threshold, SymInt max_output) -> (Tensor, Tensor)",
          _nms_padded_kernel, _nms_padded_fake)

@@ -2,12 +2,9 @@
 // that were decided before may be struck too, which changes nothing. Classes are shared among threads.
 #include "core/nms.h"
 
-#include <algorithm>
-
 #include "cpu/grid.h"
-#include "cpu/parallel.h"
+#include "cpu/order.h"
 #include "cpu/simd.h"
-#include "cpu/sort.h"
 
 namespace roikit::cpu {
 namespace {
@@ -56,22 +53,6 @@ struct Suppress {
   }
 };
 
-// Indices of the boxes by descending score.
-std::vector<uint32_t> score_order(const View& scores) {
-  const int64_t n = scores.size();
-  std::vector<uint32_t> order(n);
-  visit<Half, BFloat16, float, double>(scores.dtype, "nms", [&](auto tag) {
-    using S = typename decltype(tag)::type;
-    using Key = decltype(descending_key(load(S())));
-    const S* s = scores.as<S>();
-    std::vector<Keyed<Key>> items(n);
-    for (int64_t i = 0; i < n; ++i) items[i] = {descending_key(load(s[i])), uint32_t(i)};
-    stable_sort(items);
-    for (int64_t i = 0; i < n; ++i) order[i] = items[i].index;
-  });
-  return order;
-}
-
 // One class: `order` are its boxes.
 template <class T>
 void suppress(const T* boxes, const uint32_t* order, int64_t n, double threshold, int64_t limit, uint8_t* kept,
@@ -87,71 +68,35 @@ void suppress(const T* boxes, const uint32_t* order, int64_t n, double threshold
   vary<Suppress>(simd, grid.walk(), order, n, t, tiny, limit, kept);
 }
 
-void check(const View& boxes, const View& scores, const View& keep, const View& count) {
-  const int64_t n = boxes.shape[0];
-  require(boxes.rank == 2 && boxes.shape[1] == 4 && boxes.contiguous(), "nms: boxes must be contiguous (N, 4)");
-  require(scores.rank == 1 && scores.shape[0] == n && scores.contiguous(), "nms: scores must be contiguous (N,)");
-  require(keep.rank == 1 && keep.contiguous() && count.size() == 1, "nms: keep must be contiguous (K,), count ()");
-  if (n > INT32_MAX) throw std::invalid_argument("nms: boxes must be at most 2147483647, got " + std::to_string(n));
-}
-
-// The kept boxes in the order of their scores; the rest of keep is -1.
-void collect(const std::vector<uint32_t>& order, const std::vector<uint8_t>& kept, const View& keep,
-             const View& count) {
-  int64_t* const out = keep.as<int64_t>();
-  int64_t found = 0;
-  for (const uint32_t i : order) {
-    if (!kept[i]) continue;
-    if (found == keep.shape[0]) break;
-    out[found++] = i;
-  }
-  std::fill(out + found, out + keep.shape[0], int64_t(-1));
-  *count.as<int64_t>() = found;
-}
-
 }  // namespace
 
 void nms(const View& boxes, const View& scores, double threshold, const View& keep, const View& count,
          const Launch& launch) {
-  check(boxes, scores, keep, count);
+  check_nms("nms", boxes, scores, keep, count);
   const std::vector<uint32_t> order = score_order(scores);
   std::vector<uint8_t> kept(order.size(), 0);
   visit<float, double>(boxes.dtype, "nms", [&](auto tag) {
     using T = typename decltype(tag)::type;
     suppress(boxes.as<T>(), order.data(), boxes.shape[0], threshold, keep.shape[0], kept.data(), launch.simd);
   });
-  collect(order, kept, keep, count);
+  collect_kept(order, kept, keep, count);
 }
 
 void batched_nms(const View& boxes, const View& scores, const View& idxs, double threshold, const View& keep,
                  const View& count, const Launch& launch) {
-  check(boxes, scores, keep, count);
+  check_nms("batched_nms", boxes, scores, keep, count);
   const int64_t n = boxes.shape[0];
   require(idxs.rank == 1 && idxs.shape[0] == n && idxs.contiguous(), "batched_nms: idxs must be contiguous (N,)");
   const std::vector<uint32_t> order = score_order(scores);
-  const int64_t* classes = idxs.as<int64_t>();
-  std::vector<Keyed<uint64_t>> items(n);
-  for (int64_t r = 0; r < n; ++r) items[r] = {uint64_t(classes[order[r]]), order[r]};
-  stable_sort(items);
-  std::vector<uint32_t> grouped(n);
-  std::vector<int64_t> first;  // where each class starts in `grouped`
-  for (int64_t r = 0; r < n; ++r) {
-    grouped[r] = items[r].index;
-    if (r == 0 || items[r].key != items[r - 1].key) first.push_back(r);
-  }
+  const ByClass classes(order, idxs.as<int64_t>());
   std::vector<uint8_t> kept(n, 0);
   visit<float, double>(boxes.dtype, "batched_nms", [&](auto tag) {
     using T = typename decltype(tag)::type;
-    constexpr int64_t kGrain = 4096;  // boxes; a thread's chunk has the classes that start in it
-    parallel_for(n, kGrain, launch, [&](int64_t begin, int64_t end) {
-      size_t c = std::lower_bound(first.begin(), first.end(), begin) - first.begin();
-      for (; c < first.size() && first[c] < end; ++c) {
-        const int64_t next = c + 1 < first.size() ? first[c + 1] : n;
-        suppress(boxes.as<T>(), grouped.data() + first[c], next - first[c], threshold, n, kept.data(), launch.simd);
-      }
+    classes.each(launch, [&](const uint32_t* members, int64_t size) {
+      suppress(boxes.as<T>(), members, size, threshold, n, kept.data(), launch.simd);
     });
   });
-  collect(order, kept, keep, count);
+  collect_kept(order, kept, keep, count);
 }
 
 }  // namespace roikit::cpu
