@@ -17,6 +17,7 @@ from roikit.models.box_head import FastRCNNPredictor, TwoMLPHead
 from roikit.models.efficientnet import EfficientNetLite0, InvertedResidual
 from roikit.models.fpn import BackboneWithFPN, FeaturePyramidNetwork
 from roikit.models.fused import FusedConv2d, fuse
+from roikit.models.linear import linear
 from roikit.models.mask_head import MaskRCNNHeads, MaskRCNNPredictor
 from roikit.models.mask_rcnn import FasterRCNN, RoIHeads
 from roikit.models.pooling import PyramidRoIAlign
@@ -223,12 +224,15 @@ class PreparedMLPHead(nn.Module):
     def __init__(self, head: TwoMLPHead, pool_size: int, dtype: torch.dtype) -> None:
         super().__init__()
         weight = head.fc6.weight.unflatten(1, (-1, pool_size, pool_size)).permute(0, 2, 3, 1).flatten(1)
-        self.fc6 = FusedConv2d(weight[:, :, None, None], head.fc6.bias, activation="relu", dtype=dtype)
-        self.fc7 = FusedConv2d(head.fc7.weight[:, :, None, None], head.fc7.bias, activation="relu", dtype=dtype)
+        for name, value in (("weight6", weight), ("bias6", head.fc6.bias), ("weight7", head.fc7.weight),
+                            ("bias7", head.fc7.bias)):
+            self.register_buffer(name, value.detach().to(dtype, copy=True), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.permute(0, 2, 3, 1).flatten(1)
-        return self.fc7(self.fc6(x[:, :, None, None])).flatten(1).float()
+        # Products, not convolutions of 1x1 maps, which are the same and took ten times as long in oneDNN.
+        x = x.permute(0, 2, 3, 1).flatten(1).to(self.weight6.dtype)
+        x = linear(x, self.weight6, self.bias6).relu_()
+        return linear(x, self.weight7, self.bias7).relu_().float()
 
 
 class PreparedMaskPredictor(nn.Module):
