@@ -106,6 +106,12 @@ def pair(op, name, x, least=1):
     return tuple(whole(op, name, v, least) for v in x)
 
 
+def channels_of_bins(op, channels, rows, columns):
+    """Every bin of rows x columns has channels of its own, as many as the others."""
+    if channels % (rows * columns):
+        raise ValueError(f"{op}: input must have a multiple of {rows} * {columns} channels, got {channels}")
+
+
 def choice(op, name, x, allowed):
     if x not in allowed:
         raise ValueError(f"{op}: {name} must be one of {', '.join(map(repr, allowed))}, got {x!r}")

@@ -62,6 +62,12 @@ def paste_masks(masks: View, boxes: View, threshold: float, rule: int, out: View
 def paste_masks_rle(
     masks: View, boxes: View, height: int, width: int, threshold: float, rule: int, offsets: View, launch: Launch
 ) -> NDArray[np.uint32]: ...
+def ps_roi(
+    input: View, boxes: View, spatial_scale: float, align: bool, sampling_ratio: int, output: View, launch: Launch
+) -> None: ...
+def ps_roi_backward(
+    grad: View, boxes: View, spatial_scale: float, align: bool, sampling_ratio: int, gradient: View, launch: Launch
+) -> None: ...
 def roi_align(
     features: Sequence[View], boxes: View, scales: Sequence[float], thresholds: Sequence[float], output: View,
     sampling_ratio: int, aligned: bool, launch: Launch

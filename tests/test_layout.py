@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-OPS = ("anchors", "boxes", "box_codec", "matching", "nms", "roi_pool", "roi_align", "mask_paste", "mask_target")
+OPS = ("anchors", "boxes", "box_codec", "matching", "nms", "roi_pool", "roi_align", "mask_paste", "mask_target",
+       "ps_roi")
 FORMATS = ("rle", "polygon")
 # Ops whose CUDA kernel exists.
 LONGEST = 400

@@ -29,6 +29,8 @@ FUNCTIONS = {
     "roi_align": "input, boxes, output_size, spatial_scale, sampling_ratio, aligned",
     "multiscale_roi_align": "features, boxes, output_size, scales, *, sampling_ratio, aligned, canonical_scale, "
                             "canonical_level",
+    "ps_roi_align": "input, boxes, output_size, spatial_scale, sampling_ratio",
+    "ps_roi_pool": "input, boxes, output_size, spatial_scale",
     "paste_masks": "masks, boxes, image_size, *, threshold, rule",
     "paste_masks_rle": "masks, boxes, image_size, *, threshold, rule",
     "mask_targets": "masks, boxes, matched, size, *, rule, image_size",

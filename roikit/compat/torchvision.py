@@ -2,7 +2,7 @@
 
     import roikit.compat.torchvision
     roikit.compat.torchvision.install()
-    import torchvision              # imports, and runs nms, roi_align and roi_pool on roikit
+    import torchvision              # imports, and runs nms and the RoI ops on roikit
 
 torchvision registers shapes and gradients for its operators from Python and counts on its binary to have defined
 them. Where the binary does not fit the installed torch, `import torchvision` ends in "operator torchvision::nms does
@@ -79,6 +79,33 @@ def _roi_pool_backward(grad, rois, argmax, spatial_scale, pooled_height, pooled_
     return torch.ops.roikit.roi_pool_backward(grad.contiguous(), argmax, _wide(rois), batch_size, height, width, False)
 
 
+def _channel_mapping(out):
+    """Which input channel each value of a position-sensitive op is from; torchvision keeps it for the gradient."""
+    channels = torch.arange(out.shape[1:].numel(), dtype=torch.int32, device=out.device)
+    return channels.reshape(out.shape[1:]).expand(out.shape).contiguous()
+
+
+def _ps_roi_align(input, rois, spatial_scale, pooled_height, pooled_width, sampling_ratio):
+    out = roikit.ops.ps_roi_align(input, rois, (pooled_height, pooled_width), spatial_scale, sampling_ratio)
+    return out, _channel_mapping(out)
+
+
+def _ps_roi_align_backward(grad, rois, channel_mapping, spatial_scale, pooled_height, pooled_width, sampling_ratio,
+                           batch_size, channels, height, width):
+    return torch.ops.roikit.ps_roi_align_backward(grad, _wide(rois), batch_size, height, width, spatial_scale,
+                                                  sampling_ratio)
+
+
+def _ps_roi_pool(input, rois, spatial_scale, pooled_height, pooled_width):
+    out = roikit.ops.ps_roi_pool(input, rois, (pooled_height, pooled_width), spatial_scale)
+    return out, _channel_mapping(out)
+
+
+def _ps_roi_pool_backward(grad, rois, channel_mapping, spatial_scale, pooled_height, pooled_width, batch_size,
+                          channels, height, width):
+    return torch.ops.roikit.ps_roi_pool_backward(grad, _wide(rois), batch_size, height, width, spatial_scale)
+
+
 def _cuda_version():
     return -1  # "built without CUDA"
 
@@ -87,6 +114,10 @@ _KERNELS = {
     "nms": _nms,
     "roi_align": _roi_align,
     "_roi_align_backward": _roi_align_backward,
+    "ps_roi_align": _ps_roi_align,
+    "_ps_roi_align_backward": _ps_roi_align_backward,
+    "ps_roi_pool": _ps_roi_pool,
+    "_ps_roi_pool_backward": _ps_roi_pool_backward,
     "roi_pool": _roi_pool,
     "_roi_pool_backward": _roi_pool_backward,
 }
@@ -135,7 +166,18 @@ def _register_gradients(library):
         back = torch.ops.torchvision._roi_pool_backward(grad, *ctx.saved_tensors, *ctx.rest, *ctx.shape)
         return (back, *[None] * 4)
 
-    for name, backward in (("roi_align", align), ("roi_pool", pool)):
+    def ps_align(ctx, grad, _):
+        scale, height, width, ratio = ctx.rest
+        back = torch.ops.torchvision._ps_roi_align_backward(grad, *ctx.saved_tensors, scale, height, width, ratio,
+                                                            *ctx.shape)
+        return (back, *[None] * 5)
+
+    def ps_pool(ctx, grad, _):
+        back = torch.ops.torchvision._ps_roi_pool_backward(grad, *ctx.saved_tensors, *ctx.rest, *ctx.shape)
+        return (back, *[None] * 4)
+
+    for name, backward in (("roi_align", align), ("roi_pool", pool), ("ps_roi_align", ps_align),
+                           ("ps_roi_pool", ps_pool)):
         torch.library.register_autograd(f"torchvision::{name}", backward, setup_context=keep, lib=library)
 
 

@@ -18,6 +18,12 @@ from roikit.kernels.mask_paste import paste_masks, paste_masks_rle
 from roikit.kernels.mask_target import mask_targets
 from roikit.kernels.matching import match_boxes
 from roikit.kernels.nms import batched_nms, nms, nms_padded
+from roikit.kernels.ps_roi import (
+    ps_roi_align,
+    ps_roi_align_backward,
+    ps_roi_pool,
+    ps_roi_pool_backward,
+)
 from roikit.kernels.roi_align import (
     multiscale_roi_align,
     multiscale_roi_align_backward,
@@ -45,6 +51,10 @@ __all__ = [
     "nms_padded",
     "paste_masks",
     "paste_masks_rle",
+    "ps_roi_align",
+    "ps_roi_align_backward",
+    "ps_roi_pool",
+    "ps_roi_pool_backward",
     "remove_small_boxes",
     "roi_align",
     "roi_align_backward",

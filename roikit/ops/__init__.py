@@ -17,6 +17,7 @@ from roikit.ops.mask_paste import paste_masks, paste_masks_rle
 from roikit.ops.mask_target import mask_targets
 from roikit.ops.matching import match_boxes
 from roikit.ops.nms import batched_nms, nms, nms_padded
+from roikit.ops.ps_roi import PSRoIAlign, PSRoIPool, ps_roi_align, ps_roi_pool
 from roikit.ops.roi_align import (
     MultiScaleRoIAlign,
     RoIAlign,
@@ -27,6 +28,8 @@ from roikit.ops.roi_pool import RoIPool, roi_pool
 
 __all__ = [
     "MultiScaleRoIAlign",
+    "PSRoIAlign",
+    "PSRoIPool",
     "RoIAlign",
     "RoIPool",
     "batched_nms",
@@ -46,6 +49,8 @@ __all__ = [
     "nms_padded",
     "paste_masks",
     "paste_masks_rle",
+    "ps_roi_align",
+    "ps_roi_pool",
     "remove_small_boxes",
     "roi_align",
     "roi_pool",

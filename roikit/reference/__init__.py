@@ -21,6 +21,12 @@ from roikit.reference.mask_paste import paste_masks, paste_masks_rle
 from roikit.reference.mask_target import mask_targets
 from roikit.reference.matching import match_boxes
 from roikit.reference.nms import batched_nms, nms, nms_padded
+from roikit.reference.ps_roi import (
+    ps_roi_align,
+    ps_roi_align_backward,
+    ps_roi_pool,
+    ps_roi_pool_backward,
+)
 from roikit.reference.roi_align import (
     assign_levels,
     multiscale_roi_align,
@@ -52,6 +58,10 @@ __all__ = [
     "nms_padded",
     "paste_masks",
     "paste_masks_rle",
+    "ps_roi_align",
+    "ps_roi_align_backward",
+    "ps_roi_pool",
+    "ps_roi_pool_backward",
     "remove_small_boxes",
     "roi_align",
     "roi_align_backward",

@@ -6,6 +6,7 @@
 
 #include "core/launch.h"
 #include "core/mask_paste.h"
+#include "core/ps_roi.h"
 #include "core/roi_align.h"
 #include "core/view.h"
 
@@ -83,6 +84,13 @@ struct NmsSteps {  // CUDA: the caller sorts in between
                       const Launch&);
 };
 void bind_nms_steps(py::module_& module, const NmsSteps& kernels);
+
+struct PsRoiKernels {
+  void (*forward)(const View&, const View&, double, const PsRule&, const View&, const Launch&);
+  void (*backward)(const View&, const View&, double, const PsRule&, const View&, const Launch&);
+};
+void bind_ps_roi(py::module_& module, const PsRoiKernels& kernels);
+void bind_ps_roi_workspace(py::module_& module, int64_t (*backward)(const View&));
 
 struct RoiAlignKernels {
   void (*forward)(const RoiAlignLevels&, const View&, const View&, const RoiAlignRule&, const Launch&);

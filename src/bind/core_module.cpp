@@ -10,6 +10,7 @@
 #include "core/mask_target.h"
 #include "core/matching.h"
 #include "core/nms.h"
+#include "core/ps_roi.h"
 #include "core/roi_align.h"
 #include "core/roi_pool.h"
 #include "cpu/simd.h"
@@ -101,6 +102,7 @@ PYBIND11_MODULE(_core, m) {
   bind_mask_target(m, {cpu::mask_targets, cpu::mask_targets_of_runs});
   bind_matching(m, {cpu::match_boxes});
   bind_nms(m, {cpu::nms, cpu::batched_nms});
+  bind_ps_roi(m, {cpu::ps_roi, cpu::ps_roi_backward});
   bind_roi_align(m, {cpu::roi_align, cpu::roi_align_backward});
   bind_roi_pool(m, {cpu::roi_pool, cpu::roi_pool_backward});
 }

@@ -9,6 +9,7 @@
 #include "core/mask_target.h"
 #include "core/matching.h"
 #include "core/nms.h"
+#include "core/ps_roi.h"
 #include "core/roi_align.h"
 #include "core/roi_pool.h"
 #include "cuda/error.h"
@@ -35,6 +36,8 @@ PYBIND11_MODULE(_cuda, m) {
                             cuda::paste_masks_rle_count, cuda::paste_masks_rle_write});
   bind_mask_target_of_ends(m, {cuda::mask_targets, cuda::mask_targets_of_ends});
   bind_nms_steps(m, {cuda::score_keys, cuda::nms_workspace, cuda::nms_in_order, cuda::batched_nms_in_order});
+  bind_ps_roi(m, {cuda::ps_roi, cuda::ps_roi_backward});
+  bind_ps_roi_workspace(m, cuda::ps_roi_backward_workspace);
   bind_roi_align(m, {cuda::roi_align, cuda::roi_align_backward});
   bind_roi_align_workspace(m, cuda::roi_align_backward_workspace);
   bind_roi_pool(m, {cuda::roi_pool, cuda::roi_pool_backward});

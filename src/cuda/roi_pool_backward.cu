@@ -9,6 +9,7 @@
 #include "cuda/odometer.cuh"
 #include "cuda/roi_pool_backward.cuh"
 #include "cuda/rois.cuh"
+#include "cuda/round.cuh"
 
 namespace roikit::cuda {
 namespace {
@@ -55,17 +56,6 @@ __global__ void add_to_winners(const PoolGradient p, const F* grad, const int32_
   }
 }
 
-template <class F, int V>
-__global__ void round_each(const float* from, int64_t n, F* to) {
-  for (int64_t i = first_item(); i < n / V; i += item_stride()) {
-    const auto wide = reinterpret_cast<const Pack<float, V>*>(from)[i];
-    Pack<F, V> pack;
-#pragma unroll
-    for (int v = 0; v < V; ++v) store(pack.v[v], wide.v[v]);
-    reinterpret_cast<Pack<F, V>*>(to)[i] = pack;
-  }
-}
-
 template <class F>
 void scatter(const PoolGradient& p, const F* grad, const int32_t* argmax, const View& boxes, const View& gradient,
              const Launch& launch) {
@@ -89,11 +79,7 @@ void scatter(const PoolGradient& p, const F* grad, const int32_t* argmax, const 
           boxes.as<T>(), sums, chunk);
     });
   }
-  if constexpr (!std::is_same_v<A, F>) {
-    F* const to = gradient.as<F>();
-    const bool packs = n % 4 == 0 && aligned_to(sums, 16) && aligned_to(to, 8);
-    run(op, launch, packs ? round_each<F, 4> : round_each<F, 1>, grid_for(packs ? n / 4 : n), kBlock, sums, n, to);
-  }
+  if constexpr (!std::is_same_v<A, F>) round_to(op, sums, n, gradient.as<F>(), launch);
 }
 
 }  // namespace

@@ -39,6 +39,16 @@ for name, arguments in (("roi_align", (5, 0.5, 2, True)), ("roi_pool", (5, 0.5))
     weights = torch.rand(ours.shape, generator=g, dtype=torch.float64)
     a, b = (torch.autograd.grad((out * weights).sum(), maps)[0] for out in (theirs, ours))
     torch.testing.assert_close(a, b)
+maps = torch.rand(2, 50, 16, 16, generator=g, dtype=torch.float64, requires_grad=True)
+for name, arguments in (("ps_roi_align", (5, 0.5, 2)), ("ps_roi_pool", (5, 0.5))):
+    theirs, ours = (getattr(m.ops, name)(maps, rois, *arguments) for m in (torchvision, roikit))
+    assert torch.equal(theirs, ours), name
+    weights = torch.rand(ours.shape, generator=g, dtype=torch.float64)
+    a, b = (torch.autograd.grad((out * weights).sum(), maps)[0] for out in (theirs, ours))
+    torch.testing.assert_close(a, b)
+flat = torch.cat([boxes.new_zeros(3, 1), boxes[:3]], 1)
+mapping = torch.ops.torchvision.ps_roi_pool(torch.rand(1, 8, 4, 4), flat, 1.0, 2, 2)[1]
+assert mapping.dtype == torch.int32 and mapping[2].flatten().tolist() == list(range(8))
 """)
 
 

@@ -90,6 +90,11 @@ def _with_gradient(make, cells, channels):
     return both
 
 
+def _with_ps_gradient(make):
+    """``make`` and the gradient of (40, 2, 2, 3), in the dtype of the map."""
+    return lambda seed: (*make(seed), torch.randn(40, 2, 2, 3, generator=generator(seed + 4)).to(make(seed)[0].dtype))
+
+
 def _pyramid(last=False):
     return lambda seed: (*(maps((2, 12, 32 >> i, 40 >> i), seed + i, last=last) for i in range(3)), rois(40, 2, seed))
 
@@ -104,6 +109,14 @@ def adaptive(x, boxes):
 
 def pool(x, boxes):
     return ops.roi_pool(x, boxes, 4, 0.5)
+
+
+def ps_align(x, boxes):
+    return ops.ps_roi_align(x, boxes, (2, 3), 0.5)
+
+
+def ps_pool(x, boxes):
+    return ops.ps_roi_pool(x, boxes, (2, 3), 0.5)
 
 
 def multiscale(*inputs):
@@ -164,6 +177,11 @@ def _roi_cases():
         for name, call, cells in (("roi_align", align, 5), ("roi_align adaptive", adaptive, 3), ("roi_pool", pool, 4)):
             yield Case(f"{name} {kind}", make, call, exact=name == "roi_pool")
             yield Case(f"{name} backward {kind}", _with_gradient(make, cells, channels), gradient_of(call), exact=False)
+    for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
+        make, kind = _one_map(12, dtype), str(dtype).removeprefix("torch.")
+        for name, call in (("ps_roi_align", ps_align), ("ps_roi_pool", ps_pool)):
+            yield Case(f"{name} {kind}", make, call)
+            yield Case(f"{name} backward {kind}", _with_ps_gradient(make), gradient_of(call), exact=False)
     for last in (False, True):
         kind = " channels_last" if last else ""
         yield Case(f"multiscale{kind}", _pyramid(last), multiscale, exact=False)
