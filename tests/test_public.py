@@ -25,6 +25,9 @@ FUNCTIONS = {
     "nms": "boxes, scores, iou_threshold",
     "batched_nms": "boxes, scores, idxs, iou_threshold",
     "nms_padded": "boxes, scores, iou_threshold, max_output",
+    "box_iou_rotated": "boxes1, boxes2",
+    "nms_rotated": "boxes, scores, iou_threshold",
+    "batched_nms_rotated": "boxes, scores, idxs, iou_threshold",
     "roi_pool": "input, boxes, output_size, spatial_scale",
     "roi_align": "input, boxes, output_size, spatial_scale, sampling_ratio, aligned",
     "multiscale_roi_align": "features, boxes, output_size, scales, *, sampling_ratio, aligned, canonical_scale, "

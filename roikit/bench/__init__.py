@@ -18,13 +18,15 @@ from roikit.bench.works_boxes import anchor_works, box_works, codec_works, match
 from roikit.bench.works_masks import paste_works, polygon_works, rle_works, target_works
 from roikit.bench.works_ps_rois import ps_roi_works
 from roikit.bench.works_rois import roi_align_works, roi_pool_works
+from roikit.bench.works_rotated import rotated_works
 
 __all__ = ["WORKS", "run", "run_scaling"]
 
 # op -> (peers, device's name) -> its works
 WORKS = {"anchors": anchor_works, "boxes": box_works, "box_codec": codec_works, "matching": matching_works,
          "nms": nms_works, "roi_pool": roi_pool_works, "roi_align": roi_align_works, "ps_roi": ps_roi_works,
-         "mask_paste": paste_works, "mask_target": target_works, "rle": rle_works, "polygon": polygon_works}
+         "mask_paste": paste_works, "mask_target": target_works, "rotated": rotated_works, "rle": rle_works,
+         "polygon": polygon_works}
 
 
 def run(ops=(), *, threads=None, device="cpu", quick=False, torchvision_ops=None, json_path=None, chart_path=None,

@@ -44,6 +44,21 @@ def clusters(n, centres=100, seed=0):
     return b.contiguous(), torch.rand(n, generator=g)
 
 
+def _turned(b, degrees):
+    return torch.cat([(b[:, :2] + b[:, 2:]) / 2, b[:, 2:] - b[:, :2], degrees[:, None]], 1).contiguous()
+
+
+def rotated(n, smallest=16.0, largest=256.0, seed=0):
+    """n rotated boxes (n, 5) at any angle, as `boxes` otherwise."""
+    return _turned(boxes(n, smallest, largest, seed), uniform(generator(seed + 3), n, low=-90.0, high=90.0))
+
+
+def rotated_clusters(n, centres=100, seed=0):
+    """`clusters`, turned by some 15 degrees, and their scores."""
+    b, scores = clusters(n, centres, seed)
+    return _turned(b, 15 * torch.randn(n, generator=generator(seed + 8))), scores
+
+
 def anchors():
     """The 268,569 anchors of an FPN: strides 4 to 64, one size a level, three aspect ratios."""
     levels = []

@@ -25,6 +25,7 @@ from roikit.ops.roi_align import (
     roi_align,
 )
 from roikit.ops.roi_pool import RoIPool, roi_pool
+from roikit.ops.rotated import batched_nms_rotated, box_iou_rotated, nms_rotated
 
 __all__ = [
     "MultiScaleRoIAlign",
@@ -33,9 +34,11 @@ __all__ = [
     "RoIAlign",
     "RoIPool",
     "batched_nms",
+    "batched_nms_rotated",
     "box_area",
     "box_convert",
     "box_iou",
+    "box_iou_rotated",
     "cell_anchors",
     "clip_boxes_to_image",
     "decode_boxes",
@@ -47,6 +50,7 @@ __all__ = [
     "multiscale_roi_align",
     "nms",
     "nms_padded",
+    "nms_rotated",
     "paste_masks",
     "paste_masks_rle",
     "ps_roi_align",

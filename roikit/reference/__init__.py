@@ -35,13 +35,16 @@ from roikit.reference.roi_align import (
     roi_align_backward,
 )
 from roikit.reference.roi_pool import roi_pool, roi_pool_backward, roi_pool_with_argmax
+from roikit.reference.rotated import batched_nms_rotated, box_iou_rotated, nms_rotated
 
 __all__ = [
     "assign_levels",
     "batched_nms",
+    "batched_nms_rotated",
     "box_area",
     "box_convert",
     "box_iou",
+    "box_iou_rotated",
     "cell_anchors",
     "clip_boxes_to_image",
     "decode_boxes",
@@ -56,6 +59,7 @@ __all__ = [
     "multiscale_roi_align_backward",
     "nms",
     "nms_padded",
+    "nms_rotated",
     "paste_masks",
     "paste_masks_rle",
     "ps_roi_align",

@@ -17,11 +17,11 @@ __all__ = [
 ]
 
 
-def as_boxes(op, name, boxes):
-    """``boxes`` as an (N, 4) array of float32 or float64; half is cast to float32."""
+def as_boxes(op, name, boxes, columns=4):
+    """``boxes`` as an (N, columns) array of float32 or float64; half is cast to float32."""
     boxes = as_floats(op, name, boxes)
-    if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise ValueError(f"{op}: {name} must have shape (N, 4), got {boxes.shape}")
+    if boxes.ndim != 2 or boxes.shape[1] != columns:
+        raise ValueError(f"{op}: {name} must have shape (N, {columns}), got {boxes.shape}")
     return boxes
 
 

@@ -22,8 +22,12 @@ def score_order(scores):
     return np.argsort(-scores, kind="stable")  # NumPy sorts NaN last; -NaN is NaN
 
 
-def _suppress(op, boxes, scores, idxs, iou_threshold):
-    boxes, scores = as_boxes(op, "boxes", boxes), as_floats(op, "scores", scores)
+def suppress(op, boxes, scores, idxs, iou_threshold, columns=4, overlap=box_iou):
+    """Greedy suppression within each class of ``idxs`` (None: all are one) by ``overlap(boxes1, boxes2)``."""
+    boxes, scores = as_boxes(op, "boxes", boxes, columns), as_floats(op, "scores", scores)
+    idxs = np.zeros(len(boxes), np.int64) if idxs is None else np.asarray(idxs)
+    if idxs.dtype.kind not in "iu":
+        raise TypeError(f"{op}: idxs must be integers, got {idxs.dtype}")
     if scores.shape != (len(boxes),):
         raise ValueError(f"{op}: scores must have shape ({len(boxes)},), got {scores.shape}")
     if idxs.shape != (len(boxes),):
@@ -34,7 +38,7 @@ def _suppress(op, boxes, scores, idxs, iou_threshold):
     for i in score_order(scores):
         if not removed[i]:
             keep.append(i)
-            removed |= (box_iou(boxes[i : i + 1], boxes)[0] > threshold) & (idxs == idxs[i])
+            removed |= (overlap(boxes[i : i + 1], boxes)[0] > threshold) & (idxs == idxs[i])
     return np.array(keep, np.int64)
 
 
@@ -49,7 +53,7 @@ def nms(boxes, scores, iou_threshold):
     Returns:
         int64 (K,): indices of the kept boxes, in the order of their scores.
     """
-    return _suppress("nms", boxes, scores, np.zeros(len(boxes), np.int64), iou_threshold)
+    return suppress("nms", boxes, scores, None, iou_threshold)
 
 
 def batched_nms(boxes, scores, idxs, iou_threshold):
@@ -62,10 +66,7 @@ def batched_nms(boxes, scores, idxs, iou_threshold):
     Returns:
         int64 (K,): the kept boxes of all classes, merged in the order of their scores.
     """
-    idxs = np.asarray(idxs)
-    if idxs.dtype.kind not in "iu":
-        raise TypeError(f"batched_nms: idxs must be integers, got {idxs.dtype}")
-    return _suppress("batched_nms", boxes, scores, idxs, iou_threshold)
+    return suppress("batched_nms", boxes, scores, idxs, iou_threshold)
 
 
 def nms_padded(boxes, scores, iou_threshold, max_output):
@@ -80,7 +81,7 @@ def nms_padded(boxes, scores, iou_threshold, max_output):
     """
     if max_output < 0:
         raise ValueError(f"nms_padded: max_output must be at least 0, got {max_output}")
-    kept = _suppress("nms_padded", boxes, scores, np.zeros(len(boxes), np.int64), iou_threshold)
+    kept = suppress("nms_padded", boxes, scores, None, iou_threshold)
     kept = kept[:max_output]
     keep = np.full(max_output, -1, np.int64)
     keep[: len(kept)] = kept

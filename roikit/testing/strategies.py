@@ -21,6 +21,7 @@ __all__ = [
     "boxes_and_scores",
     "feature_maps",
     "rois",
+    "rotated_boxes",
     "scores",
     "soft_masks",
     "thresholds",
@@ -120,6 +121,42 @@ def rois(draw, images, n=None, dtype=np.float32, kinds=KINDS, max_size=6, as_lis
     if draw(st.booleans()) if as_list is None else as_list:
         return [some[index == i] for i in range(images)]
     return np.concatenate([index[:, None].astype(dtype), some], axis=1)
+
+
+_ANGLES = st.one_of(st.integers(-8, 8).map(lambda i: 45 * i), st.floats(-400, 400, width=32))
+_ROTATED = {
+    "grid": st.tuples(_CORNER, _CORNER, _SIDE, _SIDE, st.integers(-4, 4).map(lambda i: 90 * i)),
+    "cluster": st.tuples(_quarters(8, 9), _quarters(8, 9), _quarters(4, 6), _quarters(4, 6), _ANGLES),
+    "scattered": st.tuples(*[st.floats(-16, 48, width=32)] * 2, *[st.floats(0, 40, width=32)] * 2, _ANGLES),
+    "thin": st.tuples(_CORNER, _CORNER, st.sampled_from([10.0, 1000.0]), st.sampled_from([0.01, 0.5]), _ANGLES),
+    "degenerate": st.tuples(_CORNER, _CORNER, st.sampled_from([0, 0, -2, 3]), st.sampled_from([0, -1]), _ANGLES),
+    "huge": st.tuples(_HUGE_COORDINATE, _HUGE_COORDINATE, *[st.sampled_from([1.0, *HUGE])] * 2, _ANGLES),
+}
+_ROTATED["nonfinite"] = st.builds(_spoilt, _ROTATED["grid"], st.tuples(
+    *[st.sampled_from([None, np.nan, np.inf, -np.inf])] * 5).filter(any))
+
+
+@st.composite
+def rotated_boxes(draw, n=None, dtype=np.float32, kinds=tuple(_ROTATED), max_size=8):
+    """Rotated boxes (N, 5): cx, cy, w, h, degrees. Some are all but copies of others, or turned by half a circle.
+
+    Args:
+        n: how many, or None for 0 to ``max_size``.
+        dtype: float32 or float64.
+        kinds: those of ``boxes`` but "reversed", and "thin" with sides as 20 or 100,000 to 1.
+    """
+    least, most = (0, max_size) if n is None else (n, n)
+    rows = draw(st.lists(st.one_of([_ROTATED[kind] for kind in kinds]), min_size=least, max_size=most))
+    out = np.array(rows, np.float64).reshape(len(rows), 5)
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    for i in range(1, len(out)):
+        how = rng.integers(0, 6)
+        if how < 2:
+            out[i] = out[rng.integers(0, i)]
+            out[i] *= 1 + rng.normal(size=5) * rng.choice([0, 1e-7, 1e-5, 1e-3])
+        if how == 1:
+            out[i, 4] += rng.choice([180, -180, 360])
+    return out.astype(dtype)
 
 
 @st.composite

@@ -110,4 +110,20 @@ struct RoiPoolWorkspaces {
 };
 void bind_roi_pool_workspaces(py::module_& module, const RoiPoolWorkspaces& workspaces);
 
+struct RotatedKernels {
+  void (*box_iou)(const View&, const View&, const View&, const Launch&);
+  void (*nms)(const View&, const View&, double, const View&, const View&, const Launch&);
+  void (*batched_nms)(const View&, const View&, const View&, double, const View&, const View&, const Launch&);
+};
+void bind_rotated(py::module_& module, const RotatedKernels& kernels);
+
+struct RotatedSteps {  // CUDA: the caller sorts before, and picks the chosen ones after
+  int64_t (*box_iou_workspace)(const View&, const View&);
+  void (*box_iou)(const View&, const View&, const View&, const Launch&);
+  int64_t (*nms_workspace)(const View&);
+  void (*nms)(const View&, const View&, double, const View&, const Launch&);
+  void (*batched_nms)(const View&, const View&, const View&, const View&, double, const View&, const Launch&);
+};
+void bind_rotated_steps(py::module_& module, const RotatedSteps& kernels);
+
 }  // namespace roikit

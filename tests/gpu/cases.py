@@ -150,6 +150,12 @@ def _candidates(n):
     return lambda seed: (boxes(n, seed), scores(n, seed))
 
 
+def turned(b, seed):
+    """Rotated boxes with the centres and sides of upright ones."""
+    degrees = torch.randint(-6, 7, (len(b), 1), generator=generator(seed + 7)) * 30.0
+    return torch.cat([(b[:, :2] + b[:, 2:]) / 2, b[:, 2:] - b[:, :2], degrees], 1)
+
+
 def _classes(seed):
     return boxes(2100, seed), scores(2100, seed), torch.randint(-1, 5, (2100,), generator=generator(seed))
 
@@ -206,6 +212,11 @@ CASES = [
     Case("nms", _candidates(2300), lambda b, s: ops.nms(b, s, 0.5), fixed=False),
     Case("batched_nms", _classes, lambda b, s, i: ops.batched_nms(b, s, i, 0.5), fixed=False),
     Case("nms_padded", _candidates(2300), lambda b, s: list(ops.nms_padded(b, s, 0.5, 200))),
+    Case("box_iou_rotated", lambda seed: [turned(b, seed) for b in _pairs(seed)], ops.box_iou_rotated),
+    Case("nms_rotated", lambda seed: (turned(boxes(1300, seed), seed), scores(1300, seed)),
+         lambda b, s: ops.nms_rotated(b, s, 0.3), fixed=False),
+    Case("batched_nms_rotated", lambda seed: (turned(_classes(seed)[0], seed), *_classes(seed)[1:]),
+         lambda b, s, i: ops.batched_nms_rotated(b, s, i, 0.3), fixed=False),
     _paste("continuous", 0.5),
     _paste("integer", 0.5),
     _paste("continuous", None),
