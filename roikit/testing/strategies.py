@@ -20,6 +20,7 @@ __all__ = [
     "boxes",
     "boxes_and_scores",
     "feature_maps",
+    "polygons",
     "rois",
     "rotated_boxes",
     "scores",
@@ -208,3 +209,14 @@ def bitmaps(draw, n=None, size=None, dtype=np.bool_, max_size=4, max_side=9):
             rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
             mask[:] = rng.random(mask.shape) < 0.5
     return masks
+
+
+@st.composite
+def polygons(draw, max_size=3, max_points=8):
+    """Polygons of one object: flat [x0, y0, x1, y1, ...], float64, pixels.
+
+    At least 3 points each, on quarters in [-2, 12]: repeated points, crossings and lines without area occur.
+    """
+    point = st.tuples(_quarters(-2, 12), _quarters(-2, 12))
+    some = draw(st.lists(st.lists(point, min_size=3, max_size=max_points), max_size=max_size))
+    return [np.array(points, np.float64).ravel() for points in some]
