@@ -8,12 +8,13 @@ from roikit.testing.variants import combine, rounded_apart, trait
 __all__ = ["BATCHED_NMS", "BOX_AREA", "BOX_IOU", "MATCH_BOXES", "NMS"]
 
 
-def iou_matrix(a, b, *, plus_one=False, sort=False, loose=False, empty="zero"):
+def iou_matrix(a, b, *, plus_one=False, sort=False, signed=False, loose=False, empty="zero"):
     """IoU (N, M) in the dtype of the boxes.
 
     Args:
         plus_one: sides are x2 - x1 + 1.
         sort: the corners of a reversed box are put in order first.
+        signed: the sides of a reversed box are multiplied as they are for its area.
         loose: the sides of the intersection are not limited to 0 from below.
         empty: what 0 / 0 and NaN become: "zero", "nan", or "eps": the union is at least 1e-6.
     """
@@ -30,7 +31,7 @@ def iou_matrix(a, b, *, plus_one=False, sort=False, loose=False, empty="zero"):
         return length if free else np.where(length < 0, real(0), length)
 
     def area(box):
-        return side(box[..., 0], box[..., 2]) * side(box[..., 1], box[..., 3])
+        return side(box[..., 0], box[..., 2], signed) * side(box[..., 1], box[..., 3], signed)
 
     with np.errstate(all="ignore"):
         corners = np.where(a > b, a, b), np.where(a < b, a, b)
@@ -51,6 +52,8 @@ SIDES = (
 )
 DIVISION = (
     trait("nan-iou", "the IoU of empty, NaN and infinite boxes is NaN where the division says so, not 0", empty="nan"),
+    trait("nan-iou-signed-areas", "the IoU is NaN where the division gives NaN, and reversed boxes have the area of "
+          "their sides multiplied as they are (torchvision)", empty="nan", signed=True),
     trait("eps-union", "the union is kept above 1e-6 instead of 0 / 0 being 0", empty="eps"),
 )
 LOOSE = trait("loose-intersection", "the sides of an intersection are not limited to 0: boxes apart on both axes "

@@ -57,6 +57,13 @@ def iou_nan_for_empty(boxes1, boxes2):
     return inter / (area1[:, None] + area2 - inter)
 
 
+def iou_signed_areas(boxes1, boxes2):
+    low, high = torch.maximum(boxes1[:, None, :2], boxes2[:, :2]), torch.minimum(boxes1[:, None, 2:], boxes2[:, 2:])
+    inter = (high - low).clamp(min=0).prod(dim=2)
+    area1, area2 = ((b[:, 2:] - b[:, :2]).prod(dim=1) for b in (boxes1, boxes2))
+    return inter / (area1[:, None] + area2 - inter)
+
+
 def nms_inclusive(boxes, scores, iou_threshold):
     return greedy(boxes, scores, iou_threshold, hits=lambda iou, t: iou >= t)
 
@@ -344,6 +351,7 @@ MUTANTS = [  # function, op, the convention's name
     (area_of_reversed, "box_area", "signed-sides"),
     (iou_reversed_have_area, "box_iou", "corners-sorted"),
     (iou_nan_for_empty, "box_iou", "nan-iou"),
+    (iou_signed_areas, "box_iou", "nan-iou-signed-areas"),
     (nms_inclusive, "nms", "inclusive-threshold"),
     (nms_plus_one, "nms", "plus-one"),
     (nms_ties_backwards, "nms", "ties-high-index"),
