@@ -31,6 +31,7 @@ from roikit.kernels.roi_align import (
     roi_align_backward,
 )
 from roikit.kernels.roi_pool import roi_pool, roi_pool_backward, roi_pool_with_argmax
+from roikit.kernels.roi_warp import roi_warp, roi_warp_backward, roi_warp_with_argmax
 from roikit.kernels.rotated import batched_nms_rotated, box_iou_rotated, nms_rotated
 
 __all__ = [
@@ -65,4 +66,7 @@ __all__ = [
     "roi_pool",
     "roi_pool_backward",
     "roi_pool_with_argmax",
+    "roi_warp",
+    "roi_warp_backward",
+    "roi_warp_with_argmax",
 ]

@@ -25,6 +25,7 @@ from roikit.ops.roi_align import (
     roi_align,
 )
 from roikit.ops.roi_pool import RoIPool, roi_pool
+from roikit.ops.roi_warp import roi_warp
 from roikit.ops.rotated import batched_nms_rotated, box_iou_rotated, nms_rotated
 
 __all__ = [
@@ -58,4 +59,5 @@ __all__ = [
     "remove_small_boxes",
     "roi_align",
     "roi_pool",
+    "roi_warp",
 ]

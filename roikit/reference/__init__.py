@@ -35,6 +35,7 @@ from roikit.reference.roi_align import (
     roi_align_backward,
 )
 from roikit.reference.roi_pool import roi_pool, roi_pool_backward, roi_pool_with_argmax
+from roikit.reference.roi_warp import roi_warp, roi_warp_backward, roi_warp_with_argmax
 from roikit.reference.rotated import batched_nms_rotated, box_iou_rotated, nms_rotated
 
 __all__ = [
@@ -72,4 +73,7 @@ __all__ = [
     "roi_pool",
     "roi_pool_backward",
     "roi_pool_with_argmax",
+    "roi_warp",
+    "roi_warp_backward",
+    "roi_warp_with_argmax",
 ]

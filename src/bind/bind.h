@@ -8,6 +8,7 @@
 #include "core/mask_paste.h"
 #include "core/ps_roi.h"
 #include "core/roi_align.h"
+#include "core/roi_warp.h"
 #include "core/view.h"
 
 namespace roikit {
@@ -109,6 +110,13 @@ struct RoiPoolWorkspaces {
   int64_t (*backward)(const View&, const View&, bool);
 };
 void bind_roi_pool_workspaces(py::module_& module, const RoiPoolWorkspaces& workspaces);
+
+struct RoiWarpKernels {
+  void (*forward)(const View&, const View&, double, WarpReduce, const View&, const View&, const Launch&);
+  void (*backward)(const View&, const View&, const View&, double, const View&, const Launch&);
+};
+void bind_roi_warp(py::module_& module, const RoiWarpKernels& kernels);
+void bind_roi_warp_workspace(py::module_& module, int64_t (*backward)(const View&));
 
 struct RotatedKernels {
   void (*box_iou)(const View&, const View&, const View&, const Launch&);

@@ -12,6 +12,7 @@
 #include "core/ps_roi.h"
 #include "core/roi_align.h"
 #include "core/roi_pool.h"
+#include "core/roi_warp.h"
 #include "core/rotated.h"
 #include "cuda/error.h"
 
@@ -43,6 +44,8 @@ PYBIND11_MODULE(_cuda, m) {
   bind_roi_align_workspace(m, cuda::roi_align_backward_workspace);
   bind_roi_pool(m, {cuda::roi_pool, cuda::roi_pool_backward});
   bind_roi_pool_workspaces(m, {cuda::roi_pool_workspace, cuda::roi_pool_backward_workspace});
+  bind_roi_warp(m, {cuda::roi_warp, cuda::roi_warp_backward});
+  bind_roi_warp_workspace(m, cuda::roi_warp_backward_workspace);
   bind_rotated_steps(m, {cuda::box_iou_rotated_workspace, cuda::box_iou_rotated, cuda::nms_rotated_workspace,
                          cuda::nms_rotated_in_order, cuda::batched_nms_rotated_in_order});
 }

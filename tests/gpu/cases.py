@@ -119,6 +119,14 @@ def ps_pool(x, boxes):
     return ops.ps_roi_pool(x, boxes, (2, 3), 0.5)
 
 
+def warp(x, boxes):
+    return ops.roi_warp(x, boxes, 4, 0.5)
+
+
+def warp_mean(x, boxes):
+    return ops.roi_warp(x, boxes, 4, 0.5, reduce="mean")
+
+
 def multiscale(*inputs):
     return ops.multiscale_roi_align(inputs[:3], inputs[3], 3, SCALES, canonical_scale=12, canonical_level=2)
 
@@ -188,6 +196,9 @@ def _roi_cases():
         for name, call in (("ps_roi_align", ps_align), ("ps_roi_pool", ps_pool)):
             yield Case(f"{name} {kind}", make, call)
             yield Case(f"{name} backward {kind}", _with_ps_gradient(make), gradient_of(call), exact=False)
+        for name, call in (("roi_warp", warp), ("roi_warp mean", warp_mean)):
+            yield Case(f"{name} {kind}", make, call)
+            yield Case(f"{name} backward {kind}", _with_gradient(make, 4, 12), gradient_of(call), exact=False)
     for last in (False, True):
         kind = " channels_last" if last else ""
         yield Case(f"multiscale{kind}", _pyramid(last), multiscale, exact=False)

@@ -1,0 +1,152 @@
+"""RoIWarp on tensors: agreement with the CPU kernels and the reference, gradients, registration, contracts."""
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roikit import kernels, ops, reference
+from roikit.reference.roi_align import TOLERANCE
+from roikit.testing import strategies as some
+
+DTYPES = {torch.float16: np.float16, torch.bfloat16: np.float32, torch.float32: np.float32, torch.float64: np.float64}
+BOXES = torch.tensor([[0, 1, 1, 9, 12], [1, -3, 2, 8, 7], [1, 0, 0, 3, 30]], dtype=torch.float64)
+each_reduce = pytest.mark.parametrize("reduce", ["max", "mean"])
+
+
+def sample(dtype=torch.float64):
+    return torch.randn(2, 3, 6, 5, dtype=dtype, generator=torch.Generator().manual_seed(0))
+
+
+@each_reduce
+@given(data=st.data(), size=st.integers(1, 3), nan=st.booleans(),
+       box_type=st.sampled_from([np.float16, np.float32, np.float64]))
+def test_agrees_with_the_reference(reduce, data, size, nan, box_type):
+    maps = data.draw(some.feature_maps(nan=nan))
+    boxes = data.draw(some.rois(len(maps), dtype=box_type))
+    given_boxes = [torch.from_numpy(b) for b in boxes] if isinstance(boxes, list) else torch.from_numpy(boxes)
+    output = ops.roi_warp(torch.from_numpy(maps), given_boxes, size, 0.5, reduce=reduce)
+    np.testing.assert_array_equal(output.numpy(), reference.roi_warp(maps, boxes, size, 0.5, reduce=reduce))
+
+
+def busy(dtype):
+    rng = np.random.default_rng(0)
+    maps = torch.from_numpy(rng.standard_normal((3, 7, 19, 23))).to(dtype)
+    centre, half = rng.uniform(-9, 30, (40, 2)), np.exp(rng.uniform(-3, 3, (40, 2)))
+    boxes = np.concatenate([rng.integers(0, 2, (40, 1)) * 2, centre - half, centre + half], 1)
+    boxes[:4, 1:] = [[9, 9, 2, 3], [np.nan, 1, 5, 5], [0, -np.inf, 5, 5], [-1e30, -1e30, 1e30, 1e30]]
+    return maps, torch.from_numpy(boxes)
+
+
+@each_reduce
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_many_rois_have_the_bits_of_the_cpu(reduce, dtype, placed, deterministic, device):
+    maps, boxes = busy(dtype)
+    wide = maps.to({torch.bfloat16: torch.float32}.get(dtype, dtype)).numpy()
+    expected, places = kernels.roi_warp_with_argmax(wide, boxes.numpy(), (3, 4), 0.7, reduce=reduce)
+    grad = torch.from_numpy(expected[::-1].copy()).to(dtype)
+    back = kernels.roi_warp_backward(grad.to(torch.from_numpy(wide).dtype).numpy(), places, boxes.numpy(), maps.shape,
+                                     0.7)
+    back, tolerance = torch.from_numpy(back).to(dtype), TOLERANCE[str(dtype).removeprefix("torch.")]
+    x, rois, grad = placed(maps, boxes, grad)
+    for order in (True, False):
+        with deterministic(order):
+            output, argmax = torch.ops.roikit.roi_warp(x.requires_grad_(), rois, 0.7, 3, 4, reduce == "mean")
+            gradient, = torch.autograd.grad(output, x, grad)
+        assert torch.equal(output.cpu(), torch.from_numpy(expected).to(dtype))
+        assert torch.equal(argmax.cpu(), torch.from_numpy(places))
+        if order or device == "cpu":
+            assert torch.equal(gradient.cpu(), back)
+        else:
+            torch.testing.assert_close(gradient.cpu(), back, rtol=4 * tolerance, atol=64 * tolerance)
+
+
+@each_reduce
+def test_gradient_and_double_gradient(reduce):
+    check, again = (functools.partial(f, nondet_tol=1e-12)  # a GPU adds up in any order
+                    for f in (torch.autograd.gradcheck, torch.autograd.gradgradcheck))
+    x = sample().requires_grad_()
+    pool = functools.partial(ops.roi_warp, boxes=BOXES, output_size=(2, 3), spatial_scale=0.5, reduce=reduce)
+    assert check(pool, (x,)) and again(pool, (x,))
+
+
+@each_reduce
+def test_registration(reduce):
+    x, mean = sample().requires_grad_(), reduce == "mean"
+    torch.library.opcheck(torch.ops.roikit.roi_warp, (x, BOXES, 0.5, 2, 3, mean))
+    argmax = torch.ops.roikit.roi_warp(x, BOXES, 0.5, 2, 3, mean)[1]
+    grad = torch.randn(3, 3, 2, 3, dtype=torch.float64).requires_grad_()
+    torch.library.opcheck(torch.ops.roikit.roi_warp_backward, (grad, argmax, BOXES, 2, 6, 5, 0.5))
+    if not mean:
+        torch.library.opcheck(torch.ops.roikit.roi_warp_at, (x, argmax, BOXES, 0.5))
+
+
+@each_reduce
+def test_compiled_code_has_the_same_results_and_gradients(reduce):
+    x = sample().requires_grad_()
+
+    def pool(x):
+        return ops.roi_warp(x, [BOXES[:1, 1:], BOXES[1:, 1:]], 2, 0.5, reduce=reduce)
+
+    compiled = torch.compile(pool, fullgraph=True)(x)
+    torch.testing.assert_close(compiled, pool(x))
+    torch.testing.assert_close(*(torch.autograd.grad(y.square().sum(), x)[0] for y in (compiled, pool(x))))
+
+
+def test_autocast_keeps_the_features_dtype_and_makes_boxes_float32():
+    x = sample(torch.bfloat16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert ops.roi_warp(x, BOXES, 2).dtype == torch.bfloat16
+        direct = torch.ops.roikit.roi_warp(x, BOXES.half(), 1.0, 2, 2, False)[0]
+    assert torch.equal(direct, ops.roi_warp(x, BOXES.float(), 2))
+
+
+def test_any_layout_gives_the_same_result():
+    x = sample()
+    expected = ops.roi_warp(x, BOXES, 2, 0.5)
+    for other in (x.contiguous(memory_format=torch.channels_last), torch.stack([x, x], -1)[..., 0]):
+        output = ops.roi_warp(other, BOXES, 2, 0.5)
+        assert torch.equal(output, expected) and output.is_contiguous()
+
+
+@each_reduce
+@pytest.mark.parametrize("shape", [(0, 3, 4, 4), (2, 0, 4, 4), (2, 3, 0, 4), (2, 3, 4, 4), (1, 1, 1, 1)])
+def test_empty_and_tiny(reduce, shape):
+    x = torch.ones(shape, requires_grad=True)
+    for boxes in (torch.empty(0, 5), [torch.empty(0, 4)] * shape[0], [torch.zeros(1, 4)] * shape[0]):
+        output = ops.roi_warp(x, boxes, 2, reduce=reduce)
+        assert output.shape == (sum(map(len, boxes)) if isinstance(boxes, list) else 0, shape[1], 2, 2)
+        assert torch.autograd.grad(output.sum(), x)[0].shape == shape
+
+
+@each_reduce
+def test_a_roi_that_names_no_image_gives_0_and_has_no_gradient(reduce, device, deterministic):
+    if device == "cpu":
+        pytest.skip("the CPU kernels raise IndexError")
+    bad = torch.tensor([[i, 1, 1, 9, 12] for i in (-1, 2, 0.5, float("nan"), float("inf"), -1e30, 1e30, 2**31)])
+    boxes, x = torch.cat([bad, BOXES.float()]), sample().requires_grad_()
+    for order in (False, True):
+        with deterministic(order):
+            output, alone = (ops.roi_warp(x, b, (2, 3), 0.5, reduce=reduce) for b in (boxes, BOXES.float()))
+            assert torch.equal(output[len(bad):], alone) and not output[: len(bad)].any()
+            torch.testing.assert_close(*(torch.autograd.grad(y.sum(), x)[0] for y in (output, alone)))
+
+
+MAPS, ROIS = torch.zeros(2, 3, 4, 4), torch.zeros(5, 5)
+
+
+@pytest.mark.parametrize("call, kind, text", [
+    (lambda: ops.roi_warp(MAPS[0], ROIS, 2), ValueError, r"input must have shape \(N, C, H, W\), got \(3, 4, 4\)"),
+    (lambda: ops.roi_warp(MAPS.long(), ROIS, 2), TypeError, "input must be float16, bfloat16, float32 or float64, got"),
+    (lambda: ops.roi_warp(MAPS, ROIS[:, :4], 2), ValueError, r"boxes must have shape \(N, 5\), got \(5, 4\)"),
+    (lambda: ops.roi_warp(MAPS, ROIS, 2, reduce="sum"), ValueError, "reduce must be one of 'max', 'mean', got 'sum'"),
+    (lambda: ops.roi_warp(MAPS, ROIS, 2, 0), ValueError, "spatial_scale must be positive and finite, got 0"),
+    (lambda: ops.roi_warp(MAPS, ROIS - 1, 2), IndexError, r"boxes must have a whole batch index in \[0, 2\), got -1.0"),
+])
+def test_contract(call, kind, text, monkeypatch):
+    monkeypatch.setenv("ROIKIT_DEBUG", "1")
+    with pytest.raises(kind, match=f"roi_warp: {text}"):
+        call()
