@@ -1,8 +1,8 @@
 """Times roikit's ops beside every peer that can be imported, in one run: the command ``roikit bench``.
 
 The works are those of the modules `works_*`, with the inputs of `inputs`; what a work is stands in `work`, how it is
-timed in `timing`, who the peers are in `peers`, and `table` makes rows, lines, JSON and the chart. `scaling` follows the
-works of `curves` from small to large.
+timed in `timing`, who the peers are in `peers`, and `table` makes rows, lines, JSON and the chart. `scaling` follows
+the works of `curves` from small to large.
 """
 
 import json
