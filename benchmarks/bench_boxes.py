@@ -1,4 +1,4 @@
-"""box_iou: a square of pairs, and anchors against a few objects."""
+"""box_iou and its relatives: a square of pairs, and anchors against a few objects."""
 
 import numpy as np
 
@@ -19,6 +19,19 @@ class BoxIou:
 
     def time_box_iou(self, pairs, device):
         roikit.ops.box_iou(self.first, self.second)
+        _inputs.wait(device)
+
+
+class Relatives:
+    params = [["generalized_box_iou", "distance_box_iou", "complete_box_iou"], ["cpu", "cuda"]]
+    param_names = ["op", "device"]
+
+    def setup(self, op, device):
+        self.op = getattr(roikit.ops, op)
+        self.first, self.second = _inputs.on(device, _inputs.boxes(1000, seed=1), _inputs.boxes(1000, seed=2))
+
+    def time_relative_of_box_iou(self, op, device):
+        self.op(self.first, self.second)
         _inputs.wait(device)
 
 

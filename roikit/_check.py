@@ -81,6 +81,14 @@ def number(op, name, x):
     return float(x)
 
 
+def number_from(op, name, x, least):
+    """``x`` is a finite number of at least ``least``; returns it as a float."""
+    value = number(op, name, x)
+    if not least <= value < float("inf"):
+        raise ValueError(f"{op}: {name} must be finite and at least {least}, got {x}")
+    return value
+
+
 def positive(op, name, x):
     value = number(op, name, x)
     if not 0 < value < float("inf"):

@@ -5,8 +5,8 @@ import numpy as np
 from roikit import _check, _core
 from roikit.kernels._arrays import as_array, as_boxes, launch, result, view
 
-__all__ = ["box_area", "box_convert", "box_iou", "clip_boxes_to_image", "masks_to_boxes",
-           "remove_small_boxes"]
+__all__ = ["box_area", "box_convert", "box_iou", "clip_boxes_to_image", "complete_box_iou", "distance_box_iou",
+           "generalized_box_iou", "masks_to_boxes", "remove_small_boxes"]
 
 FORMATS = ("xyxy", "xywh", "cxcywh")
 
@@ -80,10 +80,11 @@ def remove_small_boxes(boxes, min_size):
     return np.flatnonzero((sides >= boxes.dtype.type(least)).all(axis=1))
 
 
-def masks_to_boxes(masks):
+def masks_to_boxes(masks, *, inclusive=True):
     """The tight boxes (N, 4) float32 of masks (N, H, W): first and last pixel index on each axis.
 
-    An empty mask gives zeros, a mask of one pixel a box without area, as in torchvision.
+    ``inclusive`` is torchvision's way: a mask of one pixel gives a box without area. Without it, x2 and y2 are one
+    more, so that the box covers the pixels, as in detectron2 and COCO. An empty mask gives zeros either way.
 
     Raises:
         TypeError, ValueError: masks is not a (N, H, W) array.
@@ -96,7 +97,8 @@ def masks_to_boxes(masks):
     for axis, first in ((1, 0), (2, 1)):  # columns that hold a pixel give x, rows give y
         hit = (masks != 0).any(axis=axis)
         out[:, first] = hit.argmax(axis=1)
-        out[:, first + 2] = np.where(hit.any(axis=1), hit.shape[1] - 1 - hit[:, ::-1].argmax(axis=1), 0)
+        end = hit.shape[1] - bool(inclusive)
+        out[:, first + 2] = np.where(hit.any(axis=1), end - hit[:, ::-1].argmax(axis=1), 0)
     return out
 
 
@@ -117,9 +119,54 @@ def box_iou(boxes1, boxes2, *, out=None, threads=None):
 
     Source: Everingham et al., IJCV 2010, section 4.2, with half-open boxes.
     """
-    a, b = as_boxes("box_iou", "boxes1", boxes1), as_boxes("box_iou", "boxes2", boxes2)
+    return _every_pair("box_iou", boxes1, boxes2, (), out, threads)
+
+
+def generalized_box_iou(boxes1, boxes2, *, out=None, threads=None):
+    """IoU less the share of the smallest enclosing box that neither box covers, for every pair.
+
+    Args, errors: as box_iou.
+
+    Returns:
+        (N, M) float32 or float64 in [-1, 1]; 0 where a box is not finite, and for two equal points.
+
+    Source: Rezatofighi et al., CVPR 2019, algorithm 1.
+    """
+    return _every_pair("generalized_box_iou", boxes1, boxes2, (), out, threads)
+
+
+def distance_box_iou(boxes1, boxes2, eps=1e-7, *, out=None, threads=None):
+    """IoU less the squared distance of the centres over the squared diagonal of the enclosing box, for every pair.
+
+    Args, errors: as box_iou; eps, at least 0, is added to the squared diagonal.
+
+    Returns:
+        (N, M) float32 or float64 in [-1, 1]; 0 where a box is not finite.
+
+    Source: Zheng et al., AAAI 2020, equation 7.
+    """
+    eps = _check.number_from("distance_box_iou", "eps", eps, 0)
+    return _every_pair("distance_box_iou", boxes1, boxes2, (eps,), out, threads)
+
+
+def complete_box_iou(boxes1, boxes2, eps=1e-7, *, out=None, threads=None):
+    """The distance IoU less a penalty for different aspect ratios, for every pair.
+
+    Args, errors: as distance_box_iou; eps is also added to the denominator of alpha.
+
+    Returns:
+        (N, M) float32 or float64 in [-2, 1], off by at most 1e-6 or 2e-15; 0 where a box is not finite.
+
+    Source: Zheng et al., AAAI 2020, equations 9 to 12.
+    """
+    eps = _check.number_from("complete_box_iou", "eps", eps, 0)
+    return _every_pair("complete_box_iou", boxes1, boxes2, (eps,), out, threads)
+
+
+def _every_pair(op, boxes1, boxes2, more, out, threads):
+    a, b = as_boxes(op, "boxes1", boxes1), as_boxes(op, "boxes2", boxes2)
     dtype = np.result_type(a, b)
     a, b = a.astype(dtype, copy=False), b.astype(dtype, copy=False)
-    out = result("box_iou", out, (len(a), len(b)), dtype)
-    _core.box_iou(view(a), view(b), view(out), launch("box_iou", threads))
+    out = result(op, out, (len(a), len(b)), dtype)
+    getattr(_core, op)(view(a), view(b), *more, view(out), launch(op, threads))
     return out

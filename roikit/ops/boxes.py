@@ -1,13 +1,15 @@
 """Boxes on tensors: areas, formats, clipping, overlap; differentiable where that makes sense."""
 
+import math
+
 import torch
 
 from roikit import _check
 from roikit.ops._launch import backend, launch, view
 from roikit.ops._library import register
 
-__all__ = ["box_area", "box_convert", "box_iou", "clip_boxes_to_image", "masks_to_boxes",
-           "remove_small_boxes"]
+__all__ = ["box_area", "box_convert", "box_iou", "clip_boxes_to_image", "complete_box_iou", "distance_box_iou",
+           "generalized_box_iou", "masks_to_boxes", "remove_small_boxes"]
 
 FORMATS = ("xyxy", "xywh", "cxcywh")
 
@@ -76,10 +78,11 @@ def remove_small_boxes(boxes, min_size):
     return torch.where((sides >= least).all(dim=1))[0]
 
 
-def masks_to_boxes(masks):
+def masks_to_boxes(masks, *, inclusive=True):
     """The tight boxes (N, 4) float32 of masks (N, H, W): first and last pixel index on each axis.
 
-    An empty mask gives zeros, a mask of one pixel a box without area, as in torchvision.
+    ``inclusive`` is torchvision's way: a mask of one pixel gives a box without area. Without it, x2 and y2 are one
+    more, so that the box covers the pixels, as in detectron2 and COCO. An empty mask gives zeros either way.
 
     Raises:
         TypeError, ValueError: masks is not a (N, H, W) tensor.
@@ -91,7 +94,7 @@ def masks_to_boxes(masks):
         return out
     for axis, first in ((1, 0), (2, 1)):  # columns that hold a pixel give x, rows give y
         hit = (masks != 0).any(dim=axis).to(torch.uint8)
-        last = hit.shape[1] - 1 - hit.flip(1).argmax(dim=1)
+        last = hit.shape[1] - bool(inclusive) - hit.flip(1).argmax(dim=1)
         out[:, first] = hit.argmax(dim=1).float()
         out[:, first + 2] = torch.where(hit.any(dim=1).bool(), last, 0).float()
     return out
@@ -113,53 +116,159 @@ def box_iou(boxes1, boxes2):
 
     Source: Everingham et al., IJCV 2010, section 4.2, with half-open boxes.
     """
-    a, b = _boxes("box_iou", "boxes1", boxes1), _boxes("box_iou", "boxes2", boxes2)
-    _check.same_device("box_iou", boxes1=a, boxes2=b)
+    return torch.ops.roikit.box_iou(*_pairs("box_iou", boxes1, boxes2))
+
+
+def generalized_box_iou(boxes1, boxes2):
+    """IoU less the share of the smallest enclosing box that neither box covers, for every pair.
+
+    Args, errors: as box_iou.
+
+    Returns:
+        (N, M) float32 or float64 in [-1, 1]; 0 where a box is not finite, and for two equal points. Differentiable in
+        both.
+
+    Source: Rezatofighi et al., CVPR 2019, algorithm 1.
+    """
+    return torch.ops.roikit.generalized_box_iou(*_pairs("generalized_box_iou", boxes1, boxes2))
+
+
+def distance_box_iou(boxes1, boxes2, eps=1e-7):
+    """IoU less the squared distance of the centres over the squared diagonal of the enclosing box, for every pair.
+
+    Args, errors: as box_iou; eps, at least 0, is added to the squared diagonal.
+
+    Returns:
+        (N, M) float32 or float64 in [-1, 1]; 0 where a box is not finite. Differentiable in both.
+
+    Source: Zheng et al., AAAI 2020, equation 7.
+    """
+    eps = _check.number_from("distance_box_iou", "eps", eps, 0)
+    return torch.ops.roikit.distance_box_iou(*_pairs("distance_box_iou", boxes1, boxes2), eps)
+
+
+def complete_box_iou(boxes1, boxes2, eps=1e-7):
+    """The distance IoU less a penalty for different aspect ratios, for every pair.
+
+    Args, errors: as distance_box_iou; eps is also added to the denominator of alpha.
+
+    Returns:
+        (N, M) float32 or float64 in [-2, 1], off by at most 1e-6 or 2e-15; 0 where a box is not finite. Differentiable
+        in both; alpha, the weight of the penalty, is a constant for the gradient, as in the paper and its peers.
+
+    Source: Zheng et al., AAAI 2020, equations 9 to 12.
+    """
+    eps = _check.number_from("complete_box_iou", "eps", eps, 0)
+    return torch.ops.roikit.complete_box_iou(*_pairs("complete_box_iou", boxes1, boxes2), eps)
+
+
+def _pairs(op, boxes1, boxes2):
+    a, b = _boxes(op, "boxes1", boxes1), _boxes(op, "boxes2", boxes2)
+    _check.same_device(op, boxes1=a, boxes2=b)
     dtype = torch.promote_types(a.dtype, b.dtype)
-    return torch.ops.roikit.box_iou(a.to(dtype), b.to(dtype))
+    return a.to(dtype), b.to(dtype)
 
 
-def _box_iou_kernel(boxes1, boxes2):
-    a, b = boxes1.contiguous(), boxes2.contiguous()
-    out = a.new_empty((a.shape[0], b.shape[0]))
-    backend(a, "box_iou").box_iou(view(a), view(b), view(out), launch(a))
-    return out
+def _lean(mine, other, longest):
+    """The part of a shared side's gradient that each corner of ``mine`` gets: 1 where it was chosen, 0.5 in a tie."""
+    chosen = mine > other if longest else mine < other
+    return chosen.to(mine.dtype) + 0.5 * (mine == other).to(mine.dtype)
 
 
-def _box_iou_fake(boxes1, boxes2):
-    return boxes1.new_empty((boxes1.shape[0], boxes2.shape[0]))
+def _penalty_gradients(op, a, b, eps, grad, iou, union, sides):
+    """The gradients of what an op takes off the IoU; 0 for pairs whose penalty is undefined.
+
+    Returns:
+        with respect to the areas, and minus that to the intersection: (N, M) or 0; to the sides of the hull (N, M, 2);
+        to the centres of a, and minus that of b: (N, M, 2) or 0; to the angles of the diagonals likewise: (N, M) or 0.
+    """
+    hull = (torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(a[..., :2], b[..., :2])).clamp(min=0)
+    if op == "generalized_box_iou":
+        area = hull.prod(-1)
+        valid = (area > 0) & torch.isfinite(area) & torch.isfinite(union)
+        area, union = torch.where(valid, area, 1), torch.where(valid, union, 0)
+        hull = torch.where(valid.unsqueeze(-1), hull, 0)
+        g_union = torch.where(valid, grad / area, 0)
+        return g_union, (-g_union * union / area).unsqueeze(-1) * hull.flip(-1), 0, 0
+    away = (a[..., :2] + a[..., 2:]) * 0.5 - (b[..., :2] + b[..., 2:]) * 0.5
+    square, span = away.square().sum(-1), hull.square().sum(-1) + eps
+    valid = torch.isfinite(square) & torch.isfinite(span) & (span > 0)
+    some = torch.where(valid & (square <= span), grad, 0)
+    square, span = torch.where(valid, square, 0), torch.where(valid, span, 1)
+    away, hull = (torch.where(valid.unsqueeze(-1), x, 0) for x in (away, hull))
+    g_hull = (some * square / (span * span)).unsqueeze(-1) * (2 * hull)
+    g_centre = (-some / span).unsqueeze(-1) * (2 * away)
+    if op == "distance_box_iou":
+        return 0, g_hull, g_centre, 0
+    angle_a, angle_b = (torch.atan2(side[..., 0], side[..., 1]) for side in sides)
+    turn = angle_a - angle_b
+    shape = 4 / math.pi**2 * turn.square()
+    alpha = (shape / (1 - iou + shape + eps)).detach()
+    valid = valid & torch.isfinite(alpha)
+    return 0, g_hull, g_centre, torch.where(valid, -grad * alpha * (8 / math.pi**2) * turn, 0)
 
 
-def _box_iou_context(ctx, inputs, output):
-    ctx.save_for_backward(*inputs)
-
-
-def _box_iou_backward(ctx, grad):
-    """By the quotient rule. Where two sides are equal, each box gets half of the intersection's gradient."""
-    a, b = (x.unsqueeze(d) for x, d in zip(ctx.saved_tensors, (1, 0), strict=True))  # (N, 1, 4), (1, M, 4)
+def _pairs_backward(op, grad, boxes1, boxes2, eps=0.0):
+    """By the quotient rule. Where two sides are equal, each box gets half of the gradient of what they share."""
+    a, b = boxes1.unsqueeze(1), boxes2.unsqueeze(0)  # (N, 1, 4), (1, M, 4)
     size = torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])
     size = size.clamp(min=0)
     inter = size[..., 0] * size[..., 1]
-    sides_a, sides_b = ((x[..., 2:] - x[..., :2]).clamp(min=0) for x in (a, b))
-    union = sides_a.prod(-1) + sides_b.prod(-1) - inter
-    valid = (union > 0) & torch.isfinite(union)
-    grad = torch.where(valid, grad, 0)
-    union = torch.where(valid, union, 1)
+    sides = sides_a, sides_b = [(x[..., 2:] - x[..., :2]).clamp(min=0) for x in (a, b)]
+    whole = sides_a.prod(-1) + sides_b.prod(-1) - inter
+    valid = (whole > 0) & torch.isfinite(whole)
+    grad_iou = torch.where(valid, grad, 0)
+    union = torch.where(valid, whole, 1)
     inter = torch.where(valid, inter, 0)
-    g_inter = grad * (union + inter) / (union * union)
-    g_area = -grad * inter / (union * union)
+    g_inter = grad_iou * (union + inter) / (union * union)
+    g_area = -grad_iou * inter / (union * union)
+    if op != "box_iou":
+        more, g_hull, g_centre, g_angle = _penalty_gradients(op, a, b, eps, grad, inter / union, whole, sides)
+        g_area, g_inter = g_area + more, g_inter - more
     g_size = g_inter.unsqueeze(-1) * torch.where(size > 0, size.flip(-1), 0)
     grads = []
-    for mine, other, sides, axis in ((a, b, sides_a, 1), (b, a, sides_b, 0)):
-        low = (mine[..., :2] > other[..., :2]).to(grad.dtype)
-        low = low + 0.5 * (mine[..., :2] == other[..., :2]).to(grad.dtype)
-        high = (mine[..., 2:] < other[..., 2:]).to(grad.dtype)
-        high = high + 0.5 * (mine[..., 2:] == other[..., 2:]).to(grad.dtype)
-        g_side = (g_area.unsqueeze(-1) * torch.where(sides > 0, sides.flip(-1), 0)).sum(axis)
-        corner = torch.cat([(-g_size * low).sum(axis) - g_side, (g_size * high).sum(axis) + g_side], dim=-1)
-        grads.append(torch.nan_to_num(corner))
+    for mine, other, span, axis, sign in ((a, b, sides_a, 1, 1), (b, a, sides_b, 0, -1)):
+        low, high = mine[..., :2], mine[..., 2:]
+        g_side = g_area.unsqueeze(-1) * torch.where(span > 0, span.flip(-1), 0)
+        if op == "complete_box_iou":
+            circle = span.square().sum(-1, keepdim=True)
+            along = torch.stack([span[..., 1], -span[..., 0]], dim=-1) / torch.where(circle > 0, circle, 1)
+            g_side = g_side + sign * g_angle.unsqueeze(-1) * torch.where(span > 0, along, 0)
+        g_side = g_side.sum(axis)
+        g_low = (-g_size * _lean(low, other[..., :2], True)).sum(axis) - g_side
+        g_high = (g_size * _lean(high, other[..., 2:], False)).sum(axis) + g_side
+        if op != "box_iou":
+            centre = 0.5 * sign * g_centre
+            g_low = g_low + (centre - g_hull * _lean(low, other[..., :2], False)).sum(axis)
+            g_high = g_high + (centre + g_hull * _lean(high, other[..., 2:], True)).sum(axis)
+        grads.append(torch.nan_to_num(torch.cat([g_low, g_high], dim=-1)))
     return tuple(grads)
 
 
-register("box_iou(Tensor boxes1, Tensor boxes2) -> Tensor", _box_iou_kernel, _box_iou_fake,
-         backward=_box_iou_backward, setup_context=_box_iou_context)
+def _register(op, more=""):
+    """box_iou or one of its relatives: a matrix of pairs with its gradient to both sets of boxes."""
+
+    def kernel(boxes1, boxes2, *eps):
+        a, b = boxes1.contiguous(), boxes2.contiguous()
+        out = a.new_empty((a.shape[0], b.shape[0]))
+        getattr(backend(a, op), op)(view(a), view(b), *eps, view(out), launch(a))
+        return out
+
+    def fake(boxes1, boxes2, *eps):
+        return boxes1.new_empty((boxes1.shape[0], boxes2.shape[0]))
+
+    def context(ctx, inputs, output):
+        boxes1, boxes2, *ctx.eps = inputs
+        ctx.save_for_backward(boxes1, boxes2)
+
+    def backward(ctx, grad):
+        return (*_pairs_backward(op, grad, *ctx.saved_tensors, *ctx.eps), *(None for _ in ctx.eps))
+
+    register(f"{op}(Tensor boxes1, Tensor boxes2{more}) -> Tensor", kernel, fake, backward=backward,
+             setup_context=context)
+
+
+_register("box_iou")
+_register("generalized_box_iou")
+_register("distance_box_iou", ", float eps")
+_register("complete_box_iou", ", float eps")

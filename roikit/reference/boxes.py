@@ -12,6 +12,9 @@ __all__ = [
     "box_convert",
     "box_iou",
     "clip_boxes_to_image",
+    "complete_box_iou",
+    "distance_box_iou",
+    "generalized_box_iou",
     "masks_to_boxes",
     "remove_small_boxes",
 ]
@@ -166,14 +169,17 @@ def remove_small_boxes(boxes, min_size):
     return np.flatnonzero(wide & high).astype(np.int64)
 
 
-def masks_to_boxes(masks):
-    """The tightest box around each mask, torchvision's way: x2 and y2 are the *last* pixel's index.
+def masks_to_boxes(masks, *, inclusive=True):
+    """The tightest box around each mask.
 
     Args:
         masks: (N, H, W), any dtype; a pixel belongs to the object where it is not zero.
+        inclusive: True is torchvision's way: x2 and y2 are the *last* pixel's index, so that a mask of one pixel has
+            no area. False is detectron2's and COCO's: x2 and y2 are the last pixel's index plus one, so that the box
+            covers the pixels and its area is theirs.
 
     Returns:
-        float32 (N, 4); a mask of one pixel has no area, an empty mask gives 0 0 0 0.
+        float32 (N, 4); an empty mask gives 0 0 0 0 either way.
     """
     masks = np.asarray(masks)
     if masks.ndim != 3:
@@ -182,7 +188,8 @@ def masks_to_boxes(masks):
     for n, mask in enumerate(masks):
         y, x = np.nonzero(mask)
         if len(y):
-            boxes[n] = x.min(), y.min(), x.max(), y.max()
+            last = 0 if inclusive else 1
+            boxes[n] = x.min(), y.min(), x.max() + last, y.max() + last
     return boxes
 
 
@@ -199,10 +206,85 @@ def box_iou(boxes1, boxes2):
         union is not above 0 or the quotient is NaN: an empty, reversed, NaN or infinite box, and
         boxes so large that the areas overflow, have IoU 0 with everything.
     """
-    a = as_boxes("box_iou", "boxes1", boxes1)
-    b = as_boxes("box_iou", "boxes2", boxes2)
+    a, b = _pairs("box_iou", boxes1, boxes2)
+    return _iou_and_union(a, b)[0]
+
+
+def generalized_box_iou(boxes1, boxes2):
+    """IoU less the share of the smallest enclosing box that neither box covers, for every pair.
+
+    Args:
+        boxes1: (N, 4) float, the rows.
+        boxes2: (M, 4) float, the columns.
+
+    Returns:
+        T (N, M) in [-1, 1]. hull = side(min(ax1, bx1), max(ax2, bx2)) * side(min(ay1, by1), max(ay2, by2)),
+        the value is IoU - side(union, hull) / hull, with IoU and union as in box_iou. A penalty that is not finite
+        (two equal points; an area that is NaN or infinite) counts as 0.
+
+    Source: Rezatofighi et al., CVPR 2019, algorithm 1.
+    """
+    a, b = _pairs("generalized_box_iou", boxes1, boxes2)
+    iou, union = _iou_and_union(a, b)
+    with np.errstate(all="ignore"):
+        width, height = _hull(a, b)
+        hull = width * height
+        return _less(iou, side(union, hull) / hull)
+
+
+def distance_box_iou(boxes1, boxes2, eps=1e-7):
+    """IoU less the squared distance of the centres over the squared diagonal of the enclosing box.
+
+    Args:
+        boxes1: (N, 4) float, the rows.
+        boxes2: (M, 4) float, the columns.
+        eps: added to the squared diagonal, square pixels; at least 0, rounded to T.
+
+    Returns:
+        T (N, M) in [-1, 1]. dx = (ax1 + ax2) * 0.5 - (bx1 + bx2) * 0.5, dy likewise; the penalty is
+        (dx * dx + dy * dy) / ((width * width + height * height) + eps) with the sides of the enclosing box, and 1
+        where it is larger (reversed boxes alone). A penalty that is not finite counts as 0.
+
+    Source: Zheng et al., AAAI 2020, equation 7.
+    """
+    a, b = _pairs("distance_box_iou", boxes1, boxes2)
+    return _less(_iou_and_union(a, b)[0], _centre_distance(a, b, eps))
+
+
+def complete_box_iou(boxes1, boxes2, eps=1e-7):
+    """The distance IoU less alpha * v, which compares the boxes' aspect ratios.
+
+    Args:
+        boxes1: (N, 4) float, the rows.
+        boxes2: (M, 4) float, the columns.
+        eps: added to the squared diagonal and to alpha's denominator; at least 0, rounded to T.
+
+    Returns:
+        T (N, M) in [-2, 1]. angle = atan2(width, height) of each box, computed in float64 and rounded, with sides of
+        at least 0; turn = angle_a - angle_b; v = T(4 / pi^2) * (turn * turn); alpha = v / (((1 - IoU) + v) + eps);
+        the penalty is the distance IoU's plus alpha * v. A penalty that is not finite counts as 0. Other floors may be
+        off by 1e-6 (float32) or 2e-15 (float64), as their angles are.
+
+    Source: Zheng et al., AAAI 2020, equations 9 to 12.
+    """
+    a, b = _pairs("complete_box_iou", boxes1, boxes2)
+    iou, dtype = _iou_and_union(a, b)[0], a.dtype.type
+    with np.errstate(all="ignore"):
+        turn = _angle(a) - _angle(b)
+        v = dtype(4 / np.pi**2) * (turn * turn)
+        alpha = v / (((1 - iou) + v) + dtype(eps))
+        return _less(iou, _centre_distance(a, b, eps) + alpha * v)
+
+
+def _pairs(op, boxes1, boxes2):
+    """boxes1 as (N, 1, 4) and boxes2 as (1, M, 4), both in T."""
+    a, b = as_boxes(op, "boxes1", boxes1), as_boxes(op, "boxes2", boxes2)
     dtype = np.result_type(a, b)
-    a, b = a.astype(dtype)[:, None, :], b.astype(dtype)[None, :, :]
+    return a.astype(dtype)[:, None, :], b.astype(dtype)[None, :, :]
+
+
+def _iou_and_union(a, b):
+    dtype = a.dtype
     with np.errstate(all="ignore"):
         width = side(maximum(a[..., 0], b[..., 0]), minimum(a[..., 2], b[..., 2]))
         height = side(maximum(a[..., 1], b[..., 1]), minimum(a[..., 3], b[..., 3]))
@@ -211,4 +293,29 @@ def box_iou(boxes1, boxes2):
         area_b = side(b[..., 0], b[..., 2]) * side(b[..., 1], b[..., 3])
         union = (area_a + area_b) - inter
         iou = np.where(union > 0, inter / union, dtype.type(0))
-    return np.where(np.isnan(iou), dtype.type(0), iou)
+    return np.where(np.isnan(iou), dtype.type(0), iou), union
+
+
+def _hull(a, b):
+    """Width and height of the smallest box around both."""
+    return (side(minimum(a[..., 0], b[..., 0]), maximum(a[..., 2], b[..., 2])),
+            side(minimum(a[..., 1], b[..., 1]), maximum(a[..., 3], b[..., 3])))
+
+
+def _centre_distance(a, b, eps):
+    dtype = a.dtype.type
+    with np.errstate(all="ignore"):
+        width, height = _hull(a, b)
+        dx, dy = ((a[..., i] + a[..., i + 2]) * dtype(0.5) - (b[..., i] + b[..., i + 2]) * dtype(0.5) for i in (0, 1))
+        away = (dx * dx + dy * dy) / ((width * width + height * height) + dtype(eps))
+        return np.where((away > 1) & np.isfinite(away), dtype(1), away)
+
+
+def _angle(boxes):
+    width, height = side(boxes[..., 0], boxes[..., 2]), side(boxes[..., 1], boxes[..., 3])
+    return np.arctan2(width.astype(np.float64), height.astype(np.float64)).astype(boxes.dtype)
+
+
+def _less(iou, penalty):
+    with np.errstate(all="ignore"):
+        return np.where(np.isfinite(penalty), iou - penalty, iou)

@@ -33,6 +33,9 @@ void bind_box_codec(py::module_& module, const BoxCodecKernels& kernels);
 
 struct BoxesKernels {
   void (*box_iou)(const View&, const View&, const View&, const Launch&);
+  void (*generalized_box_iou)(const View&, const View&, const View&, const Launch&);
+  void (*distance_box_iou)(const View&, const View&, double, const View&, const Launch&);
+  void (*complete_box_iou)(const View&, const View&, double, const View&, const Launch&);
 };
 void bind_boxes(py::module_& module, const BoxesKernels& kernels);
 

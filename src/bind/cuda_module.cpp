@@ -31,7 +31,7 @@ PYBIND11_MODULE(_cuda, m) {
 
   bind_grid_anchors(m, cuda::grid_anchors);
   bind_box_codec(m, {cuda::encode_boxes, cuda::decode_boxes});
-  bind_boxes(m, {cuda::box_iou});
+  bind_boxes(m, {cuda::box_iou, cuda::generalized_box_iou, cuda::distance_box_iou, cuda::complete_box_iou});
   bind_matching(m, {cuda::match_boxes});
   bind_matching_workspace(m, cuda::match_boxes_workspace);
   bind_mask_paste_steps(m, {cuda::paste_masks_workspace, cuda::paste_masks, cuda::paste_masks_rle_chunks,

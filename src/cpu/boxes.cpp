@@ -1,4 +1,4 @@
-// box_iou on the CPU: rows of boxes1 are shared among threads, boxes2 lies in columns for the lanes.
+// box_iou and its relatives on the CPU: rows of boxes1 are shared among threads, boxes2 lies in columns for the lanes.
 #include "core/boxes.h"
 
 #include "cpu/columns.h"
@@ -9,41 +9,76 @@
 namespace roikit::cpu {
 namespace {
 
-struct IouRows {
-  template <class T>
-  ROIKIT_INLINE static void run(const T* boxes1, BoxColumns<T> b, int64_t m, int64_t begin, int64_t end, T* out) {
+struct PairRows {
+  template <class T, class Measure>
+  ROIKIT_INLINE static void run(const T* boxes1, BoxColumns<T> b, const T* angles, int64_t m, int64_t begin, int64_t end,
+                                Measure measure, T* out) {
     const T* ROIKIT_RESTRICT x1 = b.x1;
     const T* ROIKIT_RESTRICT y1 = b.y1;
     const T* ROIKIT_RESTRICT x2 = b.x2;
     const T* ROIKIT_RESTRICT y2 = b.y2;
     const T* ROIKIT_RESTRICT area = b.area;
+    const T* ROIKIT_RESTRICT angle = angles;
     for (int64_t i = begin; i < end; ++i) {
       const Box<T> a = Box<T>::at(boxes1 + 4 * i);
       T* ROIKIT_RESTRICT row = out + i * m;
-      for (int64_t j = 0; j < m; ++j) row[j] = iou(a, Box<T>{x1[j], y1[j], x2[j], y2[j], area[j]});
+      if constexpr (Measure::kAngles) {
+        const T mine = diagonal_angle(a);
+        for (int64_t j = 0; j < m; ++j) row[j] = measure(a, mine, Box<T>{x1[j], y1[j], x2[j], y2[j], area[j]}, angle[j]);
+      } else {
+        for (int64_t j = 0; j < m; ++j) row[j] = measure(a, T(0), Box<T>{x1[j], y1[j], x2[j], y2[j], area[j]}, T(0));
+      }
     }
   }
 };
 
-}  // namespace
+struct DiagonalAngles {
+  template <class T> ROIKIT_INLINE static void run(BoxColumns<T> boxes, int64_t n, T* out) {
+    T* ROIKIT_RESTRICT to = out;
+    for (int64_t i = 0; i < n; ++i) to[i] = diagonal_angle(boxes[i]);
+  }
+};
 
-void box_iou(const View& boxes1, const View& boxes2, const View& out, const Launch& launch) {
-  require(boxes1.rank == 2 && boxes1.shape[1] == 4 && boxes1.contiguous(), "box_iou: boxes1 must be contiguous (N, 4)");
-  require(boxes2.rank == 2 && boxes2.shape[1] == 4 && boxes2.contiguous(), "box_iou: boxes2 must be contiguous (M, 4)");
+template <class Measure>
+void every_pair(const char* op, const View& boxes1, const View& boxes2, Measure measure, const View& out,
+                const Launch& launch) {
+  require_pairs(boxes1, boxes2, out);
   const int64_t n = boxes1.shape[0], m = boxes2.shape[0];
-  require(out.size() == n * m && out.contiguous(), "box_iou: out must be contiguous (N, M)");
   if (n == 0 || m == 0) return;
-  visit<float, double>(boxes1.dtype, "box_iou", [&](auto tag) {
+  visit<float, double>(boxes1.dtype, op, [&](auto tag) {
     using T = typename decltype(tag)::type;
     const T* a = boxes1.as<T>();
     T* to = out.as<T>();
     const ColumnsOf<T> columns(boxes2.as<T>(), m);
+    std::vector<T> angles;
+    if (Measure::kAngles) {
+      angles.resize(m);
+      vary<DiagonalAngles>(launch.simd, columns.view(), m, angles.data());
+    }
     const int64_t grain = 1000000 / m + 1;
     will_fill(to, n * m * int64_t(sizeof(T)), launch);
     parallel_for(n, grain, launch, [&](int64_t begin, int64_t end) {
-      vary<IouRows>(launch.simd, a, columns.view(), m, begin, end, to);
+      vary<PairRows>(launch.simd, a, columns.view(), (const T*)angles.data(), m, begin, end, measure, to);
     });
   });
+}
+
+}  // namespace
+
+void box_iou(const View& boxes1, const View& boxes2, const View& out, const Launch& launch) {
+  every_pair("box_iou", boxes1, boxes2, PairIou(), out, launch);
+}
+
+void generalized_box_iou(const View& boxes1, const View& boxes2, const View& out, const Launch& launch) {
+  every_pair("generalized_box_iou", boxes1, boxes2, PairGeneralizedIou(), out, launch);
+}
+
+void distance_box_iou(const View& boxes1, const View& boxes2, double eps, const View& out, const Launch& launch) {
+  every_pair("distance_box_iou", boxes1, boxes2, PairDistanceIou{eps}, out, launch);
+}
+
+void complete_box_iou(const View& boxes1, const View& boxes2, double eps, const View& out, const Launch& launch) {
+  every_pair("complete_box_iou", boxes1, boxes2, PairCompleteIou{eps}, out, launch);
 }
 
 }  // namespace roikit::cpu

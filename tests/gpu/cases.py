@@ -179,8 +179,8 @@ def _codec_gradient(op):
     return both
 
 
-def _iou_gradient(a, b):
-    return list(torch.autograd.grad(ops.box_iou(a, b).square().sum(), [a, b]))
+def _iou_gradient(op):
+    return lambda a, b: list(torch.autograd.grad(op(a, b).square().sum(), [a, b]))
 
 
 def _roi_cases():
@@ -208,7 +208,13 @@ def _roi_cases():
 
 CASES = [
     Case("box_iou", _pairs, ops.box_iou),
-    Case("box_iou backward", _leaves(_pairs), _iou_gradient, exact=False),
+    Case("box_iou backward", _leaves(_pairs), _iou_gradient(ops.box_iou), exact=False),
+    Case("generalized_box_iou", _pairs, ops.generalized_box_iou),
+    Case("generalized_box_iou backward", _leaves(_pairs), _iou_gradient(ops.generalized_box_iou), exact=False),
+    Case("distance_box_iou", _pairs, ops.distance_box_iou),
+    Case("distance_box_iou backward", _leaves(_pairs), _iou_gradient(ops.distance_box_iou), exact=False),
+    Case("complete_box_iou", _pairs, ops.complete_box_iou),
+    Case("complete_box_iou backward", _leaves(_pairs), _iou_gradient(ops.complete_box_iou), exact=False),
     Case("box_area", lambda seed: [boxes(700, seed)], ops.box_area),
     Case("clip_boxes_to_image", lambda seed: [boxes(700, seed)], lambda b: ops.clip_boxes_to_image(b, SIZE)),
     Case("encode_boxes", _codec, ops.encode_boxes),

@@ -11,11 +11,45 @@ from roikit.testing import strategies as some
 
 FORMATS = ("xyxy", "xywh", "cxcywh")
 DTYPES = (np.float16, np.float32, np.float64)
+BOUNDS = {"generalized_box_iou": (0, 0), "distance_box_iou": (0, 0), "complete_box_iou": (1e-6, 2e-15)}
 
 
 def same(a, b):
     assert a.dtype == b.dtype and a.shape == b.shape
     np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_relatives_of_iou_agree_with_the_reference(name):
+    ours, theirs, bounds = getattr(kernels, name), getattr(reference, name), BOUNDS[name]
+
+    @given(data=st.data(), dtype=st.sampled_from(DTYPES))
+    def agreement(data, dtype):
+        a, b = data.draw(some.boxes(dtype=dtype)), data.draw(some.boxes(dtype=dtype))
+        expected = theirs(a, b)
+        for level in simd_levels():
+            with simd(level):
+                found = ours(a, b)
+            assert found.dtype == expected.dtype and found.shape == expected.shape
+            np.testing.assert_allclose(found, expected, rtol=0, atol=bounds[expected.dtype == np.float64])
+
+    agreement()
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_relatives_of_iou_have_the_same_bits_at_every_level_and_thread_count(name, dtype):
+    rng = np.random.default_rng(1)
+    corner = rng.random((1700, 2)) * 60
+    boxes = np.concatenate([corner, corner + rng.random((1700, 2)) ** 3 * 50], 1).astype(dtype)
+    boxes[:500] = boxes[500:1000] * (1 + dtype(1e-6))
+    expected = getattr(reference, name)(boxes, boxes[:1333])
+    first = getattr(kernels, name)(boxes, boxes[:1333], threads=1)
+    np.testing.assert_allclose(first, expected, rtol=0, atol=BOUNDS[name][dtype == np.float64])
+    for level in simd_levels():
+        for threads in (1, 2, 3):
+            with simd(level):
+                same(getattr(kernels, name)(boxes, boxes[:1333], threads=threads), first)
 
 
 @given(data=st.data(), dtype=st.sampled_from(DTYPES))
@@ -73,6 +107,7 @@ def test_filtering_agrees_with_the_reference(boxes, least):
 @given(masks=some.bitmaps())
 def test_boxes_of_masks_agree_with_the_reference(masks):
     same(kernels.masks_to_boxes(masks), reference.masks_to_boxes(masks))
+    same(kernels.masks_to_boxes(masks, inclusive=False), reference.masks_to_boxes(masks, inclusive=False))
 
 
 def test_out_is_filled_and_returned():
@@ -110,6 +145,9 @@ BOX = np.zeros((2, 4), np.float32)
     (lambda: kernels.clip_boxes_to_image(BOX, (-1, 3)), ValueError, "clip_boxes_to_image: size must be at least 0"),
     (lambda: kernels.remove_small_boxes(BOX, "3"), TypeError, "remove_small_boxes: min_size must be a number, got str"),
     (lambda: kernels.remove_small_boxes(BOX, float("nan")), ValueError, "remove_small_boxes: min_size must not be NaN"),
+    (lambda: kernels.distance_box_iou(BOX, BOX, -1e-7), ValueError,
+     "distance_box_iou: eps must be finite and at least 0, got -1e-07"),
+    (lambda: kernels.complete_box_iou(BOX, BOX, "small"), TypeError, "complete_box_iou: eps must be a number, got str"),
     (lambda: kernels.masks_to_boxes(BOX), ValueError,
      r"masks_to_boxes: masks must have shape \(N, H, W\), got \(2, 4\)"),
 ])

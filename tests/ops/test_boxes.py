@@ -35,17 +35,21 @@ def test_small_functions_agree_with_the_reference(boxes, size):
 
 @given(masks=some.bitmaps())
 def test_boxes_of_masks_agree_with_the_reference(masks):
-    same(ops.masks_to_boxes(torch.from_numpy(masks)), reference.masks_to_boxes(masks))
+    for inclusive in (True, False):
+        same(ops.masks_to_boxes(torch.from_numpy(masks), inclusive=inclusive),
+             reference.masks_to_boxes(masks, inclusive=inclusive))
 
 
+IOUS = ("box_iou", "generalized_box_iou", "distance_box_iou", "complete_box_iou")
 AWKWARD = [[0, 0, 0, 0], [3, 3, 1, 1], [np.nan, 0, 1, 1], [0, 0, np.inf, 1], [-np.inf, 0, np.inf, 4],
            [0, 0, 1e30, 1e30], [-0.0, 0, -0.0, 2], [0, 0, -0.0, 1], [2, 2, 6, 6]]
 
 
+@pytest.mark.parametrize("name", IOUS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("n, m", [(1, 1), (7, 1), (3, 50), (1100, 3), (2, 257), (5, 1030), (2, 1100), (0, 4), (4, 0),
                                   (540, 52), (3, 34)])
-def test_box_iou_gives_the_bits_of_the_kernels_at_every_size(n, m, dtype):
+def test_ious_give_the_bits_of_the_kernels_at_every_size(n, m, dtype, name):
     rng = np.random.default_rng(n * m)
 
     def some_boxes(count):
@@ -56,7 +60,7 @@ def test_box_iou_gives_the_bits_of_the_kernels_at_every_size(n, m, dtype):
         return boxes
 
     a, b = some_boxes(n), some_boxes(m)
-    mine, theirs = ops.box_iou(torch.from_numpy(a), torch.from_numpy(b)).numpy(), kernels.box_iou(a, b)
+    mine, theirs = getattr(ops, name)(torch.from_numpy(a), torch.from_numpy(b)).numpy(), getattr(kernels, name)(a, b)
     assert mine.tobytes() == theirs.tobytes()  # the sign of 0 included
 
 
@@ -87,17 +91,61 @@ def test_gradients():
     assert torch.autograd.gradcheck(lambda x: ops.clip_boxes_to_image(x, (5, 5)), (a,))
 
 
-def test_gradient_of_awkward_boxes_is_finite():
+@pytest.mark.parametrize("apart", [3, 9])
+def test_gradients_of_the_relatives(apart):
+    a, b = overlapping(4, 0), overlapping(3, 1)
+    b = (b.detach() + torch.tensor([0, 0, 0.7, apart], dtype=torch.float64)).requires_grad_()  # of other shapes, too
+    assert torch.autograd.gradcheck(ops.generalized_box_iou, (a, b))
+    assert torch.autograd.gradcheck(ops.distance_box_iou, (a, b))
+    assert torch.autograd.gradcheck(ops.generalized_box_iou, (a, (b.detach() + apart).requires_grad_()))
+    assert torch.autograd.gradcheck(ops.distance_box_iou, (a, (b.detach() + apart).requires_grad_()))
+
+
+def complete_formula(a, b, eps=1e-7):
+    """The complete IoU with alpha held constant, for autograd."""
+    a, b = a[:, None], b[None]
+    size = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0)
+    inter, (area_a, area_b) = size.prod(-1), ((x[..., 2:] - x[..., :2]).prod(-1) for x in (a, b))
+    iou = inter / (area_a + area_b - inter)
+    hull = torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(a[..., :2], b[..., :2])
+    away = (a[..., :2] + a[..., 2:] - b[..., :2] - b[..., 2:]).square().sum(-1) / 4 / (hull.square().sum(-1) + eps)
+    angles = [torch.atan((x[..., 2] - x[..., 0]) / (x[..., 3] - x[..., 1])) for x in (a, b)]
+    v = 4 / torch.pi**2 * (angles[0] - angles[1]) ** 2
+    return iou - away - (v / (1 - iou + v + eps)).detach() * v
+
+
+def test_gradient_of_complete_iou_holds_alpha_constant():
+    a, b = overlapping(4, 0), overlapping(3, 1)
+    b = (b.detach() * torch.tensor([1, 1, 1.1, 1.8], dtype=torch.float64)).requires_grad_()
+    ours, theirs = ops.complete_box_iou(a, b), complete_formula(a, b)
+    torch.testing.assert_close(ours, theirs)
+    weights = torch.rand(ours.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    for x, y in zip(*(torch.autograd.grad((out * weights).sum(), (a, b)) for out in (ours, theirs)), strict=True):
+        torch.testing.assert_close(x, y)
+
+
+@pytest.mark.parametrize("name", IOUS)
+def test_gradient_of_awkward_boxes_is_finite(name):
     awkward = torch.tensor([[0, 0, 0, 0], [3, 3, 1, 1], [float("nan"), 0, 1, 1], [0, 0, float("inf"), 1],
                             [0, 0, 1e30, 1e30], [0, 0, 2, 2]], requires_grad=True)
-    ops.box_iou(awkward, awkward).sum().backward()
+    getattr(ops, name)(awkward, awkward).sum().backward()
     assert torch.isfinite(awkward.grad).all()
 
 
-def test_gradient_flows_through_compiled_code():
+@pytest.mark.parametrize("name", IOUS)
+def test_a_box_that_is_not_finite_leaves_the_gradients_of_others_alone(name):
+    a, b = overlapping(3, 0), overlapping(2, 1).detach()
+    alone = torch.autograd.grad(getattr(ops, name)(a, b).sum(), a)[0]
+    spoilt = torch.cat([b, b.new_tensor([[float("nan"), 0, 1, 1], [0, 0, float("inf"), 1]])])
+    torch.testing.assert_close(torch.autograd.grad(getattr(ops, name)(a, spoilt).sum(), a)[0], alone)
+
+
+@pytest.mark.parametrize("name", IOUS)
+def test_gradient_flows_through_compiled_code(name):
     a, b = overlapping(4, 0), overlapping(3, 1)
-    eager = torch.autograd.grad(ops.box_iou(a, b).sum(), (a, b))
-    compiled = torch.autograd.grad(torch.compile(ops.box_iou, fullgraph=True)(a, b).sum(), (a, b))
+    op = getattr(ops, name)
+    eager = torch.autograd.grad(op(a, b).sum(), (a, b))
+    compiled = torch.autograd.grad(torch.compile(op, fullgraph=True)(a, b).sum(), (a, b))
     for x, y in zip(eager, compiled, strict=True):
         torch.testing.assert_close(x, y)
 
@@ -105,6 +153,9 @@ def test_gradient_flows_through_compiled_code():
 def test_registration():
     torch.library.opcheck(torch.ops.roikit.box_iou, (overlapping(4, 0), overlapping(3, 1)))
     torch.library.opcheck(torch.ops.roikit.box_iou, (torch.empty(0, 4), torch.rand(3, 4)))
+    torch.library.opcheck(torch.ops.roikit.generalized_box_iou, (overlapping(4, 0), overlapping(3, 1)))
+    for op in (torch.ops.roikit.distance_box_iou, torch.ops.roikit.complete_box_iou):
+        torch.library.opcheck(op, (overlapping(4, 0), overlapping(3, 1), 1e-7))
 
 
 def test_small_functions_compile():
@@ -143,6 +194,9 @@ BOX = torch.zeros(2, 4)
      "box_iou: boxes1 and boxes2 must be on the same device, got .* and meta"),
     (lambda: ops.box_convert(BOX, "ltrb", "xyxy"), ValueError, "box_convert: in_fmt must be one of"),
     (lambda: ops.clip_boxes_to_image(BOX, (1, 2, 3)), TypeError, "clip_boxes_to_image: size must be a whole number"),
+    (lambda: ops.distance_box_iou(BOX, BOX, float("inf")), ValueError,
+     "distance_box_iou: eps must be finite and at least 0, got inf"),
+    (lambda: ops.complete_box_iou(BOX, BOX.long()), TypeError, "complete_box_iou: boxes2 must be .*, got int64"),
     (lambda: ops.masks_to_boxes(BOX), ValueError, r"masks_to_boxes: masks must have shape \(N, H, W\), got \(2, 4\)"),
 ])
 def test_contract(call, kind, text):

@@ -12,6 +12,7 @@ from roikit.testing import strategies as some
 
 FORMATS = ("xyxy", "xywh", "cxcywh")
 F32 = np.float32
+RELATIVES = ("generalized_box_iou", "distance_box_iou", "complete_box_iou")
 
 
 def test_area_by_hand():
@@ -48,6 +49,55 @@ def test_masks_to_boxes_by_hand():
     masks[0, 1:4, 2:6] = 1
     masks[1, 4, 6] = 255
     assert reference.masks_to_boxes(masks).tolist() == [[2, 1, 5, 3], [6, 4, 6, 4], [0, 0, 0, 0]]
+
+
+def test_masks_to_boxes_without_the_last_pixel_by_hand():
+    masks = np.zeros((3, 5, 7), np.uint8)
+    masks[0, 1:4, 2:6] = 1
+    masks[1, 4, 6] = 255
+    assert reference.masks_to_boxes(masks, inclusive=False).tolist() == [[2, 1, 6, 4], [6, 4, 7, 5], [0, 0, 0, 0]]
+
+
+def test_relatives_of_iou_by_hand():
+    a = np.array([[0, 0, 2, 2]])
+    b = np.array([[0, 0, 2, 2], [1, 0, 3, 2], [4, 0, 6, 2], [0, 0, 2, 6]], float)
+    np.testing.assert_allclose(reference.generalized_box_iou(a.astype(float), b)[0], [1, 1 / 3, -1 / 3, 1 / 3])
+    np.testing.assert_allclose(reference.distance_box_iou(a.astype(float), b, 0)[0],
+                               [1, 1 / 3 - 1 / 13, -16 / 40, 1 / 3 - 4 / 40])
+    v = 4 / np.pi**2 * (np.arctan(1) - np.arctan(1 / 3)) ** 2
+    np.testing.assert_allclose(reference.complete_box_iou(a.astype(float), b, 0)[0],
+                               [1, 1 / 3 - 1 / 13, -16 / 40, 1 / 3 - 4 / 40 - v * v / (2 / 3 + v)])
+
+
+@pytest.mark.parametrize("name", RELATIVES)
+def test_law_relatives_of_iou_are_finite_and_at_most_the_iou(name):
+    @given(some.boxes(), some.boxes())
+    def law(a, b):
+        value = getattr(reference, name)(a, b)
+        assert np.isfinite(value).all() and (value <= reference.box_iou(a, b)).all()
+        assert (value >= (-2 if name == "complete_box_iou" else -1)).all()
+
+    law()
+
+
+@pytest.mark.parametrize("name", RELATIVES)
+def test_law_a_box_that_is_not_finite_has_no_penalty(name):
+    @given(some.boxes(kinds=("nonfinite",)), some.boxes(kinds=some.FINITE))
+    def law(a, b):
+        if name == "generalized_box_iou":  # a side reversed by an infinite corner has length 0 like any reversed side
+            a = a[~np.isfinite(reference.box_area(a))]
+        assert not getattr(reference, name)(a, b).any()
+
+    law()
+
+
+@pytest.mark.parametrize("name", RELATIVES)
+def test_law_relatives_of_iou_give_1_for_a_box_with_itself(name):
+    @given(some.boxes(kinds=("grid",)))
+    def law(boxes):
+        assert (np.diag(getattr(reference, name)(boxes, boxes)) == 1).all()
+
+    law()
 
 
 @given(some.boxes(), some.boxes())
