@@ -16,6 +16,12 @@ from roikit.ops.boxes import (
     masks_to_boxes,
     remove_small_boxes,
 )
+from roikit.ops.losses import (
+    complete_box_iou_loss,
+    distance_box_iou_loss,
+    generalized_box_iou_loss,
+    sigmoid_focal_loss,
+)
 from roikit.ops.mask_paste import paste_masks, paste_masks_rle
 from roikit.ops.mask_target import mask_targets
 from roikit.ops.matching import match_boxes
@@ -46,10 +52,13 @@ __all__ = [
     "cell_anchors",
     "clip_boxes_to_image",
     "complete_box_iou",
+    "complete_box_iou_loss",
     "decode_boxes",
     "distance_box_iou",
+    "distance_box_iou_loss",
     "encode_boxes",
     "generalized_box_iou",
+    "generalized_box_iou_loss",
     "grid_anchors",
     "mask_targets",
     "masks_to_boxes",
@@ -66,4 +75,5 @@ __all__ = [
     "roi_align",
     "roi_pool",
     "roi_warp",
+    "sigmoid_focal_loss",
 ]
