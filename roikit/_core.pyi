@@ -52,6 +52,9 @@ def decode_boxes(
     deltas: View, anchors: View, weights: Sequence[float], clip: float, out: View, launch: Launch
 ) -> None: ...
 def encode_boxes(boxes: View, anchors: View, weights: Sequence[float], out: View, launch: Launch) -> None: ...
+def fast_nms(
+    boxes: View, scores: View, idxs: View, iou_threshold: float, top_k: int, keep: View, count: View, launch: Launch
+) -> None: ...
 def grid_anchors(
     cell_anchors: View, height: int, width: int, stride_y: float, stride_x: float, offset: float, out: View,
     launch: Launch
@@ -63,6 +66,10 @@ def mask_targets_of_runs(
 def match_boxes(
     anchors: View, gt_boxes: View, high: float, low: float, allow_low_quality: bool, index: View, label: View,
     iou: View, launch: Launch
+) -> None: ...
+def matrix_nms(
+    boxes: View, scores: View, idxs: View, sigma: float, min_score: float, method: int, keep: View, decayed: View,
+    count: View, launch: Launch
 ) -> None: ...
 def nms(boxes: View, scores: View, iou_threshold: float, keep: View, count: View, launch: Launch) -> None: ...
 def nms_rotated(
@@ -93,4 +100,8 @@ def roi_warp(
 ) -> None: ...
 def roi_warp_backward(
     grad: View, argmax: View, boxes: View, spatial_scale: float, gradient: View, launch: Launch
+) -> None: ...
+def soft_nms(
+    boxes: View, scores: View, iou_threshold: float, sigma: float, min_score: float, method: int, keep: View,
+    decayed: View, count: View, launch: Launch
 ) -> None: ...

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 OPS = ("anchors", "boxes", "box_codec", "matching", "nms", "roi_pool", "roi_align", "mask_paste", "mask_target",
-       "ps_roi", "roi_warp", "rotated")
+       "ps_roi", "roi_warp", "rotated", "soft_nms")
 FORMATS = ("rle", "polygon")
 # Ops whose CUDA kernel exists.
 LONGEST = 400

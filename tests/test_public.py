@@ -31,6 +31,9 @@ FUNCTIONS = {
     "box_iou_rotated": "boxes1, boxes2",
     "nms_rotated": "boxes, scores, iou_threshold",
     "batched_nms_rotated": "boxes, scores, idxs, iou_threshold",
+    "soft_nms": "boxes, scores, iou_threshold, *, sigma, min_score, method",
+    "fast_nms": "boxes, scores, idxs, iou_threshold, *, top_k, cross_class",
+    "matrix_nms": "boxes, scores, idxs, *, sigma, min_score, method",
     "roi_pool": "input, boxes, output_size, spatial_scale",
     "roi_align": "input, boxes, output_size, spatial_scale, sampling_ratio, aligned",
     "multiscale_roi_align": "features, boxes, output_size, scales, *, sampling_ratio, aligned, canonical_scale, "

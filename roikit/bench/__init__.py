@@ -21,14 +21,15 @@ from roikit.bench.works_ps_rois import ps_roi_works
 from roikit.bench.works_roi_warp import roi_warp_works
 from roikit.bench.works_rois import roi_align_works, roi_pool_works
 from roikit.bench.works_rotated import rotated_works
+from roikit.bench.works_soft_nms import soft_nms_works
 
 __all__ = ["WORKS", "run", "run_scaling"]
 
 # op -> (peers, device's name) -> its works
 WORKS = {"anchors": anchor_works, "boxes": box_works, "box_codec": codec_works, "matching": matching_works,
-         "nms": nms_works, "roi_pool": roi_pool_works, "roi_align": roi_align_works, "ps_roi": ps_roi_works,
-         "roi_warp": roi_warp_works, "mask_paste": paste_works, "mask_target": target_works, "rotated": rotated_works,
-         "losses": loss_works, "rle": rle_works, "polygon": polygon_works}
+         "nms": nms_works, "soft_nms": soft_nms_works, "roi_pool": roi_pool_works, "roi_align": roi_align_works,
+         "ps_roi": ps_roi_works, "roi_warp": roi_warp_works, "mask_paste": paste_works, "mask_target": target_works,
+         "rotated": rotated_works, "losses": loss_works, "rle": rle_works, "polygon": polygon_works}
 
 
 def run(ops=(), *, threads=None, device="cpu", quick=False, torchvision_ops=None, json_path=None, chart_path=None,

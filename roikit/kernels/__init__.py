@@ -36,6 +36,7 @@ from roikit.kernels.roi_align import (
 from roikit.kernels.roi_pool import roi_pool, roi_pool_backward, roi_pool_with_argmax
 from roikit.kernels.roi_warp import roi_warp, roi_warp_backward, roi_warp_with_argmax
 from roikit.kernels.rotated import batched_nms_rotated, box_iou_rotated, nms_rotated
+from roikit.kernels.soft_nms import fast_nms, matrix_nms, soft_nms
 
 __all__ = [
     "batched_nms",
@@ -50,11 +51,13 @@ __all__ = [
     "decode_boxes",
     "distance_box_iou",
     "encode_boxes",
+    "fast_nms",
     "generalized_box_iou",
     "grid_anchors",
     "mask_targets",
     "masks_to_boxes",
     "match_boxes",
+    "matrix_nms",
     "multiscale_roi_align",
     "multiscale_roi_align_backward",
     "nms",
@@ -75,4 +78,5 @@ __all__ = [
     "roi_warp",
     "roi_warp_backward",
     "roi_warp_with_argmax",
+    "soft_nms",
 ]

@@ -36,6 +36,7 @@ from roikit.ops.roi_align import (
 from roikit.ops.roi_pool import RoIPool, roi_pool
 from roikit.ops.roi_warp import roi_warp
 from roikit.ops.rotated import batched_nms_rotated, box_iou_rotated, nms_rotated
+from roikit.ops.soft_nms import fast_nms, matrix_nms, soft_nms
 
 __all__ = [
     "MultiScaleRoIAlign",
@@ -57,12 +58,14 @@ __all__ = [
     "distance_box_iou",
     "distance_box_iou_loss",
     "encode_boxes",
+    "fast_nms",
     "generalized_box_iou",
     "generalized_box_iou_loss",
     "grid_anchors",
     "mask_targets",
     "masks_to_boxes",
     "match_boxes",
+    "matrix_nms",
     "multiscale_roi_align",
     "nms",
     "nms_padded",
@@ -76,4 +79,5 @@ __all__ = [
     "roi_pool",
     "roi_warp",
     "sigmoid_focal_loss",
+    "soft_nms",
 ]

@@ -40,6 +40,7 @@ from roikit.reference.roi_align import (
 from roikit.reference.roi_pool import roi_pool, roi_pool_backward, roi_pool_with_argmax
 from roikit.reference.roi_warp import roi_warp, roi_warp_backward, roi_warp_with_argmax
 from roikit.reference.rotated import batched_nms_rotated, box_iou_rotated, nms_rotated
+from roikit.reference.soft_nms import fast_nms, matrix_nms, soft_nms
 
 __all__ = [
     "assign_levels",
@@ -57,11 +58,13 @@ __all__ = [
     "distance_box_iou",
     "encode_boxes",
     "encode_boxes_backward",
+    "fast_nms",
     "generalized_box_iou",
     "grid_anchors",
     "mask_targets",
     "masks_to_boxes",
     "match_boxes",
+    "matrix_nms",
     "multiscale_roi_align",
     "multiscale_roi_align_backward",
     "nms",
@@ -82,4 +85,5 @@ __all__ = [
     "roi_warp",
     "roi_warp_backward",
     "roi_warp_with_argmax",
+    "soft_nms",
 ]

@@ -9,6 +9,7 @@
 #include "core/ps_roi.h"
 #include "core/roi_align.h"
 #include "core/roi_warp.h"
+#include "core/soft_nms.h"
 #include "core/view.h"
 
 namespace roikit {
@@ -136,5 +137,24 @@ struct RotatedSteps {  // CUDA: the caller sorts before, and picks the chosen on
   void (*batched_nms)(const View&, const View&, const View&, const View&, double, const View&, const Launch&);
 };
 void bind_rotated_steps(py::module_& module, const RotatedSteps& kernels);
+
+using SoftNmsKernel = void (*)(const View&, const View&, double, double, double, Decay, const View&, const View&,
+                               const View&, const Launch&);
+void bind_soft_nms(py::module_& module, SoftNmsKernel kernel);
+
+struct ClassNmsKernels {
+  void (*fast_nms)(const View&, const View&, const View&, double, int64_t, const View&, const View&, const Launch&);
+  void (*matrix_nms)(const View&, const View&, const View&, double, double, Decay, const View&, const View&,
+                     const View&, const Launch&);
+};
+void bind_class_nms(py::module_& module, const ClassNmsKernels& kernels);
+
+struct ClassNmsSteps {  // CUDA: the caller sorts around them
+  int64_t (*workspace)(const View&);
+  void (*fast_nms)(const View&, const View&, const View&, const View&, double, int64_t, const View&, const Launch&);
+  void (*matrix_nms)(const View&, const View&, const View&, const View&, const View&, double, Decay, const View&,
+                     const Launch&);
+};
+void bind_class_nms_steps(py::module_& module, const ClassNmsSteps& kernels);
 
 }  // namespace roikit

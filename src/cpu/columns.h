@@ -13,9 +13,10 @@ class ColumnsOf {
  public:
   static constexpr int64_t kPad = 16;
 
-  ColumnsOf(const T* boxes, int64_t n, const int64_t* order = nullptr) : stride_(n + kPad), data_(5 * stride_, T(0)) {
+  template <class Index = int64_t>
+  ColumnsOf(const T* boxes, int64_t n, const Index* order = nullptr) : stride_(n + kPad), data_(5 * stride_, T(0)) {
     for (int64_t i = 0; i < n; ++i) {
-      const Box<T> b = Box<T>::at(boxes + 4 * (order ? order[i] : i));
+      const Box<T> b = Box<T>::at(boxes + 4 * (order ? int64_t(order[i]) : i));
       T* p = data_.data() + i;
       p[0] = b.x1;
       p[stride_] = b.y1;
