@@ -100,7 +100,11 @@ template <class T> ROIKIT_HD T log_of(T x) {
 // c[0] + z (c[1] + z (... c[n - 1])).
 template <class T, int n> ROIKIT_HD T polynomial(const T (&c)[n], T z) {
   T sum = c[n - 1];
+#ifdef __CUDACC__
+#pragma unroll
+#else
 #pragma GCC unroll 16
+#endif
   for (int i = n - 2; i >= 0; --i) sum = c[i] + z * sum;
   return sum;
 }
