@@ -121,6 +121,7 @@ class BuildExt(build_ext):
     def build_extension(self, ext):
         # bind/<op>.cpp belongs to two modules: each gets an object folder of its own.
         root, self.build_temp = self.build_temp, os.path.join(self.build_temp, ext.name)
+        ext.depends = shared_inputs()  # else a change of headers alone would not get as far as the comparison below
         compiler = self.compiler
         compiler.src_extensions = list(dict.fromkeys([*compiler.src_extensions, ".cu"]))
         one_file, many_files = compiler._compile, compiler.compile
@@ -155,12 +156,16 @@ class BuildExt(build_ext):
             compiler.compile, self.build_temp = many_files, root
 
 
+def shared_inputs():
+    """What every object depends on besides its source: this file and every header."""
+    return ["setup.py", *map(str, SRC.rglob("*.h")), *map(str, SRC.rglob("*.cuh"))]
+
+
 def newer_than_all(obj, src):
     """True when the object is newer than its source, this file and every header."""
     if not os.path.exists(obj):
         return False
-    inputs = [src, "setup.py", *SRC.rglob("*.h"), *SRC.rglob("*.cuh")]
-    return os.path.getmtime(obj) > max(os.path.getmtime(p) for p in inputs)
+    return os.path.getmtime(obj) > max(os.path.getmtime(p) for p in [src, *shared_inputs()])
 
 
 if __name__ == "__main__":
