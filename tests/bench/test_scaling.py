@@ -1,9 +1,10 @@
 """`roikit bench --scaling`: what counts as memory, where a curve ends, what is said and drawn."""
 
-import os
+import importlib
 import time
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -131,30 +132,22 @@ def test_law_what_a_result_holds():
     assert 3000 < scaling.held(runs) < 6000
 
 
-def dies(there, rival, settings, seconds, done):
-    """A process that ends in the first of two curves, and takes the other when it is begun again."""
-    name = "first" if not done else "second"
-    there.send({"begin": name})
-    if name == "first":
-        os._exit(3)
-    there.send(point(10, curve=name))
-    there.send(None)
+@pytest.fixture
+def rivals(monkeypatch):
+    """tests/bench/rivals.py by a name that a process of its own can import, wherever the tests run from."""
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    return importlib.import_module("rivals")
 
 
-def sleeps(there, rival, settings, seconds, done):
-    there.send({"begin": "first"})
-    time.sleep(60)
-
-
-def test_contract_a_process_that_dies_ends_its_curve_alone(monkeypatch):
-    monkeypatch.setattr(scaling, "walk", dies)
+def test_contract_a_process_that_dies_ends_its_curve_alone(monkeypatch, rivals):
+    monkeypatch.setattr(scaling, "walk", rivals.dies)
     ended, row = scaling.follow("other", SETTINGS, 60)
     assert ended == {"curve": "first", "rival": "other", "why": "its process ended with 3", "failed": True}
     assert row["curve"] == "second"
 
 
-def test_contract_a_process_that_hangs_is_ended(monkeypatch):
-    monkeypatch.setattr(scaling, "walk", sleeps)
+def test_contract_a_process_that_hangs_is_ended(monkeypatch, rivals):
+    monkeypatch.setattr(scaling, "walk", rivals.sleeps)
     monkeypatch.setattr(scaling, "START", 3)
     (ended,) = scaling.follow("other", SETTINGS, 0)
     assert ended["why"] == "took too long" and ended["failed"]
