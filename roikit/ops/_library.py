@@ -29,3 +29,13 @@ def register(schema, kernel, fake, *, backward=None, setup_context=None):
         torch.library.register_autograd(f"roikit::{name}", backward, setup_context=setup_context,
                                         lib=LIBRARY)
     return getattr(torch.ops.roikit, name)
+
+
+def autocast_boxes(name):
+    """Under autocast the op ``name`` (input, boxes, ...) keeps its features' dtype, and its boxes become float32."""
+    for device in ("cpu", "cuda"):
+        def rule(input, boxes, *rest, device=device):
+            with torch.autocast(device, enabled=False):
+                return getattr(torch.ops.roikit, name)(input, boxes.float(), *rest)
+
+        LIBRARY.impl(name, rule, f"Autocast{device.upper()}")

@@ -4,7 +4,7 @@ import torch
 
 from roikit import _check, _config, _core
 from roikit.ops._launch import backend, launch, view, workspace
-from roikit.ops._library import LIBRARY, register
+from roikit.ops._library import autocast_boxes, register
 from roikit.ops._rois import as_rois, check_images, feature_map
 
 __all__ = ["PSRoIAlign", "PSRoIPool", "ps_roi_align", "ps_roi_pool"]
@@ -167,18 +167,7 @@ def _register(name, align, extra=""):
              f"{extra}) -> Tensor", kernel, fake, backward=backward, setup_context=_context)
     register(f"{back}(Tensor grad, Tensor boxes, SymInt images, SymInt height, SymInt width, float spatial_scale"
              f"{extra}) -> Tensor", back_kernel, back_fake, backward=back_backward, setup_context=_backward_context)
-    for device in ("cpu", "cuda"):
-        _autocast(name, device)
-
-
-def _autocast(name, device):
-    """Under autocast the features keep their dtype and the boxes become float32."""
-
-    def rule(input, boxes, *rest):
-        with torch.autocast(device, enabled=False):
-            return getattr(torch.ops.roikit, name)(input, boxes.float(), *rest)
-
-    LIBRARY.impl(name, rule, f"Autocast{device.upper()}")
+    autocast_boxes(name)
 
 
 _register("ps_roi_align", True, ", int sampling_ratio")

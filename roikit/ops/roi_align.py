@@ -6,7 +6,7 @@ import torch
 
 from roikit import _check, _config, _core
 from roikit.ops._launch import backend, launch, view, workspace
-from roikit.ops._library import LIBRARY, register
+from roikit.ops._library import autocast_boxes, register
 from roikit.ops._rois import as_rois, check_images, empty_map, feature_map, in_format, stored_channels_last
 
 __all__ = ["MultiScaleRoIAlign", "RoIAlign", "multiscale_roi_align", "roi_align"]
@@ -279,18 +279,5 @@ register("roi_align_backward(Tensor grad, Tensor boxes, SymInt images, SymInt he
          "bool channels_last, float spatial_scale, int sampling_ratio, bool aligned) -> Tensor",
          _single_backward, _single_backward_fake, backward=_single_backward_backward,
          setup_context=_single_backward_context)
-
-
-def _autocast(name, device):
-    """Under autocast the features keep their dtype and the boxes become float32."""
-
-    def rule(features, boxes, *rest):
-        with torch.autocast(device, enabled=False):
-            return getattr(torch.ops.roikit, name)(features, boxes.float(), *rest)
-
-    LIBRARY.impl(name, rule, f"Autocast{device.upper()}")
-
-
-for _name in ("roi_align", "multiscale_roi_align"):
-    for _device in ("cpu", "cuda"):
-        _autocast(_name, _device)
+autocast_boxes("roi_align")
+autocast_boxes("multiscale_roi_align")

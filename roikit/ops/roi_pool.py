@@ -4,7 +4,7 @@ import torch
 
 from roikit import _check, _config, _core
 from roikit.ops._launch import backend, launch, view, workspace
-from roikit.ops._library import LIBRARY, register
+from roikit.ops._library import autocast_boxes, register
 from roikit.ops._rois import as_rois, check_images, empty_map, feature_map, in_format, stored_channels_last
 
 __all__ = ["RoIPool", "roi_pool"]
@@ -138,17 +138,4 @@ register("roi_pool(Tensor input, Tensor boxes, float spatial_scale, SymInt poole
 register("roi_pool_backward(Tensor grad, Tensor argmax, Tensor boxes, SymInt images, SymInt height, "
          "SymInt width, bool channels_last) -> Tensor",
          _backward, _backward_fake, backward=_backward_backward, setup_context=_backward_context)
-
-
-def _autocast(device):
-    """Under autocast the features keep their dtype and the boxes become float32."""
-
-    def rule(input, boxes, *rest):
-        with torch.autocast(device, enabled=False):
-            return torch.ops.roikit.roi_pool(input, boxes.float(), *rest)
-
-    LIBRARY.impl("roi_pool", rule, f"Autocast{device.upper()}")
-
-
-for _device in ("cpu", "cuda"):
-    _autocast(_device)
+autocast_boxes("roi_pool")
