@@ -1,8 +1,8 @@
-"""Other libraries' names on roikit's kernels: ``roikit.compat.torchvision``."""
+"""Other libraries' names on roikit's kernels: ``roikit.compat.torchvision``, ``roikit.compat.detectron2``."""
 
 import importlib
 
-__all__ = ["torchvision"]
+__all__ = ["detectron2", "torchvision"]
 
 
 def __getattr__(name):

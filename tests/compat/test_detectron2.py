@@ -1,0 +1,219 @@
+"""roikit.compat.detectron2: detectron2's conventions as facts, and beside detectron2 itself where it is importable."""
+
+import importlib.util
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+import roikit.compat.detectron2 as d2
+import roikit.ops
+
+HERE = Path(__file__).resolve().parent
+BOXES = torch.tensor([[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 10.0, 5.0], [20.0, 20.0, 30.0, 40.0]])
+
+
+@pytest.fixture
+def beside_detectron2():
+    """Runs beside_detectron2.py in a process of its own that also finds what this one finds."""
+    home, path = str(Path(roikit.__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")
+
+    def run(before):
+        code = (f"import roikit.compat.torchvision; roikit.compat.torchvision.install(); {before}\n"
+                f"import runpy; runpy.run_path({str(HERE / 'beside_detectron2.py')!r}, run_name='__main__')")
+        done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True,
+                              env={**os.environ, "PYTHONPATH": os.pathsep.join([home, path])})
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return run
+
+
+@pytest.mark.skipif(importlib.util.find_spec("detectron2") is None, reason="detectron2 is not importable")
+@pytest.mark.skipif(importlib.util.find_spec("torchvision") is None, reason="torchvision is not installed")
+def test_answers_are_those_of_detectron2(beside_detectron2):
+    beside_detectron2("")
+
+
+def test_nothing_of_the_peers_is_imported(run_python):
+    run_python("""
+import sys, roikit.compat.detectron2
+assert not {"torchvision", "detectron2", "fvcore"} & set(sys.modules)
+""")
+
+
+def test_suppression_takes_boxes_objects_and_classes_of_any_kind():
+    scores, held = torch.tensor([0.5, 0.9, 0.1]), SimpleNamespace(tensor=BOXES)
+    assert d2.nms(held, scores, 0.4).tolist() == [1, 2]
+    assert d2.nms(BOXES, scores, 0.5).tolist() == [1, 0, 2]  # IoU 0.5 is not above 0.5
+    for idxs in (torch.tensor([0, 1, 1]), torch.tensor([0.5, 7.0, 7.0]), torch.tensor([False, True, True])):
+        assert d2.batched_nms(BOXES, scores, idxs, 0.4).tolist() == [1, 0, 2]
+
+
+def test_rotated_suppression_keeps_at_equality():
+    rotated = torch.tensor([[5.0, 5.0, 10.0, 10.0, 0.0], [5.0, 2.5, 10.0, 5.0, 180.0]])
+    assert d2.pairwise_iou_rotated(rotated, rotated)[0, 1] == 0.5
+    assert torch.equal(d2.pairwise_iou(SimpleNamespace(tensor=rotated), rotated),
+                       d2.pairwise_iou_rotated(rotated, rotated))
+    scores = torch.tensor([0.9, 0.8])
+    assert d2.nms_rotated(rotated, scores, 0.5).tolist() == [0, 1]
+    assert d2.nms_rotated(rotated, scores, 0.49).tolist() == [0]
+    assert d2.batched_nms_rotated(rotated, scores, torch.tensor([3, 4]), 0.1).tolist() == [0, 1]
+
+
+def test_pairwise_iou_of_empty_boxes_is_0():
+    empty = torch.zeros(1, 4)
+    assert d2.pairwise_iou(empty, empty).item() == 0
+    assert d2.pairwise_iou(SimpleNamespace(tensor=BOXES), BOXES)[0, 1] == 0.5
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize")
+def test_the_class_aligns_and_the_function_does_not():
+    x, rois = torch.rand(1, 2, 12, 12), torch.cat([torch.zeros(3, 1), BOXES / 4], 1)
+    assert torch.equal(d2.ROIAlign(3, 0.5, 2)(x, rois), roikit.ops.roi_align(x, rois, 3, 0.5, 2, True))
+    assert torch.equal(d2.roi_align(x, rois, 3, 0.5, 2), roikit.ops.roi_align(x, rois, 3, 0.5, 2, False))
+    quantized = torch.quantize_per_tensor(x, 1 / 64, 0, torch.quint8)
+    assert_close(d2.ROIAlign(3, 0.5, 2)(quantized, rois), d2.ROIAlign(3, 0.5, 2)(quantized.dequantize(), rois))
+
+
+def test_paste():
+    masks, boxes = torch.ones(1, 2, 2), torch.tensor([[1.0, 1.0, 3.0, 3.0]])
+    inside = torch.zeros(1, 4, 4, dtype=torch.bool)
+    inside[:, 1:3, 1:3] = True
+    assert torch.equal(d2.paste_masks_in_image(masks, SimpleNamespace(tensor=boxes), (4, 4)), inside)
+    assert torch.equal(d2.paste_masks_in_image(masks.bool(), boxes, torch.Size([4, 4])), inside)
+    assert d2.paste_masks_in_image(masks, boxes, (4, 4), 0).all()  # every pixel has at least 0
+    soft = d2.paste_masks_in_image(masks, boxes, (4, 4), -1)
+    assert soft.dtype == torch.uint8 and soft[0, 1, 1] == 255 and soft[0, 0, 0] == 0
+    none = d2.paste_masks_in_image(masks[:0], boxes[:0], (4, 5))
+    assert none.shape == (0, 4, 5) and none.dtype == torch.bool
+    assert not d2.paste_masks_in_image(masks, torch.tensor([[1.0, 1.0, 1.0, 3.0]]), (4, 4)).any()
+
+
+def test_box_transform():
+    transform = d2.Box2BoxTransform((10.0, 10.0, 5.0, 5.0))
+    assert transform.scale_clamp == math.log(1000 / 16)
+    deltas = transform.get_deltas(BOXES[:1], BOXES[2:])
+    assert_close(deltas, torch.tensor([[20.0, 25.0, 0.0, 5 * math.log(2)]]))
+    assert_close(transform.apply_deltas(deltas.double().repeat(1, 3), BOXES[:1]), BOXES[2:].repeat(1, 3))
+    assert transform.apply_deltas(deltas.double(), BOXES[:1]).dtype == torch.float32
+    grown = d2.Box2BoxTransform((1, 1, 1, 1), scale_clamp=1.0).apply_deltas(torch.tensor([[0.0, 0, 9, 0]]), BOXES[:1])
+    assert_close(grown[0, 2] - grown[0, 0], torch.tensor(10 * math.e))
+    with pytest.raises(ValueError, match="positive widths"):
+        transform.get_deltas(torch.zeros(1, 4), BOXES[:1])
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_linear_transform(normalize):
+    transform, anchors = d2.Box2BoxTransformLinear(normalize), torch.tensor([[4.0, 4.0, 8.0, 8.0]])
+    deltas = transform.get_deltas(anchors, BOXES[:1])
+    assert torch.equal(deltas * (4 if normalize else 1), torch.tensor([[6.0, 6.0, 4.0, 4.0]]))
+    assert torch.equal(transform.apply_deltas(deltas.repeat(1, 2), anchors), BOXES[:1].repeat(1, 2))
+    assert torch.equal(transform.apply_deltas(-deltas, anchors), torch.full((1, 4), 6.0))
+
+
+def test_matcher():
+    quality = torch.tensor([[0.9, 0.6, 0.2, 0.0], [0.9, 0.1, 0.4, 0.0]])
+    matches, labels = d2.Matcher([0.3, 0.7], [0, -1, 1])(quality)
+    assert matches.tolist() == [0, 0, 1, 0] and labels.tolist() == [1, -1, -1, 0]
+    assert matches.dtype == torch.int64 and labels.dtype == torch.int8
+    low = torch.tensor([[0.1, 0.2, 0.2], [0.0, 0.0, 0.0]])
+    assert d2.Matcher([0.3, 0.7], [0, -1, 1], True)(low)[1].tolist() == [0, 1, 1]  # the second promotes nothing
+    matches, labels = d2.Matcher([0.5], [-1, 1])(low[:0])
+    assert matches.tolist() == [0, 0, 0] and labels.tolist() == [-1, -1, -1]
+    for thresholds, labels in (([], [0]), ([0.0], [0, 1]), ([0.7, 0.3], [0, -1, 1]), ([0.5], [0]), ([0.5], [0, 2])):
+        with pytest.raises(ValueError, match="Matcher"):
+            d2.Matcher(thresholds, labels)
+    with pytest.raises(ValueError, match="at least 0"):
+        d2.Matcher([0.5], [0, 1])(-low - 1)
+
+
+def test_subsampling():
+    labels = torch.tensor([-1, 0, 1, 80, 80, 80, 2, 80])
+    positive, negative = d2.subsample_labels(labels, 4, 0.5, 80)
+    assert len(positive) == 2 and set(positive.tolist()) < {1, 2, 6}
+    assert len(negative) == 2 and set(negative.tolist()) < {3, 4, 5, 7}
+    positive, negative = d2.subsample_labels(labels, 100, 0.25, 80)
+    assert sorted(positive.tolist()) == [1, 2, 6] and sorted(negative.tolist()) == [3, 4, 5, 7]
+
+
+def test_anchors_have_the_size_outside_and_are_not_rounded():
+    generator = d2.DefaultAnchorGenerator(sizes=[[32, 64]], aspect_ratios=[[1.0, 4.0]], strides=[8, 16])
+    assert_close(generator.cell_anchors[1], torch.tensor([[-16.0, -16, 16, 16], [-8, -32, 8, 32], [-32, -32, 32, 32],
+                                                          [-16, -64, 16, 64]]))
+    assert generator.num_anchors == generator.num_cell_anchors == [4, 4] and not generator.state_dict()
+    fine, coarse = generator([torch.empty(1, 1, 2, 3), torch.empty(1, 1, 1, 1)])
+    assert fine.shape == (24, 4) and coarse.shape == (4, 4)
+    assert_close(fine[4], torch.tensor([12.0 - 16, 4 - 16, 12 + 16, 4 + 16]))  # centres at half a stride, x first
+    assert isinstance(d2.DefaultAnchorGenerator(sizes=[32], aspect_ratios=[1.0], strides=[8], boxes_class=tuple)(
+        [torch.empty(1, 1, 1, 1)])[0], tuple)
+    for wrong in ({"sizes": []}, {"sizes": [[32]] * 3}, {"offset": 1.0}):
+        with pytest.raises(ValueError, match="anchor generator"):
+            d2.DefaultAnchorGenerator(**{"sizes": [32], "aspect_ratios": [1.0], "strides": [8, 16], **wrong})
+
+
+def next_below(value, steps):
+    return (torch.tensor([value]).view(torch.int32) - steps).view(torch.float32).item()
+
+
+def test_levels_change_where_detectron2s_do():
+    """One rounding below a power of two, its float32 sum rounds up; roikit's own rule rounds up from ten below."""
+    sides = [next_below(224.0, steps) for steps in (0, 1, 2, 8, 100)]
+    boxes = torch.tensor([[0.0, 0.0, side, side] for side in sides])
+    assert d2.assign_boxes_to_levels([boxes], 2, 5, 224, 4).tolist() == [2, 2, 1, 1, 1]
+    features = [torch.full((1, 1, 64 >> level, 64 >> level), float(level)) for level in range(4)]
+    pooled = d2.ROIPooler(1, [0.25, 0.125, 0.0625, 0.03125], 2, "ROIAlignV2")(features, [boxes])
+    assert pooled.flatten().tolist() == [2, 2, 1, 1, 1]
+    own = roikit.ops.multiscale_roi_align(features, [boxes], 1, [0.25, 0.125, 0.0625, 0.03125])
+    assert own.flatten().tolist() == [2, 2, 2, 2, 1]
+
+
+def test_levels_are_clamped_and_nothing_comes_of_nan():
+    boxes = torch.tensor([[0.0, 0, 1, 1], [0, 0, 4000, 4000], [0, 0, math.nan, 1]])
+    assert d2.assign_boxes_to_levels([boxes[:2], boxes[2:]], 2, 5, 224, 4).tolist() == [0, 3, 0]
+    pooler = d2.ROIPooler(2, [0.25, 0.125, 0.0625, 0.03125], 2, "ROIAlign")
+    assert not pooler([torch.ones(1, 1, 4, 4)] * 4, [boxes])[2].any()
+
+
+@pytest.mark.parametrize("name", ["ROIAlign", "ROIAlignV2", "ROIPool"])
+def test_pooler_is_the_op_on_each_level(name):
+    features = [torch.rand(2, 3, 64 >> i, 64 >> i, requires_grad=True) for i in range(3)]
+    boxes = [torch.tensor([[0.0, 0, 300, 200], [10, 20, 30, 40]]), torch.tensor([[5.0, 5, 120, 130]])]
+    pooler = d2.ROIPooler((3, 2), [0.25, 0.125, 0.0625], 2, name)
+    out = pooler(features, [SimpleNamespace(tensor=b) for b in boxes])
+    for k, (image, level, box) in enumerate(((0, 2, boxes[0][0]), (0, 0, boxes[0][1]), (1, 1, boxes[1][0]))):
+        roi = torch.cat([torch.tensor([float(image)]), box])[None]
+        scale = 0.25 / 2**level
+        if name == "ROIPool":
+            alone = roikit.ops.roi_pool(features[level], roi, (3, 2), scale)
+        else:
+            alone = roikit.ops.roi_align(features[level], roi, (3, 2), scale, 2, name == "ROIAlignV2")
+        assert_close(out[k], alone[0])
+    assert all(g.abs().sum() > 0 for g in torch.autograd.grad(out.sum(), features))
+    assert pooler([f[:0] for f in features], []).shape == (0, 3, 3, 2)
+    assert pooler(features, [b[:0] for b in boxes]).shape == (0, 3, 3, 2)
+    assert d2.ROIPooler(2, [0.25], 2, name)(features[:1], boxes).shape == (3, 3, 2, 2)
+
+
+def test_pooler_says_what_is_wrong():
+    for arguments, reason in (((7, [0.25], 2, "RoIAlign"), "pooler_type"), ((7, [0.3], 2, "ROIAlign"), "powers of two"),
+                              ((7, [0.25, 0.0625], 2, "ROIAlign"), "half the one before"),
+                              ((7, [0.25], 2, "ROIAlign", 0), "canonical_box_size")):
+        with pytest.raises(ValueError, match=reason):
+            d2.ROIPooler(*arguments)
+    pooler = d2.ROIPooler(7, [0.25, 0.125], 2, "ROIAlign")
+    with pytest.raises(ValueError, match="one map a scale"):
+        pooler([torch.rand(1, 1, 4, 4)], [BOXES])
+    with pytest.raises(ValueError, match="one entry an image"):
+        pooler([torch.rand(1, 1, 4, 4)] * 2, [])
+
+
+def test_losses_take_detectron2s_names():
+    assert_close(d2.diou_loss(BOXES, BOXES.flip(0), "sum"),
+                 roikit.ops.distance_box_iou_loss(BOXES, BOXES.flip(0), "sum"))
+    assert_close(d2.ciou_loss(BOXES, BOXES.flip(0)), roikit.ops.complete_box_iou_loss(BOXES, BOXES.flip(0)))
