@@ -44,14 +44,16 @@ def map_shape(op, name, shape):
 
 
 def boxes(op, name, x, columns=4):
-    """``x`` is a floating (N, columns) array."""
+    """``x`` is a floating (N, columns) array; ``columns`` is a number, or a tuple of those that will do."""
     array(op, name, x)
     dtype(op, name, x)
-    if len(x.shape) != 2 or x.shape[1] != columns:
+    allowed = columns if isinstance(columns, tuple) else (columns,)
+    if len(x.shape) != 2 or x.shape[1] not in allowed:
         hint = ""
-        if len(x.shape) == 2 and x.shape[0] == columns:
+        if len(x.shape) == 2 and x.shape[0] in allowed:
             hint = f". Did you mean {name}.T?"
-        raise ValueError(f"{op}: {name} must have shape (N, {columns}), got {shape_text(x)}{hint}")
+        shapes = " or ".join(f"(N, {n})" for n in allowed)
+        raise ValueError(f"{op}: {name} must have shape {shapes}, got {shape_text(x)}{hint}")
 
 
 def vector(op, name, x, length, of):
@@ -134,6 +136,17 @@ def positives(op, name, xs, count=None):
     return [positive(op, name, x) for x in xs]
 
 
+def finites(op, name, xs):
+    """``xs`` is a sequence of finite numbers; returns a list of floats."""
+    if not hasattr(xs, "__len__") or isinstance(xs, str):
+        raise TypeError(f"{op}: {name} must be a sequence of numbers, got {type(xs).__name__}")
+    values = [number(op, name, x) for x in xs]
+    for value in values:
+        if abs(value) == float("inf"):
+            raise ValueError(f"{op}: {name} must be finite, got {value}")
+    return values
+
+
 def two_numbers(op, name, x):
     """A number or two of them, as floats (y, x)."""
     if not isinstance(x, (tuple, list)):
@@ -143,12 +156,12 @@ def two_numbers(op, name, x):
     return tuple(number(op, name, v) for v in x)
 
 
-def deltas(op, name, x):
-    """``x`` is a floating (N, 4 C) array with C at least 1."""
+def deltas(op, name, x, columns=4):
+    """``x`` is a floating (N, columns * C) array with C at least 1."""
     array(op, name, x)
     dtype(op, name, x)
-    if len(x.shape) != 2 or x.shape[1] % 4 or x.shape[1] == 0:
-        raise ValueError(f"{op}: {name} must have shape (N, 4 C), got {shape_text(x)}")
+    if len(x.shape) != 2 or x.shape[1] % columns or x.shape[1] == 0:
+        raise ValueError(f"{op}: {name} must have shape (N, {columns} C), got {shape_text(x)}")
 
 
 def same_rows(op, **arrays):

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 OPS = ("anchors", "boxes", "box_codec", "matching", "nms", "roi_pool", "roi_align", "mask_paste", "mask_target",
-       "ps_roi", "roi_warp", "rotated", "soft_nms")
+       "ps_roi", "roi_warp", "rotated", "rotated_codec", "soft_nms")
 FORMATS = ("rle", "polygon")
 LONGEST = 400
 
@@ -47,6 +47,9 @@ MATRIX = {
     "mask_target": ["mask_targets(masks, boxes, matched, size, *, rule='soft', image_size=None)"],
     "rotated": ["box_iou_rotated(boxes1, boxes2)", "nms_rotated(boxes, scores, iou_threshold)",
                 "batched_nms_rotated(boxes, scores, idxs, iou_threshold)"],
+    "rotated_codec": ["encode_boxes_rotated(boxes, anchors, weights=(1, 1, 1, 1, 1))",
+                      "decode_boxes_rotated(deltas, anchors, weights=(1, 1, 1, 1, 1), *, clip=log(1000 / 16))",
+                      "cell_anchors_rotated(sizes, aspect_ratios, angles, *, dtype=float32)"],
     "losses": ["sigmoid_focal_loss(inputs, targets, alpha=0.25, gamma=2, reduction='none')",
                "generalized_box_iou_loss(boxes1, boxes2, reduction='none', eps=1e-7)",
                "distance_box_iou_loss(boxes1, boxes2, reduction='none', eps=1e-7)",
@@ -57,6 +60,7 @@ OWN_ARGUMENTS = {"reference": set(), "kernels": {"out", "threads"}, "ops": {"dev
 # The compiled entry points of a function in _core and in _cuda, where they are not one of its name in each.
 ENTRIES = {
     "cell_anchors": ("cell_anchors", ""),  # a few numbers, computed on the host for every device
+    "cell_anchors_rotated": ("cell_anchors", ""),
     **dict.fromkeys(("box_area", "box_convert", "clip_boxes_to_image", "remove_small_boxes", "masks_to_boxes"),
                     ("", "")),  # NumPy's and torch's own operations
     # On CUDA the boxes come in the order of their scores.

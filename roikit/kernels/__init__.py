@@ -36,6 +36,11 @@ from roikit.kernels.roi_align import (
 from roikit.kernels.roi_pool import roi_pool, roi_pool_backward, roi_pool_with_argmax
 from roikit.kernels.roi_warp import roi_warp, roi_warp_backward, roi_warp_with_argmax
 from roikit.kernels.rotated import batched_nms_rotated, box_iou_rotated, nms_rotated
+from roikit.kernels.rotated_codec import (
+    cell_anchors_rotated,
+    decode_boxes_rotated,
+    encode_boxes_rotated,
+)
 from roikit.kernels.soft_nms import fast_nms, matrix_nms, soft_nms
 
 __all__ = [
@@ -46,11 +51,14 @@ __all__ = [
     "box_iou",
     "box_iou_rotated",
     "cell_anchors",
+    "cell_anchors_rotated",
     "clip_boxes_to_image",
     "complete_box_iou",
     "decode_boxes",
+    "decode_boxes_rotated",
     "distance_box_iou",
     "encode_boxes",
+    "encode_boxes_rotated",
     "fast_nms",
     "generalized_box_iou",
     "grid_anchors",

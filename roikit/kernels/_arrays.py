@@ -18,7 +18,7 @@ def as_array(op, name, x):
 
 
 def as_boxes(op, name, x, columns=4):
-    """A contiguous float32 or float64 (N, columns) array; half is cast up."""
+    """A contiguous float32 or float64 (N, columns) array; half is cast up. ``columns`` as in `_check.boxes`."""
     a = as_array(op, name, x)
     _check.boxes(op, name, a, columns)
     return np.ascontiguousarray(a, dtype=np.float32 if a.dtype == np.float16 else None)

@@ -43,26 +43,27 @@ def grid_anchors(cell_anchors, feature_size, stride, *, offset=0.0, out=None, th
     """Copies of a cell at every position of a feature map.
 
     Args:
-        cell_anchors: (A, 4) float16, float32 or float64, xyxy around the origin, pixels; half is cast to float32.
+        cell_anchors: (A, 4) float16, float32 or float64, xyxy around the origin, pixels; half is cast to float32. Or
+            (A, 5), rotated boxes cx, cy, w, h, degrees, whose centres alone are moved.
         feature_size: (H, W), map pixels.
         stride: image pixels a map pixel: a number, or (sy, sx).
         offset: where in its map pixel a cell sits: 0 its corner, 0.5 its centre.
-        out: (H * W * A, 4) array for the result.
+        out: (H * W * A, 4), or 5, array for the result.
         threads: how many threads may work; the result does not depend on it.
 
     Returns:
-        (H * W * A, 4) float32 or float64, rows in the order y, x, cell.
+        (H * W * A, 4), or 5, float32 or float64, rows in the order y, x, cell.
 
     Raises:
         TypeError, ValueError: a wrong kind, shape or value, in a sentence.
 
     Source: Ren et al. 2015, arXiv:1506.01497, section 3.1.1.
     """
-    cell = as_boxes("grid_anchors", "cell_anchors", cell_anchors)
+    cell = as_boxes("grid_anchors", "cell_anchors", cell_anchors, (4, 5))
     height, width = _check.pair("grid_anchors", "feature_size", feature_size, 0)
     stride_y, stride_x = _check.two_numbers("grid_anchors", "stride", stride)
     offset = _check.number("grid_anchors", "offset", offset)
-    out = result("grid_anchors", out, (height * width * len(cell), 4), cell.dtype)
+    out = result("grid_anchors", out, (height * width * len(cell), cell.shape[1]), cell.dtype)
     _core.grid_anchors(view(cell), height, width, stride_y, stride_x, offset, view(out),
                        launch("grid_anchors", threads))
     return out

@@ -36,6 +36,11 @@ from roikit.ops.roi_align import (
 from roikit.ops.roi_pool import RoIPool, roi_pool
 from roikit.ops.roi_warp import roi_warp
 from roikit.ops.rotated import batched_nms_rotated, box_iou_rotated, nms_rotated
+from roikit.ops.rotated_codec import (
+    cell_anchors_rotated,
+    decode_boxes_rotated,
+    encode_boxes_rotated,
+)
 from roikit.ops.soft_nms import fast_nms, matrix_nms, soft_nms
 
 __all__ = [
@@ -51,13 +56,16 @@ __all__ = [
     "box_iou",
     "box_iou_rotated",
     "cell_anchors",
+    "cell_anchors_rotated",
     "clip_boxes_to_image",
     "complete_box_iou",
     "complete_box_iou_loss",
     "decode_boxes",
+    "decode_boxes_rotated",
     "distance_box_iou",
     "distance_box_iou_loss",
     "encode_boxes",
+    "encode_boxes_rotated",
     "fast_nms",
     "generalized_box_iou",
     "generalized_box_iou_loss",

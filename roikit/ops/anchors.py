@@ -44,14 +44,15 @@ def grid_anchors(cell_anchors, feature_size, stride, *, offset=0.0, device=None)
     """Copies of a cell at every position of a feature map.
 
     Args:
-        cell_anchors: (A, 4) floating, xyxy around the origin, pixels; half is cast to float32.
+        cell_anchors: (A, 4) floating, xyxy around the origin, pixels; half is cast to float32. Or (A, 5), rotated
+            boxes cx, cy, w, h, degrees, whose centres alone are moved.
         feature_size: (H, W), map pixels.
         stride: image pixels a map pixel: a number, or (sy, sx).
         offset: where in its map pixel a cell sits: 0 its corner, 0.5 its centre.
         device: of the result; that of the cell by default.
 
     Returns:
-        (H * W * A, 4) float32 or float64, rows in the order y, x, cell.
+        (H * W * A, 4), or 5, float32 or float64, rows in the order y, x, cell.
 
     Raises:
         TypeError, ValueError: a wrong kind, shape or value, in a sentence.
@@ -59,7 +60,7 @@ def grid_anchors(cell_anchors, feature_size, stride, *, offset=0.0, device=None)
 
     Source: Ren et al. 2015, arXiv:1506.01497, section 3.1.1.
     """
-    _check.boxes("grid_anchors", "cell_anchors", cell_anchors)
+    _check.boxes("grid_anchors", "cell_anchors", cell_anchors, (4, 5))
     height, width = _check.pair("grid_anchors", "feature_size", feature_size, 0)
     stride_y, stride_x = _check.two_numbers("grid_anchors", "stride", stride)
     offset = _check.number("grid_anchors", "offset", offset)
@@ -88,7 +89,7 @@ def _grid_anchors_kernel(cell_anchors, height, width, stride_y, stride_x, offset
 
 
 def _grid_anchors_fake(cell_anchors, height, width, stride_y, stride_x, offset):
-    return cell_anchors.new_empty((height * width * cell_anchors.shape[0], 4))
+    return cell_anchors.new_empty((height * width * cell_anchors.shape[0], cell_anchors.shape[1]))
 
 
 register("cell_anchors(Tensor sizes, Tensor ratios, bool ratio_outside, bool rounded) -> Tensor", _cell_anchors_kernel,

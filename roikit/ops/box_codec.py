@@ -1,22 +1,13 @@
 """The box codec on tensors: boxes as deltas from anchors, and back; differentiable in both tensors."""
 
-import math
-
 import torch
 
 from roikit import _check
+from roikit.ops._codec import CLIP, context, factors, fake, same_dtype
 from roikit.ops._launch import backend, launch, view
 from roikit.ops._library import register
 
 __all__ = ["decode_boxes", "encode_boxes"]
-
-CLIP = math.log(1000 / 16)  # a box grows at most to 62.5 times its anchor
-
-
-def _same_dtype(a, b):
-    """Both in the wider dtype, at least float32."""
-    dtype = torch.float64 if torch.float64 in (a.dtype, b.dtype) else torch.float32
-    return a.to(dtype), b.to(dtype)
 
 
 def encode_boxes(boxes, anchors, weights=(1, 1, 1, 1)):
@@ -42,7 +33,7 @@ def encode_boxes(boxes, anchors, weights=(1, 1, 1, 1)):
     _check.same_rows("encode_boxes", boxes=boxes, anchors=anchors)
     _check.same_device("encode_boxes", boxes=boxes, anchors=anchors)
     weights = _check.positives("encode_boxes", "weights", weights, 4)
-    return torch.ops.roikit.encode_boxes(*_same_dtype(boxes, anchors), weights)
+    return torch.ops.roikit.encode_boxes(*same_dtype(boxes, anchors), weights)
 
 
 def decode_boxes(deltas, anchors, weights=(1, 1, 1, 1), *, clip=CLIP):
@@ -70,7 +61,7 @@ def decode_boxes(deltas, anchors, weights=(1, 1, 1, 1), *, clip=CLIP):
     _check.same_device("decode_boxes", deltas=deltas, anchors=anchors)
     weights = _check.positives("decode_boxes", "weights", weights, 4)
     clip = _check.number("decode_boxes", "clip", clip)
-    return torch.ops.roikit.decode_boxes(*_same_dtype(deltas, anchors), weights, clip)
+    return torch.ops.roikit.decode_boxes(*same_dtype(deltas, anchors), weights, clip)
 
 
 def _encode_kernel(boxes, anchors, weights):
@@ -87,15 +78,6 @@ def _decode_kernel(deltas, anchors, weights, clip):
     return out
 
 
-def _fake(first, *_):
-    return first.new_empty(first.shape)
-
-
-def _context(ctx, inputs, output):
-    ctx.save_for_backward(*inputs[:2])
-    ctx.weights, ctx.clip = inputs[2], inputs[3] if len(inputs) > 3 else None
-
-
 def _centre_and_size(boxes):
     """Along x and y together: (..., 2) each."""
     size = boxes[..., 2:] - boxes[..., :2]
@@ -107,14 +89,9 @@ def _corners(centre, size):
     return torch.cat([0.5 * centre - size, 0.5 * centre + size], dim=-1)
 
 
-def _factors(like, weights):
-    """The weights (4,) as a tensor. Filled where they are needed: a copy from the host would wait for the device."""
-    return torch.cat([like.new_full((1,), w) for w in weights])
-
-
 def _encode_backward(ctx, grad):
     boxes, anchors = ctx.saved_tensors
-    weights = _factors(boxes, ctx.weights)
+    weights = factors(boxes, ctx.weights)
     (g_centre, g_size), (a_centre, a_size) = _centre_and_size(boxes), _centre_and_size(anchors)
     centre = grad[:, :2] * weights[:2] / a_size
     scale = grad[:, 2:] * weights[2:]
@@ -124,7 +101,7 @@ def _encode_backward(ctx, grad):
 
 def _decode_backward(ctx, grad):
     deltas, anchors = ctx.saved_tensors
-    weights = _factors(deltas, ctx.weights)
+    weights = factors(deltas, ctx.weights)
     grad, rows = grad.unflatten(1, (-1, 4)), deltas.unflatten(1, (-1, 4))  # (N, C, 4)
     a_size = (anchors[:, 2:] - anchors[:, :2]).unsqueeze(1)
     centre, size = grad[..., :2] + grad[..., 2:], 0.5 * (grad[..., 2:] - grad[..., :2])
@@ -135,7 +112,7 @@ def _decode_backward(ctx, grad):
     return d_deltas, _corners(centre.sum(1), (centre * shift + size * growth).sum(1)), None, None
 
 
-register("encode_boxes(Tensor boxes, Tensor anchors, float[] weights) -> Tensor", _encode_kernel, _fake,
-         backward=_encode_backward, setup_context=_context)
-register("decode_boxes(Tensor deltas, Tensor anchors, float[] weights, float clip) -> Tensor", _decode_kernel, _fake,
-         backward=_decode_backward, setup_context=_context)
+register("encode_boxes(Tensor boxes, Tensor anchors, float[] weights) -> Tensor", _encode_kernel, fake,
+         backward=_encode_backward, setup_context=context)
+register("decode_boxes(Tensor deltas, Tensor anchors, float[] weights, float clip) -> Tensor", _decode_kernel, fake,
+         backward=_decode_backward, setup_context=context)

@@ -40,6 +40,13 @@ from roikit.reference.roi_align import (
 from roikit.reference.roi_pool import roi_pool, roi_pool_backward, roi_pool_with_argmax
 from roikit.reference.roi_warp import roi_warp, roi_warp_backward, roi_warp_with_argmax
 from roikit.reference.rotated import batched_nms_rotated, box_iou_rotated, nms_rotated
+from roikit.reference.rotated_codec import (
+    cell_anchors_rotated,
+    decode_boxes_rotated,
+    decode_boxes_rotated_backward,
+    encode_boxes_rotated,
+    encode_boxes_rotated_backward,
+)
 from roikit.reference.soft_nms import fast_nms, matrix_nms, soft_nms
 
 __all__ = [
@@ -51,13 +58,18 @@ __all__ = [
     "box_iou",
     "box_iou_rotated",
     "cell_anchors",
+    "cell_anchors_rotated",
     "clip_boxes_to_image",
     "complete_box_iou",
     "decode_boxes",
     "decode_boxes_backward",
+    "decode_boxes_rotated",
+    "decode_boxes_rotated_backward",
     "distance_box_iou",
     "encode_boxes",
     "encode_boxes_backward",
+    "encode_boxes_rotated",
+    "encode_boxes_rotated_backward",
     "fast_nms",
     "generalized_box_iou",
     "grid_anchors",

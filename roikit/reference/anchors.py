@@ -49,22 +49,24 @@ def grid_anchors(cell_anchors, feature_size, stride, *, offset=0.0):
     """Copies of a cell at every position of a feature map.
 
     Args:
-        cell_anchors: (A, 4) float, x1 y1 x2 y2 around the origin, pixels.
+        cell_anchors: (A, 4) float, x1 y1 x2 y2 around the origin, pixels; or (A, 5), rotated boxes
+            cx, cy, w, h, degrees, whose centres alone are moved.
         feature_size: (H, W), map pixels.
         stride: image pixels a map pixel: a number, or (sy, sx).
         offset: where in its map pixel a cell sits: 0 its corner, 0.5 its centre.
 
     Returns:
-        T (H * W * A, 4), rows in the order of y, x, cell. The shift of column j is
+        T (H * W * A, 4), or 5, rows in the order of y, x, cell. The shift of column j is
         (T(j) + T(offset)) * T(sx), likewise for rows; shift + cell.
     """
-    cell = as_boxes("grid_anchors", "cell_anchors", cell_anchors)
-    real = cell.dtype.type
+    cell = as_boxes("grid_anchors", "cell_anchors", cell_anchors, 4, 5)
+    real, columns = cell.dtype.type, cell.shape[1]
     height, width = feature_size
     stride_y, stride_x = stride if np.ndim(stride) else (stride, stride)
     x = (np.arange(width, dtype=cell.dtype) + real(offset)) * real(stride_x)
     y = (np.arange(height, dtype=cell.dtype) + real(offset)) * real(stride_y)
-    shift = np.empty((height, width, 1, 4), cell.dtype)
-    shift[..., 0] = shift[..., 2] = x[None, :, None]
-    shift[..., 1] = shift[..., 3] = y[:, None, None]
-    return (shift + cell).reshape(-1, 4)
+    grid = np.broadcast_to(cell, (height, width, *cell.shape)).copy()
+    for corner in (0, 2) if columns == 4 else (0,):
+        grid[..., corner] += x[None, :, None]
+        grid[..., corner + 1] += y[:, None, None]
+    return grid.reshape(-1, columns)

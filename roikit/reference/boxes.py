@@ -20,11 +20,12 @@ __all__ = [
 ]
 
 
-def as_boxes(op, name, boxes, columns=4):
-    """``boxes`` as an (N, columns) array of float32 or float64; half is cast to float32."""
+def as_boxes(op, name, boxes, *columns):
+    """``boxes`` as an (N, 4) array of float32 or float64, or with other columns; half is cast to float32."""
     boxes = as_floats(op, name, boxes)
-    if boxes.ndim != 2 or boxes.shape[1] != columns:
-        raise ValueError(f"{op}: {name} must have shape (N, {columns}), got {boxes.shape}")
+    if boxes.ndim != 2 or boxes.shape[1] not in (columns or (4,)):
+        shapes = " or ".join(f"(N, {n})" for n in columns or (4,))
+        raise ValueError(f"{op}: {name} must have shape {shapes}, got {boxes.shape}")
     return boxes
 
 

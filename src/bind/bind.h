@@ -129,6 +129,8 @@ struct RotatedKernels {
 };
 void bind_rotated(py::module_& module, const RotatedKernels& kernels);
 
+void bind_rotated_codec(py::module_& module, const BoxCodecKernels& kernels);
+
 struct RotatedSteps {  // CUDA: the caller sorts before, and picks the chosen ones after
   int64_t (*box_iou_workspace)(const View&, const View&);
   void (*box_iou)(const View&, const View&, const View&, const Launch&);

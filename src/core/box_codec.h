@@ -24,20 +24,30 @@ template <class T> struct CodecWeights {
 
 template <class T> struct Delta { T shift, scale; };
 template <class T> struct Span { T lo, hi; };
+template <class T> struct Extent { T centre, size; };
+
+template <class T> ROIKIT_HD Extent<T> extent_of(Span<T> s) {
+  const T size = s.hi - s.lo;
+  return {s.lo + T(0.5) * size, size};
+}
 
 // One axis; the weights are those of the shift and of the size.
+template <class T> ROIKIT_HD Delta<T> encode_extent(Extent<T> box, Extent<T> anchor, T w_shift, T w_size) {
+  return {w_shift * (box.centre - anchor.centre) / anchor.size, w_size * log_of(box.size / anchor.size)};
+}
+
+template <class T> ROIKIT_HD Extent<T> decode_extent(Delta<T> delta, Extent<T> anchor, T w_shift, T w_size, T clip) {
+  const T d = delta.scale / w_size;
+  return {(delta.shift / w_shift) * anchor.size + anchor.centre, exp_of(d > clip ? clip : d) * anchor.size};
+}
+
 template <class T> ROIKIT_HD Delta<T> encode_axis(Span<T> box, Span<T> anchor, T w_shift, T w_size) {
-  const T a_size = anchor.hi - anchor.lo, g_size = box.hi - box.lo;
-  const T a_centre = anchor.lo + T(0.5) * a_size, g_centre = box.lo + T(0.5) * g_size;
-  return {w_shift * (g_centre - a_centre) / a_size, w_size * log_of(g_size / a_size)};
+  return encode_extent(extent_of(box), extent_of(anchor), w_shift, w_size);
 }
 
 template <class T> ROIKIT_HD Span<T> decode_axis(Delta<T> delta, Span<T> anchor, T w_shift, T w_size, T clip) {
-  const T a_size = anchor.hi - anchor.lo, a_centre = anchor.lo + T(0.5) * a_size;
-  const T d = delta.scale / w_size;
-  const T size = exp_of(d > clip ? clip : d) * a_size;
-  const T centre = (delta.shift / w_shift) * a_size + a_centre;
-  return {centre - T(0.5) * size, centre + T(0.5) * size};
+  const Extent<T> box = decode_extent(delta, extent_of(anchor), w_shift, w_size, clip);
+  return {box.centre - T(0.5) * box.size, box.centre + T(0.5) * box.size};
 }
 
 // A whole row: corners in, deltas out.

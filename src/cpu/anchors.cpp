@@ -9,16 +9,17 @@
 namespace roikit::cpu {
 namespace {
 
+template <int numbers>
 struct FillRows {
   template <class T>
   ROIKIT_INLINE static void run(const T* cell, AnchorGrid<T> grid, int64_t begin, int64_t end, T* out) {
     for (int64_t i = begin; i < end; ++i) {
       const T y = grid_shift(i, grid.offset, grid.stride_y);
-      T* ROIKIT_RESTRICT to = out + 4 * grid.cells * grid.width * i;
+      T* ROIKIT_RESTRICT to = out + numbers * grid.cells * grid.width * i;
       for (int64_t j = 0; j < grid.width; ++j) {
         const T x = grid_shift(j, grid.offset, grid.stride_x);
         const T* ROIKIT_RESTRICT c = cell;
-        for (int64_t k = 0; k < grid.cells; ++k, to += 4, c += 4) place_anchor(c, x, y, to);
+        for (int64_t k = 0; k < grid.cells; ++k, to += numbers, c += numbers) place_anchor<numbers>(c, x, y, to);
       }
     }
   }
@@ -51,9 +52,7 @@ void cell_anchors(const View& sizes, const View& ratios, bool ratio_outside, boo
 
 void grid_anchors(const View& cell, int64_t height, int64_t width, double stride_y, double stride_x, double offset,
                   const View& out, const Launch& launch) {
-  require(cell.rank == 2 && cell.shape[1] == 4 && cell.contiguous(), "grid_anchors: cell must be contiguous (A, 4)");
-  require(height >= 0 && width >= 0 && out.size() == height * width * cell.size() && out.contiguous(),
-          "grid_anchors: out must be contiguous (H W A, 4)");
+  check_grid_anchors(cell, height, width, out);
   if (out.size() == 0) return;
   visit<float, double>(cell.dtype, "grid_anchors", [&](auto tag) {
     using T = typename decltype(tag)::type;
@@ -64,8 +63,10 @@ void grid_anchors(const View& cell, int64_t height, int64_t width, double stride
     // A row of four values gains nothing from wider vectors: v4 took 1.4 times as long.
     const Simd level = launch.simd == Simd::v4 ? Simd::v3 : launch.simd;
     will_fill(to, out.size() * int64_t(sizeof(T)), launch);
-    parallel_for(height, grain, launch,
-                 [&](int64_t begin, int64_t end) { vary<FillRows>(level, from, grid, begin, end, to); });
+    parallel_for(height, grain, launch, [&](int64_t begin, int64_t end) {
+      if (cell.shape[1] == 4) vary<FillRows<4>>(level, from, grid, begin, end, to);
+      else vary<FillRows<5>>(level, from, grid, begin, end, to);
+    });
   });
 }
 

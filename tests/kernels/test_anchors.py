@@ -62,7 +62,7 @@ CELL = np.zeros((3, 4), np.float32)
     (lambda: kernels.cell_anchors([32], [1], dtype=np.float16), TypeError,
      "cell_anchors: dtype must be float32 or float64, got float16"),
     (lambda: kernels.grid_anchors(CELL.T, (2, 2), 4), ValueError,
-     r"grid_anchors: cell_anchors must have shape \(N, 4\), got \(4, 3\)"),
+     r"grid_anchors: cell_anchors must have shape \(N, 4\) or \(N, 5\), got \(4, 3\)"),
     (lambda: kernels.grid_anchors(CELL, (2, -1), 4), ValueError,
      "grid_anchors: feature_size must be at least 0, got -1"),
     (lambda: kernels.grid_anchors(CELL, (2, 2), (4, 4, 4)), ValueError,

@@ -97,7 +97,7 @@ CELL = torch.zeros(3, 4)
     (lambda: ops.cell_anchors([32], [1], dtype=torch.float16), TypeError,
      "cell_anchors: dtype must be float32 or float64, got torch.float16"),
     (lambda: ops.grid_anchors(CELL[0], (2, 2), 4), ValueError,
-     r"grid_anchors: cell_anchors must have shape \(N, 4\), got \(4,\)"),
+     r"grid_anchors: cell_anchors must have shape \(N, 4\) or \(N, 5\), got \(4,\)"),
     (lambda: ops.grid_anchors(CELL, (2, 2.5), 4), TypeError,
      "grid_anchors: feature_size must be a whole number, got float"),
     (lambda: ops.grid_anchors(CELL, (2, 2), (4,)), ValueError,

@@ -71,5 +71,5 @@ def test_contract_wrong_arguments_say_so():
         reference.cell_anchors([1], [1.0], order="area")
     with pytest.raises(TypeError, match="cell_anchors: dtype must be float32 or float64, got float16"):
         reference.cell_anchors([1], [1.0], dtype=np.float16)
-    with pytest.raises(ValueError, match=r"grid_anchors: cell_anchors must have shape \(N, 4\)"):
+    with pytest.raises(ValueError, match=r"grid_anchors: cell_anchors must have shape \(N, 4\) or \(N, 5\)"):
         reference.grid_anchors(np.zeros(4), (1, 1), 1)
