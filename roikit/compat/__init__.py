@@ -1,8 +1,8 @@
-"""Other libraries' names on roikit's kernels: ``roikit.compat.torchvision``, ``roikit.compat.detectron2``."""
+"""Other libraries' names on roikit's kernels: ``roikit.compat.detectron2``, ``.mmcv`` and ``.torchvision``."""
 
 import importlib
 
-__all__ = ["detectron2", "torchvision"]
+__all__ = ["detectron2", "mmcv", "torchvision"]
 
 
 def __getattr__(name):

@@ -1,8 +1,11 @@
-"""What the peers take and roikit's ops do not: objects that hold a tensor, classes as floats, pairs of one int."""
+"""What peers take and roikit's ops do not: objects that hold a tensor, float classes, one number for two, old names."""
+
+import functools
+import warnings
 
 import torch
 
-__all__ = ["class_indices", "pair", "tensor_of"]
+__all__ = ["class_indices", "pair", "renamed", "tensor_of"]
 
 
 def tensor_of(boxes):
@@ -23,3 +26,21 @@ def pair(value):
         first, second = value
         return first, second
     return value, value
+
+
+def renamed(**names):
+    """A decorator: arguments of these old names are taken, with a warning, as those of their new names."""
+
+    def decorate(function):
+        @functools.wraps(function)
+        def call(*args, **arguments):
+            for old, new in names.items():
+                if old in arguments:
+                    warnings.warn(f"{function.__qualname__}: {old} is now called {new}", DeprecationWarning,
+                                  stacklevel=2)
+                    arguments[new] = arguments.pop(old)
+            return function(*args, **arguments)
+
+        return call
+
+    return decorate

@@ -1,0 +1,35 @@
+"""mmcv.ops on roikit's kernels, under its names; mmcv itself is not needed.
+
+    from roikit.compat.mmcv import RoIAlign, batched_nms, nms
+
+Names, argument orders, defaults and conventions are mmcv's: offset, radians, the corners of RoIPool, background as the
+last class. Where the answers differ, docs/mmcv.md says how and why.
+"""
+
+from roikit.compat.mmcv.focal_loss import (
+    SigmoidFocalLoss,
+    SoftmaxFocalLoss,
+    sigmoid_focal_loss,
+    softmax_focal_loss,
+)
+from roikit.compat.mmcv.nms import batched_nms, nms, nms_match, nms_rotated, soft_nms
+from roikit.compat.mmcv.overlaps import bbox_overlaps, box_iou_rotated
+from roikit.compat.mmcv.roi import RoIAlign, RoIPool, roi_align, roi_pool
+
+__all__ = [
+    "RoIAlign",
+    "RoIPool",
+    "SigmoidFocalLoss",
+    "SoftmaxFocalLoss",
+    "batched_nms",
+    "bbox_overlaps",
+    "box_iou_rotated",
+    "nms",
+    "nms_match",
+    "nms_rotated",
+    "roi_align",
+    "roi_pool",
+    "sigmoid_focal_loss",
+    "soft_nms",
+    "softmax_focal_loss",
+]

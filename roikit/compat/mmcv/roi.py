@@ -1,0 +1,141 @@
+"""mmcv.ops: RoIAlign and RoIPool."""
+
+import torch
+from torch.nn.functional import max_pool2d
+
+import roikit.ops
+from roikit.compat._arguments import pair, renamed
+from roikit.compat.mmcv._conventions import wide
+
+__all__ = ["RoIAlign", "RoIPool", "roi_align", "roi_pool"]
+
+
+def roi_align(input, rois, output_size, spatial_scale=1.0, sampling_ratio=0, pool_mode="avg", aligned=True):
+    """mmcv.ops.roi_align.
+
+    Args:
+        input, output_size, spatial_scale, sampling_ratio: as in roikit.ops.roi_align; 0 or less samples adaptively.
+        rois: (K, 5), batch index first.
+        pool_mode: "avg", or "max": the largest sample of each bin, put together from single samples.
+        aligned: True here by default.
+
+    Returns:
+        (K, C, PH, PW), the dtype of ``input``. Differentiable in ``input``.
+
+    Raises:
+        TypeError, ValueError, IndexError, BackendError: as roikit.ops.roi_align; another pool_mode.
+    """
+    if pool_mode == "avg":
+        return roikit.ops.roi_align(input, rois, output_size, spatial_scale, sampling_ratio, aligned)
+    if pool_mode != "max":
+        raise ValueError(f"roi_align: pool_mode must be \"avg\" or \"max\", got {pool_mode!r}")
+    rows, columns = pair(output_size)
+
+    def largest(part, grid):
+        """A RoI of as many bins as it has samples has one sample a bin, where it was."""
+        fine = roikit.ops.roi_align(input, part, (rows * grid[0], columns * grid[1]), spatial_scale, 1, aligned)
+        return max_pool2d(fine, grid)
+
+    if sampling_ratio > 0:
+        return largest(rois, (sampling_ratio, sampling_ratio))
+    corners = wide(rois)[:, 1:] * spatial_scale - (0.5 if aligned else 0)
+    size = (corners[:, 2:] - corners[:, :2]).nan_to_num(0, 0, 0).flip(1)
+    size = size if aligned else size.clamp(min=1)
+    grids = (size / size.new_tensor([rows, columns])).ceil().clamp(min=1).to(torch.int64)
+    kinds, kind = grids.unique(dim=0, return_inverse=True)
+    members = [(kind == i).nonzero().flatten() for i in range(len(kinds))]
+    if not members:
+        return largest(rois, (1, 1))
+    pooled = [largest(rois[m], tuple(grid)) for m, grid in zip(members, kinds.tolist(), strict=True)]
+    pooled = torch.cat(pooled)[torch.cat(members).argsort()]
+    return torch.where((size > 0).all(1)[:, None, None, None], pooled, 0)
+
+
+class RoIAlign(torch.nn.Module):
+    """mmcv.ops.RoIAlign. Input: features (N, C, H, W); rois (K, 5), batch index first.
+
+    Args:
+        output_size, spatial_scale, sampling_ratio, pool_mode, aligned: as in `roi_align`.
+        use_torchvision: take pool_mode for "avg".
+    """
+
+    @renamed(out_size="output_size", sample_num="sampling_ratio")
+    def __init__(self, output_size, spatial_scale=1.0, sampling_ratio=0, pool_mode="avg", aligned=True,
+                 use_torchvision=False):
+        super().__init__()
+        self.output_size, self.spatial_scale = pair(output_size), float(spatial_scale)
+        self.sampling_ratio, self.pool_mode = int(sampling_ratio), pool_mode
+        self.aligned, self.use_torchvision = aligned, use_torchvision
+
+    def forward(self, input, rois):
+        mode = "avg" if self.use_torchvision else self.pool_mode
+        return roi_align(input, rois, self.output_size, self.spatial_scale, self.sampling_ratio, mode, self.aligned)
+
+    def extra_repr(self):
+        return (f"output_size={self.output_size}, spatial_scale={self.spatial_scale}, "
+                f"sampling_ratio={self.sampling_ratio}, pool_mode={self.pool_mode}, aligned={self.aligned}, "
+                f"use_torchvision={self.use_torchvision}")
+
+
+def _bins(corners, spatial_scale, rows, columns):
+    """The map pixels of mmcv's bins, (K, PH, PW, 4): first column, first row, last column, last row; NaN for none.
+
+    A RoI reaches from x1 to x2 + 1, times the scale; a bin from the floor of its start to the ceiling of its end.
+    """
+    def edges(first, last, count):
+        size = ((last - first) / count)[:, None]
+        k = torch.arange(count + 1, dtype=first.dtype, device=first.device)
+        at = k * size + first[:, None]
+        return at[:, :-1].floor(), at[:, 1:].ceil() - 1
+
+    x1, y1 = (corners[:, :2] * spatial_scale).unbind(1)
+    x2, y2 = ((corners[:, 2:] + 1) * spatial_scale).unbind(1)
+    (left, right), (top, bottom) = edges(x1, x2, columns), edges(y1, y2, rows)
+    sides = torch.broadcast_tensors(left[:, None], top[..., None], right[:, None], bottom[..., None])
+    bins = torch.stack(sides, dim=-1)
+    sized = ((x2 > x1) & (y2 > y1))[:, None, None] & (bins[..., 2:] >= bins[..., :2]).all(-1)
+    return torch.where(sized[..., None], bins, torch.nan)
+
+
+def roi_pool(input, rois, output_size, spatial_scale=1.0):
+    """mmcv.ops.roi_pool, by mmcv's rule: corners are not rounded, and x2, y2 are the last pixel, not the end.
+
+    Each bin is pooled by roikit.ops.roi_pool as a RoI of its own.
+
+    Args:
+        input: as in roikit.ops.roi_pool.
+        rois: (K, 5), batch index first.
+        output_size, spatial_scale: as in roikit.ops.roi_pool.
+
+    Returns:
+        (K, C, PH, PW), the dtype of ``input``; 0 in bins outside the map and for RoIs whose size is not positive or
+        not finite. Differentiable in ``input``.
+
+    Raises:
+        TypeError, ValueError, IndexError, BackendError: as roikit.ops.roi_pool.
+    """
+    rows, columns = pair(output_size)
+    rois = wide(rois)
+    bins = _bins(rois[:, 1:], spatial_scale, rows, columns)
+    index = rois[:, 0].reshape(-1, 1, 1, 1).expand(*bins.shape[:3], 1)
+    each = torch.cat([index, bins], dim=-1).reshape(-1, 5)
+    pooled = roikit.ops.roi_pool(input, each, 1)
+    return pooled.reshape(*bins.shape[:3], input.shape[1]).permute(0, 3, 1, 2).contiguous()
+
+
+class RoIPool(torch.nn.Module):
+    """mmcv.ops.RoIPool. Input: features (N, C, H, W); rois (K, 5), batch index first.
+
+    Args:
+        output_size, spatial_scale: as in `roi_pool`.
+    """
+
+    def __init__(self, output_size, spatial_scale=1.0):
+        super().__init__()
+        self.output_size, self.spatial_scale = pair(output_size), float(spatial_scale)
+
+    def forward(self, input, rois):
+        return roi_pool(input, rois, self.output_size, self.spatial_scale)
+
+    def extra_repr(self):
+        return f"output_size={self.output_size}, spatial_scale={self.spatial_scale}"
