@@ -29,6 +29,17 @@ def test_data():
     return Path(folder)
 
 
+@pytest.fixture(scope="session")
+def torchvision():
+    """torchvision, whether or not its own binary loads, or a skip with the reason."""
+    if importlib.util.find_spec("torchvision") is None:
+        pytest.skip("torchvision is not installed")
+    import roikit.compat.torchvision
+    roikit.compat.torchvision.install()
+    import torchvision
+    return torchvision
+
+
 @pytest.fixture
 def run_python(tmp_path):
     """Runs code in a fresh interpreter that imports this roikit; returns what it printed, or fails with its error."""

@@ -134,9 +134,12 @@ class MultiScaleRoIAlign(torch.nn.Module):
         missing = [name for name in self.featmap_names if name not in x]
         if missing:
             raise ValueError(f"MultiScaleRoIAlign: x must have the maps {self.featmap_names}, got {list(x)}")
+        return self.pool([x[name] for name in self.featmap_names], boxes, image_shapes)
+
+    def pool(self, features, boxes, image_shapes):
+        """`forward` of a list of maps, finest first."""
         if not image_shapes:
             raise ValueError("MultiScaleRoIAlign: image_shapes must not be empty")
-        features = [x[name] for name in self.featmap_names]
         height = max(shape[0] for shape in image_shapes)
         scales = [2.0 ** round(math.log2(m.shape[-2] / height)) for m in features]
         return multiscale_roi_align(features, boxes, self.output_size, scales,

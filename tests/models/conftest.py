@@ -1,6 +1,4 @@
-"""What the tests of the detectors share: torchvision to compare with, and a small detector."""
-
-import importlib.util
+"""What the tests of the detectors share: a small detector, and a scene for it."""
 
 import pytest
 import torch
@@ -13,17 +11,6 @@ from roikit.models import (
     MaskConfig,
     RpnConfig,
 )
-
-
-@pytest.fixture(scope="session")
-def torchvision():
-    """torchvision, whether or not its own binary loads, or a skip with the reason."""
-    if importlib.util.find_spec("torchvision") is None:
-        pytest.skip("torchvision is not installed")
-    import roikit.compat.torchvision
-    roikit.compat.torchvision.install()
-    import torchvision
-    return torchvision
 
 
 @pytest.fixture

@@ -1,33 +1,22 @@
-"""torchvision's operators on roikit's kernels, for a torchvision whose own binary is missing or does not load.
+"""torchvision's operators: the schemas, and the kernels and gradients that roikit has for them.
 
-    import roikit.compat.torchvision
-    roikit.compat.torchvision.install()
-    import torchvision              # imports, and runs nms and the RoI ops on roikit
-
-torchvision registers shapes and gradients for its operators from Python and counts on its binary to have defined
-them. Where the binary does not fit the installed torch, `import torchvision` ends in "operator torchvision::nms does
-not exist". `install` defines those operators, with the same schemas, at the moment when torchvision has found that
-its binary is not there. A binary that loads is left alone.
+torchvision's Python calls ``torch.ops.torchvision.nms`` and its like, which its binary defines. What is here takes
+their arguments, in their order, and gives what they give.
 """
-
-import sys
-from importlib.abc import Loader, MetaPathFinder
-from pathlib import Path
 
 import torch
 
 import roikit.ops
 
-__all__ = ["install"]
+__all__ = ["KERNELS", "SCHEMAS", "cuda_version", "missing", "register_gradients"]
 
-_EXTENSION = "torchvision.extension"
 _SIZES = "SymInt pooled_height, SymInt pooled_width"
 _INPUT = "SymInt batch_size, SymInt channels, SymInt height, SymInt width"
 _CONVOLUTION = (
     "SymInt stride_h, SymInt stride_w, SymInt pad_h, SymInt pad_w, SymInt dilation_h, SymInt dilation_w, "
     "SymInt groups, SymInt offset_groups, bool use_mask"
 )
-_SCHEMAS = (
+SCHEMAS = (
     "_cuda_version() -> int",
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -47,6 +36,7 @@ _SCHEMAS = (
     f"deform_conv2d(Tensor input, Tensor weight, Tensor offset, Tensor mask, Tensor bias, {_CONVOLUTION}) -> Tensor",
     f"_deform_conv2d_backward(Tensor grad, Tensor input, Tensor weight, Tensor offset, Tensor mask, Tensor bias, "
     f"{_CONVOLUTION}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    "box_iou_rotated(Tensor boxes1, Tensor boxes2) -> Tensor",
 )
 
 
@@ -70,6 +60,8 @@ def _roi_align_backward(grad, rois, spatial_scale, pooled_height, pooled_width, 
 
 
 def _roi_pool(input, rois, spatial_scale, pooled_height, pooled_width):
+    if input.device != rois.device:
+        raise ValueError(f"roi_pool: input and rois must be on the same device, got {input.device} and {rois.device}")
     out, argmax = torch.ops.roikit.roi_pool(input, _wide(rois), spatial_scale, pooled_height, pooled_width)
     return out.contiguous(), argmax.contiguous()
 
@@ -106,11 +98,15 @@ def _ps_roi_pool_backward(grad, rois, channel_mapping, spatial_scale, pooled_hei
     return torch.ops.roikit.ps_roi_pool_backward(grad, _wide(rois), batch_size, height, width, spatial_scale)
 
 
-def _cuda_version():
+def _box_iou_rotated(boxes1, boxes2):
+    return roikit.ops.box_iou_rotated(boxes1, boxes2)
+
+
+def cuda_version():
     return -1  # "built without CUDA"
 
 
-_KERNELS = {
+KERNELS = {
     "nms": _nms,
     "roi_align": _roi_align,
     "_roi_align_backward": _roi_align_backward,
@@ -120,34 +116,18 @@ _KERNELS = {
     "_ps_roi_pool_backward": _ps_roi_pool_backward,
     "roi_pool": _roi_pool,
     "_roi_pool_backward": _roi_pool_backward,
+    "box_iou_rotated": _box_iou_rotated,
 }
 
 
-def _missing(name):
+def missing(name):
     def kernel(*args):
         raise NotImplementedError(f"torchvision::{name}: torchvision's own binary did not load, and roikit has no "
                                   "kernel for this operator")
     return kernel
 
 
-def _define(extension):
-    """Give torchvision the operators that its binary would have brought; ``extension`` is its module of that name."""
-    library = torch.library.Library("torchvision", "DEF")
-    for schema in _SCHEMAS:
-        name = schema.split("(", 1)[0]
-        library.define(schema)
-        if name == "_cuda_version":
-            library.impl(name, _cuda_version, "CompositeExplicitAutograd")  # it takes no tensor, so has no device
-            continue
-        for key in ("CPU", "CUDA"):
-            library.impl(name, _KERNELS.get(name) or _missing(name), key)
-    if not (Path(extension.__file__).parent / "_autograd_registrations.py").exists():
-        _register_gradients(library)
-    extension._has_ops = lambda: True
-    extension._roikit_library = library  # a Library takes its operators with it when it goes
-
-
-def _register_gradients(library):
+def register_gradients(library):
     """For releases of torchvision whose gradients are in the binary."""
 
     def keep(ctx, inputs, output):
@@ -179,48 +159,3 @@ def _register_gradients(library):
     for name, backward in (("roi_align", align), ("roi_pool", pool), ("ps_roi_align", ps_align),
                            ("ps_roi_pool", ps_pool)):
         torch.library.register_autograd(f"torchvision::{name}", backward, setup_context=keep, lib=library)
-
-
-class _AfterExtension(Loader):
-    """Runs torchvision.extension as ever, then fills in what its binary did not bring."""
-
-    def __init__(self, loader):
-        self.loader = loader
-
-    def create_module(self, spec):
-        return self.loader.create_module(spec)
-
-    def exec_module(self, module):
-        self.loader.exec_module(module)
-        if not module._has_ops():
-            _define(module)
-
-
-class _Finder(MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name != _EXTENSION:
-            return None
-        for finder in sys.meta_path:
-            spec = None if finder is self else finder.find_spec(name, path, target)
-            if spec is not None:
-                spec.loader = _AfterExtension(spec.loader)
-                return spec
-        return None
-
-
-def install():
-    """Let torchvision run on roikit's kernels where its own binary does not load. Calling it twice is harmless.
-
-    Works whether or not torchvision is installed; nothing happens until it is imported.
-
-    Raises:
-        RuntimeError: torchvision was imported before, without its operators.
-    """
-    loaded = sys.modules.get(_EXTENSION)
-    if loaded is not None:
-        if not loaded._has_ops():
-            raise RuntimeError("roikit.compat.torchvision.install: torchvision was imported before, without its "
-                               "operators; call install() first")
-        return
-    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Finder())

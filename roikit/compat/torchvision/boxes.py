@@ -1,0 +1,177 @@
+"""torchvision.ops.boxes on roikit's kernels.
+
+roikit's own functions take floating (N, 4) xyxy boxes. These also take what torchvision's take: whole numbers, leading
+axes, other formats, and give its dtypes. Answers to empty, reversed and non-finite boxes stay roikit's.
+"""
+
+import math
+
+import torch
+
+import roikit.ops
+from roikit.compat._arguments import class_indices
+from roikit.ops import masks_to_boxes, nms
+
+__all__ = ["batched_nms", "box_area", "box_convert", "box_iou", "clip_boxes_to_image", "complete_box_iou",
+           "distance_box_iou", "generalized_box_iou", "masks_to_boxes", "nms", "remove_small_boxes"]
+
+UPRIGHT = ("xyxy", "xywh", "cxcywh")
+ROTATED = ("xywhr", "cxcywhr", "xyxyxyxy")
+
+
+def _choice(op, name, value, allowed):
+    if value not in allowed:
+        raise ValueError(f"{op}: {name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+
+
+def _floating(boxes):
+    """float64 for whole numbers, so that all of 32 bits are exact; float32 for half."""
+    if not boxes.is_floating_point():
+        return boxes.double()
+    return boxes.float() if boxes.dtype in (torch.float16, torch.bfloat16) else boxes
+
+
+def _rows(boxes):
+    return _floating(boxes).reshape(-1, boxes.shape[-1])
+
+
+def box_area(boxes, fmt="xyxy"):
+    """The areas (...) of boxes (..., 4) in the format "xyxy", "xywh" or "cxcywh"; a reversed side counts as 0.
+
+    Returns:
+        float32 or float64, half giving float32; int32 or int64 of whole numbers.
+
+    Raises:
+        ValueError: another format.
+    """
+    _choice("box_area", "fmt", fmt, UPRIGHT)
+    if boxes.dtype not in (torch.float32, torch.float64, torch.int32, torch.int64):
+        boxes = boxes.float() if boxes.is_floating_point() else boxes.int()
+    sides = boxes[..., 2:] - boxes[..., :2] if fmt == "xyxy" else boxes[..., 2:]
+    sides = sides.clamp(min=0)
+    return sides[..., 0] * sides[..., 1]
+
+
+def box_convert(boxes, in_fmt, out_fmt):
+    """Boxes (..., K) from one format to another, both upright ("xyxy", "xywh", "cxcywh") or both rotated.
+
+    The rotated ones: "xywhr" is the box's own top left corner, its size, and degrees counter-clockwise; "cxcywhr" has
+    the centre instead; "xyxyxyxy" lists the corners top left, top right, bottom right, bottom left.
+
+    Returns:
+        the dtype of the boxes; whole numbers give float32 where "cxcywh" is one of the formats, and are rounded where
+        the formats are rotated.
+
+    Raises:
+        ValueError: an unknown format.
+        NotImplementedError: one upright format and one rotated.
+    """
+    _choice("box_convert", "in_fmt", in_fmt, UPRIGHT + ROTATED)
+    _choice("box_convert", "out_fmt", out_fmt, UPRIGHT + ROTATED)
+    if in_fmt == out_fmt:
+        return boxes.clone()
+    if (in_fmt in ROTATED) != (out_fmt in ROTATED):
+        raise NotImplementedError(f"box_convert: {in_fmt!r} and {out_fmt!r} must both be upright or both rotated")
+    rows, dtype = _rows(boxes), boxes.dtype
+    if in_fmt in ROTATED:
+        out = _from_corner(_to_corner(rows, in_fmt), out_fmt)
+        out = out if boxes.is_floating_point() else out.round()
+    else:
+        out = roikit.ops.box_convert(rows, in_fmt, out_fmt)
+        if not boxes.is_floating_point() and "cxcywh" in (in_fmt, out_fmt):
+            dtype = torch.get_default_dtype()
+    return out.to(dtype).reshape(*boxes.shape[:-1], out.shape[-1])
+
+
+def _axes(degrees):
+    """The unit vectors (N, 2) along width and height; y points down."""
+    turn = degrees * (math.pi / 180)
+    cos, sin = turn.cos(), turn.sin()
+    return torch.stack([cos, -sin], dim=1), torch.stack([sin, cos], dim=1)
+
+
+def _to_corner(boxes, fmt):
+    """(N, 5) "xywhr" of the other rotated formats."""
+    if fmt == "xyxyxyxy":
+        first, second, third, _ = boxes.reshape(-1, 4, 2).unbind(1)
+        along, down = second - first, third - second
+        turn = torch.atan2(first[:, 1] - second[:, 1], along[:, 0]) * (180 / math.pi)  # never of -0
+        return torch.cat([first, torch.stack([along.norm(dim=1), down.norm(dim=1), turn], dim=1)], dim=1)
+    if fmt == "cxcywhr":
+        along, down = _axes(boxes[:, 4])
+        return torch.cat([boxes[:, :2] - (boxes[:, 2:3] * along + boxes[:, 3:4] * down) / 2, boxes[:, 2:]], dim=1)
+    return boxes
+
+
+def _from_corner(boxes, fmt):
+    """The other rotated formats of (N, 5) "xywhr"."""
+    along, down = _axes(boxes[:, 4])
+    first, along, down = boxes[:, :2], boxes[:, 2:3] * along, boxes[:, 3:4] * down
+    if fmt == "xyxyxyxy":
+        return torch.cat([first, first + along, first + along + down, first + down], dim=1)
+    if fmt == "cxcywhr":
+        return torch.cat([first + (along + down) / 2, boxes[:, 2:]], dim=1)
+    return boxes
+
+
+def clip_boxes_to_image(boxes, size):
+    """Boxes (..., 4) xyxy, in their dtype, with x moved into [0, W] and y into [0, H]; ``size`` is (H, W)."""
+    return roikit.ops.clip_boxes_to_image(_rows(boxes), size).to(boxes.dtype).reshape(boxes.shape)
+
+
+def remove_small_boxes(boxes, min_size):
+    """Indices (K,) int64 of the boxes (N, 4) whose width and height are both at least ``min_size``."""
+    return roikit.ops.remove_small_boxes(_floating(boxes), min_size)
+
+
+def batched_nms(boxes, scores, idxs, iou_threshold):
+    """`roikit.ops.batched_nms`, whose classes may also be floats."""
+    return roikit.ops.batched_nms(boxes, scores, class_indices(idxs), iou_threshold)
+
+
+def _pairs(op, boxes1, boxes2, *rest):
+    """op(boxes1, boxes2) on the last two axes; the ones before them are broadcast."""
+    whole = not (boxes1.is_floating_point() or boxes2.is_floating_point())
+    if boxes1.is_floating_point() != boxes2.is_floating_point():
+        dtype = boxes1.dtype if boxes1.is_floating_point() else boxes2.dtype
+        boxes1, boxes2 = boxes1.to(dtype), boxes2.to(dtype)
+    boxes1, boxes2 = _floating(boxes1), _floating(boxes2)
+    lead = torch.broadcast_shapes(boxes1.shape[:-2], boxes2.shape[:-2])
+    if lead:
+        many = [x.expand(*lead, *x.shape[-2:]).reshape(-1, *x.shape[-2:]) for x in (boxes1, boxes2)]
+        parts = [op(a, b, *rest) for a, b in zip(*many, strict=True)]
+        out = torch.stack(parts) if parts else boxes1.new_empty(0)
+        out = out.reshape(*lead, boxes1.shape[-2], boxes2.shape[-2])
+    else:
+        out = op(boxes1, boxes2, *rest)
+    return out.to(torch.get_default_dtype()) if whole else out
+
+
+def box_iou(boxes1, boxes2, fmt="xyxy"):
+    """Intersection over union of every pair of boxes (..., N, K) and (..., M, K): (..., N, M).
+
+    ``fmt`` is any format of `box_convert`; rotated boxes have no gradient.
+    """
+    _choice("box_iou", "fmt", fmt, UPRIGHT + ROTATED)
+    if fmt in ROTATED:
+        if fmt != "cxcywhr":
+            boxes1, boxes2 = (box_convert(_floating(x), fmt, "cxcywhr") for x in (boxes1, boxes2))
+        return _pairs(roikit.ops.box_iou_rotated, boxes1, boxes2)
+    if fmt != "xyxy":
+        boxes1, boxes2 = (box_convert(_floating(x), fmt, "xyxy") for x in (boxes1, boxes2))
+    return _pairs(roikit.ops.box_iou, boxes1, boxes2)
+
+
+def generalized_box_iou(boxes1, boxes2):
+    """`roikit.ops.generalized_box_iou` on boxes (..., N, 4) and (..., M, 4)."""
+    return _pairs(roikit.ops.generalized_box_iou, boxes1, boxes2)
+
+
+def distance_box_iou(boxes1, boxes2, eps=1e-7):
+    """`roikit.ops.distance_box_iou` on boxes (..., N, 4) and (..., M, 4)."""
+    return _pairs(roikit.ops.distance_box_iou, boxes1, boxes2, eps)
+
+
+def complete_box_iou(boxes1, boxes2, eps=1e-7):
+    """`roikit.ops.complete_box_iou` on boxes (..., N, 4) and (..., M, 4)."""
+    return _pairs(roikit.ops.complete_box_iou, boxes1, boxes2, eps)
