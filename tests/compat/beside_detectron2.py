@@ -70,6 +70,12 @@ def codecs():
     assert_close(his.get_deltas(a, b), mine.get_deltas(a, b))
     for d in (deltas, deltas.double()):
         assert_close(his.apply_deltas(d, b), mine.apply_deltas(d, b))
+    his, mine = (m.Box2BoxTransformRotated((1.0, 1.0, 2.0, 2.0, 3.0)) for m in (box_regression, ours))
+    a5, b5, deltas5 = make_rotated(100), make_rotated(100), torch.randn(100, 10, generator=generator) * 4
+    assert_close(his.get_deltas(a5, b5), mine.get_deltas(a5, b5))
+    turned = his.apply_deltas(deltas5, b5) - mine.apply_deltas(deltas5, b5)
+    turned[:, 4::5] = (turned[:, 4::5] + 180) % 360 - 180  # -180 and 180 are one angle
+    assert_close(turned, torch.zeros_like(turned), rtol=0, atol=2e-3)
     for normalize in (True, False):
         his, mine = (m.Box2BoxTransformLinear(normalize) for m in (box_regression, ours))
         assert_close(his.get_deltas(a, b), mine.get_deltas(a, b))
@@ -103,11 +109,11 @@ def anchors():
         ratios = [draw.choice([0.5, 1.0, 2.0, 1 / 3, 0.1, draw.uniform(0.05, 20)]) for _ in range(3)]
         chosen = {"sizes": [sizes], "aspect_ratios": [ratios], "strides": [4, 8, 13.5],
                   "offset": draw.choice([0.0, 0.5])}
-        his = anchor_generator.DefaultAnchorGenerator(**chosen)
-        mine = ours.DefaultAnchorGenerator(**chosen, boxes_class=Boxes)
-        assert his.num_anchors == mine.num_anchors
-        for a, b in zip(his(features), mine(features), strict=True):
-            same(a.tensor, b.tensor)
+        for name, more in (("DefaultAnchorGenerator", {}), ("RotatedAnchorGenerator", {"angles": [[-90.0, 0, 33.3]]})):
+            his, mine = (getattr(m, name)(**chosen, **more) for m in (anchor_generator, ours))
+            assert his.num_anchors == mine.num_anchors and his.box_dim == mine.box_dim
+            for a, b in zip(his(features), mine(features), strict=True):
+                same(a.tensor, b)
 
 
 def pooling():

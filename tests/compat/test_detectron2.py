@@ -108,6 +108,17 @@ def test_box_transform():
         transform.get_deltas(torch.zeros(1, 4), BOXES[:1])
 
 
+def test_rotated_box_transform():
+    transform = d2.Box2BoxTransformRotated((1, 1, 1, 1, 2), scale_clamp=1.0)
+    source, target = torch.tensor([[5.0, 5, 10, 4, 170]]), torch.tensor([[10.0, 5, 10, 4, -170]])
+    deltas = transform.get_deltas(source, target)
+    assert_close(deltas, torch.tensor([[0.5, 0, 0, 0, 2 * math.radians(20)]]))
+    assert_close(transform.apply_deltas(deltas.repeat(1, 2), source), target.repeat(1, 2))
+    assert_close(transform.apply_deltas(torch.tensor([[0.0, 0, 9, 0, 0]]), source)[0, 2], torch.tensor(10 * math.e))
+    with pytest.raises(ValueError, match="positive widths"):
+        transform.get_deltas(source * 0, target)
+
+
 @pytest.mark.parametrize("normalize", [True, False])
 def test_linear_transform(normalize):
     transform, anchors = d2.Box2BoxTransformLinear(normalize), torch.tensor([[4.0, 4.0, 8.0, 8.0]])
@@ -155,6 +166,15 @@ def test_anchors_have_the_size_outside_and_are_not_rounded():
     for wrong in ({"sizes": []}, {"sizes": [[32]] * 3}, {"offset": 1.0}):
         with pytest.raises(ValueError, match="anchor generator"):
             d2.DefaultAnchorGenerator(**{"sizes": [32], "aspect_ratios": [1.0], "strides": [8, 16], **wrong})
+
+
+def test_rotated_anchors_have_the_angle_inside():
+    generator = d2.RotatedAnchorGenerator(sizes=[32], aspect_ratios=[4.0], strides=[8], angles=[0, 90], offset=0.0)
+    anchors, = generator([torch.empty(1, 1, 1, 2)])
+    assert_close(anchors, torch.tensor([[0.0, 0, 16, 64, 0], [0, 0, 16, 64, 90], [8, 0, 16, 64, 0],
+                                        [8, 0, 16, 64, 90]]))
+    assert generator.box_dim == 5 and generator.num_anchors == [2]
+    assert len(d2.RotatedAnchorGenerator.generate_cell_anchors()) == 105
 
 
 def next_below(value, steps):

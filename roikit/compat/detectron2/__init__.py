@@ -5,8 +5,12 @@
 Names, argument orders and defaults are detectron2's. Where the answers differ, docs/detectron2.md says how and why.
 """
 
-from roikit.compat.detectron2.anchors import DefaultAnchorGenerator
-from roikit.compat.detectron2.box_regression import Box2BoxTransform, Box2BoxTransformLinear
+from roikit.compat.detectron2.anchors import DefaultAnchorGenerator, RotatedAnchorGenerator
+from roikit.compat.detectron2.box_regression import (
+    Box2BoxTransform,
+    Box2BoxTransformLinear,
+    Box2BoxTransformRotated,
+)
 from roikit.compat.detectron2.layers import (
     ROIAlign,
     batched_nms,
@@ -26,10 +30,12 @@ from roikit.compat.detectron2.poolers import ROIPooler, assign_boxes_to_levels, 
 __all__ = [
     "Box2BoxTransform",
     "Box2BoxTransformLinear",
+    "Box2BoxTransformRotated",
     "DefaultAnchorGenerator",
     "Matcher",
     "ROIAlign",
     "ROIPooler",
+    "RotatedAnchorGenerator",
     "assign_boxes_to_levels",
     "batched_nms",
     "batched_nms_rotated",

@@ -6,7 +6,7 @@ import torch
 
 import roikit.ops
 
-__all__ = ["DefaultAnchorGenerator"]
+__all__ = ["DefaultAnchorGenerator", "RotatedAnchorGenerator"]
 
 
 def _for_each_map(name, values, maps):
@@ -45,6 +45,11 @@ class _Generator(torch.nn.Module):
 
     num_cell_anchors = num_anchors
 
+    def grid_anchors(self, grid_sizes):
+        """Of each map of (height, width), (H * W * A, 4), or 5 when rotated."""
+        return [roikit.ops.grid_anchors(cell, tuple(size), stride, offset=self.offset)
+                for cell, size, stride in zip(self.cell_anchors, grid_sizes, self.strides, strict=True)]
+
     def forward(self, features):
         """Anchors of each feature map (N, C, H, W): rows in the order y, x, cell."""
         anchors = self.grid_anchors([m.shape[-2:] for m in features])
@@ -82,7 +87,30 @@ class DefaultAnchorGenerator(_Generator):
         """(A, 4) float32, computed in float64."""
         return roikit.ops.cell_anchors(sizes, aspect_ratios, order="size", dtype=torch.float64).float()
 
-    def grid_anchors(self, grid_sizes):
-        """Of each map of (height, width), (H * W * A, 4)."""
-        return [roikit.ops.grid_anchors(cell, tuple(size), stride, offset=self.offset)
-                for cell, size, stride in zip(self.cell_anchors, grid_sizes, self.strides, strict=True)]
+
+class RotatedAnchorGenerator(_Generator):
+    """detectron2.modeling.anchor_generator.RotatedAnchorGenerator on roikit.ops.cell_anchors_rotated and grid_anchors.
+
+    Args, all by name: as in `DefaultAnchorGenerator`, and
+        angles: degrees counter-clockwise; one list for all maps or one a map.
+
+    Returns, when called with a list of feature maps:
+        a list with (H * W * A, 5) float32 a map: cx, cy, w, h, degrees; the size outside, the angle inside.
+
+    Raises:
+        ValueError: as in `DefaultAnchorGenerator`.
+    """
+
+    box_dim = 5
+
+    def __init__(self, *, sizes, aspect_ratios, strides, angles, offset=0.5, boxes_class=None):
+        lists = {"sizes": sizes, "aspect_ratios": aspect_ratios, "angles": angles}
+        lists = [_for_each_map(name, values, len(strides)) for name, values in lists.items()]
+        cells = [self.generate_cell_anchors(*each) for each in zip(*lists, strict=True)]
+        super().__init__(strides, offset, boxes_class, cells)
+
+    @staticmethod
+    def generate_cell_anchors(sizes=(32, 64, 128, 256, 512), aspect_ratios=(0.5, 1, 2),
+                              angles=(-90, -60, -30, 0, 30, 60, 90)):
+        """(A, 5) float32, computed in float64."""
+        return roikit.ops.cell_anchors_rotated(sizes, aspect_ratios, angles, dtype=torch.float64).float()

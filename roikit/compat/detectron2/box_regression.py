@@ -6,14 +6,14 @@ import torch
 
 import roikit.ops
 
-__all__ = ["Box2BoxTransform", "Box2BoxTransformLinear"]
+__all__ = ["Box2BoxTransform", "Box2BoxTransformLinear", "Box2BoxTransformRotated"]
 
 SCALE_CLAMP = math.log(1000 / 16)
 
 
 def positive_widths(name, widths):
     """What detectron2 asserts of source boxes; like there, a GPU is waited for."""
-    if not bool((widths > 0).all()):
+    if not (widths > 0).all():
         raise ValueError(f"{name}.get_deltas: src_boxes must have positive widths, got {widths.min().item()}")
 
 
@@ -40,6 +40,31 @@ class Box2BoxTransform:
     def apply_deltas(self, deltas, boxes):
         """Boxes float32 (N, 4 k) from deltas (N, 4 k) of k classes and boxes (N, 4)."""
         return roikit.ops.decode_boxes(deltas.float(), boxes.float(), self.weights, clip=self.scale_clamp)
+
+
+class Box2BoxTransformRotated:
+    """detectron2.modeling.box_regression.Box2BoxTransformRotated on roikit.ops.encode_boxes_rotated and its inverse.
+
+    Args:
+        weights: five positive factors of dx, dy, dw, dh, da.
+        scale_clamp: dw and dh are limited to this from above.
+    """
+
+    def __init__(self, weights, scale_clamp=SCALE_CLAMP):
+        self.weights, self.scale_clamp = weights, scale_clamp
+
+    def get_deltas(self, src_boxes, target_boxes):
+        """Deltas (N, 5), the angle in radians, that carry src_boxes (N, 5) to target_boxes (N, 5), degrees.
+
+        Raises:
+            ValueError: a source box without width.
+        """
+        positive_widths("Box2BoxTransformRotated", src_boxes[:, 2])
+        return roikit.ops.encode_boxes_rotated(target_boxes, src_boxes, self.weights)
+
+    def apply_deltas(self, deltas, boxes):
+        """Boxes (N, 5 k), degrees in [-180, 180), from deltas (N, 5 k) of k classes and boxes (N, 5)."""
+        return roikit.ops.decode_boxes_rotated(deltas, boxes.to(deltas.dtype), self.weights, clip=self.scale_clamp)
 
 
 class Box2BoxTransformLinear:
