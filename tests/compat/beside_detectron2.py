@@ -7,10 +7,12 @@ import random
 
 import torch
 from detectron2 import layers as theirs
+from detectron2.config import get_cfg
 from detectron2.layers.mask_ops import _do_paste_mask
 from detectron2.layers.rotated_boxes import pairwise_iou_rotated
-from detectron2.modeling import anchor_generator, box_regression, matcher, poolers, sampling
-from detectron2.structures import Boxes, pairwise_iou
+from detectron2.modeling import anchor_generator, box_regression, build_model, matcher, poolers, sampling
+from detectron2.structures import BitMasks, Boxes, Instances, pairwise_iou
+from detectron2.utils.events import EventStorage
 from torch.testing import assert_close
 
 import roikit.compat.detectron2 as ours
@@ -135,7 +137,26 @@ def pooling():
         assert_close(his(features[:1], lists), mine(features[:1], boxes))
 
 
-PARTS = (suppression_and_overlap, masks, alignment, codecs, matching, anchors, pooling)
+def a_detector_trains():
+    config = get_cfg()
+    config.MODEL.DEVICE, config.MODEL.META_ARCHITECTURE, config.MODEL.MASK_ON = "cpu", "GeneralizedRCNN", True
+    config.MODEL.RESNETS.DEPTH, config.MODEL.RESNETS.RES2_OUT_CHANNELS = 18, 64
+    config.INPUT.MASK_FORMAT = "bitmask"
+    model, truth = build_model(config), Instances((64, 64))
+    truth.gt_boxes, truth.gt_classes = Boxes(torch.tensor([[4.0, 5.0, 40.0, 50.0]])), torch.tensor([1])
+    truth.gt_masks = BitMasks(torch.ones(1, 64, 64, dtype=torch.bool))
+    batch = [{"image": rand(3, 64, 64) * 255, "instances": truth, "height": 64, "width": 64}]
+    with EventStorage():
+        loss = sum(model(batch).values())
+    loss.backward()
+    assert loss.isfinite() and any(p.grad is not None and p.grad.any() for p in model.parameters())
+    model.eval()
+    with torch.no_grad():
+        found = model(batch)[0]["instances"]
+    assert found.pred_masks.shape == (len(found), 64, 64)
+
+
+PARTS = (suppression_and_overlap, masks, alignment, codecs, matching, anchors, pooling, a_detector_trains)
 
 if __name__ == "__main__":
     for part in PARTS:

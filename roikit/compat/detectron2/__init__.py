@@ -3,6 +3,7 @@
     from roikit.compat.detectron2 import ROIAlign, ROIPooler, batched_nms, paste_masks_in_image
 
 Names, argument orders and defaults are detectron2's. Where the answers differ, docs/detectron2.md says how and why.
+`install` lets detectron2's own Python run on roikit where it was not compiled.
 """
 
 from roikit.compat.detectron2.anchors import DefaultAnchorGenerator, RotatedAnchorGenerator
@@ -11,6 +12,7 @@ from roikit.compat.detectron2.box_regression import (
     Box2BoxTransformLinear,
     Box2BoxTransformRotated,
 )
+from roikit.compat.detectron2.extension import install
 from roikit.compat.detectron2.layers import (
     ROIAlign,
     batched_nms,
@@ -42,6 +44,7 @@ __all__ = [
     "ciou_loss",
     "convert_boxes_to_pooler_format",
     "diou_loss",
+    "install",
     "nms",
     "nms_rotated",
     "pairwise_iou",
