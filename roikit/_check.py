@@ -170,3 +170,18 @@ def same_rows(op, **arrays):
     if x.shape[0] != y.shape[0]:
         raise ValueError(f"{op}: {first} and {second} must have as many rows, got {x.shape[0]} and "
                          f"{y.shape[0]}")
+
+
+def keypoints(op, name, x, pattern):
+    """``x`` has the shape in words, its numbers as they are; the axes H and W have at least one entry."""
+    if len(x.shape) != len(pattern) or any(n == 0 if axis in ("H", "W") else n != axis and not isinstance(axis, str)
+                                           for n, axis in zip(x.shape, pattern, strict=True)):
+        rule = " with H and W at least 1" if "H" in pattern else ""
+        raise ValueError(f"{op}: {name} must have shape ({', '.join(map(str, pattern))}){rule}, got {shape_text(x)}")
+
+
+def grid_size(op, name, x):
+    """``x`` cells along a side, a number that float32 has exactly; returns it as an int."""
+    if whole(op, name, x, 1) > 2**24:
+        raise ValueError(f"{op}: {name} must be at most 16777216, got {x}")
+    return int(x)

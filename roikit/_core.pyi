@@ -61,6 +61,10 @@ def encode_boxes(boxes: View, anchors: View, weights: Sequence[float], out: View
 def fast_nms(
     boxes: View, scores: View, idxs: View, iou_threshold: float, top_k: int, keep: View, count: View, launch: Launch
 ) -> None: ...
+def encode_keypoints(
+    keypoints: View, boxes: View, size: int, target: View, valid: View, launch: Launch
+) -> None: ...
+def decode_keypoints(maps: View, boxes: View, xy: View, scores: View, launch: Launch) -> None: ...
 def grid_anchors(
     cell_anchors: View, height: int, width: int, stride_y: float, stride_x: float, offset: float, out: View,
     launch: Launch

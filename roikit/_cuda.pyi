@@ -31,6 +31,10 @@ def encode_boxes_rotated(
 def encode_boxes(
     boxes: View, anchors: View, weights: Sequence[float], out: View, launch: Launch
 ) -> None: ...
+def decode_keypoints(maps: View, boxes: View, xy: View, scores: View, launch: Launch) -> None: ...
+def encode_keypoints(
+    keypoints: View, boxes: View, size: int, target: View, valid: View, launch: Launch
+) -> None: ...
 def fast_nms_in_order(
     boxes: View, by_score: View, classes: View, ranks: View, iou_threshold: float, top_k: int, kept: View,
     launch: Launch

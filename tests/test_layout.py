@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 OPS = ("anchors", "boxes", "box_codec", "matching", "nms", "roi_pool", "roi_align", "mask_paste", "mask_target",
-       "ps_roi", "roi_warp", "rotated", "rotated_codec", "soft_nms")
+       "ps_roi", "roi_warp", "keypoints", "rotated", "rotated_codec", "soft_nms")
 FORMATS = ("rle", "polygon")
 LONGEST = 400
 
@@ -45,6 +45,7 @@ MATRIX = {
     "mask_paste": ["paste_masks(masks, boxes, image_size, *, threshold=0.5, rule='continuous')",
                    "paste_masks_rle(masks, boxes, image_size, *, threshold=0.5, rule='continuous')"],
     "mask_target": ["mask_targets(masks, boxes, matched, size, *, rule='soft', image_size=None)"],
+    "keypoints": ["encode_keypoints(keypoints, boxes, size)", "decode_keypoints(maps, boxes)"],
     "rotated": ["box_iou_rotated(boxes1, boxes2)", "nms_rotated(boxes, scores, iou_threshold)",
                 "batched_nms_rotated(boxes, scores, idxs, iou_threshold)"],
     "rotated_codec": ["encode_boxes_rotated(boxes, anchors, weights=(1, 1, 1, 1, 1))",

@@ -24,6 +24,8 @@ FUNCTIONS = {
     "complete_box_iou": "boxes1, boxes2, eps",
     "encode_boxes": "boxes, anchors, weights",
     "decode_boxes": "deltas, anchors, weights, *, clip",
+    "encode_keypoints": "keypoints, boxes, size",
+    "decode_keypoints": "maps, boxes",
     "match_boxes": "anchors, gt_boxes, high, low, *, allow_low_quality",
     "nms": "boxes, scores, iou_threshold",
     "batched_nms": "boxes, scores, idxs, iou_threshold",

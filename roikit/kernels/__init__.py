@@ -17,6 +17,7 @@ from roikit.kernels.boxes import (
     masks_to_boxes,
     remove_small_boxes,
 )
+from roikit.kernels.keypoints import decode_keypoints, encode_keypoints
 from roikit.kernels.mask_paste import paste_masks, paste_masks_rle
 from roikit.kernels.mask_target import mask_targets
 from roikit.kernels.matching import match_boxes
@@ -56,9 +57,11 @@ __all__ = [
     "complete_box_iou",
     "decode_boxes",
     "decode_boxes_rotated",
+    "decode_keypoints",
     "distance_box_iou",
     "encode_boxes",
     "encode_boxes_rotated",
+    "encode_keypoints",
     "fast_nms",
     "generalized_box_iou",
     "grid_anchors",

@@ -16,6 +16,7 @@ from roikit.ops.boxes import (
     masks_to_boxes,
     remove_small_boxes,
 )
+from roikit.ops.keypoints import decode_keypoints, encode_keypoints
 from roikit.ops.losses import (
     complete_box_iou_loss,
     distance_box_iou_loss,
@@ -62,10 +63,12 @@ __all__ = [
     "complete_box_iou_loss",
     "decode_boxes",
     "decode_boxes_rotated",
+    "decode_keypoints",
     "distance_box_iou",
     "distance_box_iou_loss",
     "encode_boxes",
     "encode_boxes_rotated",
+    "encode_keypoints",
     "fast_nms",
     "generalized_box_iou",
     "generalized_box_iou_loss",

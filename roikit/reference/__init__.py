@@ -20,6 +20,7 @@ from roikit.reference.boxes import (
     masks_to_boxes,
     remove_small_boxes,
 )
+from roikit.reference.keypoints import decode_keypoints, encode_keypoints
 from roikit.reference.mask_paste import paste_masks, paste_masks_rle
 from roikit.reference.mask_target import mask_targets
 from roikit.reference.matching import match_boxes
@@ -65,11 +66,13 @@ __all__ = [
     "decode_boxes_backward",
     "decode_boxes_rotated",
     "decode_boxes_rotated_backward",
+    "decode_keypoints",
     "distance_box_iou",
     "encode_boxes",
     "encode_boxes_backward",
     "encode_boxes_rotated",
     "encode_boxes_rotated_backward",
+    "encode_keypoints",
     "fast_nms",
     "generalized_box_iou",
     "grid_anchors",

@@ -40,6 +40,12 @@ struct BoxesKernels {
 };
 void bind_boxes(py::module_& module, const BoxesKernels& kernels);
 
+struct KeypointsKernels {
+  void (*encode_keypoints)(const View&, const View&, int64_t, const View&, const View&, const Launch&);
+  void (*decode_keypoints)(const View&, const View&, const View&, const View&, const Launch&);
+};
+void bind_keypoints(py::module_& module, const KeypointsKernels& kernels);
+
 struct MaskPasteKernels {
   void (*paste_masks)(const View&, const View&, double, PasteRule, const View&, const Launch&);
   void (*paste_masks_rle)(const View&, const View&, int64_t, int64_t, double, PasteRule, std::vector<uint32_t>&,

@@ -5,6 +5,7 @@
 #include "core/anchors.h"
 #include "core/box_codec.h"
 #include "core/boxes.h"
+#include "core/keypoints.h"
 #include "core/mask_paste.h"
 #include "core/mask_target.h"
 #include "core/matching.h"
@@ -34,6 +35,7 @@ PYBIND11_MODULE(_cuda, m) {
   bind_grid_anchors(m, cuda::grid_anchors);
   bind_box_codec(m, {cuda::encode_boxes, cuda::decode_boxes});
   bind_boxes(m, {cuda::box_iou, cuda::generalized_box_iou, cuda::distance_box_iou, cuda::complete_box_iou});
+  bind_keypoints(m, {cuda::encode_keypoints, cuda::decode_keypoints});
   bind_matching(m, {cuda::match_boxes});
   bind_matching_workspace(m, cuda::match_boxes_workspace);
   bind_mask_paste_steps(m, {cuda::paste_masks_workspace, cuda::paste_masks, cuda::paste_masks_rle_chunks,

@@ -243,6 +243,10 @@ CASES = [
     Case("paste_masks_rle", _masks_and_boxes, lambda m, b: [ops.paste_masks_rle(m, b, SIZE)], fixed=False),
     Case("mask_targets soft", _bitmaps, lambda m, b, i: ops.mask_targets(m, b, i, 7)),
     Case("mask_targets binary", _bitmaps, lambda m, b, i: ops.mask_targets(m, b, i, 7, rule="binary")),
+    Case("encode_keypoints", lambda seed: (torch.rand(30, 9, 3, generator=generator(seed)) * 60, boxes(30, seed)),
+         lambda p, b: list(ops.encode_keypoints(p, b, 14))),
+    Case("decode_keypoints", lambda seed: (torch.randn(30, 3, 14, 11, generator=generator(seed)), boxes(30, seed)),
+         lambda m, b: list(ops.decode_keypoints(m, b))),
     *_roi_cases(),
 ]
 
