@@ -2,10 +2,6 @@
 
 import importlib.util
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -15,7 +11,6 @@ from torch.testing import assert_close
 import roikit.compat.detectron2 as d2
 import roikit.ops
 
-HERE = Path(__file__).resolve().parent
 BOXES = torch.tensor([[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 10.0, 5.0], [20.0, 20.0, 30.0, 40.0]])
 
 needs_detectron2 = pytest.mark.skipif(
@@ -23,37 +18,14 @@ needs_detectron2 = pytest.mark.skipif(
     reason="detectron2 and torchvision are not both importable")
 
 
-@pytest.fixture
-def beside_detectron2():
-    """Runs beside_detectron2.py in a process of its own that also finds what this one finds."""
-    home, path = str(Path(roikit.__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")
-
-    def run(before):
-        code = (f"import roikit.compat.torchvision; roikit.compat.torchvision.install()\n{before}\n"
-                f"import runpy; runpy.run_path({str(HERE / 'beside_detectron2.py')!r}, run_name='__main__')")
-        done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True,
-                              env={**os.environ, "PYTHONPATH": os.pathsep.join([home, path])})
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    return run
+@needs_detectron2
+def test_answers_are_those_of_detectron2(run_beside):
+    run_beside("beside_detectron2.py", "torchvision")
 
 
 @needs_detectron2
-def test_answers_are_those_of_detectron2(beside_detectron2):
-    beside_detectron2("")
-
-
-@needs_detectron2
-def test_detectron2_runs_without_its_compiled_module(beside_detectron2):
-    beside_detectron2("""
-from importlib.machinery import PathFinder
-find = PathFinder.find_spec
-PathFinder.find_spec = lambda name, *more: None if name == "detectron2._C" else find(name, *more)
-import roikit.compat.detectron2
-roikit.compat.detectron2.install()
-from detectron2 import _C
-assert _C.__spec__.origin == "roikit"
-""")
+def test_detectron2_runs_without_its_compiled_module(run_beside):
+    run_beside("beside_detectron2.py", "torchvision", "detectron2", hide="detectron2._C")
 
 
 def test_nothing_of_the_peers_is_imported(run_python):

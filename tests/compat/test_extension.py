@@ -84,10 +84,79 @@ else:
 """)
 
 
-def test_install_is_harmless_without_the_package(run_python):
+MMCV = {
+    "__init__.py": "",
+    "ops/__init__.py": "import importlib\nimport torch\next = importlib.import_module('mmcv._ext')\n"
+                       "assert all(hasattr(ext, name) for name in ('nms', 'carafe_forward'))\n",
+}
+
+
+def test_mmcv_runs_without_its_module(package, run_python):
+    """Called as mmcv's Python calls it: what it allocated is filled."""
+    package("mmcv", MMCV)
     run_python("""
+import torch
+import roikit.compat.mmcv as peer
+peer.install()
+peer.install()
+from mmcv.ops import ext
+close = torch.testing.assert_close
+boxes = torch.tensor([[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 10.0, 5.0], [20.0, 20.0, 30.0, 40.0]])
+scores, dets = torch.tensor([0.5, 0.9, 0.1]), torch.zeros(3, 5)
+assert ext.nms(boxes, scores, iou_threshold=0.4, offset=0).tolist() == [1, 2]
+inds = ext.softnms(boxes, scores, dets, iou_threshold=0.4, sigma=0.5, min_score=0.2, method=1, offset=0)
+assert inds.tolist() == [1, 0]
+close(dets[:2, 4], torch.tensor([0.9, 0.25]))
+assert ext.nms_match(torch.cat([boxes, scores[:, None]], 1), iou_threshold=0.5) == [[1, 0], [2]]
+out = torch.zeros(3, 3)
+ext.bbox_overlaps(boxes, boxes, out, mode=1, aligned=False, offset=0)
+assert out[0].tolist() == [1, 0.5, 0]
+turned, out = torch.cat([boxes, torch.zeros(3, 1)], 1), torch.zeros(3)
+ext.box_iou_rotated(turned, turned, out, mode_flag=0, aligned=True)
+assert out.tolist() == [1, 1, 1]
+keep = ext.nms_rotated(turned, scores, scores.argsort(), turned, torch.empty(0, dtype=torch.int), 0.5, False)
+assert keep.tolist() == [1, 0, 2]
+
+x, rois = torch.rand(1, 2, 8, 8, requires_grad=True), torch.cat([torch.zeros(3, 1), boxes], 1)
+grad = torch.rand(3, 2, 2, 2)
+for name, more, empty in (("roi_align", dict(aligned_height=2, aligned_width=2, spatial_scale=0.5, sampling_ratio=0,
+                                             pool_mode=1, aligned=True), [torch.zeros(0), torch.zeros(0)]),
+                          ("roi_pool", dict(pooled_height=2, pooled_width=2, spatial_scale=0.5),
+                           [torch.zeros(3, 2, 2, 2, dtype=torch.int)])):
+    out, into = torch.zeros(3, 2, 2, 2), torch.zeros(1, 2, 8, 8)
+    getattr(ext, name + "_forward")(x.detach(), rois, out, *empty, **more)
+    expected = getattr(peer, name)(x, rois, 2, 0.5)
+    close(out, expected)
+    getattr(ext, name + "_backward")(grad, rois, *empty, into, **more)
+    close(into, torch.autograd.grad(expected, x, grad)[0])
+
+logits, target = torch.randn(4, 3, requires_grad=True), torch.tensor([0, 2, 1, 0])
+for name, given in (("sigmoid_focal_loss", logits.detach()), ("softmax_focal_loss", logits.detach().softmax(1))):
+    expected = getattr(peer, name)(logits, target, 2.0, 0.25, None, "none")
+    out, into = torch.zeros_like(expected), torch.zeros(4, 3)
+    getattr(ext, name + "_forward")(given, target, torch.empty(0), out, gamma=2.0, alpha=0.25)
+    close(out, expected)
+    buffer = [torch.zeros(4)] if name.startswith("softmax") else []
+    getattr(ext, name + "_backward")(given, target, torch.empty(0), *buffer, into, gamma=2.0, alpha=0.25)
+    close(into, torch.autograd.grad(expected.sum(), logits)[0])
+
+for call, name in ((ext.carafe_forward, "mmcv._ext.carafe_forward"), (lambda: ext.roi_align_forward(
+        x, rois, out, out, out, 2, 2, 0.5, 0, 0, True), "pool_mode")):
+    try:
+        call()
+    except NotImplementedError as reason:
+        assert name in str(reason), reason
+    else:
+        raise AssertionError("no error")
+assert "roikit" in ext.get_compiler_version() and ext.get_compiling_cuda_version() == "not available"
+""")
+
+
+@pytest.mark.parametrize("peer", ["detectron2", "mmcv"])
+def test_install_is_harmless_without_the_package(run_python, peer):
+    run_python(f"""
 import sys
-sys.modules["detectron2"] = None
-import roikit.compat.detectron2
-roikit.compat.detectron2.install()
+sys.modules["{peer}"] = None
+import roikit.compat.{peer}
+roikit.compat.{peer}.install()
 """)

@@ -1,5 +1,6 @@
 """roikit.compat.mmcv: mmcv's conventions as facts, and its rules in plain loops."""
 
+import importlib.util
 import math
 
 import numpy as np
@@ -28,6 +29,12 @@ def iou(a, b, offset):
     areas = [(r[2] - r[0] + offset) * (r[3] - r[1] + offset) for r in (a, b)]
     inter = size[0] * size[1]
     return inter / (sum(areas) - inter) if inter else 0.0
+
+
+@pytest.mark.skipif(any(importlib.util.find_spec(name) is None for name in ("mmcv", "mmengine", "cv2")),
+                    reason="mmcv, mmengine and cv2 are not all importable")
+def test_answers_are_those_of_mmcvs_python(run_beside):
+    run_beside("beside_mmcv.py", "mmcv", hide="mmcv._ext")
 
 
 def test_nothing_of_the_peers_is_imported(run_python):

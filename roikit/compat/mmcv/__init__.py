@@ -3,9 +3,11 @@
     from roikit.compat.mmcv import RoIAlign, batched_nms, nms
 
 Names, argument orders, defaults and conventions are mmcv's: offset, radians, the corners of RoIPool, background as the
-last class. Where the answers differ, docs/mmcv.md says how and why.
+last class. Where the answers differ, docs/mmcv.md says how and why. `install` lets mmcv's
+own Python run on roikit where it was not compiled.
 """
 
+from roikit.compat.mmcv.extension import install
 from roikit.compat.mmcv.focal_loss import (
     SigmoidFocalLoss,
     SoftmaxFocalLoss,
@@ -24,6 +26,7 @@ __all__ = [
     "batched_nms",
     "bbox_overlaps",
     "box_iou_rotated",
+    "install",
     "nms",
     "nms_match",
     "nms_rotated",

@@ -77,8 +77,8 @@ class RoIAlign(torch.nn.Module):
                 f"use_torchvision={self.use_torchvision}")
 
 
-def _bins(corners, spatial_scale, rows, columns):
-    """The map pixels of mmcv's bins, (K, PH, PW, 4): first column, first row, last column, last row; NaN for none.
+def bins_as_rois(rois, rows, columns, spatial_scale):
+    """mmcv's bins of rois (K, 5) as RoIs (K * PH * PW, 5) of whole map pixels, NaN for a bin without any.
 
     A RoI reaches from x1 to x2 + 1, times the scale; a bin from the floor of its start to the ceiling of its end.
     """
@@ -88,13 +88,21 @@ def _bins(corners, spatial_scale, rows, columns):
         at = k * size + first[:, None]
         return at[:, :-1].floor(), at[:, 1:].ceil() - 1
 
-    x1, y1 = (corners[:, :2] * spatial_scale).unbind(1)
-    x2, y2 = ((corners[:, 2:] + 1) * spatial_scale).unbind(1)
+    rois = wide(rois)
+    index = rois[:, 0]
+    x1, y1 = (rois[:, 1:3] * spatial_scale).unbind(1)
+    x2, y2 = ((rois[:, 3:] + 1) * spatial_scale).unbind(1)
     (left, right), (top, bottom) = edges(x1, x2, columns), edges(y1, y2, rows)
-    sides = torch.broadcast_tensors(left[:, None], top[..., None], right[:, None], bottom[..., None])
-    bins = torch.stack(sides, dim=-1)
-    sized = ((x2 > x1) & (y2 > y1))[:, None, None] & (bins[..., 2:] >= bins[..., :2]).all(-1)
-    return torch.where(sized[..., None], bins, torch.nan)
+    columns_of_rois = index[:, None, None], left[:, None], top[..., None], right[:, None], bottom[..., None]
+    bins = torch.stack(torch.broadcast_tensors(*columns_of_rois), dim=-1)
+    sized = ((x2 > x1) & (y2 > y1))[:, None, None] & (bins[..., 3:] >= bins[..., 1:3]).all(-1)
+    bins[..., 1:] = torch.where(sized[..., None], bins[..., 1:], torch.nan)
+    return bins.reshape(-1, 5)
+
+
+def folded(x, rows, columns):
+    """(K, C, PH, PW) from what was pooled of bins as RoIs, (K * PH * PW, C, 1, 1)."""
+    return x.reshape(-1, rows, columns, x.shape[1]).permute(0, 3, 1, 2).contiguous()
 
 
 def roi_pool(input, rois, output_size, spatial_scale=1.0):
@@ -115,12 +123,8 @@ def roi_pool(input, rois, output_size, spatial_scale=1.0):
         TypeError, ValueError, IndexError, BackendError: as roikit.ops.roi_pool.
     """
     rows, columns = pair(output_size)
-    rois = wide(rois)
-    bins = _bins(rois[:, 1:], spatial_scale, rows, columns)
-    index = rois[:, 0].reshape(-1, 1, 1, 1).expand(*bins.shape[:3], 1)
-    each = torch.cat([index, bins], dim=-1).reshape(-1, 5)
-    pooled = roikit.ops.roi_pool(input, each, 1)
-    return pooled.reshape(*bins.shape[:3], input.shape[1]).permute(0, 3, 1, 2).contiguous()
+    pooled = roikit.ops.roi_pool(input, bins_as_rois(rois, rows, columns, spatial_scale), 1)
+    return folded(pooled, rows, columns)
 
 
 class RoIPool(torch.nn.Module):
