@@ -3,6 +3,7 @@
     roikit.ops        torch functions with autograd: nms, roi_align, box_iou, ...
     roikit.kernels    the same functions on NumPy arrays, without torch
     roikit.models     Mask R-CNN and its family
+    roikit.export     models and ops in ONNX
     roikit.masks      COCO mask formats
     roikit.train, roikit.evaluate, roikit.predict
 """
@@ -11,7 +12,7 @@ import importlib
 
 from roikit._version import __version__
 
-_SUBMODULES = ("compat", "data", "errors", "kernels", "masks", "models", "ops", "reference",
+_SUBMODULES = ("compat", "data", "errors", "export", "kernels", "masks", "models", "ops", "reference",
                "testing", "trainer")
 _LAZY = {
     "show_config": "roikit._config",

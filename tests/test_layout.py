@@ -92,6 +92,7 @@ MAY_IMPORT = {
     "masks": {"numpy", "roikit._rle", "roikit._polygon", "roikit.errors"},
     "models": {"torch", "roikit.ops", "roikit.masks", "roikit.errors"},
     "data": {"numpy", "torch", "PIL", "roikit.masks", "roikit.errors"},
+    "export": {"numpy", "torch", "onnx", "onnxscript", "onnxruntime", "roikit.ops", "roikit.models", "roikit.errors"},
 }
 MAY_NOT_IMPORT = {  # folders with a free hand but for these
     "compat": {"roikit._", "roikit.reference"},

@@ -83,7 +83,7 @@ def test_a_function_has_the_same_defaults_on_every_floor(name):
 
 
 @pytest.mark.parametrize("module", ["roikit.kernels", "roikit.ops", "roikit.masks", "roikit.models", "roikit.data",
-                                    "roikit.trainer", "roikit.reference"])
+                                    "roikit.trainer", "roikit.reference", "roikit.export"])
 def test_all_names_exist_and_are_documented(module):
     module = importlib.import_module(module)
     for name in module.__all__:

@@ -94,7 +94,7 @@ class RoIHeads(nn.Module):
     def _detect(self, features: dict[str, Tensor], proposals: list[Tensor], batch: ImageBatch
                 ) -> Detections:
         logits, deltas = self._predict_boxes(features, proposals, batch)
-        counts = [len(boxes) for boxes in proposals]
+        counts = [boxes.shape[0] for boxes in proposals]
         return [select_detections(*image, self.box)
                 for image in zip(logits.split(counts), deltas.split(counts), proposals,
                                  batch.sizes, strict=True)]
@@ -104,7 +104,7 @@ class RoIHeads(nn.Module):
         boxes = [found["boxes"] for found in detections]
         labels = torch.cat([found["labels"] for found in detections])
         masks = self._own_masks(features, boxes, labels, batch).sigmoid()[:, None]
-        counts = [len(found["labels"]) for found in detections]
+        counts = [found["labels"].shape[0] for found in detections]
         for found, own in zip(detections, masks.split(counts), strict=True):
             found["masks"] = own
 

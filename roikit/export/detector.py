@@ -1,0 +1,166 @@
+"""A detector as an ONNX file, compared with the detector itself."""
+
+import importlib.util
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from roikit.errors import RoikitWarning
+from roikit.export.table import own_forms, translations, untranslated
+from roikit.models import FasterRCNN
+from roikit.models.fused import FusedConv2d
+
+__all__ = ["OnnxFile", "to_onnx"]
+
+# What rounding may make of scores and masks; of boxes, as a share of the image's longer side.
+_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """What `to_onnx` wrote.
+
+    Attributes:
+        path: the file.
+        opset: its version of the standard operators.
+        inputs: from the name of each input to its shape; float32 images in [0, 1].
+        outputs: the names of the outputs: "boxes" (D, 4) in pixels of the image as given, "labels" (D,) int64,
+            "scores" (D,), and "masks" (D, 1, H, W) of a Mask R-CNN. With several images "boxes_0", "boxes_1", ...
+        detections: how many each example image has.
+        differences: from "boxes", "scores" and "masks" to the largest difference from the detector itself on the
+            example images, boxes in pixels; NaN where the detections are not the same ones. None where onnxruntime is
+            missing.
+    """
+
+    path: Path
+    opset: int
+    inputs: dict[str, tuple[int, ...]]
+    outputs: tuple[str, ...]
+    detections: tuple[int, ...]
+    differences: dict[str, float] | None
+
+    def text(self) -> str:
+        """In a few lines."""
+        sizes = ", ".join(f"{name} {shape}" for name, shape in self.inputs.items())
+        lines = [f"{self.path}: opset {self.opset}, {self.path.stat().st_size / 2**20:.1f} MiB",
+                 f"in: {sizes}, float32 in [0, 1]", f"out: {', '.join(self.outputs)}"]
+        if self.differences is None:
+            lines.append("not compared with the detector: onnxruntime is not installed")
+        else:
+            found = ", ".join(f"{name} {value:.1e}" for name, value in self.differences.items())
+            lines.append(f"against the detector, {sum(self.detections)} detections: {found}")
+        return "\n".join(lines)
+
+
+class _Flat(nn.Module):
+    """A detector that takes images as arguments and gives its tensors one after the other."""
+
+    def __init__(self, model: FasterRCNN) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, *images: Tensor) -> tuple[Tensor, ...]:
+        return tuple(value for found in self.model(list(images)) for value in found.values())
+
+
+def to_onnx(model: FasterRCNN, images: Sequence[Tensor], path: str | os.PathLike, *, opset: int | None = None,
+            metadata: dict[str, str] | None = None) -> OnnxFile:
+    """Write a detector with its whole result, from images to pasted masks, as an ONNX file.
+
+    Args:
+        model: a detector of `roikit.models` in evaluation mode, on the CPU, float32, with ``mask_format`` "soft" or
+            "bool". Not one of `prepare_for_inference`.
+        images: as for the model. The file takes as many images of the same sizes; with what they show, only the
+            comparison at the end has to do: images with detections say more.
+        path: of the file; its folder must exist. Weights of more than 2 GB go into a second file beside it.
+        opset: 18 or newer; default: the one that this torch recommends.
+        metadata: strings that the file keeps, say the names of classes.
+
+    Returns:
+        An `OnnxFile`. Where onnxruntime is installed, the file has run on the images.
+
+    Raises:
+        ImportError: onnx or onnxscript is missing.
+        TypeError, ValueError: the model is none of the above, or a model with an op that has no ONNX form.
+
+    Warns:
+        RoikitWarning: a difference is above 1e-4 (of boxes: 1e-4 of the image's longer side), or the detections of
+        model and file are not the same.
+    """
+    _check(model, images)
+    table = translations() | own_forms()
+    flat = _Flat(model).eval()
+    with torch.no_grad():
+        expected = flat(*images)
+        program = torch.export.export(flat, tuple(images), strict=False)
+    if missing := untranslated(program, table):
+        raise ValueError(f"to_onnx: model has ops without an ONNX form: {', '.join(missing)}")
+    keys = ("boxes", "labels", "scores", "masks")[:len(expected) // len(images)]
+    several = len(images) > 1
+    inputs = [f"image_{i}" if several else "image" for i in range(len(images))]
+    outputs = [f"{key}_{i}" if several else key for i in range(len(images)) for key in keys]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch's own deprecations
+        onnx_program = torch.onnx.export(program, dynamo=True, custom_translation_table=table, input_names=inputs,
+                                         output_names=outputs, opset_version=opset, verbose=False)
+    onnx_program.model.graph.sort()  # torch's optimizer leaves nodes before those that they need
+    onnx_program.model.metadata_props.update(metadata or {})
+    path = Path(path)
+    onnx_program.save(path)
+    differences = compare(path, images, expected, keys)
+    return OnnxFile(path, onnx_program.model.opset_imports[""],
+                    {name: tuple(image.shape) for name, image in zip(inputs, images, strict=True)}, tuple(outputs),
+                    tuple(len(boxes) for boxes in expected[::len(keys)]), differences)
+
+
+def _check(model, images):
+    if not isinstance(model, FasterRCNN):
+        raise TypeError(f"to_onnx: model must be a FasterRCNN or MaskRCNN, got {type(model).__name__}")
+    if any(isinstance(part, FusedConv2d) for part in model.modules()):
+        raise ValueError("to_onnx: model must not be one of prepare_for_inference; give the model it was made from")
+    if model.training:
+        raise ValueError("to_onnx: model must be in evaluation mode; call model.eval()")
+    if getattr(model, "mask_format", "soft") not in ("soft", "bool"):
+        raise ValueError(f"to_onnx: mask_format must be one of soft, bool, got {model.mask_format!r}")
+    if len(images) == 0:
+        raise ValueError("to_onnx: images must not be empty")
+    for name, tensor in [*model.named_parameters(), *((f"images[{i}]", image) for i, image in enumerate(images))]:
+        if tensor.device.type != "cpu" or tensor.dtype != torch.float32:
+            raise ValueError(f"to_onnx: model and images must be float32 on the CPU, got {name} of {tensor.dtype} on "
+                             f"{tensor.device}")
+
+
+def compare(path, images, expected, keys):
+    """As `OnnxFile.differences`, with a warning where they are large."""
+    if importlib.util.find_spec("onnxruntime") is None:
+        return None
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    feed = {given.name: image.numpy() for given, image in zip(session.get_inputs(), images, strict=True)}
+    got = [torch.from_numpy(value) for value in session.run(None, feed)]
+    largest = dict.fromkeys((key for key in keys if key != "labels"), 0.0)
+    wrong = []
+    for i, image in enumerate(images):
+        rows = slice(i * len(keys), (i + 1) * len(keys))
+        mine, its = dict(zip(keys, expected[rows], strict=True)), dict(zip(keys, got[rows], strict=True))
+        if not torch.equal(mine["labels"], its["labels"]):
+            wrong.append(f"image {i}: {len(its['labels'])} detections for the model's {len(mine['labels'])}, or others")
+            largest = dict.fromkeys(largest, float("nan"))
+            continue
+        for key in largest:
+            if mine[key].numel() == 0:
+                continue
+            far = (mine[key].double() - its[key].double()).abs().max().item()
+            largest[key] = max(far, largest[key]) if largest[key] == largest[key] else largest[key]
+            unit = max(image.shape[1:]) if key == "boxes" else 1
+            if not far <= _TOLERANCE * unit:
+                wrong.append(f"image {i}: {key} differ by {far:.1e}")
+    if wrong:
+        warnings.warn(f"to_onnx: {path} does not agree with the model: {'; '.join(wrong)}", RoikitWarning, stacklevel=3)
+    return largest
