@@ -39,16 +39,15 @@ template <class T> ROIKIT_HD bool reach(const Box<T>& a, const Box<T>& b) {
 // A box that has no IoU but 0 with anything: empty, reversed or not finite.
 template <class T> ROIKIT_HD bool inert(const Box<T>& b) { return !(b.area > T(0) && b.area - b.area == T(0)); }
 
-// Unsigned keys whose ascending order is the descending order of the scores. Adding 0 makes -0 the equal of 0.
+// Unsigned keys whose ascending order is the descending order of the scores, NaN last. Adding 0 makes -0 the equal of 0.
+// Without a choice between values, so that loops over them run in lanes.
 ROIKIT_HD uint32_t descending_key(float score) {
-  const uint32_t bits = bit_cast<uint32_t>(score + 0.0f);
-  const uint32_t key = bits >> 31 ? bits : 0x7fffffffu - bits;
-  return score != score ? 0xffffffffu : key;
+  const uint32_t bits = bit_cast<uint32_t>(score + 0.0f), negative = 0u - (bits >> 31);
+  return (bits ^ (~negative & 0x7fffffffu)) | (0u - uint32_t(score != score));
 }
 ROIKIT_HD uint64_t descending_key(double score) {
-  const uint64_t bits = bit_cast<uint64_t>(score + 0.0);
-  const uint64_t key = bits >> 63 ? bits : 0x7fffffffffffffffu - bits;
-  return score != score ? 0xffffffffffffffffu : key;
+  const uint64_t bits = bit_cast<uint64_t>(score + 0.0), negative = 0u - (bits >> 63);
+  return (bits ^ (~negative & 0x7fffffffffffffffu)) | (uint64_t(0) - uint64_t(score != score));
 }
 
 namespace cpu {

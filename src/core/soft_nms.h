@@ -64,7 +64,7 @@ template <class T> ROIKIT_HD bool dropped(T score, T min_score) {
 // descending_key where a score takes part in the search for the best; for NaN and -inf a key after all others.
 template <class T> ROIKIT_HD auto search_key(T score) {
   using Key = decltype(descending_key(score));
-  return score > lowest_score<T>() ? descending_key(score) : ~Key(0);
+  return descending_key(score) | (Key(0) - Key(!(score > lowest_score<T>())));
 }
 
 // The decay of matrix_nms: step() for every better box, with the IoU and the largest IoU that the better box has with

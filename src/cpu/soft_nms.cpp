@@ -1,9 +1,9 @@
 // soft_nms, fast_nms and matrix_nms on the CPU.
 //
 // soft_nms: the boxes lie in groups of kGroup neighbours (along a Z-order curve through their centres). Each group knows
-// the rectangle around its boxes and its best score, so that a box that is taken visits only the groups that it reaches,
-// and the next best box is looked for among the groups. A visit decays a group and finds its best in the same lanes.
-// When half of the boxes are gone the others close up.
+// the rectangle around its boxes, so that a box that is taken visits only the groups that it reaches. kRows groups are
+// a block, one row each; a block knows the best of each of its kGroup columns, which takes no step across lanes, and
+// the next best box is looked for among those. When half of the boxes are gone the others close up.
 #include "core/soft_nms.h"
 
 #include <algorithm>
@@ -19,12 +19,14 @@ namespace roikit::cpu {
 namespace {
 
 constexpr int64_t kGroup = 16;
+constexpr int64_t kRows = 4;  // groups in a block
 
 // Integers as wide as T, so that they share its lanes.
 template <class T> using KeyOf = decltype(search_key(T()));
 template <class T> constexpr KeyOf<T> kNone = ~KeyOf<T>(0);
 
-int64_t padded(int64_t n) { return (n + kGroup - 1) / kGroup * kGroup; }
+// Up to whole blocks.
+constexpr int64_t padded(int64_t n) { return (n + kRows * kGroup - 1) / (kRows * kGroup) * (kRows * kGroup); }
 
 // Spreads the low 12 bits to the even bits.
 uint32_t spread(uint32_t v) {
@@ -69,61 +71,88 @@ template <class T> std::vector<uint32_t> along_curve(const T* boxes, const std::
 template <class T> struct Left {
   using Key = KeyOf<T>;
   T *x1, *y1, *x2, *y2, *area, *score;
-  Key* index;
+  Key *key, *index;  // search_key of the score; kNone: not to be taken
   uint32_t* place;
-  // of each group
-  T *low_x, *low_y, *high_x, *high_y;
-  Key *best, *best_index;  // kNone: no box that could be the next
-  int32_t* live;
+  T *low_x, *low_y, *high_x, *high_y;  // of each group
   uint8_t* reached;
+  Key* best;  // of each block and lane
   int64_t n;
 
   ROIKIT_INLINE int64_t groups() const { return padded(n) / kGroup; }
+  ROIKIT_INLINE int64_t blocks() const { return groups() / kRows; }
 };
 
 template <Decay method> struct SoftNms {
-  // Decays group g by the box a, drops what fell below the limit and finds its best box.
-  template <class T, bool decay>
+  // Decays group g by the box a, and drops what fell below the limit.
+  template <class T>
   ROIKIT_INLINE static void touch(const Left<T>& left, int64_t g, const Box<T>& a, const SoftRule<T>& rule) {
-    using Key = KeyOf<T>;
     const int64_t p = g * kGroup;
     const T* ROIKIT_RESTRICT x1 = left.x1 + p;
     const T* ROIKIT_RESTRICT y1 = left.y1 + p;
     const T* ROIKIT_RESTRICT x2 = left.x2 + p;
     const T* ROIKIT_RESTRICT y2 = left.y2 + p;
     const T* ROIKIT_RESTRICT area = left.area + p;
-    const Key* ROIKIT_RESTRICT index = left.index + p;
     T* ROIKIT_RESTRICT score = left.score + p;
-    Key keys[kGroup];
+    KeyOf<T>* ROIKIT_RESTRICT key = left.key + p;
     for (int64_t k = 0; k < kGroup; ++k) {
       T s = score[k];
-      if constexpr (decay) {
-        const T after = s * soft_weight<method>(iou(a, Box<T>{x1[k], y1[k], x2[k], y2[k], area[k]}), rule);
-        s = s == lowest_score<T>() ? s : after;
-        s = dropped(s, rule.min_score) ? lowest_score<T>() : s;
-        score[k] = s;
-      }
-      keys[k] = search_key(s);
+      const T after = s * soft_weight<method>(iou(a, Box<T>{x1[k], y1[k], x2[k], y2[k], area[k]}), rule);
+      s = s == lowest_score<T>() ? s : after;
+      s = dropped(s, rule.min_score) ? lowest_score<T>() : s;
+      score[k] = s;
+      key[k] = search_key(s);
     }
-    Key top = kNone<T>, who = kNone<T>, live = 0;
-    for (int64_t k = 0; k < kGroup; ++k) top = keys[k] < top ? keys[k] : top;
-    for (int64_t k = 0; k < kGroup; ++k) {
-      const Key mine = keys[k] == top ? index[k] : kNone<T>;
-      who = mine < who ? mine : who;
-      live += keys[k] != kNone<T> ? 1 : 0;
-    }
-    left.best[g] = top;
-    left.best_index[g] = who;
-    left.live[g] = int32_t(live);
   }
 
-  // Closes up the boxes that are left, and sets up the groups. Returns how many may still be taken as the best.
-  template <class T> static int64_t close_up(Left<T>& left, const SoftRule<T>& rule) {
+  // Finds the best of each lane of a block.
+  template <class T> ROIKIT_INLINE static void rank(const Left<T>& left, int64_t block) {
+    const KeyOf<T>* ROIKIT_RESTRICT key = left.key + block * kRows * kGroup;
+    KeyOf<T>* ROIKIT_RESTRICT best = left.best + block * kGroup;
+    for (int64_t k = 0; k < kGroup; ++k) {
+      KeyOf<T> top = key[k];
+      for (int64_t r = 1; r < kRows; ++r) top = key[r * kGroup + k] < top ? key[r * kGroup + k] : top;
+      best[k] = top;
+    }
+  }
+
+  // How many boxes may still be taken.
+  template <class T> ROIKIT_INLINE static int64_t live(const Left<T>& left) {
+    int32_t sum = 0;
+    for (int64_t p = 0; p < padded(left.n); ++p) sum += left.key[p] != kNone<T> ? 1 : 0;
+    return sum;
+  }
+
+  // The index of the box to take next, or kNone.
+  template <class T> ROIKIT_INLINE static KeyOf<T> next(const Left<T>& left) {
+    using Key = KeyOf<T>;
+    const Key* ROIKIT_RESTRICT best = left.best;
+    const int64_t lanes = left.blocks() * kGroup;
+    Key top = kNone<T>, ties = 0, at = 0;
+    for (int64_t i = 0; i < lanes; ++i) top = best[i] < top ? best[i] : top;
+    if (top == kNone<T>) return top;
+    for (int64_t i = 0; i < lanes; ++i) {
+      const bool here = best[i] == top;
+      at = here ? Key(i) : at;
+      ties += here ? 1 : 0;
+    }
+    // The lowest index among the lane's boxes with this key, or among all boxes where several lanes have it.
+    const int64_t step = ties > 1 ? 1 : kGroup;
+    const int64_t first = ties > 1 ? 0 : int64_t(at) / kGroup * kGroup * kRows + int64_t(at) % kGroup;
+    const int64_t end = ties > 1 ? padded(left.n) : first + kRows * kGroup;
+    Key who = kNone<T>;
+    for (int64_t p = first; p < end; p += step)
+      if (left.key[p] == top && left.index[p] < who) who = left.index[p];
+    return who;
+  }
+
+  // Closes up the boxes that are left, and sets up the groups.
+  template <class T> static void close_up(Left<T>& left) {
     int64_t to = 0;
     for (int64_t p = 0; p < left.n; ++p) {
       if (left.score[p] == lowest_score<T>()) continue;
       for (T* column : {left.x1, left.y1, left.x2, left.y2, left.area, left.score}) column[to] = column[p];
       left.index[to] = left.index[p];
+      left.key[to] = search_key(left.score[to]);
       left.place[left.index[to]] = uint32_t(to);
       ++to;
     }
@@ -131,9 +160,8 @@ template <Decay method> struct SoftNms {
     for (; to < padded(left.n); ++to) {
       for (T* column : {left.x1, left.y1, left.x2, left.y2, left.area}) column[to] = T(0);
       left.score[to] = lowest_score<T>();
-      left.index[to] = kNone<T>;
+      left.index[to] = left.key[to] = kNone<T>;
     }
-    int64_t live = 0;
     for (int64_t g = 0; g < left.groups(); ++g) {
       constexpr T kFar = std::numeric_limits<T>::infinity();
       T low_x = kFar, low_y = kFar, high_x = -kFar, high_y = -kFar;
@@ -143,10 +171,8 @@ template <Decay method> struct SoftNms {
         low_y = min_of(low_y, left.y1[p]), high_y = max_of(high_y, left.y2[p]);
       }
       left.low_x[g] = low_x, left.low_y[g] = low_y, left.high_x[g] = high_x, left.high_y[g] = high_y;
-      touch<T, false>(left, g, Box<T>{}, rule);
-      live += left.live[g];
     }
-    return live;
+    for (int64_t block = 0; block < left.blocks(); ++block) rank(left, block);
   }
 
   // Sets reached[g] for the groups whose rectangle the box reaches.
@@ -162,40 +188,36 @@ template <Decay method> struct SoftNms {
 
   template <class T>
   ROIKIT_INLINE static void run(Left<T> left, SoftRule<T> rule, int64_t* keep, T* decayed, int64_t* count) {
-    using Key = KeyOf<T>;
     const bool everywhere = !spares_the_distant<method>(rule);
-    int64_t live = close_up(left, rule), at_start = live, found = 0;
+    close_up(left);
+    int64_t found = 0, at_start = live(left), until_count = left.groups();
     for (;;) {
-      const int64_t groups = left.groups();
-      Key top = kNone<T>, who = kNone<T>;
-      for (int64_t g = 0; g < groups; ++g) top = left.best[g] < top ? left.best[g] : top;
-      if (top == kNone<T>) break;
-      for (int64_t g = 0; g < groups; ++g) {
-        const Key mine = left.best[g] == top ? left.best_index[g] : kNone<T>;
-        who = mine < who ? mine : who;
-      }
+      const KeyOf<T> who = next(left);
+      if (who == kNone<T>) break;
       const int64_t p = left.place[who];
       keep[found] = int64_t(who);
       decayed[found++] = left.score[p];
       left.score[p] = lowest_score<T>();
+      left.key[p] = kNone<T>;
       const Box<T> a = {left.x1[p], left.y1[p], left.x2[p], left.y2[p], left.area[p]};
-      const int64_t words = (groups + 7) / 8;
-      if (everywhere || inert(a)) std::memset(left.reached, everywhere, size_t(groups));
-      else mark(left, groups, a);
-      std::memset(left.reached + groups, 0, size_t(8 * words - groups));
+      if (everywhere || inert(a)) std::memset(left.reached, everywhere, size_t(left.groups()));
+      else mark(left, left.groups(), a);
       left.reached[p / kGroup] = 1;
-      for (int64_t w = 0; w < words; ++w) {
-        uint64_t eight;
-        std::memcpy(&eight, left.reached + 8 * w, 8);
-        if (!eight) continue;
-        for (int64_t g = 8 * w; g < 8 * w + 8; ++g) {
-          if (!left.reached[g]) continue;
-          live -= left.live[g];
-          touch<T, true>(left, g, a, rule);
-          live += left.live[g];
-        }
+      for (int64_t block = 0; block < left.blocks(); ++block) {
+        uint32_t four;
+        static_assert(sizeof four == kRows, "");
+        std::memcpy(&four, left.reached + block * kRows, kRows);
+        if (!four) continue;
+        for (int64_t r = 0; r < kRows; ++r)
+          if (left.reached[block * kRows + r]) touch(left, block * kRows + r, a, rule);
+        rank(left, block);
       }
-      if (at_start > 4 * kGroup && 2 * live < at_start) at_start = live = close_up(left, rule);
+      if (--until_count > 0 || left.blocks() == 1) continue;
+      if (2 * live(left) < at_start) {
+        close_up(left);
+        at_start = live(left);
+      }
+      until_count = left.groups() / 4;
     }
     // What is left has no number for a score, and none that it could decay.
     std::vector<int64_t> rest;
@@ -221,16 +243,27 @@ void soft(const T* boxes, const T* scores, int64_t n, const SoftRule<T>& rule, i
   if (int64_t(members.size()) > 4 * kGroup) members = along_curve(boxes, members);
   const int64_t room = padded(int64_t(members.size())), groups = room / kGroup;
   std::vector<T> values(6 * room + 4 * groups);
-  std::vector<Key> keys(room + 2 * groups);
+  std::vector<Key> keys(2 * room + room / kRows);
   std::vector<uint32_t> place(n);
-  std::vector<int32_t> live(groups);
-  std::vector<uint8_t> reached((groups + 7) / 8 * 8);
+  std::vector<uint8_t> reached(groups);
   T* const v = values.data();
   T* const of_groups = v + 6 * room;
-  Left<T> left = {v,           v + room,           v + 2 * room,           v + 3 * room,
-                  v + 4 * room, v + 5 * room,      keys.data(),            place.data(),
-                  of_groups,   of_groups + groups, of_groups + 2 * groups, of_groups + 3 * groups,
-                  keys.data() + room, keys.data() + room + groups, live.data(), reached.data(), int64_t(members.size())};
+  Left<T> left = {v,
+                  v + room,
+                  v + 2 * room,
+                  v + 3 * room,
+                  v + 4 * room,
+                  v + 5 * room,
+                  keys.data(),
+                  keys.data() + room,
+                  place.data(),
+                  of_groups,
+                  of_groups + groups,
+                  of_groups + 2 * groups,
+                  of_groups + 3 * groups,
+                  reached.data(),
+                  keys.data() + 2 * room,
+                  int64_t(members.size())};
   for (int64_t p = 0; p < left.n; ++p) {
     const Box<T> b = Box<T>::at(boxes + 4 * int64_t(members[p]));
     left.x1[p] = b.x1, left.y1[p] = b.y1, left.x2[p] = b.x2, left.y2[p] = b.y2, left.area[p] = b.area;
@@ -256,23 +289,28 @@ struct FastNms {
 };
 
 template <Decay method> struct MatrixNms {
-  // own and state have room for whole groups.
+  // own, state and shared have room for whole groups.
   template <class T>
-  ROIKIT_INLINE static void run(BoxColumns<T> boxes, int64_t n, const uint32_t* order, T sigma, T* own, T* state, T* scores) {
+  ROIKIT_INLINE static void run(BoxColumns<T> boxes, int64_t n, const uint32_t* order, T sigma, T* own, T* state,
+                                T* shared, T* scores) {
     using D = MatrixDecay<method, T>;
     for (int64_t i = 0; i < n; ++i) {
       scores[order[i]] *= D::weight(state[i], sigma);
       const Box<T> a = boxes[i];
       const T c = own[i];
-      for (int64_t j = (i + 1) / kGroup * kGroup; j < n; j += kGroup) {
-        T* ROIKIT_RESTRICT o = own + j;
-        T* ROIKIT_RESTRICT s = state + j;
-        for (int64_t k = 0; k < kGroup; ++k) {
-          const T x = iou(a, boxes[j + k]);
-          o[k] = x > o[k] ? x : o[k];
-          s[k] = D::step(s[k], x, c);
-        }
-      }
+      const int64_t first = (i + 1) / kGroup * kGroup, length = (n - first + kGroup - 1) / kGroup * kGroup;
+      const T* ROIKIT_RESTRICT x1 = boxes.x1 + first;
+      const T* ROIKIT_RESTRICT y1 = boxes.y1 + first;
+      const T* ROIKIT_RESTRICT x2 = boxes.x2 + first;
+      const T* ROIKIT_RESTRICT y2 = boxes.y2 + first;
+      const T* ROIKIT_RESTRICT area = boxes.area + first;
+      T* ROIKIT_RESTRICT x = shared;
+      T* ROIKIT_RESTRICT o = own + first;
+      T* ROIKIT_RESTRICT s = state + first;
+      // Loops of their own: GCC 12 gives no lanes to one that writes both own and state.
+      for (int64_t k = 0; k < length; ++k) x[k] = iou(a, Box<T>{x1[k], y1[k], x2[k], y2[k], area[k]});
+      for (int64_t k = 0; k < length; ++k) o[k] = max_of(x[k], o[k]);
+      for (int64_t k = 0; k < length; ++k) s[k] = D::step(s[k], x[k], c);
     }
   }
 };
@@ -334,9 +372,9 @@ void matrix_nms(const View& boxes, const View& scores, const View& idxs, double 
     classes.each(launch, [&](const uint32_t* members, int64_t size) {
       const ColumnsOf<T> columns(boxes.as<T>(), size, members);
       const auto run = [&](auto walk, T start) {
-        std::vector<T> own(padded(size), T(0)), state(padded(size), start);
+        std::vector<T> own(padded(size), T(0)), state(padded(size), start), shared(padded(size));
         vary<decltype(walk)>(launch.simd, columns.view(), size, members, T(sigma), own.data(), state.data(),
-                             after.data());
+                             shared.data(), after.data());
       };
       if (method == Decay::gaussian) run(MatrixNms<Decay::gaussian>(), MatrixDecay<Decay::gaussian, T>::kStart);
       else run(MatrixNms<Decay::linear>(), MatrixDecay<Decay::linear, T>::kStart);
