@@ -57,6 +57,15 @@ def decode_boxes_rotated(
 def encode_boxes_rotated(
     boxes: View, anchors: View, weights: Sequence[float], out: View, launch: Launch
 ) -> None: ...
+def deform_conv2d(
+    input: View, offset: View, mask: View | None, weight: View, bias: View | None, stride: Sequence[int],
+    padding: Sequence[int], dilation: Sequence[int], output: View, launch: Launch
+) -> None: ...
+def deform_conv2d_backward(
+    grad: View, input: View, offset: View, mask: View | None, weight: View, stride: Sequence[int],
+    padding: Sequence[int], dilation: Sequence[int], input_gradient: View | None, offset_gradient: View | None,
+    mask_gradient: View | None, weight_gradient: View | None, bias_gradient: View | None, launch: Launch
+) -> None: ...
 def encode_boxes(boxes: View, anchors: View, weights: Sequence[float], out: View, launch: Launch) -> None: ...
 def fast_nms(
     boxes: View, scores: View, idxs: View, iou_threshold: float, top_k: int, keep: View, count: View, launch: Launch

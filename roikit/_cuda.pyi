@@ -28,6 +28,27 @@ def decode_boxes_rotated(
 def encode_boxes_rotated(
     boxes: View, anchors: View, weights: Sequence[float], out: View, launch: Launch
 ) -> None: ...
+def deform_conv2d_columns(
+    input: View, offset: View, mask: View | None, weight: View, stride: Sequence[int], padding: Sequence[int],
+    dilation: Sequence[int], columns: View, launch: Launch
+) -> None: ...
+def deform_conv2d_gather(
+    columns: View, offset: View, mask: View | None, weight: View, stride: Sequence[int], padding: Sequence[int],
+    dilation: Sequence[int], order: View, starts: View, sums: View, launch: Launch
+) -> None: ...
+def deform_conv2d_keys(
+    input: View, offset: View, weight: View, stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int],
+    keys: View, launch: Launch
+) -> None: ...
+def deform_conv2d_positions(
+    columns: View, input: View, offset: View, mask: View | None, weight: View, stride: Sequence[int],
+    padding: Sequence[int], dilation: Sequence[int], offset_gradient: View | None, mask_gradient: View | None,
+    launch: Launch
+) -> None: ...
+def deform_conv2d_scatter(
+    columns: View, offset: View, mask: View | None, weight: View, stride: Sequence[int], padding: Sequence[int],
+    dilation: Sequence[int], sums: View, launch: Launch
+) -> None: ...
 def encode_boxes(
     boxes: View, anchors: View, weights: Sequence[float], out: View, launch: Launch
 ) -> None: ...

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 OPS = ("anchors", "boxes", "box_codec", "matching", "nms", "roi_pool", "roi_align", "mask_paste", "mask_target",
-       "ps_roi", "roi_warp", "keypoints", "rotated", "rotated_codec", "soft_nms")
+       "ps_roi", "roi_warp", "keypoints", "rotated", "rotated_codec", "soft_nms", "deform_conv")
 FORMATS = ("rle", "polygon")
 LONGEST = 400
 

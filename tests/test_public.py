@@ -46,6 +46,7 @@ FUNCTIONS = {
     "ps_roi_align": "input, boxes, output_size, spatial_scale, sampling_ratio",
     "ps_roi_pool": "input, boxes, output_size, spatial_scale",
     "roi_warp": "input, boxes, output_size, spatial_scale, *, reduce",
+    "deform_conv2d": "input, offset, weight, bias, stride, padding, dilation, mask",
     "paste_masks": "masks, boxes, image_size, *, threshold, rule",
     "paste_masks_rle": "masks, boxes, image_size, *, threshold, rule",
     "mask_targets": "masks, boxes, matched, size, *, rule, image_size",

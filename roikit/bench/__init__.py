@@ -15,6 +15,7 @@ from roikit.bench.scaling import run_scaling
 from roikit.bench.table import Printer, chart, machine, measure, need_matplotlib
 from roikit.bench.timing import Device, rates
 from roikit.bench.works_boxes import anchor_works, box_works, codec_works, matching_works, nms_works
+from roikit.bench.works_deform_conv import deform_conv_works
 from roikit.bench.works_keypoints import keypoint_works
 from roikit.bench.works_losses import loss_works
 from roikit.bench.works_masks import paste_works, polygon_works, rle_works, target_works
@@ -30,8 +31,8 @@ __all__ = ["WORKS", "run", "run_scaling"]
 WORKS = {"anchors": anchor_works, "boxes": box_works, "box_codec": codec_works, "matching": matching_works,
          "nms": nms_works, "soft_nms": soft_nms_works, "roi_pool": roi_pool_works, "roi_align": roi_align_works,
          "ps_roi": ps_roi_works, "roi_warp": roi_warp_works, "mask_paste": paste_works, "mask_target": target_works,
-         "keypoints": keypoint_works, "rotated": rotated_works, "losses": loss_works, "rle": rle_works,
-         "polygon": polygon_works}
+         "keypoints": keypoint_works, "rotated": rotated_works, "deform_conv": deform_conv_works, "losses": loss_works,
+         "rle": rle_works, "polygon": polygon_works}
 
 
 def run(ops=(), *, threads=None, device="cpu", quick=False, torchvision_ops=None, json_path=None, chart_path=None,

@@ -17,6 +17,7 @@ from roikit.kernels.boxes import (
     masks_to_boxes,
     remove_small_boxes,
 )
+from roikit.kernels.deform_conv import deform_conv2d, deform_conv2d_backward
 from roikit.kernels.keypoints import decode_keypoints, encode_keypoints
 from roikit.kernels.mask_paste import paste_masks, paste_masks_rle
 from roikit.kernels.mask_target import mask_targets
@@ -58,6 +59,8 @@ __all__ = [
     "decode_boxes",
     "decode_boxes_rotated",
     "decode_keypoints",
+    "deform_conv2d",
+    "deform_conv2d_backward",
     "distance_box_iou",
     "encode_boxes",
     "encode_boxes_rotated",

@@ -16,6 +16,7 @@ from roikit.ops.boxes import (
     masks_to_boxes,
     remove_small_boxes,
 )
+from roikit.ops.deform_conv import DeformConv2d, deform_conv2d
 from roikit.ops.keypoints import decode_keypoints, encode_keypoints
 from roikit.ops.losses import (
     complete_box_iou_loss,
@@ -45,6 +46,7 @@ from roikit.ops.rotated_codec import (
 from roikit.ops.soft_nms import fast_nms, matrix_nms, soft_nms
 
 __all__ = [
+    "DeformConv2d",
     "MultiScaleRoIAlign",
     "PSRoIAlign",
     "PSRoIPool",
@@ -64,6 +66,7 @@ __all__ = [
     "decode_boxes",
     "decode_boxes_rotated",
     "decode_keypoints",
+    "deform_conv2d",
     "distance_box_iou",
     "distance_box_iou_loss",
     "encode_boxes",

@@ -20,6 +20,7 @@ from roikit.reference.boxes import (
     masks_to_boxes,
     remove_small_boxes,
 )
+from roikit.reference.deform_conv import deform_conv2d, deform_conv2d_backward
 from roikit.reference.keypoints import decode_keypoints, encode_keypoints
 from roikit.reference.mask_paste import paste_masks, paste_masks_rle
 from roikit.reference.mask_target import mask_targets
@@ -67,6 +68,8 @@ __all__ = [
     "decode_boxes_rotated",
     "decode_boxes_rotated_backward",
     "decode_keypoints",
+    "deform_conv2d",
+    "deform_conv2d_backward",
     "distance_box_iou",
     "encode_boxes",
     "encode_boxes_backward",

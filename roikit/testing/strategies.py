@@ -19,6 +19,7 @@ __all__ = [
     "bitmaps",
     "boxes",
     "boxes_and_scores",
+    "deform_convolutions",
     "feature_maps",
     "polygons",
     "rois",
@@ -220,3 +221,38 @@ def polygons(draw, max_size=3, max_points=8):
     point = st.tuples(_quarters(-2, 12), _quarters(-2, 12))
     some = draw(st.lists(st.lists(point, min_size=3, max_size=max_points), max_size=max_size))
     return [np.array(points, np.float64).ravel() for points in some]
+
+
+_AWKWARD_OFFSETS = (np.nan, np.inf, -np.inf, 6e4, -6e4)
+
+
+@st.composite
+def deform_convolutions(draw, dtype=np.float32):
+    """The arguments of `deform_conv2d`: (input, offset, weight, bias, stride, padding, dilation, mask).
+
+    Bias and mask may be None.
+    Small maps and kernels, weight and offset groups; values are quarters, so that many samples are at whole positions,
+    on the map's border or beyond it, and some offsets are huge or not finite.
+    """
+    def drawn(low, high):
+        return draw(st.integers(low, high))
+
+    groups, shared, kernel = drawn(1, 3), drawn(1, 3), (drawn(1, 3), drawn(1, 3))
+    channels = int(np.lcm(groups, shared)) * drawn(1, 3)
+    stride, padding, dilation = (tuple(drawn(low, 2) for _ in range(2)) for low in (1, 0, 1))
+    size = [max(1, (drawn(1, 4) - 1) * s + d * (k - 1) + 1 - 2 * p)
+            for k, s, p, d in zip(kernel, stride, padding, dilation, strict=True)]
+    places = [(n + 2 * p - d * (k - 1) - 1) // s + 1
+              for n, k, s, p, d in zip(size, kernel, stride, padding, dilation, strict=True)]
+    images, taps, outputs = drawn(0, 2), kernel[0] * kernel[1], groups * drawn(1, 3)
+    rng = np.random.default_rng(drawn(0, 2**16))
+
+    def quarters(*shape):
+        return (rng.integers(-8, 9, shape) / 4).astype(dtype)
+
+    offset = quarters(images, 2 * shared * taps, *places)
+    spoilt = rng.random(offset.shape) < draw(st.sampled_from([0, 0.1]))
+    offset[spoilt] = rng.choice(_AWKWARD_OFFSETS, int(spoilt.sum()))
+    return (quarters(images, channels, *size), offset, quarters(outputs, channels // groups, *kernel),
+            quarters(outputs) if draw(st.booleans()) else None, stride, padding, dilation,
+            quarters(images, shared * taps, *places) if draw(st.booleans()) else None)

@@ -4,6 +4,7 @@
 
 #include <pybind11/pybind11.h>
 
+#include "core/deform_conv.h"
 #include "core/launch.h"
 #include "core/mask_paste.h"
 #include "core/ps_roi.h"
@@ -39,6 +40,25 @@ struct BoxesKernels {
   void (*complete_box_iou)(const View&, const View&, double, const View&, const Launch&);
 };
 void bind_boxes(py::module_& module, const BoxesKernels& kernels);
+
+struct DeformConvKernels {
+  void (*forward)(const View&, const View&, const View*, const View&, const View*, const DeformRule&, const View&,
+                  const Launch&);
+  void (*backward)(const View&, const View&, const View&, const View*, const View&, const DeformRule&,
+                   const DeformGradients&, const Launch&);
+};
+void bind_deform_conv(py::module_& module, const DeformConvKernels& kernels);
+
+struct DeformConvSteps {  // CUDA: the caller multiplies matrices, and sorts, in between
+  void (*columns)(const View&, const View&, const View*, const View&, const DeformRule&, const View&, const Launch&);
+  void (*scatter)(const View&, const View&, const View*, const View&, const DeformRule&, const View&, const Launch&);
+  void (*keys)(const View&, const View&, const View&, const DeformRule&, const View&, const Launch&);
+  void (*gather)(const View&, const View&, const View*, const View&, const DeformRule&, const View&, const View&,
+                 const View&, const Launch&);
+  void (*positions)(const View&, const View&, const View&, const View*, const View&, const DeformRule&, const View*,
+                    const View*, const Launch&);
+};
+void bind_deform_conv_steps(py::module_& module, const DeformConvSteps& kernels);
 
 struct KeypointsKernels {
   void (*encode_keypoints)(const View&, const View&, int64_t, const View&, const View&, const Launch&);

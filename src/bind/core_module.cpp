@@ -6,6 +6,7 @@
 #include "core/anchors.h"
 #include "core/box_codec.h"
 #include "core/boxes.h"
+#include "core/deform_conv.h"
 #include "core/keypoints.h"
 #include "core/mask_paste.h"
 #include "core/mask_target.h"
@@ -103,6 +104,7 @@ PYBIND11_MODULE(_core, m) {
   bind_anchors(m, {cpu::cell_anchors, cpu::grid_anchors});
   bind_box_codec(m, {cpu::encode_boxes, cpu::decode_boxes});
   bind_boxes(m, {cpu::box_iou, cpu::generalized_box_iou, cpu::distance_box_iou, cpu::complete_box_iou});
+  bind_deform_conv(m, {cpu::deform_conv2d, cpu::deform_conv2d_backward});
   bind_keypoints(m, {cpu::encode_keypoints, cpu::decode_keypoints});
   bind_mask_paste(m, {cpu::paste_masks, cpu::paste_masks_rle});
   bind_mask_target(m, {cpu::mask_targets, cpu::mask_targets_of_runs});

@@ -5,6 +5,7 @@
 #include "core/anchors.h"
 #include "core/box_codec.h"
 #include "core/boxes.h"
+#include "core/deform_conv.h"
 #include "core/keypoints.h"
 #include "core/mask_paste.h"
 #include "core/mask_target.h"
@@ -35,6 +36,8 @@ PYBIND11_MODULE(_cuda, m) {
   bind_grid_anchors(m, cuda::grid_anchors);
   bind_box_codec(m, {cuda::encode_boxes, cuda::decode_boxes});
   bind_boxes(m, {cuda::box_iou, cuda::generalized_box_iou, cuda::distance_box_iou, cuda::complete_box_iou});
+  bind_deform_conv_steps(m, {cuda::deform_conv2d_columns, cuda::deform_conv2d_scatter, cuda::deform_conv2d_keys,
+                             cuda::deform_conv2d_gather, cuda::deform_conv2d_positions});
   bind_keypoints(m, {cuda::encode_keypoints, cuda::decode_keypoints});
   bind_matching(m, {cuda::match_boxes});
   bind_matching_workspace(m, cuda::match_boxes_workspace);

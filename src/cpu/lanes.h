@@ -68,6 +68,12 @@ struct Pack {
 #pragma GCC unroll 4
     for (int i = 0; i < kRegisters; ++i) r[i] += x.r[i] * w;
   }
+
+  // this += x * y, lane by lane
+  ROIKIT_INLINE void add_product(const Pack& x, const Pack& y) {
+#pragma GCC unroll 4
+    for (int i = 0; i < kRegisters; ++i) r[i] += x.r[i] * y.r[i];
+  }
 };
 
 // Lanes from any storage type: half is widened.

@@ -21,8 +21,6 @@ LEFT_OUT = {
     "drop_block2d": BACKBONE,
     "drop_block3d": BACKBONE,
     "stochastic_depth": BACKBONE,
-    "DeformConv2d": "no kernel",
-    "deform_conv2d": "no kernel",
 }
 NAMES = sorted(set(compat.__all__) - {"install", "uninstall"})
 PAIRWISE = ("box_iou", "generalized_box_iou", "distance_box_iou", "complete_box_iou")

@@ -46,6 +46,16 @@ for name, arguments in (("ps_roi_align", (5, 0.5, 2)), ("ps_roi_pool", (5, 0.5))
     weights = torch.rand(ours.shape, generator=g, dtype=torch.float64)
     a, b = (torch.autograd.grad((out * weights).sum(), maps)[0] for out in (theirs, ours))
     torch.testing.assert_close(a, b)
+tensors = [torch.randn(shape, generator=g, dtype=torch.float64, requires_grad=True) for shape in
+           ((2, 6, 8, 9), (2, 36, 4, 5), (4, 3, 3, 3), (4,), (2, 18, 4, 5))]
+for mask in (tensors[4], None):
+    theirs, ours = (m.ops.deform_conv2d(*tensors[:4], (2, 2), (1, 1), (1, 1), mask) for m in (torchvision, roikit))
+    assert torch.equal(theirs, ours)
+    wanted = tensors[:4] + [mask] * (mask is not None)
+    a, b = (torch.autograd.grad(out.square().sum(), wanted) for out in (theirs, ours))
+    torch.testing.assert_close(a, b)
+layer = torchvision.ops.DeformConv2d(6, 4, 3, stride=2, padding=1, groups=2).double()
+assert torch.equal(layer(*tensors[:2]), roikit.ops.deform_conv2d(*tensors[:2], layer.weight, layer.bias, 2, 1))
 flat = torch.cat([boxes.new_zeros(3, 1), boxes[:3]], 1)
 mapping = torch.ops.torchvision.ps_roi_pool(torch.rand(1, 8, 4, 4), flat, 1.0, 2, 2)[1]
 assert mapping.dtype == torch.int32 and mapping[2].flatten().tolist() == list(range(8))
@@ -56,9 +66,9 @@ assert mapping.dtype == torch.int32 and mapping[2].flatten().tolist() == list(ra
 def test_an_operator_without_a_kernel_says_its_name(run_python):
     run_python(INSTALL + """
 try:
-    torchvision.ops.deform_conv2d(torch.rand(1, 1, 4, 4), torch.rand(1, 18, 2, 2), torch.rand(1, 1, 3, 3))
+    torch.ops.torchvision.qnms(torch.rand(1, 4), torch.rand(1), 0.5)
 except NotImplementedError as reason:
-    assert "torchvision::deform_conv2d" in str(reason)
+    assert "torchvision::qnms" in str(reason)
 else:
     raise AssertionError("no error")
 """)

@@ -183,6 +183,31 @@ def _iou_gradient(op):
     return lambda a, b: list(torch.autograd.grad(op(a, b).square().sum(), [a, b]))
 
 
+def _convolution(channels, dtype, groups=1, last=False):
+    """Map, offset, weight, bias, mask, and the gradient of the output."""
+    def make(seed):
+        g = generator(seed + 5)
+        x = maps((2, channels, 19, 27), seed, dtype, last)
+        rest = [2 * torch.randn(2, 36, 19, 27, generator=g), torch.randn(22, channels // groups, 3, 3, generator=g) / 9,
+                torch.randn(22, generator=g), torch.rand(2, 18, 19, 27, generator=g)]
+        return x, *(t.to(dtype).requires_grad_() for t in rest), torch.randn(2, 22, 19, 27, generator=g).to(dtype)
+    return make
+
+
+def convolve(x, offset, weight, bias, mask):
+    return ops.deform_conv2d(x, offset, weight, bias, 1, 1, 1, mask)
+
+
+def _convolution_cases():
+    for channels, dtype, groups, last in ((34, torch.float32, 1, False), (44, torch.float32, 2, True),
+                                          (6, torch.float64, 1, False), (20, torch.float16, 1, False),
+                                          (20, torch.bfloat16, 2, False)):
+        make = _convolution(channels, dtype, groups, last)
+        kind = f"{channels} {str(dtype).removeprefix('torch.')}{' channels_last' if last else ''}"
+        yield Case(f"deform_conv2d {kind}", make, lambda *given: convolve(*given[:5]), exact=False)
+        yield Case(f"deform_conv2d backward {kind}", make, gradient_of(convolve), exact=False)
+
+
 def _roi_cases():
     for channels, dtype, last in ((19, torch.float32, False), (16, torch.float32, True), (3, torch.float64, False),
                                   (16, torch.float16, False), (24, torch.bfloat16, True), (7, torch.float16, True)):
@@ -248,6 +273,7 @@ CASES = [
     Case("decode_keypoints", lambda seed: (torch.randn(30, 3, 14, 11, generator=generator(seed)), boxes(30, seed)),
          lambda m, b: list(ops.decode_keypoints(m, b))),
     *_roi_cases(),
+    *_convolution_cases(),
 ]
 
 

@@ -39,10 +39,12 @@ from roikit.compat.torchvision.losses import (
 from roikit.compat.torchvision.poolers import MultiScaleRoIAlign
 from roikit.models import FrozenBatchNorm2d
 from roikit.ops import (
+    DeformConv2d,
     PSRoIAlign,
     PSRoIPool,
     RoIAlign,
     RoIPool,
+    deform_conv2d,
     ps_roi_align,
     ps_roi_pool,
     roi_align,
@@ -51,6 +53,7 @@ from roikit.ops import (
 )
 
 __all__ = [
+    "DeformConv2d",
     "FrozenBatchNorm2d",
     "MultiScaleRoIAlign",
     "PSRoIAlign",
@@ -64,6 +67,7 @@ __all__ = [
     "clip_boxes_to_image",
     "complete_box_iou",
     "complete_box_iou_loss",
+    "deform_conv2d",
     "distance_box_iou",
     "distance_box_iou_loss",
     "generalized_box_iou",

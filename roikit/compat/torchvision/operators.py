@@ -102,6 +102,20 @@ def _box_iou_rotated(boxes1, boxes2):
     return roikit.ops.box_iou_rotated(boxes1, boxes2)
 
 
+def _deform_conv2d(input, weight, offset, mask, bias, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups,
+                   offset_groups, use_mask):
+    rule = (stride_h, stride_w), (pad_h, pad_w), (dilation_h, dilation_w)
+    return roikit.ops.deform_conv2d(input, offset, weight, bias, *rule, mask if use_mask else None).contiguous()
+
+
+def _deform_conv2d_backward(grad, input, weight, offset, mask, bias, stride_h, stride_w, pad_h, pad_w, dilation_h,
+                            dilation_w, groups, offset_groups, use_mask):
+    of_input, of_offset, of_weight, of_bias, of_mask = torch.ops.roikit.deform_conv2d_backward(
+        grad, input, offset, weight, mask if use_mask else None, (stride_h, stride_w), (pad_h, pad_w),
+        (dilation_h, dilation_w), [True] * 5)
+    return of_input.contiguous(), of_weight, of_offset, of_mask if use_mask else torch.zeros_like(mask), of_bias
+
+
 def cuda_version():
     return -1  # "built without CUDA"
 
@@ -117,6 +131,8 @@ KERNELS = {
     "roi_pool": _roi_pool,
     "_roi_pool_backward": _roi_pool_backward,
     "box_iou_rotated": _box_iou_rotated,
+    "deform_conv2d": _deform_conv2d,
+    "_deform_conv2d_backward": _deform_conv2d_backward,
 }
 
 
@@ -156,6 +172,15 @@ def register_gradients(library):
         back = torch.ops.torchvision._ps_roi_pool_backward(grad, *ctx.saved_tensors, *ctx.rest, *ctx.shape)
         return (back, *[None] * 4)
 
+    def keep_all(ctx, inputs, output):
+        ctx.save_for_backward(*inputs[:5])
+        ctx.rest = inputs[5:]
+
+    def convolution(ctx, grad):
+        back = torch.ops.torchvision._deform_conv2d_backward(grad, *ctx.saved_tensors, *ctx.rest)
+        return (*back, *[None] * 9)
+
+    torch.library.register_autograd("torchvision::deform_conv2d", convolution, setup_context=keep_all, lib=library)
     for name, backward in (("roi_align", align), ("roi_pool", pool), ("ps_roi_align", ps_align),
                            ("ps_roi_pool", ps_pool)):
         torch.library.register_autograd(f"torchvision::{name}", backward, setup_context=keep, lib=library)
