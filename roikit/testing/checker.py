@@ -21,7 +21,7 @@ class _Differs(Exception):
     pass
 
 
-def check(function, op, *, cases=10_000, arrays="auto", device="cpu", seed=0):
+def check(function, op, *, cases=10_000, arrays="auto", device="cpu", seed=0, smallest=True):
     """Compare a function with the reference on drawn cases.
 
     Args:
@@ -32,6 +32,7 @@ def check(function, op, *, cases=10_000, arrays="auto", device="cpu", seed=0):
         arrays: "auto" (found out by trying), "torch" or "numpy".
         device: "cpu" or "cuda".
         seed: the same seed draws the same cases.
+        smallest: look for the smallest failing case; False reports the first, which takes a fraction of the time.
 
     Returns:
         a ``Report``.
@@ -48,7 +49,7 @@ def check(function, op, *, cases=10_000, arrays="auto", device="cpu", seed=0):
     op = JUDGED[op]
     example = _drawn(op.name, 1, seed, awkward=False)[-1]
     subject = subject_of(function, op, example, arrays, device)
-    verdict, compared, failing = _search(subject, op, cases, seed)
+    verdict, compared, failing = _search(subject, op, cases, seed, smallest)
     found = {"function": name, "op": op.name, "arrays": subject.arrays, "device": device, "seed": seed,
              "cases": compared, "options": subject.fixed, "verdict": verdict}
     if failing is None:
@@ -91,8 +92,8 @@ def _reason(op, case, got, expected):
     return difference(got, expected, op.tolerance(case, expected) if op.tolerance else None)
 
 
-def _search(subject, op, count, seed):
-    """Verdict, number of cases until it fell, and (case, got, expected, reason) of the smallest that differs."""
+def _search(subject, op, count, seed, smallest):
+    """Verdict, number of cases until it fell, and (case, got, expected, reason) of the one shown."""
     state = {"compared": 0, "failing": None}
 
     def body(drawn):
@@ -106,7 +107,7 @@ def _search(subject, op, count, seed):
             raise _Differs
 
     try:
-        _run(body, cases_of(op.name), count, seed, shrink=True)
+        _run(body, cases_of(op.name), count, seed, shrink=smallest)
     except _Differs:
         return "differs", state["compared"], state["failing"]
     except Flaky:

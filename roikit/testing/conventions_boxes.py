@@ -1,11 +1,11 @@
-"""What others do in box_iou, nms, batched_nms and match_boxes."""
+"""What others do in box_area, box_iou, nms and its relatives, and match_boxes."""
 
 import numpy as np
 
 from roikit import reference
 from roikit.testing.variants import combine, rounded_apart, trait
 
-__all__ = ["BATCHED_NMS", "BOX_AREA", "BOX_IOU", "MATCH_BOXES", "NMS"]
+__all__ = ["BATCHED_NMS", "BOX_AREA", "BOX_IOU", "MATCH_BOXES", "NMS", "NMS_PADDED"]
 
 
 def iou_matrix(a, b, *, plus_one=False, sort=False, signed=False, loose=False, empty="zero"):
@@ -108,7 +108,7 @@ def priority(scores, ties, nan_scores, got):
 
 
 def suppress(boxes, scores, idxs, threshold, got, *, inclusive=False, ties="low", nan_scores="last", nan_boxes="kept",
-             output="score", chained=False, precise=False, **sides):
+             output="score", chained=False, precise=False, near=False, overlap=iou_matrix, **sides):
     """Greedy suppression with every habit that we have met.
 
     Args:
@@ -120,17 +120,21 @@ def suppress(boxes, scores, idxs, threshold, got, *, inclusive=False, ties="low"
         output: in the order of "score" or of "index", or "class" by class.
         chained: a box that was itself removed removes others, as in Fast NMS.
         precise: the threshold is not rounded to the dtype of the boxes.
-        sides: those of ``iou_matrix``.
+        near: an IoU within 1e-5 of the threshold falls either way: if some way explains ``got``, that one.
+        overlap: the IoU of boxes (N, M).
+        sides: options of ``overlap``.
     """
     limit = np.float64(threshold) if precise else boxes.dtype.type(threshold)
     if nan_boxes == "suppressed":
         sides = {**sides, "empty": "nan"}
-    matrix = iou_matrix(boxes, boxes, **sides)
+    matrix = overlap(boxes, boxes, **sides)
     matrix = matrix.astype(np.float64) if precise else matrix
     with np.errstate(invalid="ignore"):
         hit = ~(matrix <= limit) if nan_boxes == "suppressed" else matrix > limit
         if inclusive:
             hit |= matrix == limit
+        if near and isinstance(got, np.ndarray):
+            hit = np.where(np.abs(matrix - limit) <= 1e-5, ~np.isin(np.arange(len(boxes)), got), hit)
     order = priority(scores, ties, nan_scores, got)
     removed = ~np.isfinite(boxes).all(axis=1) if nan_boxes == "dropped" else np.zeros(len(boxes), bool)
     dropped = removed.copy()
@@ -153,8 +157,7 @@ def nms_model(case, got, **flags):
                     **flags)
 
 
-GREEDY = (
-    *SIDES,
+RULES = (
     trait("inclusive-threshold", "a box is suppressed at an IoU equal to the threshold: >= instead of >",
           inclusive=True),
     trait("ties-high-index", "among equal scores the higher index is taken first", ties="high"),
@@ -163,11 +166,14 @@ GREEDY = (
     trait("nan-boxes-dropped", "boxes with NaN or infinite coordinates are never kept", nan_boxes="dropped"),
     trait("index-order", "the kept boxes come in the order of their indices, not of their scores", output="index"),
     trait("removed-boxes-remove", "a box that was removed removes others all the same (Fast NMS)", chained=True),
+)
+# Last: it explains whatever a fixed order of ties explains.
+ANY_TIES = trait("ties-in-no-order", "equal scores are taken in no fixed order (an unstable sort)", ties="any")
+GREEDY = (
+    *SIDES, *RULES,
     trait("threshold-in-double", "the threshold is compared in double, not rounded to the dtype of the boxes",
           precise=True),
-    LOOSE,
-    # Last: it explains whatever a fixed order of ties explains.
-    trait("ties-in-no-order", "equal scores are taken in no fixed order (an unstable sort)", ties="any"),
+    LOOSE, ANY_TIES,
 )
 NMS = combine(nms_model, GREEDY)
 
@@ -185,13 +191,39 @@ def batched_model(case, got, *, classes="apart", **flags):
     return suppress(boxes, case["scores"], idxs, case["iou_threshold"], got, **flags)
 
 
-BATCHED_NMS = combine(batched_model, (
+CLASSES = (
     trait("offset-trick", "classes are moved apart by class * (largest coordinate + 1): wrong with negative "
           "coordinates, and it rounds the boxes", classes="max"),
     trait("offset-trick-range", "classes are moved apart by class * (max - min + 1): it rounds the boxes",
           classes="range"),
     trait("classes-ignored", "boxes of different classes suppress each other", classes="ignored"),
     trait("class-order", "the kept boxes come class by class, not in the order of their scores", output="class"),
+)
+BATCHED_NMS = combine(batched_model, (*CLASSES, *GREEDY))
+
+
+def padded_model(case, got, *, pad=-1, first=False, **flags):
+    boxes, scores, most = case["boxes"], case["scores"], case["max_output"]
+    count = len(boxes)
+    if isinstance(got, tuple) and len(got) == 2 and np.ndim(got[1]) == 0 and np.ndim(got[0]) == 1:
+        got = got[0][: int(got[1])]
+    looked = priority(scores, flags.get("ties", "low"), flags.get("nan_scores", "last"), got)
+    looked = np.sort(looked[:most]) if first else np.arange(count)
+    place = np.full(count + 1, -1, np.int64)
+    place[looked] = np.arange(len(looked))
+    if isinstance(got, np.ndarray) and got.dtype.kind in "iu":
+        got = place[got[(got >= 0) & (got < count)]]
+    kept = looked[suppress(boxes[looked], scores[looked], np.zeros(len(looked), np.int64), case["iou_threshold"], got,
+                           **flags)][:most]
+    keep = np.full(most, kept[-1] if pad == "last" and len(kept) else 0 if pad == "last" else pad, np.int64)
+    keep[: len(kept)] = kept
+    return keep, np.array(len(kept))
+
+
+NMS_PADDED = combine(padded_model, (
+    trait("padded-with-0", "the result is padded with 0, not with -1", pad=0),
+    trait("padded-with-last", "the result is padded with the last kept box, not with -1", pad="last"),
+    trait("limit-first", "only the max_output best boxes are looked at", first=True),
     *GREEDY))
 
 

@@ -7,7 +7,7 @@ from roikit.reference.mask_paste import continuous_taps, integer_taps
 from roikit.testing.conventions_rois import axis_samples, geometry, sample_count
 from roikit.testing.variants import Variant, combine, trait
 
-__all__ = ["MASK_TARGETS", "PASTE_MASKS", "RLE_DECODE", "RLE_ENCODE", "rle_decode", "rle_encode"]
+__all__ = ["MASK_TARGETS", "PASTE_MASKS", "PASTE_MASKS_RLE", "RLE_DECODE", "RLE_ENCODE", "rle_decode", "rle_encode"]
 
 
 def other_continuous(low, high, cells, extent, pixel, edge):
@@ -90,7 +90,7 @@ def paste_model(case, got, *, rule=None, strict=False, pixel="centre", edge="zer
     return values > threshold if strict else values >= threshold
 
 
-PASTE_MASKS = combine(paste_model, (
+PASTE = (
     trait("integer-rule", "torchvision's integer rule, whatever is asked: padded mask, grown box, corners truncated",
           rule="integer"),
     trait("continuous-rule", "detectron2's continuous rule, whatever is asked", needs="rule", rule="continuous"),
@@ -105,6 +105,9 @@ PASTE_MASKS = combine(paste_model, (
     trait("corners-floored", "the integer rule rounds corners down, not toward zero", needs="rule", corner="floor"),
     trait("no-padding", "the integer rule neither pads the mask nor grows the box", needs="rule", padded=False),
     trait("no-plus-one", "the integer rule leaves out the last pixel: x2 - x1", needs="rule", plus=0),
+)
+PASTE_MASKS = combine(paste_model, (
+    *PASTE,
     trait("always-soft", "the values themselves are returned, whatever the threshold", soft=True, alone=True),
 ))
 
@@ -181,10 +184,18 @@ def plain_deltas(case, got):
     return {"size": list(case["mask"].shape), "counts": text}
 
 
-RLE_ENCODE = (*combine(encode_model, (
+def paste_rle_model(case, got, *, rows=False, swapped=False, **flags):
+    return [encode_model({"mask": mask.astype(np.uint8)}, None, rows=rows, swapped=swapped)
+            for mask in paste_model(case, None, **flags)]
+
+
+RUNS = (
     trait("row-major", "runs go along the rows, not down the columns", rows=True),
     trait("ones-first", "the first run counts ones, not zeros", swapped=True),
-)), Variant("no-deltas", "runs are written as they are, without differences", plain_deltas))
+)
+PASTE_MASKS_RLE = combine(paste_rle_model, (*RUNS, *PASTE))
+RLE_ENCODE = (*combine(encode_model, RUNS),
+              Variant("no-deltas", "runs are written as they are, without differences", plain_deltas))
 
 
 def decode_model(case, got, *, rows=False, swapped=False):
@@ -193,7 +204,4 @@ def decode_model(case, got, *, rows=False, swapped=False):
     return mask.ravel(order="F").reshape(mask.shape) if rows else mask
 
 
-RLE_DECODE = combine(decode_model, (
-    trait("row-major", "runs go along the rows, not down the columns", rows=True),
-    trait("ones-first", "the first run counts ones, not zeros", swapped=True),
-))
+RLE_DECODE = combine(decode_model, RUNS)

@@ -1,9 +1,16 @@
 """roikit's own functions, floor by floor, for ``roikit verify --self``."""
 
+import contextlib
+import dataclasses
+
+from roikit import simd, simd_levels
 from roikit.testing.checker import check
 from roikit.testing.judged import JUDGED
 
 __all__ = ["check_floors", "own_functions"]
+
+
+ON_THE_HOST = ("cell_anchors", "cell_anchors_rotated", "grid_anchors")  # their arguments name no device
 
 
 def own_functions(device="cpu"):
@@ -20,13 +27,13 @@ def own_functions(device="cpu"):
             continue
         if device == "cpu":
             functions.append((op, f"roikit.kernels:{op}", "numpy"))
-        if torch is not None and (device == "cpu" or op not in ("cell_anchors", "grid_anchors")):
+        if torch is not None and (device == "cpu" or op not in ON_THE_HOST):
             functions.append((op, f"roikit.ops:{op}", "torch" if JUDGED[op].arrays else "numpy"))
     return functions
 
 
 def check_floors(*, cases=1_000, device="cpu", seed=0, say=None):
-    """Check every function of every floor; returns the reports.
+    """Check every function of every floor, the kernels at every SIMD level of this machine; returns the reports.
 
     Args:
         cases, seed: of each function.
@@ -35,7 +42,11 @@ def check_floors(*, cases=1_000, device="cpu", seed=0, say=None):
     """
     reports = []
     for op, function, arrays in own_functions(device):
-        reports.append(check(function, op, cases=cases, arrays=arrays, device=device, seed=seed))
-        if say is not None:
-            say(reports[-1])
+        levels = simd_levels() if function.startswith("roikit.kernels:") else (None,)
+        for level in levels:
+            with simd(level) if level else contextlib.nullcontext():
+                report = check(function, op, cases=cases, arrays=arrays, device=device, seed=seed)
+            reports.append(dataclasses.replace(report, simd=level))
+            if say is not None:
+                say(reports[-1])
     return reports

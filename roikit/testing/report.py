@@ -51,6 +51,7 @@ class Report:
         conventions: those that explain every case; the reference's own where it agrees.
         ordinary: where none does, those that explain every ordinary case (no empty, NaN, reversed or huge input).
         failure: the smallest failing case; None where it agrees.
+        simd: the level that roikit's own kernels ran at; None for other functions.
     """
 
     function: str
@@ -64,6 +65,7 @@ class Report:
     conventions: tuple[Convention, ...] = ()
     ordinary: tuple[Convention, ...] = ()
     failure: Failure | None = None
+    simd: str | None = None
 
     @property
     def agrees(self):
@@ -72,7 +74,8 @@ class Report:
     def line(self):
         """The verdict in one line."""
         names = ", ".join(c.name for c in self.conventions if not self.agrees)
-        return f"{self.verdict:9} {self.cases:>6,} cases  {self.function}" + (f": {names}" if names else "")
+        level = f" ({self.simd})" if self.simd else ""
+        return f"{self.verdict:9} {self.cases:>6,} cases  {self.function}{level}" + (f": {names}" if names else "")
 
     def text(self):
         """The report as people read it."""
@@ -116,7 +119,7 @@ class Report:
             "inputs": {name: code(value) for name, value in self.failure.case.items()}, "got": shown(self.failure.got),
             "expected": shown(self.failure.expected), "reason": self.failure.reason, "snippet": self.failure.snippet}
         return {"roikit": roikit.__version__, "function": self.function, "op": self.op, "arrays": self.arrays,
-                "device": self.device, "seed": self.seed, "cases": self.cases,
+                "device": self.device, "simd": self.simd, "seed": self.seed, "cases": self.cases,
                 "options": {name: code(value) for name, value in self.options.items()}, "verdict": self.verdict,
                 "conventions": listed(self.conventions), "ordinary": listed(self.ordinary), "failure": failure}
 

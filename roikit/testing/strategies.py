@@ -16,14 +16,21 @@ __all__ = [
     "FINITE",
     "KINDS",
     "ORDINARY",
+    "ROTATED_KINDS",
+    "as_boxes",
+    "as_rotated_boxes",
     "bitmaps",
+    "box",
     "boxes",
     "boxes_and_scores",
     "deform_convolutions",
     "feature_maps",
+    "keypoints",
     "polygons",
     "rois",
+    "rotated_box",
     "rotated_boxes",
+    "score",
     "scores",
     "soft_masks",
     "thresholds",
@@ -68,6 +75,17 @@ _BOXES = {
 }
 
 
+def box(kinds=KINDS):
+    """One box as 4 numbers; ``kinds`` as in ``boxes``."""
+    return st.one_of([_BOXES[kind] for kind in kinds])
+
+
+def as_boxes(rows, dtype=np.float32, columns=4):
+    """Boxes (N, columns) of rows of numbers."""
+    with np.errstate(over="ignore"):
+        return np.array(rows, np.float64).reshape(len(rows), columns).astype(dtype)
+
+
 def boxes(n=None, dtype=np.float32, kinds=KINDS, max_size=8):
     """Boxes (N, 4), x1 y1 x2 y2.
 
@@ -78,22 +96,22 @@ def boxes(n=None, dtype=np.float32, kinds=KINDS, max_size=8):
             boxes that overlap, "scattered" any float32, "degenerate" without area, "reversed"
             x2 < x1 or y2 < y1, "huge" up to 3e38, "nonfinite" with NaN or infinities.
     """
-    def as_array(rows):
-        with np.errstate(over="ignore"):
-            return np.array(rows, np.float64).reshape(len(rows), 4).astype(dtype)
-
     least, most = (0, max_size) if n is None else (n, n)
-    return st.lists(st.one_of([_BOXES[kind] for kind in kinds]), min_size=least, max_size=most).map(as_array)
+    return st.lists(box(kinds), min_size=least, max_size=most).map(lambda rows: as_boxes(rows, dtype))
 
 
 _ORDINARY_SCORE = st.one_of(st.sampled_from([0.5, 0.0, 0.25, 1.0]), st.floats(0, 1, width=32))
 _AWKWARD_SCORE = st.one_of(_ORDINARY_SCORE, st.sampled_from([np.nan, -0.0, np.inf, -np.inf, -1.0]))
 
 
+def score(awkward=True):
+    """One score; NaN, infinities and -0.0 too if ``awkward``."""
+    return _AWKWARD_SCORE if awkward else _ORDINARY_SCORE
+
+
 def scores(n, dtype=np.float32, awkward=True):
-    """Scores (N,) with many ties; NaN, infinities and -0.0 too if ``awkward``."""
-    one = _AWKWARD_SCORE if awkward else _ORDINARY_SCORE
-    return st.lists(one, min_size=n, max_size=n).map(lambda values: np.array(values, dtype))
+    """Scores (N,) with many ties; ``awkward`` as in ``score``."""
+    return st.lists(score(awkward), min_size=n, max_size=n).map(lambda values: np.array(values, dtype))
 
 
 @st.composite
@@ -132,33 +150,56 @@ _ROTATED = {
     "scattered": st.tuples(*[st.floats(-16, 48, width=32)] * 2, *[st.floats(0, 40, width=32)] * 2, _ANGLES),
     "thin": st.tuples(_CORNER, _CORNER, st.sampled_from([10.0, 1000.0]), st.sampled_from([0.01, 0.5]), _ANGLES),
     "degenerate": st.tuples(_CORNER, _CORNER, st.sampled_from([0, 0, -2, 3]), st.sampled_from([0, -1]), _ANGLES),
+    "reversed": st.builds(lambda box, signs: (*box[:2], box[2] * signs[0], box[3] * signs[1], box[4]),
+                          st.tuples(_CORNER, _CORNER, _SIDE, _SIDE, _ANGLES),
+                          st.sampled_from([(-1, -1), (-1, 1), (1, -1)])),
+    "tiny": st.tuples(_CORNER, _CORNER, *[st.sampled_from([1e-8, 3e-8])] * 2, _ANGLES),
     "huge": st.tuples(_HUGE_COORDINATE, _HUGE_COORDINATE, *[st.sampled_from([1.0, *HUGE])] * 2, _ANGLES),
 }
 _ROTATED["nonfinite"] = st.builds(_spoilt, _ROTATED["grid"], st.tuples(
     *[st.sampled_from([None, np.nan, np.inf, -np.inf])] * 5).filter(any))
+ROTATED_KINDS = tuple(_ROTATED)
 
 
-@st.composite
-def rotated_boxes(draw, n=None, dtype=np.float32, kinds=tuple(_ROTATED), max_size=8):
-    """Rotated boxes (N, 5): cx, cy, w, h, degrees. Some are all but copies of others, or turned by half a circle.
+# A box once more, or all but it, or turned by half a circle or a whole one, or with both sides reversed: which, noise,
+# its seed, turn, sign.
+_COPY = st.tuples(st.just("copy"), st.integers(0, 7), st.sampled_from([0, 1e-7, 1e-5, 1e-3]), st.integers(0, 2**16),
+                  st.sampled_from([0, 180, -180, 360]), st.sampled_from([1, 1, 1, -1]))
+
+
+def rotated_box(kinds=ROTATED_KINDS, copies=True):
+    """One rotated box for ``as_rotated_boxes``; ``kinds`` and ``copies`` as in ``rotated_boxes``."""
+    rows = st.one_of([_ROTATED[kind] for kind in kinds])
+    return st.one_of(rows, rows, _COPY) if copies else rows
+
+
+def as_rotated_boxes(rows, dtype=np.float32):
+    """Rotated boxes (N, 5) of what ``rotated_box`` draws."""
+    out = [(0, 0, 1, 1, 0)]
+    for row in rows:
+        if row[0] == "copy":
+            _, which, noise, seed, turn, sign = row
+            row = np.array(out[which % len(out)], np.float64)
+            row *= 1 + np.random.default_rng(seed).normal(size=5) * noise
+            row[2:4] *= sign
+            row[4] += turn
+        out.append(row)
+    return as_boxes(out[1:], dtype, 5)
+
+
+def rotated_boxes(n=None, dtype=np.float32, kinds=ROTATED_KINDS, max_size=8, copies=True):
+    """Rotated boxes (N, 5): cx, cy, w, h, degrees.
 
     Args:
         n: how many, or None for 0 to ``max_size``.
         dtype: float32 or float64.
-        kinds: those of ``boxes`` but "reversed", and "thin" with sides as 20 or 100,000 to 1.
+        kinds: those of ``boxes``, "thin" with sides as 20 or 100,000 to 1, and "tiny" with sides of 1e-8.
+        copies: some boxes are others once more, or all but them, or turned by half a circle or a whole one, or with
+            both sides reversed.
     """
     least, most = (0, max_size) if n is None else (n, n)
-    rows = draw(st.lists(st.one_of([_ROTATED[kind] for kind in kinds]), min_size=least, max_size=most))
-    out = np.array(rows, np.float64).reshape(len(rows), 5)
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    for i in range(1, len(out)):
-        how = rng.integers(0, 6)
-        if how < 2:
-            out[i] = out[rng.integers(0, i)]
-            out[i] *= 1 + rng.normal(size=5) * rng.choice([0, 1e-7, 1e-5, 1e-3])
-        if how == 1:
-            out[i, 4] += rng.choice([180, -180, 360])
-    return out.astype(dtype)
+    return st.lists(rotated_box(kinds, copies), min_size=least, max_size=most).map(
+        lambda rows: as_rotated_boxes(rows, dtype))
 
 
 @st.composite
@@ -186,6 +227,30 @@ def soft_masks(draw, n=None, cells=None, dtype=np.float32, max_size=4):
     cells = draw(st.integers(1, 6)) if cells is None else cells
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     return (rng.integers(0, 9, (count, cells, cells)) / 8).astype(dtype)
+
+
+_VISIBILITY = st.sampled_from([2, 1, 0])
+
+
+def keypoints(boxes, count=3, awkward=True):
+    """Keypoints (N, K, 3) of boxes (N, 4): x, y, visibility 0, 1 or 2, in the boxes' dtype.
+
+    Corners, edges, middles and places just outside of their box; NaN, infinities and others far off if ``awkward``.
+    """
+    inside = st.sampled_from([0, 0.25, 1, 0.5, 0.75, 1 / 3])
+    place = st.one_of(inside, inside, st.sampled_from([-0.25, 1.25, *([np.nan, np.inf, 1e6] if awkward else [])]))
+    row = st.lists(st.tuples(place, place, _VISIBILITY), min_size=count, max_size=count)
+
+    def placed(rows):
+        out = np.zeros((len(boxes), count, 3), boxes.dtype)
+        with np.errstate(all="ignore"):
+            for n, points in enumerate(rows):
+                for k, (x, y, seen) in enumerate(points):
+                    sides = boxes[n, 2:] - boxes[n, :2]
+                    out[n, k] = (*(boxes[n, :2] + np.array([x, y], boxes.dtype) * sides), seen)
+        return out
+
+    return st.lists(row, min_size=len(boxes), max_size=len(boxes)).map(placed)
 
 
 @st.composite

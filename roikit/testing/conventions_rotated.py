@@ -1,0 +1,115 @@
+"""What others do in box_iou_rotated, nms_rotated and batched_nms_rotated."""
+
+import numpy as np
+
+from roikit import reference
+from roikit.testing.conventions_boxes import ANY_TIES, CLASSES, RULES, iou_matrix, suppress
+from roikit.testing.variants import combine, trait
+
+__all__ = ["BATCHED_NMS_ROTATED", "BOX_IOU_ROTATED", "NMS_ROTATED"]
+
+
+def as_degrees(boxes, unit="degrees", sense=1, first="width", angle="used"):
+    """Boxes of another convention as the reference's, float64."""
+    out = boxes.astype(np.float64)
+    if first == "height":
+        out[:, 2:4] = out[:, [3, 2]]
+    with np.errstate(all="ignore"):
+        out[:, 4] *= sense * (180 / np.pi if unit == "radians" else 1)
+    if angle == "ignored":
+        out[:, 4] *= 0  # NaN stays
+    return out
+
+
+def hull_of(boxes):
+    """The smallest upright boxes x1 y1 x2 y2 around rotated ones."""
+    x, y, w, h, degrees = boxes.T
+    with np.errstate(all="ignore"):
+        c, s = np.abs(np.cos(np.radians(degrees))), np.abs(np.sin(np.radians(degrees)))
+        dx, dy = (c * w + s * h) / 2, (s * w + c * h) / 2
+        hull = np.stack([x - dx, y - dy, x + dx, y + dy], axis=1)
+    return np.where(((w > 0) & (h > 0))[:, None], hull, np.nan)
+
+
+def overlap(a, b, *, hull=False, sides="signed", least=0.0, over_first=False, empty="zero", **convention):
+    """IoU (N, M) of rotated boxes.
+
+    Args:
+        hull: the IoU of the upright boxes around them.
+        sides: "absolute": of w and h the sign is dropped; "product": where both are negative.
+        least: a box of a smaller area has IoU 0 with everything.
+        over_first: the intersection is divided by the area of the first box.
+        empty: "nan": the IoU with a box that has NaN or infinities, or of two empty boxes, is NaN.
+        convention: of ``as_degrees``.
+    """
+    dtype = np.result_type(a, b)
+    a, b = (as_degrees(c, **convention) for c in (a, b))
+    if sides != "signed":
+        for c in (a, b):
+            drop = np.ones(len(c), bool) if sides == "absolute" else (c[:, 2] < 0) & (c[:, 3] < 0)
+            c[drop, 2:4] = np.abs(c[drop, 2:4])
+    iou = iou_matrix(hull_of(a), hull_of(b)) if hull else reference.box_iou_rotated(a, b)
+    with np.errstate(all="ignore"):
+        areas = a[:, 2, None] * a[:, 3, None], b[None, :, 2] * b[None, :, 3]
+        iou = np.where((areas[0] < least) | (areas[1] < least), 0, iou)
+        if over_first:
+            iou = np.where(iou > 0, iou * (areas[0] + areas[1]) / (1 + iou) / areas[0], 0)
+        if empty == "nan":
+            spoilt = [~np.isfinite(c).all(axis=1) for c in (a, b)]
+            none = (areas[0] + areas[1] == 0) & (iou == 0)
+            iou = np.where(spoilt[0][:, None] | spoilt[1] | none, np.nan, iou)
+        return iou.astype(dtype)
+
+
+def iou_model(case, got, **flags):
+    return overlap(case["boxes1"], case["boxes2"], **flags)
+
+
+ANGLES = (
+    trait("radians", "the angle is in radians", unit="radians"),
+    trait("clockwise", "the angle is clockwise as seen on an image", sense=-1),
+    trait("angle-ignored", "the angle does not count: boxes are upright", angle="ignored"),
+    trait("height-first", "a box is cx, cy, h, w and the angle", first="height"),
+)
+OVERLAP = (
+    *ANGLES,
+    trait("upright-hull", "the IoU is that of the upright boxes around the rotated ones", hull=True),
+    trait("sides-absolute", "the sign of w and h is dropped: a reversed box has an area", sides="absolute"),
+    trait("sides-multiplied", "a box with both w and h negative has an area", sides="product"),
+)
+
+BOX_IOU_ROTATED = combine(iou_model, (
+    *OVERLAP,
+    trait("tiny-is-empty", "a box with an area below 1e-14 has IoU 0", least=1e-14),
+    trait("over-first", "the intersection is divided by the area of the first box", over_first=True),
+    trait("nan-iou", "the IoU of empty, NaN and infinite boxes is NaN where the division says so, not 0", empty="nan"),
+))
+
+
+def nms_model(case, got, **flags):
+    return suppress(case["boxes"], case["scores"], np.zeros(len(case["boxes"]), np.int64), case["iou_threshold"], got,
+                    **{"overlap": overlap, **flags})
+
+
+NEAR = trait("threshold-by-rounding", "an IoU within 1e-5 of the threshold falls either way, by rounding", near=True)
+NMS_ROTATED = combine(nms_model, (*OVERLAP, *RULES, NEAR, ANY_TIES))
+
+
+def batched_model(case, got, *, classes="apart", **flags):
+    boxes, idxs = case["boxes"], case["idxs"]
+    if classes == "ignored":
+        idxs = np.zeros_like(idxs)
+    elif classes != "apart" and len(boxes):
+        real = boxes.dtype.type
+        with np.errstate(all="ignore"):
+            if classes == "max":
+                reach = boxes[:, :2].max() + boxes[:, 2:4].max() + real(1)
+            else:
+                half = boxes[:, 2:4].max(axis=1) / real(2)
+                reach = ((boxes[:, :2].max(axis=1) + half).max() - (boxes[:, :2].min(axis=1) - half).min()) + real(1)
+            moved = boxes[:, :2] + (idxs.astype(boxes.dtype) * reach)[:, None]
+        boxes, idxs = np.concatenate([moved, boxes[:, 2:]], axis=1), np.zeros_like(idxs)
+    return suppress(boxes, case["scores"], idxs, case["iou_threshold"], got, **{"overlap": overlap, **flags})
+
+
+BATCHED_NMS_ROTATED = combine(batched_model, (*CLASSES, *OVERLAP, *RULES, NEAR, ANY_TIES))

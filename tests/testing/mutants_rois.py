@@ -1,0 +1,129 @@
+"""RoI ops as others write them, each wrong in one deliberate way; see ``mutants``."""
+
+import numpy as np
+import torch
+
+from roikit import kernels, ops
+
+
+def pair(size):
+    return size if np.ndim(size) else (size, size)
+
+
+def bins_first(input, size):
+    """The channels (PH, PW, C) of a map as (C, PH, PW)."""
+    rows, columns = pair(size)
+    n, channels, *rest = input.shape
+    return input.reshape(n, rows * columns, channels // (rows * columns), *rest).swapaxes(1, 2).reshape(input.shape)
+
+
+def ps_align_bins_first(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1):
+    return ops.ps_roi_align(bins_first(input, output_size), boxes, output_size, spatial_scale, sampling_ratio)
+
+
+def ps_align_unshifted(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1):
+    """RoIAlign without aligned, and the diagonal of its channels."""
+    rows, columns = pair(output_size)
+    full = ops.roi_align(input, boxes, output_size, spatial_scale, sampling_ratio, False)
+    channels = input.shape[1] // (rows * columns)
+    full = full.reshape(len(boxes), channels, rows * columns, rows * columns)
+    return full.diagonal(dim1=2, dim2=3).reshape(len(boxes), channels, rows, columns)
+
+
+def ps_align_two_by_two(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1):
+    return kernels.ps_roi_align(input, boxes, output_size, spatial_scale, sampling_ratio if sampling_ratio > 0 else 2)
+
+
+def ps_pool_whole_map(input, boxes, output_size, spatial_scale=1.0):
+    """One more row and column, never read."""
+    return kernels.ps_roi_pool(np.pad(input, ((0, 0), (0, 0), (0, 1), (0, 1))), boxes, output_size, spatial_scale)
+
+
+def ps_pool_bins_first(input, boxes, output_size, spatial_scale=1.0):
+    return kernels.ps_roi_pool(bins_first(input, output_size), boxes, output_size, spatial_scale)
+
+
+def ps_pool_plus_one(input, boxes, output_size, spatial_scale=1.0):
+    with np.errstate(all="ignore"):
+        scaled = boxes[:, 1:] * boxes.dtype.type(spatial_scale)
+        corners = np.copysign(np.floor(np.abs(scaled) + boxes.dtype.type(0.5)), scaled)
+    whole = np.concatenate([boxes[:, :1], corners + np.array([0, 0, 1, 1], boxes.dtype)], axis=1)
+    return kernels.ps_roi_pool(input, whole, output_size, 1.0)
+
+
+def warp_half_even(input, boxes, output_size, spatial_scale=1.0, *, reduce="max"):
+    with np.errstate(all="ignore"):
+        corners = np.rint(boxes[:, 1:] * boxes.dtype.type(spatial_scale))
+    return kernels.roi_warp(input, np.concatenate([boxes[:, :1], corners], axis=1), output_size, 1.0, reduce=reduce)
+
+
+def warp_always_mean(input, boxes, output_size, spatial_scale=1.0):
+    return ops.roi_warp(input, boxes, output_size, spatial_scale, reduce="mean")
+
+
+def paste_rle_strict(masks, boxes, image_size, *, threshold=0.5, rule="continuous"):
+    from roikit.masks import encode
+
+    soft = kernels.paste_masks(masks, boxes, image_size, threshold=None, rule=rule)
+    return [encode(np.asfortranarray(mask.astype(np.uint8))) for mask in soft > soft.dtype.type(threshold)]
+
+
+def paste_rle_integer(masks, boxes, image_size, *, threshold=0.5):
+    return ops.paste_masks_rle(masks, boxes, image_size, threshold=threshold, rule="integer")
+
+
+def keypoints_inside(keypoints, boxes, size):
+    """A point on the right or lower edge is out."""
+    target, valid = kernels.encode_keypoints(keypoints, boxes, size)
+    with np.errstate(all="ignore"):
+        inside = (keypoints[..., :2] < boxes[:, None, 2:]).all(axis=2)
+    return np.where(inside, target, 0), valid & inside
+
+
+def keypoints_unseen(keypoints, boxes, size):
+    keypoints = keypoints.clone()
+    keypoints[..., 2] = 2
+    return ops.encode_keypoints(keypoints, boxes, size)
+
+
+def keypoints_at_corners(maps, boxes):
+    """The half pixel of the largest value's cell is missing."""
+    xy, scores = kernels.decode_keypoints(maps, boxes)
+    real = xy.dtype.type
+    with np.errstate(all="ignore"):
+        sides = np.maximum(boxes[:, 2:] - boxes[:, :2], real(1))
+        cell = sides / np.minimum(np.ceil(sides), real(4096))
+        known = np.isfinite(boxes).all(axis=1) & np.isfinite(boxes[:, 2:] - boxes[:, :2]).all(axis=1)
+        return np.where(known[:, None, None], xy - (cell * real(0.5))[:, None], xy), scores
+
+
+def keypoints_of_the_map(maps, boxes):
+    """The largest value of the map itself, not resized."""
+    rows, columns = maps.shape[2:]
+    flat = maps.reshape(*maps.shape[:2], rows * columns)
+    best = torch.where(flat.isnan(), -torch.inf, flat).max(dim=2)
+    place = torch.where(best.values == -torch.inf, 0, best.indices)
+    sides = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1)
+    cells = torch.stack([place % columns, place.div(columns, rounding_mode="floor")], dim=2) + 0.5
+    xy = cells * (sides / torch.tensor([columns, rows]))[:, None] + boxes[:, None, :2]
+    scores = flat.gather(2, place[..., None])[..., 0]
+    known = (boxes.isfinite().all(dim=1) & sides.isfinite().all(dim=1))[:, None]
+    return torch.where(known[..., None], xy, 0).to(maps), torch.where(known, scores, 0)
+
+
+MUTANTS = [  # function, op, the convention's name
+    (ps_align_bins_first, "ps_roi_align", "channels-bin-major"),
+    (ps_align_unshifted, "ps_roi_align", "aligned-off-least-size"),
+    (ps_align_two_by_two, "ps_roi_align", "grid-2x2"),
+    (ps_pool_whole_map, "ps_roi_pool", "last-row-read"),
+    (ps_pool_bins_first, "ps_roi_pool", "channels-bin-major"),
+    (ps_pool_plus_one, "ps_roi_pool", "plus-one"),
+    (warp_half_even, "roi_warp", "rounded-half-even"),
+    (warp_always_mean, "roi_warp", "always-mean"),
+    (keypoints_inside, "encode_keypoints", "open-edges"),
+    (keypoints_unseen, "encode_keypoints", "visibility-ignored"),
+    (keypoints_at_corners, "decode_keypoints", "no-half"),
+    (keypoints_of_the_map, "decode_keypoints", "map-not-resized"),
+    (paste_rle_strict, "paste_masks_rle", "strict-threshold"),
+    (paste_rle_integer, "paste_masks_rle", "integer-rule"),
+]
