@@ -64,7 +64,7 @@ def candidates_of(draw, awkward, max_size=7, classes=False, rotated=False):
     else:
         one = some.box() if awkward else some.box(PLAIN)
         one = st.one_of(one, one, COPIES if awkward else PLAIN_COPIES)
-    common = draw(st.integers(0, 1)) if classes else 0
+    common = draw(st.sampled_from([0, 1, *([10**6] if awkward else [])])) if classes else 0
     label = st.sampled_from([common, common, 0, 1, 7, *([-1, 10**6] if awkward else [])]) if classes else st.just(0)
     least = draw(st.sampled_from([0 if awkward else 1, 4, 4, max_size - 1]))  # left alone, most lists are short
     rows = draw(st.lists(st.tuples(one, some.score(awkward), label), min_size=least, max_size=max_size))
@@ -77,6 +77,6 @@ def candidates_of(draw, awkward, max_size=7, classes=False, rotated=False):
 def threshold_of(draw, awkward, iou):
     """Any threshold, or one that some pair reaches exactly, or misses by less than float32 can tell."""
     reached = sorted(set(iou[iou > 0].astype(float).tolist()))
-    if not reached or draw(st.booleans()):
+    if not reached or draw(st.integers(0, 3)) == 0:
         return draw(some.thresholds() if awkward else st.sampled_from(some.THRESHOLDS))
-    return draw(st.sampled_from(reached)) * (1 + draw(st.sampled_from([0, 1e-9, -1e-9] if awkward else [0])))
+    return draw(st.sampled_from(reached)) * (1 + draw(st.sampled_from([0, -1e-9, 1e-9, -1e-9] if awkward else [0])))
