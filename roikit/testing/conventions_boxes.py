@@ -178,16 +178,21 @@ GREEDY = (
 NMS = combine(nms_model, GREEDY)
 
 
-def batched_model(case, got, *, classes="apart", **flags):
+def reach_of(boxes, classes):
+    """How far the classes are moved apart for each unit of their index."""
+    real = boxes.dtype.type
+    return boxes.max() + real(1) if classes == "max" else (boxes.max() - boxes.min()) + real(1)
+
+
+def batched_model(case, got, *, classes="apart", reach=reach_of, places=4, **flags):
+    """Suppression by class; the first ``places`` columns of a box move with it."""
     boxes, idxs = case["boxes"], case["idxs"]
     if classes == "ignored":
         idxs = np.zeros_like(idxs)
     elif classes != "apart" and len(boxes):
-        real = boxes.dtype.type
         with np.errstate(all="ignore"):
-            reach = boxes.max() + real(1) if classes == "max" else (boxes.max() - boxes.min()) + real(1)
-            boxes = boxes + (idxs.astype(boxes.dtype) * reach)[:, None]
-        idxs = np.zeros_like(idxs)
+            moved = boxes[:, :places] + (idxs.astype(boxes.dtype) * reach(boxes, classes))[:, None]
+        boxes, idxs = np.concatenate([moved, boxes[:, places:]], axis=1), np.zeros_like(idxs)
     return suppress(boxes, case["scores"], idxs, case["iou_threshold"], got, **flags)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from roikit import reference
-from roikit.testing.conventions_boxes import ANY_TIES, CLASSES, RULES, iou_matrix, suppress
+from roikit.testing.conventions_boxes import ANY_TIES, CLASSES, RULES, batched_model, iou_matrix, suppress
 from roikit.testing.variants import combine, trait
 
 __all__ = ["BATCHED_NMS_ROTATED", "BOX_IOU_ROTATED", "NMS_ROTATED"]
@@ -95,21 +95,17 @@ NEAR = trait("threshold-by-rounding", "an IoU within 1e-5 of the threshold falls
 NMS_ROTATED = combine(nms_model, (*OVERLAP, *RULES, NEAR, ANY_TIES))
 
 
-def batched_model(case, got, *, classes="apart", **flags):
-    boxes, idxs = case["boxes"], case["idxs"]
-    if classes == "ignored":
-        idxs = np.zeros_like(idxs)
-    elif classes != "apart" and len(boxes):
-        real = boxes.dtype.type
-        with np.errstate(all="ignore"):
-            if classes == "max":
-                reach = boxes[:, :2].max() + boxes[:, 2:4].max() + real(1)
-            else:
-                half = boxes[:, 2:4].max(axis=1) / real(2)
-                reach = ((boxes[:, :2].max(axis=1) + half).max() - (boxes[:, :2].min(axis=1) - half).min()) + real(1)
-            moved = boxes[:, :2] + (idxs.astype(boxes.dtype) * reach)[:, None]
-        boxes, idxs = np.concatenate([moved, boxes[:, 2:]], axis=1), np.zeros_like(idxs)
-    return suppress(boxes, case["scores"], idxs, case["iou_threshold"], got, **{"overlap": overlap, **flags})
+def reach_of(boxes, classes):
+    """mmcv's and detectron2's offset for each unit of a class."""
+    real = boxes.dtype.type
+    if classes == "max":
+        return boxes[:, :2].max() + boxes[:, 2:4].max() + real(1)
+    half = boxes[:, 2:4].max(axis=1) / real(2)
+    return ((boxes[:, :2].max(axis=1) + half).max() - (boxes[:, :2].min(axis=1) - half).min()) + real(1)
 
 
-BATCHED_NMS_ROTATED = combine(batched_model, (*CLASSES, *OVERLAP, *RULES, NEAR, ANY_TIES))
+def batched_rotated_model(case, got, **flags):
+    return batched_model(case, got, **{"overlap": overlap, "reach": reach_of, "places": 2, **flags})
+
+
+BATCHED_NMS_ROTATED = combine(batched_rotated_model, (*CLASSES, *OVERLAP, *RULES, NEAR, ANY_TIES))
