@@ -51,6 +51,10 @@ MATRIX = {
     "rotated_codec": ["encode_boxes_rotated(boxes, anchors, weights=(1, 1, 1, 1, 1))",
                       "decode_boxes_rotated(deltas, anchors, weights=(1, 1, 1, 1, 1), *, clip=log(1000 / 16))",
                       "cell_anchors_rotated(sizes, aspect_ratios, angles, *, dtype=float32)"],
+    "deform_conv": ["deform_conv2d(input, offset, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), "
+                    "mask=None)",
+                    "DeformConv2d(in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, "
+                    "bias=True)"],
     "losses": ["sigmoid_focal_loss(inputs, targets, alpha=0.25, gamma=2, reduction='none')",
                "generalized_box_iou_loss(boxes1, boxes2, reduction='none', eps=1e-7)",
                "distance_box_iou_loss(boxes1, boxes2, reduction='none', eps=1e-7)",
@@ -76,6 +80,9 @@ ENTRIES = {
     **dict.fromkeys(("roi_align", "multiscale_roi_align"), ("roi_align roi_align_backward",) * 2),
     **dict.fromkeys(("ps_roi_align", "ps_roi_pool"), ("ps_roi ps_roi_backward",) * 2),
     "roi_warp": ("roi_warp roi_warp_backward", "roi_warp roi_warp_backward"),
+    "deform_conv2d": ("deform_conv2d deform_conv2d_backward",  # on CUDA torch multiplies the matrices
+                      "deform_conv2d_columns deform_conv2d_gather deform_conv2d_keys deform_conv2d_positions "
+                      "deform_conv2d_scatter"),
     "paste_masks_rle": ("paste_masks_rle", "paste_masks_rle_count paste_masks_rle_write"),
     "mask_targets": ("mask_targets mask_targets_of_runs", "mask_targets mask_targets_of_ends"),
 }
@@ -237,6 +244,10 @@ def holes(matrix):
             picture.append(f"{file:13}{name:26}" + "".join(f"{words.get(cells[c], 'HOLE'):11}" for c in columns))
             found += [f"{line}: {cell}" for cell in cells.values() if cell not in words]
     return "\n".join(["", *picture, "", *found]), found
+
+
+def test_every_op_file_has_its_line_in_the_matrix():
+    assert sorted(MATRIX) == sorted((*OPS, "losses"))
 
 
 def test_the_matrix_of_functions_and_floors_has_no_hole():

@@ -49,6 +49,34 @@ def roi_warp(draw, awkward):
 
 
 @st.composite
+def deform_conv2d(draw, awkward):
+    dtype, few = draw(DTYPES), st.integers(1, 2)
+    images, groups, shared, outputs = (draw(few) for _ in range(4))
+    kernel, stride, dilation = (tuple(draw(st.integers(1, most)) for _ in range(2)) for most in (3, 2, 2))
+    padding = draw(st.integers(0, 1)), draw(st.integers(0, 1))
+    places, extent = [], []
+    for k, s, p, d in zip(kernel, stride, padding, dilation, strict=True):
+        extent.append(max((draw(st.integers(1, 3)) - 1) * s + d * (k - 1) + 1 - 2 * p, 1))
+        places.append((extent[-1] + 2 * p - d * (k - 1) - 1) // s + 1)
+    taps = shared * kernel[0] * kernel[1]
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+
+    def quarters(most, *shape):
+        return (rng.integers(-4 * most, 4 * most + 1, shape) / 4).astype(dtype)
+
+    channels = 2 * groups  # a multiple of both kinds of groups
+    offset = quarters(2, images, 2 * taps, *places)
+    if awkward:
+        special = rng.choice([np.nan, np.inf, -np.inf, 1e9, -1e9, 0, -1, 1], offset.shape)
+        offset = np.where(rng.random(offset.shape) < 0.2, special, offset).astype(dtype)
+    return {"input": quarters(4, images, channels, *extent), "offset": offset,
+            "weight": quarters(2, outputs * groups, channels // groups, *kernel),
+            "bias": quarters(4, outputs * groups) if draw(st.booleans()) else None,
+            "stride": stride, "padding": padding, "dilation": dilation,
+            "mask": quarters(2, images, taps, *places) if draw(st.booleans()) else None}
+
+
+@st.composite
 def multiscale_roi_align(draw, awkward):
     images = draw(st.integers(1, 2))
     features = [draw(some.feature_maps((images, 1, side, side))) for side in (8, 4, 2)]
@@ -131,8 +159,8 @@ def cases(op, awkward=True):
         awkward: False for ordinary cases alone; True for as many awkward ones beside them.
     """
     strategies = (*arguments_boxes.STRATEGIES, *arguments_rotated.STRATEGIES, roi_pool, roi_align,
-                  multiscale_roi_align, ps_roi_align, ps_roi_pool, roi_warp, paste_masks, paste_masks_rle, mask_targets,
-                  encode_keypoints, decode_keypoints, rle_encode, rle_decode)
+                  multiscale_roi_align, ps_roi_align, ps_roi_pool, roi_warp, deform_conv2d, paste_masks,
+                  paste_masks_rle, mask_targets, encode_keypoints, decode_keypoints, rle_encode, rle_decode)
     by_name = {strategy.__name__: strategy for strategy in strategies}
     if op not in by_name:
         raise ValueError(f"cases: op must be one of {', '.join(by_name)}, got {op!r}")

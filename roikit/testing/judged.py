@@ -8,11 +8,13 @@ import numpy as np
 
 from roikit import reference
 from roikit.reference.box_codec import TOLERANCE as CODEC
+from roikit.reference.deform_conv import TOLERANCE as DEFORM
 from roikit.reference.mask_target import TOLERANCE as TARGET
 from roikit.reference.roi_align import TOLERANCE as ALIGN
 from roikit.testing import conventions_box_forms as forms
 from roikit.testing import conventions_boxes as boxes
 from roikit.testing import conventions_codec as codec
+from roikit.testing import conventions_deform as deform
 from roikit.testing import conventions_keypoints as keypoints
 from roikit.testing import conventions_masks as masks
 from roikit.testing import conventions_ps_rois as ps_rois
@@ -90,6 +92,11 @@ def _keypoint_bound(case, expected):
     return {"float32": 1e-4, "float64": 1e-12}[str(expected[0].dtype)]  # of pixels, and of values in quarters
 
 
+def _deform_bound(case, expected):
+    sizes = {name: None if case[name] is None else np.abs(case[name]) for name in ("input", "weight", "bias", "mask")}
+    return DEFORM[str(expected.dtype)] * np.maximum(reference.deform_conv2d(**{**case, **sizes}), 1)
+
+
 _OPS = (
     Op("cell_anchors", reference.cell_anchors, "ratio outside, size inside unless order says otherwise; a ratio is "
        "height over width; corners rounded half to even only where asked; no + 1", codec.CELL_ANCHORS, 2, arrays=False),
@@ -162,6 +169,8 @@ _OPS = (
        ps_rois.PS_ROI_POOL, 4),
     Op("roi_warp", reference.roi_warp, "the box of roi_pool; two samples a bin and axis at the cells' first edges, "
        "bilinear, edges replicated to [-1, H]", ps_rois.ROI_WARP, 4),
+    Op("deform_conv2d", reference.deform_conv2d, "offsets are y, then x, of each tap; a sample counts within (-1, H), "
+       "taps outside the map are 0; the mask multiplies samples", deform.DEFORM_CONV2D, 8, _deform_bound),
     Op("paste_masks", reference.paste_masks, "continuous rule (pixel centres, half-pixel cells, zeros outside) or "
        "integer rule as asked; a pixel is inside from the threshold on (>=)", masks.PASTE_MASKS, 3),
     Op("paste_masks_rle", reference.paste_masks_rle, "paste_masks's conventions; runs go down the columns, zeros "

@@ -10,6 +10,9 @@ from roikit import kernels, ops, reference
 GROWTH = math.log(1000 / 16)
 
 
+GROWTH = math.log(1000 / 16)
+
+
 # relatives of box_iou
 
 def sides_of(low, high):

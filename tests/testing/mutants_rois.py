@@ -72,6 +72,39 @@ def paste_rle_integer(masks, boxes, image_size, *, threshold=0.5):
     return ops.paste_masks_rle(masks, boxes, image_size, threshold=threshold, rule="integer")
 
 
+def deform_x_first(input, offset, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), mask=None):
+    swapped = offset.unflatten(1, (-1, 2)).flip(2).flatten(1, 2)
+    return ops.deform_conv2d(input, swapped, weight, bias, stride, padding, dilation, mask)
+
+
+def deform_v1(input, offset, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), mask=None):
+    return kernels.deform_conv2d(input, offset, weight, bias, stride, padding, dilation)
+
+
+def deform_at_the_border(input, offset, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), mask=None):
+    """Each tap by grid_sample with border padding, summed."""
+    images, channels, height, width = input.shape
+    (rows, columns), (kh, kw) = offset.shape[2:], weight.shape[2:]
+    shared = offset.shape[1] // (2 * kh * kw)
+    out = input.new_zeros(images, len(weight), rows, columns)
+    for g, ky, kx in np.ndindex(shared, kh, kw):
+        tap = (g * kh + ky) * kw + kx
+        y = offset[:, 2 * tap] + (torch.arange(rows) * stride[0] - padding[0] + ky * dilation[0])[:, None]
+        x = offset[:, 2 * tap + 1] + torch.arange(columns) * stride[1] - padding[1] + kx * dilation[1]
+        far = y.isnan() | x.isnan()
+        y, x = (c.double().nan_to_num().clamp(0, side - 1) for c, side in ((y, height), (x, width)))
+        place = torch.stack([(x + 0.5) / width * 2 - 1, (y + 0.5) / height * 2 - 1], dim=3)
+        part = slice(g * channels // shared, (g + 1) * channels // shared)
+        taken = torch.zeros(images, channels, rows, columns, dtype=torch.float64)
+        taken[:, part] = torch.nn.functional.grid_sample(input[:, part].double(), place, padding_mode="border",
+                                                         align_corners=False) * ~far[:, None]
+        if mask is not None:
+            taken = taken * mask[:, tap, None]
+        out += torch.nn.functional.conv2d(taken, weight[:, :, ky, kx, None, None].double(),
+                                          groups=channels // weight.shape[1]).to(out)
+    return out if bias is None else out + bias[:, None, None]
+
+
 def keypoints_inside(keypoints, boxes, size):
     """A point on the right or lower edge is out."""
     target, valid = kernels.encode_keypoints(keypoints, boxes, size)
@@ -120,6 +153,9 @@ MUTANTS = [  # function, op, the convention's name
     (ps_pool_plus_one, "ps_roi_pool", "plus-one"),
     (warp_half_even, "roi_warp", "rounded-half-even"),
     (warp_always_mean, "roi_warp", "always-mean"),
+    (deform_x_first, "deform_conv2d", "x-first"),
+    (deform_v1, "deform_conv2d", "mask-ignored"),
+    (deform_at_the_border, "deform_conv2d", "edge-border"),
     (keypoints_inside, "encode_keypoints", "open-edges"),
     (keypoints_unseen, "encode_keypoints", "visibility-ignored"),
     (keypoints_at_corners, "decode_keypoints", "no-half"),

@@ -73,6 +73,12 @@ def test_no_convention_is_the_reference_itself(op):
             assert any(any(map(differs, drawn)) for drawn in itertools.chain([few], more)), variant.name
 
 
+def test_the_docs_name_every_convention():
+    rows = [f"| `{op.name}` | {', '.join(v.name for v in op.variants if v.parts == 1)} |" for op in JUDGED.values()]
+    text = (HERE.parent.parent / "docs/verify.md").read_text()
+    assert [row for row in rows if row not in text] == []
+
+
 def test_two_conventions_at_once_are_named_together():
     def both(boxes, scores, iou_threshold):
         return mutants.greedy(boxes, scores, iou_threshold, hits=lambda iou, t: iou >= t,
