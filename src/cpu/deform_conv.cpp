@@ -18,7 +18,8 @@ namespace {
 constexpr int64_t kChannels = 256;                 // most of the channels that are sampled at a time
 constexpr int64_t kScratch = int64_t(128) << 20;  // bytes of images that are in rows at a time, beyond the first
 
-// Weights as (tap, group, block of outputs, channel of the group, output): a block is two packs, or the one that is left.
+// Weights as (tap, group, block of outputs, channel of the group, output): a block is two packs, or the one left over.
+// Where every group is one channel and one output, they are (tap, channel), and lanes is 1.
 template <class A>
 struct Weights {
   int64_t lanes;  // outputs of a group, in whole packs
@@ -53,6 +54,24 @@ void pack_weights(const DeformShape& s, const S* weight, int64_t lanes, A* packe
   });
 }
 
+ROIKIT_INLINE bool is_depthwise(const DeformShape& s) { return s.group_channels() == 1 && s.group_outputs() == 1; }
+
+// tile[place][channel] += samples[place][channel] * weights[channel].
+template <int Bytes, class A>
+ROIKIT_INLINE void add_lanes(const A* samples, const A* weights, int64_t n, int64_t channels, A* tile, int64_t stride) {
+  using P = Pack<A, Bytes>;
+  constexpr int L = lanes_of<A>;
+  for (int64_t i = 0; i < n; ++i, samples += channels, tile += stride) {
+    int64_t c = 0;
+    for (; c + L <= channels; c += L) {
+      P sum = P::load(tile + c);
+      sum.add_product(P::load(samples + c), P::load(weights + c));
+      sum.store(tile + c);
+    }
+    for (; c < channels; ++c) tile[c] += samples[c] * weights[c];
+  }
+}
+
 // tile[place][group][output] += one tap of the channels [c0, c1), which are within a group or some whole groups.
 template <int Bytes, class S, class A>
 ROIKIT_INLINE void add_tap(const Job<S, A>& job, int64_t at, int64_t image, int64_t tap, int64_t first, int64_t n,
@@ -65,9 +84,13 @@ ROIKIT_INLINE void add_tap(const Job<S, A>& job, int64_t at, int64_t image, int6
     const A* const map = job.rows + at * s.pixels() * s.channels + c;
     DeformWalk<S, A> walk(job.field, image, group, tap, first);
     for (int64_t i = 0; i < n; ++i, walk.next())
-      sample_lanes<Bytes>(walk.cell(), walk.mask(), s, map, s.channels, end - c, job.zeros, samples + i * width + c - c0);
+      sample_lanes<Bytes>(walk.cell(), walk.mask(), s, map, s.channels, end - c, job.zeros,
+                          samples + i * width + c - c0);
     c = end;
   }
+  if (is_depthwise(s))
+    return add_lanes<Bytes>(static_cast<const A*>(samples), job.weights.packed + tap * s.channels + c0, n, width,
+                            tile + c0, s.channels);
   for (int64_t c = c0; c < c1;) {
     const int64_t group = c / channels, end = std::min(c1, (group + 1) * channels);
     const A* const weights = job.weights.packed + (tap * s.groups + group) * lanes * channels;
@@ -88,7 +111,8 @@ struct Tiles {
   ROIKIT_INLINE static void run(const Job<S, A>* job, int64_t image0, int64_t begin, int64_t end, A* samples, A* tile) {
     const DeformShape& s = job->field.shape;
     const int64_t places = s.places(), parts = (places + kPlaces - 1) / kPlaces, channels = s.group_channels();
-    const int64_t lanes = job->weights.lanes, outputs = s.group_outputs(), stride = s.groups * lanes;
+    const int64_t lanes = job->weights.lanes, stride = s.groups * lanes, groups = is_depthwise(s) ? 1 : s.groups;
+    const int64_t outputs = s.outputs / groups;  // that lie side by side
     const int64_t step = channels < kChannels ? kChannels / channels * channels : kChannels;
     for (int64_t item = begin; item < end; ++item) {
       const int64_t at = item / parts, image = image0 + at, first = item % parts * kPlaces;
@@ -101,7 +125,7 @@ struct Tiles {
           add_tap<Bytes>(*job, at, image, tap, first, n, c, next, samples, tile);
           c = next;
         }
-      for (int64_t group = 0; group < s.groups; ++group) {
+      for (int64_t group = 0; group < groups; ++group) {
         const A* const from = tile + group * lanes;
         if (job->channels_last) {
           S* const to = job->output + (image * places + first) * s.outputs + group * outputs;
@@ -122,11 +146,13 @@ void forward(const DeformShape& s, const View& input, const View& offset, const 
   using A = accumulate_t<S>;
   constexpr int64_t L = lanes_of<A>;
   const bool last = !input.contiguous();
-  const int64_t lanes = (s.group_outputs() + L - 1) / L * L, places = s.places(), stride = s.groups * lanes;
+  const int64_t lanes = is_depthwise(s) ? 1 : (s.group_outputs() + L - 1) / L * L;
+  const int64_t places = s.places(), stride = s.groups * lanes;
   const int64_t image_bytes = s.channels * s.pixels() * int64_t(sizeof(A));
   const int64_t most = std::max<int64_t>(1, std::min(kScratch / (image_bytes + 1), s.images));
   const bool direct = last && std::is_same_v<S, A>;
-  const LaneScratch<A> packed(s.taps() * stride * s.group_channels()), rows(direct ? 0 : most * image_bytes / sizeof(A));
+  const LaneScratch<A> packed(s.taps() * stride * s.group_channels());
+  const LaneScratch<A> rows(direct ? 0 : most * image_bytes / int64_t(sizeof(A)));
   std::vector<A> added(size_t(stride), A(0)), zeros(kChannels, A(0));
   for (int64_t o = 0; bias && o < s.outputs; ++o)
     added[o / s.group_outputs() * lanes + o % s.group_outputs()] = load(bias->as<S>()[o]);

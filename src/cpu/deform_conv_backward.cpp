@@ -315,12 +315,13 @@ void backward(const DeformShape& s, const View& grad, const View& input, const V
   const bool direct = !grad.contiguous() && std::is_same_v<S, A>, sampled = positions || gradients.weight;
   const int64_t kept = sampled ? plan.lanes * pixels : 0, rows = direct ? 0 : places * s.outputs;
   const int64_t found = positions ? blocks * 3 * s.taps() * places : 0;
-  const int64_t most = std::max<int64_t>(1, std::min(kScratch / ((kept + rows + found) * int64_t(sizeof(A)) + 1), s.images));
+  const int64_t image_bytes = (kept + rows + found) * int64_t(sizeof(A));
+  const int64_t most = std::max<int64_t>(1, std::min(kScratch / (image_bytes + 1), s.images));
   const LaneScratch<A> inputs(most * kept), grads(most * rows), partial(most * found);
   const LaneScratch<A> weights(spread ? plan.packed : 0), sums(gradients.weight ? plan.packed : 0);
-  for (const LaneScratch<A>* scratch : {&inputs, &grads, &partial})
-    will_fill(scratch->data(), (scratch == &inputs ? kept : scratch == &grads ? rows : found) * most * int64_t(sizeof(A)),
-              launch);
+  will_fill(inputs.data(), most * kept * int64_t(sizeof(A)), launch);
+  will_fill(grads.data(), most * rows * int64_t(sizeof(A)), launch);
+  will_fill(partial.data(), most * found * int64_t(sizeof(A)), launch);
   const int64_t work = s.taps() * s.group_outputs() * 2 * lanes_of<A>;  // of a block at one place
   const S* const from = weight.as<S>();
   if (spread) {

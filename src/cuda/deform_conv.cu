@@ -38,8 +38,8 @@ struct Field {
   }
 };
 
-// The block's samples: calls fn(image, group, chunk of the group, tap, place) with all its threads, width of them side by
-// side; a place may lie beyond the last.
+// The block's samples: calls fn(image, group, chunk of the group, tap, place) with all its threads, width of them side
+// by side; a place may lie beyond the last.
 template <class Fn>
 __device__ void each_sample(const DeformShape& s, int32_t chunks, int32_t width, Fn fn) {
   const int32_t tiles = int32_t((s.places() + width - 1) / width), taps = int32_t(s.taps());

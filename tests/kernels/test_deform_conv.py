@@ -60,6 +60,8 @@ def large(dtype, channels, outputs, groups, shared, images=2, size=(9, 23), seed
     (40, 35, 1, 1),     # blocks of 32 and 8 channels, of 32 and 3 outputs
     (96, 12, 2, 3),     # blocks that two groups of the weights share
     (48, 48, 48, 2),    # one channel a group
+    (37, 37, 37, 1),
+    (6, 18, 6, 1),      # and three outputs
     (300, 2, 1, 1),     # more channels than are sampled at a time
     (288, 6, 6, 1),     # some whole groups at a time
 ])
