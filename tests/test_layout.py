@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 OPS = ("anchors", "boxes", "box_codec", "matching", "nms", "roi_pool", "roi_align", "mask_paste", "mask_target",
-       "ps_roi", "roi_warp", "keypoints", "rotated", "rotated_codec", "soft_nms", "deform_conv")
+       "ps_roi", "roi_warp", "keypoints", "rotated", "rotated_align", "rotated_codec", "soft_nms", "deform_conv")
 FORMATS = ("rle", "polygon")
 LONGEST = 400
 
@@ -48,6 +48,8 @@ MATRIX = {
     "keypoints": ["encode_keypoints(keypoints, boxes, size)", "decode_keypoints(maps, boxes)"],
     "rotated": ["box_iou_rotated(boxes1, boxes2)", "nms_rotated(boxes, scores, iou_threshold)",
                 "batched_nms_rotated(boxes, scores, idxs, iou_threshold)"],
+    "rotated_align": ["roi_align_rotated(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1)",
+                      "RoIAlignRotated(output_size, spatial_scale, sampling_ratio)"],
     "rotated_codec": ["encode_boxes_rotated(boxes, anchors, weights=(1, 1, 1, 1, 1))",
                       "decode_boxes_rotated(deltas, anchors, weights=(1, 1, 1, 1, 1), *, clip=log(1000 / 16))",
                       "cell_anchors_rotated(sizes, aspect_ratios, angles, *, dtype=float32)"],
@@ -78,6 +80,7 @@ ENTRIES = {
     "batched_nms_rotated": ("batched_nms_rotated", "batched_nms_rotated_in_order"),
     "roi_pool": ("roi_pool roi_pool_backward", "roi_pool roi_pool_backward"),
     **dict.fromkeys(("roi_align", "multiscale_roi_align"), ("roi_align roi_align_backward",) * 2),
+    "roi_align_rotated": ("roi_align_rotated roi_align_rotated_backward",) * 2,
     **dict.fromkeys(("ps_roi_align", "ps_roi_pool"), ("ps_roi ps_roi_backward",) * 2),
     "roi_warp": ("roi_warp roi_warp_backward", "roi_warp roi_warp_backward"),
     "deform_conv2d": ("deform_conv2d deform_conv2d_backward",  # on CUDA torch multiplies the matrices

@@ -33,6 +33,7 @@ FUNCTIONS = {
     "box_iou_rotated": "boxes1, boxes2",
     "nms_rotated": "boxes, scores, iou_threshold",
     "batched_nms_rotated": "boxes, scores, idxs, iou_threshold",
+    "roi_align_rotated": "input, boxes, output_size, spatial_scale, sampling_ratio",
     "encode_boxes_rotated": "boxes, anchors, weights",
     "decode_boxes_rotated": "deltas, anchors, weights, *, clip",
     "cell_anchors_rotated": "sizes, aspect_ratios, angles, *, dtype",

@@ -63,15 +63,15 @@ def launch(op, threads):
     return _core.Launch(threads=n, simd=getattr(_core.Simd, _config.simd_level()), huge_pages=_config.huge_pages())
 
 
-def as_rois(op, x):
-    """RoIs as one contiguous (K, 5), batch index first, from that or from a list with one (L, 4) array an image."""
+def as_rois(op, x, columns=4):
+    """RoIs as one contiguous (K, 1 + columns), batch index first, from that or from one (L, columns) array an image."""
     if not isinstance(x, (list, tuple)):
-        return as_boxes(op, "boxes", x, 5)
-    parts = [as_boxes(op, f"boxes[{i}]", part, 4) for i, part in enumerate(x)]
+        return as_boxes(op, "boxes", x, 1 + columns)
+    parts = [as_boxes(op, f"boxes[{i}]", part, columns) for i, part in enumerate(x)]
     dtype = np.result_type(np.float32, *parts)
-    rois = np.empty((sum(map(len, parts)), 5), dtype)
+    rois = np.empty((sum(map(len, parts)), 1 + columns), dtype)
     rois[:, 0] = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-    rois[:, 1:] = np.concatenate([np.empty((0, 4), dtype), *parts])
+    rois[:, 1:] = np.concatenate([np.empty((0, columns), dtype), *parts])
     return rois
 
 

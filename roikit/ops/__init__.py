@@ -38,6 +38,7 @@ from roikit.ops.roi_align import (
 from roikit.ops.roi_pool import RoIPool, roi_pool
 from roikit.ops.roi_warp import roi_warp
 from roikit.ops.rotated import batched_nms_rotated, box_iou_rotated, nms_rotated
+from roikit.ops.rotated_align import RoIAlignRotated, roi_align_rotated
 from roikit.ops.rotated_codec import (
     cell_anchors_rotated,
     decode_boxes_rotated,
@@ -51,6 +52,7 @@ __all__ = [
     "PSRoIAlign",
     "PSRoIPool",
     "RoIAlign",
+    "RoIAlignRotated",
     "RoIPool",
     "batched_nms",
     "batched_nms_rotated",
@@ -90,6 +92,7 @@ __all__ = [
     "ps_roi_pool",
     "remove_small_boxes",
     "roi_align",
+    "roi_align_rotated",
     "roi_pool",
     "roi_warp",
     "sigmoid_focal_loss",

@@ -5,18 +5,18 @@ import torch
 from roikit import _check
 
 
-def as_rois(op, boxes, like):
-    """(K, 5) float32 or float64, batch index first, from that or from a list with one (L, 4) tensor an image."""
+def as_rois(op, boxes, like, columns=4):
+    """(K, 1 + columns) float32 or float64, batch index first, from that or from one (L, columns) tensor an image."""
     if isinstance(boxes, (list, tuple)):
-        rois = [like.new_empty((0, 5), dtype=torch.float32)]
+        rois = [like.new_empty((0, 1 + columns), dtype=torch.float32)]
         for i, part in enumerate(boxes):
-            _check.boxes(op, f"boxes[{i}]", part)
+            _check.boxes(op, f"boxes[{i}]", part, columns)
             index = torch.full((part.shape[0], 1), i, dtype=part.dtype, device=part.device)
             rois.append(torch.cat([index, part], dim=1))
             _check.same_device(op, input=like, **{f"boxes[{i}]": part})
         boxes = torch.cat(rois)
     else:
-        _check.boxes(op, "boxes", boxes, 5)
+        _check.boxes(op, "boxes", boxes, 1 + columns)
         _check.same_device(op, input=like, boxes=boxes)
     return boxes.float() if boxes.dtype in (torch.float16, torch.bfloat16) else boxes
 

@@ -42,6 +42,7 @@ from roikit.reference.roi_align import (
 from roikit.reference.roi_pool import roi_pool, roi_pool_backward, roi_pool_with_argmax
 from roikit.reference.roi_warp import roi_warp, roi_warp_backward, roi_warp_with_argmax
 from roikit.reference.rotated import batched_nms_rotated, box_iou_rotated, nms_rotated
+from roikit.reference.rotated_align import roi_align_rotated, roi_align_rotated_backward
 from roikit.reference.rotated_codec import (
     cell_anchors_rotated,
     decode_boxes_rotated,
@@ -97,6 +98,8 @@ __all__ = [
     "remove_small_boxes",
     "roi_align",
     "roi_align_backward",
+    "roi_align_rotated",
+    "roi_align_rotated_backward",
     "roi_pool",
     "roi_pool_backward",
     "roi_pool_with_argmax",

@@ -37,28 +37,29 @@ def as_floats(op, name, array):
     return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
-def as_rois(op, boxes, images):
+def as_rois(op, boxes, images, columns=4):
     """Split RoIs into the image of each and its corners.
 
     Args:
         op: the op's name, for messages.
         boxes: (K, 5) float, batch index first, or a list with one (L, 4) float array an image.
         images: N, the number of images that a batch index may name.
+        columns: how many numbers make a box: 5 for a rotated one.
 
     Returns:
-        batch index int64 (K,), corners float32 or float64 (K, 4).
+        batch index int64 (K,), corners float32 or float64 (K, columns).
 
     Raises:
         IndexError: a batch index is not whole (NaN included), negative, or at least N.
     """
     if isinstance(boxes, (list, tuple)):
-        parts = [as_boxes(op, f"boxes[{i}]", part) for i, part in enumerate(boxes)]
+        parts = [as_boxes(op, f"boxes[{i}]", part, columns) for i, part in enumerate(boxes)]
         index = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-        corners = np.concatenate([np.empty((0, 4), np.float32), *parts])
+        corners = np.concatenate([np.empty((0, columns), np.float32), *parts])
     else:
         rois = as_floats(op, "boxes", boxes)
-        if rois.ndim != 2 or rois.shape[1] != 5:
-            raise ValueError(f"{op}: boxes must have shape (K, 5), got {rois.shape}")
+        if rois.ndim != 2 or rois.shape[1] != 1 + columns:
+            raise ValueError(f"{op}: boxes must have shape (K, {1 + columns}), got {rois.shape}")
         index, corners = rois[:, 0], rois[:, 1:]
     for value in index:
         if not (0 <= value < images and value == np.floor(value)):

@@ -155,8 +155,6 @@ struct RotatedKernels {
 };
 void bind_rotated(py::module_& module, const RotatedKernels& kernels);
 
-void bind_rotated_codec(py::module_& module, const BoxCodecKernels& kernels);
-
 struct RotatedSteps {  // CUDA: the caller sorts before, and picks the chosen ones after
   int64_t (*box_iou_workspace)(const View&, const View&);
   void (*box_iou)(const View&, const View&, const View&, const Launch&);
@@ -165,6 +163,15 @@ struct RotatedSteps {  // CUDA: the caller sorts before, and picks the chosen on
   void (*batched_nms)(const View&, const View&, const View&, const View&, double, const View&, const Launch&);
 };
 void bind_rotated_steps(py::module_& module, const RotatedSteps& kernels);
+
+struct RotatedAlignKernels {
+  void (*forward)(const View&, const View&, double, int64_t, const View&, const Launch&);
+  void (*backward)(const View&, const View&, double, int64_t, const View&, const Launch&);
+};
+void bind_rotated_align(py::module_& module, const RotatedAlignKernels& kernels);
+void bind_rotated_align_workspace(py::module_& module, int64_t (*backward)(const View&));
+
+void bind_rotated_codec(py::module_& module, const BoxCodecKernels& kernels);
 
 using SoftNmsKernel = void (*)(const View&, const View&, double, double, double, Decay, const View&, const View&,
                                const View&, const Launch&);

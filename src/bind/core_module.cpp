@@ -17,6 +17,7 @@
 #include "core/roi_pool.h"
 #include "core/roi_warp.h"
 #include "core/rotated.h"
+#include "core/rotated_align.h"
 #include "core/rotated_codec.h"
 #include "core/soft_nms.h"
 #include "cpu/simd.h"
@@ -115,6 +116,7 @@ PYBIND11_MODULE(_core, m) {
   bind_roi_pool(m, {cpu::roi_pool, cpu::roi_pool_backward});
   bind_roi_warp(m, {cpu::roi_warp, cpu::roi_warp_backward});
   bind_rotated(m, {cpu::box_iou_rotated, cpu::nms_rotated, cpu::batched_nms_rotated});
+  bind_rotated_align(m, {cpu::roi_align_rotated, cpu::roi_align_rotated_backward});
   bind_rotated_codec(m, {cpu::encode_boxes_rotated, cpu::decode_boxes_rotated});
   bind_soft_nms(m, cpu::soft_nms);
   bind_class_nms(m, {cpu::fast_nms, cpu::matrix_nms});

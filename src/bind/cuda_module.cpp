@@ -16,6 +16,7 @@
 #include "core/roi_pool.h"
 #include "core/roi_warp.h"
 #include "core/rotated.h"
+#include "core/rotated_align.h"
 #include "core/rotated_codec.h"
 #include "core/soft_nms.h"
 #include "cuda/error.h"
@@ -55,6 +56,8 @@ PYBIND11_MODULE(_cuda, m) {
   bind_roi_warp_workspace(m, cuda::roi_warp_backward_workspace);
   bind_rotated_steps(m, {cuda::box_iou_rotated_workspace, cuda::box_iou_rotated, cuda::nms_rotated_workspace,
                          cuda::nms_rotated_in_order, cuda::batched_nms_rotated_in_order});
+  bind_rotated_align(m, {cuda::roi_align_rotated, cuda::roi_align_rotated_backward});
+  bind_rotated_align_workspace(m, cuda::roi_align_rotated_backward_workspace);
   bind_rotated_codec(m, {cuda::encode_boxes_rotated, cuda::decode_boxes_rotated});
   bind_soft_nms(m, cuda::soft_nms);
   bind_class_nms_steps(m, {cuda::soft_nms_workspace, cuda::fast_nms_in_order, cuda::matrix_nms_in_order});

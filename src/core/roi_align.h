@@ -38,18 +38,23 @@ struct SampleAxis {
   int64_t grid = 0;  // 0: the RoI gives 0
 
   ROIKIT_HD static SampleAxis of(T low, T high, T scale, int64_t bins, int64_t extent, const RoiAlignRule& rule) {
-    constexpr T kGridLimit = 16777216;  // 2^24: k stays exact in float32
     const T off = rule.aligned ? T(0.5) : T(0);
-    SampleAxis axis;
-    axis.start = low * scale - off;
-    T size = (high * scale - off) - axis.start;
+    const T start = low * scale - off;
+    T size = (high * scale - off) - start;
     // x - x is 0 for finite x alone. The corners are tested too: a scale of 0 may not hide an infinity.
-    const T test = ((low - low) + (high - high)) + ((axis.start - axis.start) + (size - size));
+    const T test = ((low - low) + (high - high)) + ((start - start) + (size - size));
     if (!(test == T(0)) || extent <= 0) return SampleAxis{};
     if (!rule.aligned) size = size > T(1) ? size : T(1);
-    axis.step = size / T(bins);
-    if (rule.sampling_ratio > 0) {
-      axis.grid = rule.sampling_ratio;
+    return from(start, size, bins, rule.sampling_ratio);
+  }
+
+  // So many bins of a finite size from `start` on.
+  ROIKIT_HD static SampleAxis from(T start, T size, int64_t bins, int64_t sampling_ratio) {
+    constexpr T kGridLimit = 16777216;  // 2^24: k stays exact in float32
+    SampleAxis axis;
+    axis.start = start, axis.step = size / T(bins);
+    if (sampling_ratio > 0) {
+      axis.grid = sampling_ratio;
     } else {
       const T wish = std::ceil(axis.step);
       axis.grid = wish > T(0) ? int64_t(wish < kGridLimit ? wish : kGridLimit) : 0;
@@ -85,11 +90,15 @@ struct SampleRange {
 
   template <class T>
   ROIKIT_HD static SampleRange of(const SampleAxis<T>& axis, T base, int64_t extent) {
+    return between(axis, base, T(-1), T(extent));
+  }
+
+  // Those that can lie in [low, high].
+  template <class T>
+  ROIKIT_HD static SampleRange between(const SampleAxis<T>& axis, T base, T low, T high) {
     if (few(axis)) return {0, axis.grid};
-    // Mirrored where the positions fall, so that they rise.
-    const bool falls = axis.step < T(0);
-    const T low = falls ? -T(extent) : T(-1), high = falls ? T(1) : T(extent);
-    return {count(axis, base, low, falls, false), count(axis, base, high, falls, true)};
+    const bool falls = axis.step < T(0);  // mirrored where the positions fall, so that they rise
+    return {count(axis, base, falls ? -high : low, falls, false), count(axis, base, falls ? -low : high, falls, true)};
   }
 
   // The first sample that can lie in [low, high].

@@ -83,23 +83,14 @@ struct Tiles {
       for (size_t level = 0; level < job->features->maps.size(); ++level) {
         const ColumnSpan* spans = plan.spans(image, level);
         const int64_t height = job->features->maps[level].shape[2], width = job->features->maps[level].shape[3];
-        const S* map = job->map(level, image);
-        for (int64_t y = 0; spans && y < height; ++y) {
-          const int64_t n = spans[y].end - spans[y].begin, pixel = y * width + spans[y].begin;
-          if (n <= 0) continue;
-          if (job->channels_last)
-            lanes_from_pixels(map + pixel * channels + c0, channels, n, lanes, tile + pixel * L);
-          else
-            lanes_from_planes(map + c0 * height * width + pixel, height * width, n, lanes, tile + pixel * L);
-        }
+        const ChannelBlock<const S> from(job->map(level, image), channels, height, width, c0, lanes,
+                                         job->channels_last);
+        if (spans) from.to_tile(spans, tile);  // no RoI touches a pixel where there is none
         for (const int64_t* k = plan.begin(image, level); k != plan.end(image, level); ++k) {
           align_roi<Bytes, 1>(static_cast<const A*>(tile), width * L, int64_t(L), plan.taps(*k), job->rows,
                               job->columns, slots, out);
-          S* to = job->output + *k * channels * bins;
-          if (job->channels_last)
-            pixels_from_lanes(out, bins, lanes, to + c0, channels);
-          else
-            planes_from_lanes(out, bins, lanes, to + c0 * bins, bins);
+          bins_from_lanes(static_cast<const A*>(out), channels, bins, c0, lanes, job->channels_last,
+                          job->output + *k * channels * bins);
         }
       }
     }

@@ -66,15 +66,6 @@ ROIKIT_INLINE void spread_roi(const A* grad, const RoiTaps<A>& roi, int64_t rows
       spread_row<Bytes>(static_cast<const A*>(slots + slot * columns * L), roi, columns, tile + held[slot] * row);
 }
 
-template <class S>
-ROIKIT_INLINE void fill_zero(S* to, int64_t pixels, int lanes, int64_t plane, bool channels_last, int64_t channels) {
-  if (channels_last) {
-    for (int64_t p = 0; p < pixels; ++p) std::memset(to + p * channels, 0, size_t(lanes) * sizeof(S));
-  } else {
-    for (int l = 0; l < lanes; ++l) std::memset(to + l * plane, 0, size_t(pixels) * sizeof(S));
-  }
-}
-
 // Items are (image, block of channels). tile: the largest map in lanes; slots: 2 x columns; bins: rows x columns.
 template <int Bytes>
 struct Tiles {
@@ -89,36 +80,21 @@ struct Tiles {
       const int lanes = int(channels - c0 < L ? channels - c0 : L);
       for (size_t level = 0; level < job->gradients->maps.size(); ++level) {
         const View& map = job->gradients->maps[level];
-        const int64_t height = map.shape[2], width = map.shape[3], plane = height * width;
-        const bool last = job->channels_last;
-        const int64_t step = last ? channels : 1;
-        S* to = map.as<S>() + image * channels * plane + c0 * (last ? 1 : plane);
+        const int64_t height = map.shape[2], width = map.shape[3];
+        const ChannelBlock<S> to(map.as<S>() + image * channels * height * width, channels, height, width, c0, lanes,
+                                 job->channels_last);
         const ColumnSpan* spans = plan.spans(image, level);
         if (!spans) {
-          fill_zero(to, plane, lanes, plane, last, channels);
+          to.clear(0, to.plane());
           continue;
         }
-        for (int64_t y = 0; y < height; ++y)
-          std::memset(tile + (y * width + spans[y].begin) * L, 0, size_t(spans[y].end - spans[y].begin) * kLaneBytes);
+        clear_tile(spans, height, width, tile);
         for (const int64_t* k = plan.begin(image, level); k != plan.end(image, level); ++k) {
-          const S* from = job->grad + *k * channels * count;
-          if (job->grad_channels_last)
-            lanes_from_pixels(from + c0, channels, count, lanes, bins);
-          else
-            lanes_from_planes(from + c0 * count, count, count, lanes, bins);
+          lanes_from_bins(job->grad + *k * channels * count, channels, count, c0, lanes, job->grad_channels_last, bins);
           spread_roi<Bytes>(static_cast<const A*>(bins), plan.taps(*k), job->rows, job->columns, width * L, slots,
                             tile);
         }
-        for (int64_t y = 0; y < height; ++y) {
-          const int64_t at = y * width, left = spans[y].begin, right = spans[y].end;
-          const A* from = tile + (at + left) * L;
-          fill_zero(to + at * step, left, lanes, plane, last, channels);
-          if (last)
-            pixels_from_lanes(from, right - left, lanes, to + (at + left) * step, channels);
-          else
-            planes_from_lanes(from, right - left, lanes, to + at + left, plane);
-          fill_zero(to + (at + right) * step, width - right, lanes, plane, last, channels);
-        }
+        to.from_tile(spans, static_cast<const A*>(tile));
       }
     }
   }

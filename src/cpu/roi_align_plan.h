@@ -8,19 +8,10 @@
 
 #include "core/roi_align.h"
 #include "cpu/rois.h"
+#include "cpu/spans.h"
 #include "cpu/taps.h"
 
 namespace roikit::cpu {
-
-// Touched columns of one row of a map, [begin, end).
-struct ColumnSpan {
-  int32_t begin = 0, end = 0;
-
-  void include(int32_t first, int32_t last) {
-    begin = begin < end ? std::min(begin, first) : first;
-    end = std::max(end, last + 1);
-  }
-};
 
 // Taps of one RoI: bin i of the first axis has taps[y[i]] ... taps[y[i + 1] - 1], of the second likewise with x.
 template <class A>

@@ -11,10 +11,10 @@
 
 namespace roikit::cpu {
 
-// The image of row k of boxes (K, 5).
+// The image of row k of boxes (K, 5), or of rotated ones (K, 6).
 template <class T>
-int64_t image_of(const char* op, const T* boxes, int64_t k, int64_t images) {
-  const T index = boxes[5 * k];
+int64_t image_of(const char* op, const T* boxes, int64_t k, int64_t images, int64_t columns = 5) {
+  const T index = boxes[columns * k];
   if (!(index >= T(0) && index < T(images) && index == std::floor(index))) {
     std::string text = std::to_string(double(index));
     text.erase(text.find_last_not_of('0') + 1);
@@ -28,7 +28,7 @@ int64_t image_of(const char* op, const T* boxes, int64_t k, int64_t images) {
 inline void check_batch_index(const char* op, const View& boxes, int64_t images) {
   visit<float, double>(boxes.dtype, op, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    for (int64_t k = 0; k < boxes.shape[0]; ++k) image_of(op, boxes.as<T>(), k, images);
+    for (int64_t k = 0; k < boxes.shape[0]; ++k) image_of(op, boxes.as<T>(), k, images, boxes.shape[1]);
   });
 }
 

@@ -119,6 +119,12 @@ def ps_pool(x, boxes):
     return ops.ps_roi_pool(x, boxes, (2, 3), 0.5)
 
 
+def rotated(x, boxes):
+    degrees = 30 * (torch.arange(len(boxes), device=boxes.device, dtype=boxes.dtype) % 13)[:, None]
+    sides = boxes[:, 3:] - boxes[:, 1:3]
+    return ops.roi_align_rotated(x, torch.cat([boxes[:, :1], boxes[:, 1:3] + sides / 2, sides, degrees], 1), 4, 0.5)
+
+
 def warp(x, boxes):
     return ops.roi_warp(x, boxes, 4, 0.5)
 
@@ -221,6 +227,8 @@ def _roi_cases():
         for name, call in (("ps_roi_align", ps_align), ("ps_roi_pool", ps_pool)):
             yield Case(f"{name} {kind}", make, call)
             yield Case(f"{name} backward {kind}", _with_ps_gradient(make), gradient_of(call), exact=False)
+        yield Case(f"roi_align_rotated {kind}", make, rotated, exact=False)
+        yield Case(f"roi_align_rotated backward {kind}", _with_gradient(make, 4, 12), gradient_of(rotated), exact=False)
         for name, call in (("roi_warp", warp), ("roi_warp mean", warp_mean)):
             yield Case(f"{name} {kind}", make, call)
             yield Case(f"{name} backward {kind}", _with_gradient(make, 4, 12), gradient_of(call), exact=False)

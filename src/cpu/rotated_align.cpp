@@ -1,0 +1,235 @@
+// roi_align_rotated on the CPU. As for roi_align, planes are brought into lanes once per image and block of channels,
+// and channels_last maps are read as they lie; a bin is one sum over its taps, since the axes of a turned box do not
+// separate. Backward is the transpose: one thread adds up an image's block of channels in a tile, over the RoIs in
+// order.
+#include "core/rotated_align.h"
+
+#include "cpu/lanes.h"
+#include "cpu/pages.h"
+#include "cpu/parallel.h"
+#include "cpu/rotated_align_plan.h"
+#include "cpu/simd.h"
+
+namespace roikit::cpu {
+namespace {
+
+// Everything that the walks read. S: stored type, A: accumulate type; bins: output or grad.
+template <class S, class A>
+struct Job {
+  const RotatedAlignPlan<A>* plan;
+  int64_t channels, height, width, bins;
+  bool channels_last, bins_channels_last;
+  S *map, *of_bins;
+
+  ROIKIT_INLINE S* image(int64_t i) const { return map + i * channels * height * width; }
+  ROIKIT_INLINE S* roi(int64_t k) const { return of_bins + k * channels * bins; }
+};
+
+// All bins of one RoI for B packs of channels; map: S with pixels `pixel` apart; out: bins x B packs. Even and odd taps
+// are added up apart, so that one sum need not wait for the other.
+template <int Bytes, int B, class S, class A>
+ROIKIT_INLINE void sum_bins(const S* map, int64_t pixel, const BinTaps<A>& roi, int64_t bins, A* out) {
+  using P = Pack<A, Bytes>;
+  constexpr int L = lanes_of<A>;
+  const PixelTap<A>* ROIKIT_RESTRICT taps = roi.taps;
+  for (int64_t bin = 0; bin < bins; ++bin, out += B * L) {
+    const int64_t end = roi.begin[bin + 1];
+    P even[B], odd[B];
+#pragma GCC unroll 4
+    for (int b = 0; b < B; ++b) even[b] = odd[b] = P::zero();
+    int64_t t = roi.begin[bin];
+    for (; t + 1 < end; t += 2) {
+      const S* first = map + taps[t].at * pixel;
+      const S* second = map + taps[t + 1].at * pixel;
+#pragma GCC unroll 4
+      for (int b = 0; b < B; ++b) {
+        even[b].add_product(taps[t].weight, load_lanes<A, Bytes>(first + b * L));
+        odd[b].add_product(taps[t + 1].weight, load_lanes<A, Bytes>(second + b * L));
+      }
+    }
+    if (t < end) {
+#pragma GCC unroll 4
+      for (int b = 0; b < B; ++b)
+        even[b].add_product(taps[t].weight, load_lanes<A, Bytes>(map + taps[t].at * pixel + b * L));
+    }
+#pragma GCC unroll 4
+    for (int b = 0; b < B; ++b) {
+      even[b].add_product(A(1), odd[b]);
+      even[b].store(out + b * L);
+    }
+  }
+}
+
+// Items are (image, block of channels). tile: the map in lanes; values: the bins of a RoI.
+template <int Bytes>
+struct Tiles {
+  template <class S, class A>
+  ROIKIT_INLINE static void run(const Job<S, A>* job, const int64_t* images, int64_t blocks, int64_t begin,
+                                int64_t end, A* tile, A* values, TapScratch<A>* scratch) {
+    constexpr int L = lanes_of<A>;
+    const int64_t channels = job->channels;
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t image = images[item / blocks], c0 = item % blocks * L;
+      const int lanes = int(channels - c0 < L ? channels - c0 : L);
+      ChannelBlock<const S>(job->image(image), channels, job->height, job->width, c0, lanes, job->channels_last)
+          .to_tile(job->plan->spans(image), tile);
+      for (const int64_t* k = job->plan->begin(image); k != job->plan->end(image); ++k) {
+        sum_bins<Bytes, 1>(static_cast<const A*>(tile), int64_t(L), job->plan->taps(*k, *scratch), job->bins, values);
+        bins_from_lanes(static_cast<const A*>(values), channels, job->bins, c0, lanes, job->bins_channels_last,
+                        job->roi(*k));
+      }
+    }
+  }
+};
+
+// Items are RoIs; at least one whole pack of channels, the last one drawn back to end with the channels.
+template <int Bytes>
+struct Pixels {
+  static constexpr int kPacks = 4;
+
+  template <int B, class S, class A>
+  ROIKIT_INLINE static void block(const Job<S, A>* job, int64_t k, const BinTaps<A>& taps, int64_t c0, A* values) {
+    constexpr int L = lanes_of<A>;
+    sum_bins<Bytes, B>(static_cast<const S*>(job->image(job->plan->image(k))) + c0, job->channels, taps, job->bins,
+                       values);
+    S* to = job->roi(k) + c0;
+    for (int64_t i = 0; i < job->bins; ++i)
+      for (int b = 0; b < B; ++b)
+        store_lanes(Pack<A, Bytes>::load(values + (i * B + b) * L), to + i * job->channels + b * L);
+  }
+
+  template <class S, class A>
+  ROIKIT_INLINE static void run(const Job<S, A>* job, int64_t begin, int64_t end, A* values, TapScratch<A>* scratch) {
+    constexpr int L = lanes_of<A>;
+    const int64_t channels = job->channels;
+    for (int64_t k = begin; k < end; ++k) {
+      const BinTaps<A> taps = job->plan->taps(k, *scratch);
+      int64_t c = 0;
+      for (; c + kPacks * L <= channels; c += kPacks * L) block<kPacks>(job, k, taps, c, values);
+      for (; c < channels; c += L) block<1>(job, k, taps, c + L <= channels ? c : channels - L, values);
+    }
+  }
+};
+
+// Items are (image, block of channels), as in Tiles.
+template <int Bytes>
+struct Spread {
+  template <class A>
+  ROIKIT_INLINE static void roi(const A* values, const BinTaps<A>& roi, int64_t bins, A* tile) {
+    using P = Pack<A, Bytes>;
+    constexpr int L = lanes_of<A>;
+    for (int64_t bin = 0; bin < bins; ++bin) {
+      const P value = P::load(values + bin * L);
+      for (int64_t t = roi.begin[bin]; t < roi.begin[bin + 1]; ++t) {
+        A* at = tile + int64_t(roi.taps[t].at) * L;
+        P total = P::load(at);
+        total.add_product(roi.taps[t].weight, value);
+        total.store(at);
+      }
+    }
+  }
+
+  template <class S, class A>
+  ROIKIT_INLINE static void run(const Job<S, A>* job, int64_t blocks, int64_t begin, int64_t end, A* tile, A* values,
+                                TapScratch<A>* scratch) {
+    constexpr int L = lanes_of<A>;
+    const int64_t channels = job->channels;
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t image = item / blocks, c0 = item % blocks * L;
+      const int lanes = int(channels - c0 < L ? channels - c0 : L);
+      const ChannelBlock<S> to(job->image(image), channels, job->height, job->width, c0, lanes, job->channels_last);
+      const ColumnSpan* spans = job->plan->spans(image);
+      if (!spans) {
+        to.clear(0, to.plane());
+        continue;
+      }
+      clear_tile(spans, job->height, job->width, tile);
+      for (const int64_t* k = job->plan->begin(image); k != job->plan->end(image); ++k) {
+        lanes_from_bins(static_cast<const S*>(job->roi(*k)), channels, job->bins, c0, lanes, job->bins_channels_last,
+                        values);
+        roi(static_cast<const A*>(values), job->plan->taps(*k, *scratch), job->bins, tile);
+      }
+      to.from_tile(spans, static_cast<const A*>(tile));
+    }
+  }
+};
+
+template <class S, class A>
+Job<S, A> job_of(const RotatedAlignPlan<A>& plan, const View& map, const View& bins) {
+  return {&plan, map.shape[1], map.shape[2], map.shape[3], bins.shape[2] * bins.shape[3], !map.contiguous(),
+          !bins.contiguous(), map.as<S>(), bins.as<S>()};
+}
+
+template <class S>
+void forward(const View& input, const View& boxes, double scale, int64_t sampling_ratio, const View& output,
+             const Launch& launch) {
+  using A = accumulate_t<S>;
+  constexpr int64_t L = lanes_of<A>;
+  const RotatedAlignPlan<A> plan(input, boxes, output, scale, sampling_ratio, launch);
+  const auto job = job_of<S, A>(plan, input, output);
+  will_fill(output.data, output.size() * int64_t(sizeof(S)), launch);
+  const int64_t blocks = (job.channels + L - 1) / L, count = boxes.shape[0], work = plan.work() + count * job.bins;
+  if (job.channels_last && job.bins_channels_last && job.channels >= L) {
+    constexpr int64_t kPacks = Pixels<16>::kPacks;
+    parallel_for(count, 200000 / (work * blocks / count + 1) + 1, launch, [&](int64_t begin, int64_t end) {
+      const LaneScratch<A> values(job.bins * kPacks * L);
+      TapScratch<A> scratch;
+      vary_lanes<Pixels>(launch.simd, &job, begin, end, values.data(), &scratch);
+    });
+    return;
+  }
+  std::vector<int64_t> images;
+  for (int64_t image = 0; image < input.shape[0]; ++image)
+    if (plan.begin(image) != plan.end(image)) images.push_back(image);
+  const int64_t items = int64_t(images.size()) * blocks, grain = 200000 * int64_t(images.size()) / (work + 1) + 1;
+  parallel_for(items, grain, launch, [&](int64_t begin, int64_t end) {
+    const LaneScratch<A> tile(job.height * job.width * L), values(job.bins * L);
+    TapScratch<A> scratch;
+    vary_lanes<Tiles>(launch.simd, &job, images.data(), blocks, begin, end, tile.data(), values.data(), &scratch);
+  });
+}
+
+template <class S>
+void backward(const View& grad, const View& boxes, double scale, int64_t sampling_ratio, const View& gradient,
+              const Launch& launch) {
+  using A = accumulate_t<S>;
+  constexpr int64_t L = lanes_of<A>;
+  const RotatedAlignPlan<A> plan(gradient, boxes, grad, scale, sampling_ratio, launch);
+  const auto job = job_of<S, A>(plan, gradient, grad);
+  will_fill(gradient.data, gradient.size() * int64_t(sizeof(S)), launch);
+  const int64_t images = gradient.shape[0], blocks = (job.channels + L - 1) / L, plane = job.height * job.width;
+  const int64_t work = (2 * plan.work() + grad.shape[0] * job.bins) / std::max<int64_t>(images, 1) + plane;
+  parallel_for(images * blocks, 200000 / (work + 1) + 1, launch, [&](int64_t begin, int64_t end) {
+    const LaneScratch<A> tile(plane * L), values(job.bins * L);
+    TapScratch<A> scratch;
+    vary_lanes<Spread>(launch.simd, &job, blocks, begin, end, tile.data(), values.data(), &scratch);
+  });
+}
+
+}  // namespace
+
+void roi_align_rotated(const View& input, const View& boxes, double spatial_scale, int64_t sampling_ratio,
+                       const View& output, const Launch& launch) {
+  check_rotated_align(input, boxes, output);
+  require(output.contiguous() || output.channels_last(),
+          "roi_align_rotated: output must be contiguous or channels_last");
+  if (output.size() == 0) {
+    check_batch_index("roi_align_rotated", boxes, input.shape[0]);
+    return;
+  }
+  visit<float, double, Half, BFloat16>(output.dtype, "roi_align_rotated", [&](auto tag) {
+    forward<typename decltype(tag)::type>(input, boxes, spatial_scale, sampling_ratio, output, launch);
+  });
+}
+
+void roi_align_rotated_backward(const View& grad, const View& boxes, double spatial_scale, int64_t sampling_ratio,
+                                const View& gradient, const Launch& launch) {
+  check_rotated_align(gradient, boxes, grad);
+  require(grad.contiguous() || grad.channels_last(),
+          "roi_align_rotated_backward: grad must be contiguous or channels_last");
+  visit<float, double, Half, BFloat16>(grad.dtype, "roi_align_rotated_backward", [&](auto tag) {
+    backward<typename decltype(tag)::type>(grad, boxes, spatial_scale, sampling_ratio, gradient, launch);
+  });
+}
+
+}  // namespace roikit::cpu

@@ -1,0 +1,199 @@
+"""roi_align_rotated on tensors: agreement with the reference and the kernels, gradients, registration, contracts."""
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roikit import kernels, ops, reference
+from roikit.reference.roi_align import TOLERANCE
+from roikit.testing import strategies as some
+
+DTYPES = {torch.float16: np.float16, torch.bfloat16: np.float32, torch.float32: np.float32, torch.float64: np.float64}
+BOXES = torch.tensor([[0, 6, 5, 9, 6, 30], [1, 2, 4, 7, 8, -75], [1, 0, 9, 3, 30, 180]], dtype=torch.float64)
+
+
+def within(result, expected, scale, dtype):
+    assert result.dtype == dtype and tuple(result.shape) == expected.shape
+    error = np.abs(result.detach().double().numpy() - expected.astype(np.float64))
+    assert (error <= TOLERANCE[str(dtype).removeprefix("torch.")] * scale).all(), error.max(initial=0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(data=st.data(), size=st.tuples(st.integers(1, 3), st.integers(1, 3)), ratio=st.sampled_from([-1, 1, 2]),
+       box_type=st.sampled_from([np.float16, np.float32, np.float64]))
+@np.errstate(all="ignore")
+def test_agrees_with_the_reference_forward_and_backward(dtype, data, size, ratio, box_type):
+    maps = data.draw(some.feature_maps())  # quarters, which each dtype holds
+    boxes = data.draw(some.rotated_boxes(n=None if len(maps) else 0, dtype=np.float64, max_size=4)).astype(box_type)
+    index = np.arange(len(boxes)) % max(len(maps), 1)
+    boxes = np.concatenate([index[:, None].astype(box_type), boxes], axis=1)
+    parts = [torch.from_numpy(boxes[index == i, 1:]) for i in range(len(maps))]
+    rois = parts if data.draw(st.booleans()) else torch.from_numpy(boxes)
+    boxes = np.concatenate([boxes[index == i] for i in range(len(maps))]) if rois is parts and parts else boxes
+    x = torch.from_numpy(maps).to(dtype).requires_grad_()
+    output = ops.roi_align_rotated(x, rois, size, 0.5, ratio)
+    wide = maps.astype(DTYPES[dtype])
+    within(output, reference.roi_align_rotated(wide, boxes, size, 0.5, ratio), np.abs(maps).max(initial=0), dtype)
+    grad = np.random.default_rng(0).integers(-8, 9, output.shape) / 8
+    output.backward(torch.from_numpy(grad).to(dtype))
+    wanted, spread = (reference.roi_align_rotated_backward(g.astype(DTYPES[dtype]), boxes, maps.shape, size, 0.5, ratio)
+                      for g in (grad, np.abs(grad)))
+    within(x.grad, wanted, spread.astype(np.float64) + 1, dtype)
+
+
+def busy(dtype, boxes_of=torch.float32):
+    """Several chunks of channels and bands of rows; RoIs of all sizes and turns, some of them awkward."""
+    rng = np.random.default_rng(0)
+    maps = torch.from_numpy(rng.standard_normal((3, 70, 37, 41))).to(dtype)
+    boxes = np.concatenate([rng.integers(0, 2, (40, 1)) * 2, rng.uniform(-9, 60, (40, 2)),
+                            np.exp(rng.uniform(-1, 4, (40, 2))), rng.uniform(-400, 400, (40, 1))], 1)
+    boxes[:6, 1:] = [[9, 9, -2, 3, 0], [np.nan, 1, 5, 5, 0], [5, 5, 5, 5, np.inf], [5, 5, 1e35, 5, 0],
+                     [20, 20, 3e5, 1e5, 33], [20, 20, 60, 50, 90]]
+    return maps, torch.from_numpy(boxes).to(boxes_of)
+
+
+@pytest.mark.parametrize("ratio", [-1, 2])
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("dtype, boxes_of", [(torch.float32, torch.float32), (torch.float32, torch.float64),
+                                             (torch.float64, torch.float32), (torch.bfloat16, torch.float32),
+                                             (torch.float16, torch.float64)])
+def test_many_rois_are_near_those_of_the_cpu(dtype, boxes_of, last, ratio, placed, deterministic):
+    maps, boxes = busy(dtype, boxes_of)
+    wide = maps.to({torch.bfloat16: torch.float32}.get(dtype, dtype)).numpy()
+    expected = kernels.roi_align_rotated(wide, boxes.numpy(), (3, 7), 0.7, ratio)
+    grad = torch.from_numpy(expected[::-1].copy()).to(dtype)
+    back, spread = (kernels.roi_align_rotated_backward(g, boxes.numpy(), maps.shape, (3, 7), 0.7, ratio)
+                    for g in (grad.to(torch.from_numpy(wide).dtype).numpy(), grad.abs().double().numpy()))
+    for order in (True, False):
+        with deterministic(order):
+            x, rois, g = placed(maps, boxes, grad)
+            x = x.contiguous(memory_format=torch.channels_last) if last else x
+            output = torch.ops.roikit.roi_align_rotated(x.requires_grad_(), rois, 0.7, 3, 7, ratio)
+            assert output.is_contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+            gradient, = torch.autograd.grad(output, x, g)
+            assert gradient.is_contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+        within(output.cpu(), expected, 2 * maps.double().abs().max().item(), dtype)
+        within(gradient.cpu(), back, 2 * (spread + grad.double().abs().max().item()), dtype)
+
+
+def test_the_ordered_gradient_has_the_same_bits_in_every_run_and_format(placed, deterministic):
+    maps, boxes = busy(torch.float32)
+    found = []
+    with deterministic(True):
+        for form in (torch.contiguous_format, torch.channels_last, torch.contiguous_format):
+            x, rois = placed(maps, boxes)
+            x = x.contiguous(memory_format=form).requires_grad_()
+            output = torch.ops.roikit.roi_align_rotated(x, rois, 0.7, 3, 7, 2)
+            gradient, = torch.autograd.grad(output, x, output.detach().cos())
+            found.append((output.cpu().contiguous(), gradient.cpu().contiguous()))
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+
+
+def sample(dtype=torch.float64):
+    return torch.randn(2, 3, 6, 5, dtype=dtype, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("ratio", [-1, 2])
+def test_gradient_and_double_gradient(ratio):
+    def pool(x):
+        return ops.roi_align_rotated(x, BOXES, (2, 3), 0.5, ratio)
+
+    check, again = (functools.partial(f, nondet_tol=1e-12)  # a GPU adds up in any order
+                    for f in (torch.autograd.gradcheck, torch.autograd.gradgradcheck))
+    x = sample().requires_grad_()
+    assert check(pool, (x,)) and again(pool, (x,))
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_registration(last):
+    x = sample().requires_grad_()
+    if last:
+        x = sample().contiguous(memory_format=torch.channels_last).requires_grad_()
+    torch.library.opcheck(torch.ops.roikit.roi_align_rotated, (x, BOXES, 0.5, 2, 3, 2))
+    grad = torch.randn(3, 3, 2, 3, dtype=torch.float64).requires_grad_()
+    torch.library.opcheck(torch.ops.roikit.roi_align_rotated_backward, (grad, BOXES, 2, 6, 5, last, 0.5, 2))
+
+
+def test_compiled_code_has_the_same_results_and_gradients(device):
+    if device != "cpu":
+        pytest.skip("once is enough")
+    x = sample().requires_grad_()
+
+    def pool(x):
+        return ops.roi_align_rotated(x, [BOXES[:1, 1:], BOXES[1:, 1:]], 2, 0.5)
+
+    compiled = torch.compile(pool, fullgraph=True, backend="aot_eager")(x)
+    torch.testing.assert_close(compiled, pool(x))
+    torch.testing.assert_close(*(torch.autograd.grad(y.square().sum(), x)[0] for y in (compiled, pool(x))))
+
+
+def test_autocast_keeps_the_features_dtype_and_makes_boxes_float32():
+    x = sample(torch.bfloat16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert ops.roi_align_rotated(x, BOXES, 2).dtype == torch.bfloat16
+        direct = torch.ops.roikit.roi_align_rotated(x, BOXES.half(), 1.0, 2, 2, 2)
+    assert torch.equal(direct, ops.roi_align_rotated(x, BOXES.float(), 2, 1.0, 2))
+
+
+def test_any_layout_gives_the_same_result():
+    x = sample().requires_grad_()
+    expected = ops.roi_align_rotated(x, BOXES, 2, 0.5)
+    strided = torch.stack([x.detach(), x.detach()], -1)[..., 0]
+    for other in (x.detach().contiguous(memory_format=torch.channels_last), strided):
+        torch.testing.assert_close(ops.roi_align_rotated(other, BOXES, 2, 0.5), expected, rtol=0, atol=1e-12)
+    expanded, = torch.autograd.grad(expected.sum(), x)  # the gradient of a sum: all its strides are 0
+    whole, = torch.autograd.grad(ops.roi_align_rotated(x, BOXES, 2, 0.5), x, torch.ones_like(expected))
+    torch.testing.assert_close(expanded, whole)
+
+
+def test_the_module_is_the_function():
+    x, align = sample(torch.float32), ops.RoIAlignRotated((2, 3), 0.5, 2)
+    assert torch.equal(align(x, BOXES), ops.roi_align_rotated(x, BOXES, (2, 3), 0.5, 2))
+    assert "output_size=(2, 3), spatial_scale=0.5, sampling_ratio=2" in repr(align)
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 4, 4), (2, 0, 4, 4), (2, 4, 0, 4), (2, 8, 4, 4), (1, 4, 1, 1)])
+def test_empty_and_tiny(shape):
+    x = torch.ones(shape, requires_grad=True)
+    for boxes in (torch.empty(0, 6), [torch.empty(0, 5)] * shape[0], [torch.ones(1, 5)] * shape[0]):
+        output = ops.roi_align_rotated(x, boxes, 2)
+        assert output.shape == (sum(map(len, boxes)) if isinstance(boxes, list) else 0, shape[1], 2, 2)
+        assert torch.autograd.grad(output.sum(), x)[0].shape == shape
+
+
+def test_a_roi_that_names_no_image_gives_0_and_has_no_gradient(device, deterministic):
+    if device == "cpu":
+        pytest.skip("the CPU kernels raise IndexError")
+    bad = torch.tensor([[i, 3, 3, 9, 12, 30] for i in (-1, 2, 0.5, float("nan"), float("inf"), -1e30, 1e30, 2**31)])
+    boxes = torch.cat([bad, BOXES.float()])
+    x = sample().requires_grad_()
+    for order in (False, True):
+        with deterministic(order):
+            output, alone = (ops.roi_align_rotated(x, b, (2, 3), 0.5) for b in (boxes, BOXES.float()))
+            assert torch.equal(output[len(bad):], alone) and not output[: len(bad)].any()
+            torch.testing.assert_close(*(torch.autograd.grad(y.sum(), x)[0] for y in (output, alone)))
+
+
+MAPS, ROIS = torch.zeros(2, 4, 4, 4), torch.zeros(5, 6)
+
+
+@pytest.mark.parametrize("arguments, kind, text", [
+    ((MAPS[0], ROIS, 2), ValueError, r"input must have shape \(N, C, H, W\), got \(4, 4, 4\)"),
+    ((MAPS.long(), ROIS, 2), TypeError, "input must be float16, bfloat16, float32 or float64, got int64"),
+    ((MAPS, ROIS[:, :5], 2), ValueError, r"boxes must have shape \(N, 6\), got \(5, 5\)"),
+    ((MAPS, [ROIS, ROIS], 2), ValueError, r"boxes\[0\] must have shape \(N, 5\), got \(5, 6\)"),
+    ((MAPS, ROIS.to("meta"), 2), ValueError, "input and boxes must be on the same device, got .* and meta"),
+    ((MAPS, ROIS, 0), ValueError, "output_size must be at least 1, got 0"),
+    ((MAPS, ROIS, 2, 0), ValueError, "spatial_scale must be positive and finite, got 0"),
+    ((MAPS, ROIS, 2, 1.0, 0.5), TypeError, "sampling_ratio must be a whole number, got float"),
+    ((MAPS, ROIS - 1, 2), IndexError, r"boxes must have a whole batch index in \[0, 2\), got -1.0"),
+])
+def test_contract(arguments, kind, text, monkeypatch):
+    monkeypatch.setenv("ROIKIT_DEBUG", "1")
+    with pytest.raises(kind, match=f"roi_align_rotated: {text}"):
+        ops.roi_align_rotated(*arguments)
