@@ -4,6 +4,7 @@ ROIKIT_HYPOTHESIS=few|quick|ci|gpu|full picks how many examples each property ge
 ROIKIT_TEST_DATA names a folder with the data sets that are too large for the repository.
 """
 
+import functools
 import importlib.util
 import os
 import subprocess
@@ -40,20 +41,27 @@ def torchvision():
     return torchvision
 
 
-@pytest.fixture
-def run_python(tmp_path):
-    """Runs code in a fresh interpreter that imports this roikit; returns what it printed, or fails with its error."""
+@pytest.fixture(scope="session")
+def python_in():
+    """Runs code in a fresh interpreter that imports this roikit, in the given folder; returns what it printed, or fails
+    with its error."""
     import roikit
 
     home = str(Path(roikit.__file__).resolve().parent.parent)
 
-    def run(code):
-        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True,
+    def run(folder, code):
+        done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True,
                               env={**os.environ, "PYTHONPATH": home})
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     return run
+
+
+@pytest.fixture
+def run_python(tmp_path, python_in):
+    """`python_in` the test's own folder: a function of the code."""
+    return functools.partial(python_in, tmp_path)
 
 
 @pytest.fixture(scope="session")
