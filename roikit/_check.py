@@ -72,9 +72,14 @@ def same_device(op, **tensors):
                              f"got {x.device} and {y.device}")
 
 
+def symbolic(x):
+    """Whether ``x`` is torch's stand-in for a size that an exported program leaves open, of which nothing is known."""
+    return type(x).__name__ in ("SymInt", "SymFloat")
+
+
 def number(op, name, x):
     """``x`` is a real number, not a bool and not NaN; returns it as a float."""
-    if type(x) is float and x == x:  # the common case, without a look at abstract classes
+    if type(x) is float and x == x or symbolic(x):  # the common case, without a look at abstract classes
         return x
     if isinstance(x, bool) or not isinstance(x, numbers.Real):
         raise TypeError(f"{op}: {name} must be a number, got {type(x).__name__}")
@@ -100,6 +105,8 @@ def positive(op, name, x):
 
 def whole(op, name, x, least=None):
     """``x`` is a whole number of at least ``least``; returns it as an int."""
+    if symbolic(x):
+        return x
     if type(x) is not int and (isinstance(x, bool) or not isinstance(x, numbers.Integral)):
         raise TypeError(f"{op}: {name} must be a whole number, got {type(x).__name__}")
     if least is not None and x < least:

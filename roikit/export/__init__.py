@@ -7,7 +7,7 @@ and programs that it saved can be loaded.
 Needs torch 2.7 or newer, onnx and onnxscript: ``pip install "roikit[onnx]"``.
 """
 
-from roikit.export.detector import OnnxFile, to_onnx
+from roikit.export.detector import OnnxFile, to_onnx, without_resizing
 from roikit.export.table import translations
 
-__all__ = ["OnnxFile", "to_onnx", "translations"]
+__all__ = ["OnnxFile", "to_onnx", "translations", "without_resizing"]

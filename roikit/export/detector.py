@@ -1,5 +1,6 @@
 """A detector as an ONNX file, compared with the detector itself."""
 
+import copy
 import importlib.util
 import os
 import warnings
@@ -12,13 +13,15 @@ from torch import Tensor, nn
 
 from roikit.errors import RoikitWarning
 from roikit.export.table import own_forms, translations, untranslated
-from roikit.models import FasterRCNN
+from roikit.models import FasterRCNN, ImageTransform
 from roikit.models.fused import FusedConv2d
 
-__all__ = ["OnnxFile", "to_onnx"]
+__all__ = ["OnnxFile", "to_onnx", "without_resizing"]
 
 # What rounding may make of scores and masks; of boxes, as a share of the image's longer side.
 _TOLERANCE = 1e-4
+# With fewer pixels a side the coarsest map has a single cell, and torch.export makes a case of its own of that.
+_LEAST_SIZE = 65
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class OnnxFile:
     Attributes:
         path: the file.
         opset: its version of the standard operators.
-        inputs: from the name of each input to its shape; float32 images in [0, 1].
+        inputs: from the name of each input to its shape, "height" and "width" where any size will do; float32 images
+            in [0, 1].
         outputs: the names of the outputs: "boxes" (D, 4) in pixels of the image as given, "labels" (D,) int64,
             "scores" (D,), and "masks" (D, 1, H, W) of a Mask R-CNN. With several images "boxes_0", "boxes_1", ...
         detections: how many each example image has.
@@ -39,14 +43,14 @@ class OnnxFile:
 
     path: Path
     opset: int
-    inputs: dict[str, tuple[int, ...]]
+    inputs: dict[str, tuple[int | str, ...]]
     outputs: tuple[str, ...]
     detections: tuple[int, ...]
     differences: dict[str, float] | None
 
     def text(self) -> str:
         """In a few lines."""
-        sizes = ", ".join(f"{name} {shape}" for name, shape in self.inputs.items())
+        sizes = ", ".join(f"{name} ({', '.join(map(str, shape))})" for name, shape in self.inputs.items())
         lines = [f"{self.path}: opset {self.opset}, {self.path.stat().st_size / 2**20:.1f} MiB",
                  f"in: {sizes}, float32 in [0, 1]", f"out: {', '.join(self.outputs)}"]
         if self.differences is None:
@@ -68,8 +72,33 @@ class _Flat(nn.Module):
         return tuple(value for found in self.model(list(images)) for value in found.values())
 
 
-def to_onnx(model: FasterRCNN, images: Sequence[Tensor], path: str | os.PathLike, *, opset: int | None = None,
-            metadata: dict[str, str] | None = None) -> OnnxFile:
+class _AsGiven(ImageTransform):
+    """Images keep their sizes."""
+
+    def _resize(self, image: Tensor) -> Tensor:
+        return image
+
+
+def without_resizing(model: FasterRCNN) -> FasterRCNN:
+    """The detector with the same weights that takes images as large as they are, say for sizes left open in an export.
+
+    Args:
+        model: a detector of `roikit.models` with its `ImageTransform`; left as it is, and its parts are shared.
+    """
+    kind = type(model.transform)
+    if kind is not ImageTransform:
+        raise TypeError(f"without_resizing: model.transform must be an ImageTransform, got {kind.__name__}")
+    twin = copy.copy(model)
+    twin._modules = dict(model._modules)
+    transform = _AsGiven(model.transform.config)
+    for name, buffer in model.transform.named_buffers():
+        setattr(transform, name, buffer)
+    twin._modules["transform"] = transform.train(model.training)
+    return twin
+
+
+def to_onnx(model: FasterRCNN, images: Sequence[Tensor], path: str | os.PathLike, *, any_size: bool = False,
+            opset: int | None = None, metadata: dict[str, str] | None = None) -> OnnxFile:
     """Write a detector with its whole result, from images to pasted masks, as an ONNX file.
 
     Args:
@@ -78,6 +107,8 @@ def to_onnx(model: FasterRCNN, images: Sequence[Tensor], path: str | os.PathLike
         images: as for the model. The file takes as many images of the same sizes; with what they show, only the
             comparison at the end has to do: images with detections say more.
         path: of the file; its folder must exist. Weights of more than 2 GB go into a second file beside it.
+        any_size: the file takes one image of any size above 64 pixels a side, and does not resize it as the model
+            would: the detector is that of `without_resizing`.
         opset: 18 or newer; default: the one that this torch recommends.
         metadata: strings that the file keeps, say the names of classes.
 
@@ -92,12 +123,15 @@ def to_onnx(model: FasterRCNN, images: Sequence[Tensor], path: str | os.PathLike
         RoikitWarning: a difference is above 1e-4 (of boxes: 1e-4 of the image's longer side), or the detections of
         model and file are not the same.
     """
-    _check(model, images)
+    _check(model, images, any_size)
+    images = [image.contiguous() for image in images]  # torch.export trips over the guards of others
+    if any_size:
+        model = without_resizing(model)
     table = translations() | own_forms()
     flat = _Flat(model).eval()
     with torch.no_grad():
         expected = flat(*images)
-        program = torch.export.export(flat, tuple(images), strict=False)
+        program = torch.export.export(flat, tuple(images), strict=False, dynamic_shapes=_open_sizes(any_size))
     if missing := untranslated(program, table):
         raise ValueError(f"to_onnx: model has ops without an ONNX form: {', '.join(missing)}")
     keys = ("boxes", "labels", "scores", "masks")[:len(expected) // len(images)]
@@ -113,12 +147,19 @@ def to_onnx(model: FasterRCNN, images: Sequence[Tensor], path: str | os.PathLike
     path = Path(path)
     onnx_program.save(path)
     differences = compare(path, images, expected, keys)
-    return OnnxFile(path, onnx_program.model.opset_imports[""],
-                    {name: tuple(image.shape) for name, image in zip(inputs, images, strict=True)}, tuple(outputs),
+    shapes = [(image.shape[0], *(("height", "width") if any_size else image.shape[1:])) for image in images]
+    return OnnxFile(path, onnx_program.model.opset_imports[""], dict(zip(inputs, shapes, strict=True)), tuple(outputs),
                     tuple(len(boxes) for boxes in expected[::len(keys)]), differences)
 
 
-def _check(model, images):
+def _open_sizes(any_size):
+    if not any_size:
+        return None
+    # Without names of their own: torch cannot prove of those that a map's share of the image is the same at every size.
+    return (({1: torch.export.Dim.DYNAMIC(min=_LEAST_SIZE), 2: torch.export.Dim.DYNAMIC(min=_LEAST_SIZE)},),)
+
+
+def _check(model, images, any_size):
     if not isinstance(model, FasterRCNN):
         raise TypeError(f"to_onnx: model must be a FasterRCNN or MaskRCNN, got {type(model).__name__}")
     if any(isinstance(part, FusedConv2d) for part in model.modules()):
@@ -129,6 +170,9 @@ def _check(model, images):
         raise ValueError(f"to_onnx: mask_format must be one of soft, bool, got {model.mask_format!r}")
     if len(images) == 0:
         raise ValueError("to_onnx: images must not be empty")
+    if any_size and (len(images) > 1 or min(images[0].shape[1:]) < _LEAST_SIZE):
+        raise ValueError(f"to_onnx: any_size needs one image with sides of at least {_LEAST_SIZE} pixels, got "
+                         f"{', '.join(str(tuple(image.shape)) for image in images)}")
     for name, tensor in [*model.named_parameters(), *((f"images[{i}]", image) for i, image in enumerate(images))]:
         if tensor.device.type != "cpu" or tensor.dtype != torch.float32:
             raise ValueError(f"to_onnx: model and images must be float32 on the CPU, got {name} of {tensor.dtype} on "

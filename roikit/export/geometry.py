@@ -27,8 +27,9 @@ def grid_anchors(cell_anchors, height, width, stride_y, stride_x, offset):
     kind = cell_anchors.dtype
     shift = []
     for count, stride, axes in ((width, stride_x, (0, 2, 3)), (height, stride_y, (1, 2, 3))):
+        stride = constant(stride, kind) if isinstance(stride, (int, float)) else op.Cast(stride, to=kind)
         place = op.Cast(op.Range(0, count, 1), to=kind)
-        shift.append(op.Unsqueeze(op.Mul(op.Add(place, constant(offset, kind)), constant(stride, kind)), int64s(*axes)))
+        shift.append(op.Unsqueeze(op.Mul(op.Add(place, constant(offset, kind)), stride), int64s(*axes)))
     x_columns = constant([1, 0, 1, 0], kind)
     y_columns = constant([0, 1, 0, 1], kind)
     shift = op.Add(op.Mul(shift[0], x_columns), op.Mul(shift[1], y_columns))  # (H, W, 1, 4)

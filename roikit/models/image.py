@@ -198,12 +198,9 @@ class ImageTransform(nn.Module):
 
     def _pad(self, images: list[Tensor]) -> Tensor:
         unit = self.config.size_divisible
-        height, width = (-(-max(image.shape[axis] for image in images) // unit) * unit
+        height, width = ((max(image.shape[axis] for image in images) + unit - 1) // unit * unit
                          for axis in (1, 2))
-        batch = images[0].new_zeros((len(images), images[0].shape[0], height, width))
-        for row, image in zip(batch, images, strict=True):
-            row[:, :image.shape[1], :image.shape[2]] = image
-        return batch
+        return torch.stack([F.pad(image, (0, width - image.shape[2], 0, height - image.shape[1])) for image in images])
 
     @staticmethod
     def _fit(truth: Truth, size: Size) -> Truth:

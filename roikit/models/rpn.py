@@ -197,7 +197,7 @@ class RegionProposalNetwork(nn.Module):
         best, boxes, owners = [], [], []
         # Only the best of each level are decoded, a hundredth of all anchors.
         for level, (score, delta, anchor) in enumerate(zip(logits, deltas, anchors, strict=True)):
-            top, index = score.topk(min(before, score.shape[1]), dim=1)
+            top, index = score.topk(torch.sym_min(before, score.shape[1]), dim=1)
             chosen = delta.gather(1, index[:, :, None].expand(-1, -1, 4))
             moved = decode_boxes(chosen.reshape(-1, 4), anchor[index.flatten()])
             best.append(top)

@@ -94,5 +94,5 @@ def _grid_anchors_fake(cell_anchors, height, width, stride_y, stride_x, offset):
 
 register("cell_anchors(Tensor sizes, Tensor ratios, bool ratio_outside, bool rounded) -> Tensor", _cell_anchors_kernel,
          _cell_anchors_fake)
-register("grid_anchors(Tensor cell_anchors, SymInt height, SymInt width, float stride_y, float stride_x, float offset)"
-         " -> Tensor", _grid_anchors_kernel, _grid_anchors_fake)
+register("grid_anchors(Tensor cell_anchors, SymInt height, SymInt width, Scalar stride_y, Scalar stride_x, "
+         "float offset) -> Tensor", _grid_anchors_kernel, _grid_anchors_fake)

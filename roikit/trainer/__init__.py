@@ -3,7 +3,7 @@
 import importlib
 
 __all__ = ["ConfigError", "NonFiniteLoss", "TrainConfig", "coco_scores", "evaluate",
-           "load_config", "predict", "preset_names", "train"]
+           "export_onnx", "load_config", "predict", "preset_names", "train"]
 
 _HOME = {
     "ConfigError": "fields",
@@ -11,6 +11,7 @@ _HOME = {
     "TrainConfig": "config",
     "coco_scores": "scores",
     "evaluate": "evaluation",
+    "export_onnx": "onnx_file",
     "load_config": "config",
     "predict": "prediction",
     "preset_names": "config",

@@ -85,6 +85,33 @@ def test_onnxruntime_detects_what_the_model_detects(written, detector, nuclei):
 
 
 @torch.no_grad()
+def test_a_file_for_images_of_any_size(detector, nuclei, onnxruntime, tmp_path):
+    """Sizes that padding completes and such that need none, landscape, portrait, and as small as may be."""
+    from roikit.export import to_onnx, without_resizing
+
+    file = to_onnx(detector, [nuclei[0][:, :150, :224]], tmp_path / "model.onnx", any_size=True)
+    assert file.inputs == {"image": (3, "height", "width")} and "image (3, height, width)" in file.text()
+    session = onnxruntime.InferenceSession(file.path, providers=["CPUExecutionProvider"])
+    model = without_resizing(detector)
+    for image in (nuclei[1], nuclei[2][:, :97, :250], nuclei[0][:, 30:190, 20:180], nuclei[1][:, :200, :65]):
+        found = [torch.from_numpy(x) for x in session.run(None, {"image": image.numpy()})]
+        expected, = model([image])
+        assert len(expected["boxes"]) >= 10
+        agree(dict(zip(file.outputs, found, strict=True)), expected, image.shape[1:])
+
+
+@torch.no_grad()
+def test_a_detector_without_resizing_is_that_of_resized_images(detector, nuclei):
+    """Where there is nothing to resize, the same bits; the detector itself stays as it is."""
+    from roikit.export import without_resizing
+
+    image = nuclei[0][:, :160, :200]
+    assert all(torch.equal(a, b) for a, b in zip(without_resizing(detector)([image])[0].values(),
+                                                 detector([image])[0].values(), strict=True))
+    assert without_resizing(detector)([nuclei[0]])[0]["boxes"].shape != detector([nuclei[0]])[0]["boxes"].shape
+
+
+@torch.no_grad()
 def test_an_image_without_detections(written, detector):
     nothing = torch.full((3, 256, 256), float("nan"))
     expected, = detector([nothing])
@@ -136,6 +163,8 @@ def test_what_cannot_be_exported_is_refused(detector, nuclei, tmp_path, onnxrunt
         to_onnx(detector, [], path)
     with pytest.raises(ValueError, match=r"images\[0\] of torch.float64"):
         to_onnx(detector, [nuclei[0].double()], path)
+    with pytest.raises(ValueError, match=r"any_size needs one image .* got \(3, 64, 256\)"):
+        to_onnx(detector, [nuclei[0][:, :64]], path, any_size=True)
     detector.train()
     try:
         with pytest.raises(ValueError, match="evaluation mode"):

@@ -1,0 +1,40 @@
+"""What the trainer made, as an ONNX file, by the command."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from roikit.cli import main
+
+for library in ("yaml", "safetensors", "PIL"):
+    pytest.importorskip(library)
+
+
+# Scores of random weights are so alike that rounding may order them.
+@pytest.mark.filterwarnings("ignore::roikit.errors.RoikitWarning")
+def test_a_trained_model_by_the_command(onnxruntime, tmp_path):
+    import onnx
+
+    from roikit.data import nuclei_mini
+    from roikit.models import build_detector
+    from roikit.trainer import load_config
+    from roikit.trainer.checkpoint import export_safetensors
+
+    config = load_config("nuclei-mini", ["model.box.score_threshold=0.3", "model.rpn.keep_after_nms_test=50"])
+    weights, path = tmp_path / "model.safetensors", tmp_path / "model.onnx"
+    torch.manual_seed(0)
+    model = build_detector(config.model)
+    export_safetensors(weights, model.state_dict(), asdict(config), [{"id": 7, "name": "nucleus"}])
+    image = sorted(Path(nuclei_mini("val")[1]).iterdir())[0]
+    result = CliRunner().invoke(main, ["export", str(weights), str(path), "--image", str(image), "--masks", "bool"])
+    assert result.exit_code == 0, result.output
+    assert "opset" in result.output and "against the detector" in result.output
+    metadata = {p.key: json.loads(p.value) for p in onnx.load(path).metadata_props}
+    assert metadata == {"categories": [{"id": 7, "name": "nucleus"}],
+                        "per_image_normalize": config.augment.per_image_normalize}
+    outputs = {given.name: given.type for given in onnxruntime.InferenceSession(path).get_outputs()}
+    assert outputs["masks"] == "tensor(bool)"
