@@ -200,7 +200,12 @@ class ImageTransform(nn.Module):
         unit = self.config.size_divisible
         height, width = ((max(image.shape[axis] for image in images) + unit - 1) // unit * unit
                          for axis in (1, 2))
-        return torch.stack([F.pad(image, (0, width - image.shape[2], 0, height - image.shape[1])) for image in images])
+        if len(images) == 1:  # whose size torch.export may leave open: it would settle it for a part of a tensor
+            return F.pad(images[0], (0, width - images[0].shape[2], 0, height - images[0].shape[1]))[None]
+        batch = images[0].new_zeros((len(images), images[0].shape[0], height, width))
+        for row, image in zip(batch, images, strict=True):
+            row[:, :image.shape[1], :image.shape[2]] = image
+        return batch
 
     @staticmethod
     def _fit(truth: Truth, size: Size) -> Truth:
