@@ -37,6 +37,12 @@ def answers(module):
         found[name] = getattr(module.ops, name)(x, rois, *arguments)
         weights = torch.rand(found[name].shape, generator=torch.Generator().manual_seed(1))
         found[name + " gradient"], = torch.autograd.grad((found[name] * weights).sum(), x)
+    x, offset, weight, bias, mask = (torch.rand(shape, generator=torch.Generator().manual_seed(2)).requires_grad_()
+                                     for shape in ((2, 4, 8, 8), (2, 18, 6, 6), (6, 2, 3, 3), (6,), (2, 9, 6, 6)))
+    for name, masks in (("deform_conv2d", [mask]), ("deform_conv2d without mask", [])):
+        found[name] = module.ops.deform_conv2d(x, offset, weight, bias, mask=(masks or [None])[0])
+        gradients = torch.autograd.grad(found[name].square().sum(), [x, offset, weight, bias, *masks])
+        found |= {f"{name} gradient {i}": gradient for i, gradient in enumerate(gradients)}
     return found
 
 def same(module):
