@@ -22,7 +22,7 @@ from roikit.bench.works_masks import paste_works, polygon_works, rle_works, targ
 from roikit.bench.works_ps_rois import ps_roi_works
 from roikit.bench.works_roi_warp import roi_warp_works
 from roikit.bench.works_rois import roi_align_works, roi_pool_works
-from roikit.bench.works_rotated import rotated_align_works, rotated_works
+from roikit.bench.works_rotated import rotated_align_works, rotated_codec_works, rotated_works
 from roikit.bench.works_soft_nms import soft_nms_works
 
 __all__ = ["WORKS", "run", "run_scaling"]
@@ -32,6 +32,7 @@ WORKS = {"anchors": anchor_works, "boxes": box_works, "box_codec": codec_works, 
          "nms": nms_works, "soft_nms": soft_nms_works, "roi_pool": roi_pool_works, "roi_align": roi_align_works,
          "ps_roi": ps_roi_works, "roi_warp": roi_warp_works, "mask_paste": paste_works, "mask_target": target_works,
          "keypoints": keypoint_works, "rotated": rotated_works, "rotated_align": rotated_align_works,
+         "rotated_codec": rotated_codec_works,
          "deform_conv": deform_conv_works, "losses": loss_works, "rle": rle_works, "polygon": polygon_works}
 
 

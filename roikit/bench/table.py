@@ -65,7 +65,7 @@ class Printer:
     def __init__(self, works, threads, say=print):
         rivals = ["roikit", *dict.fromkeys(name for work in works for name in work.peers)]
         self.rivals, self.threads, self.say = rivals, len(threads) > 1, say
-        self.columns = [("op", 12), ("work", 2 + max([len(work.name) for work in works] + [4]))]
+        self.columns = [("op", 15), ("work", 2 + max([len(work.name) for work in works] + [4]))]
         self.columns += [("threads", 8)] * self.threads
         for name in rivals:
             self.columns += [(f"{name} ms", 16), ("p10-p90", 18)]
@@ -81,7 +81,7 @@ class Printer:
 
     def row(self, row):
         if "failed" in row:
-            self.say(f"{row['op']:12}{row['work']}: FAILED: {row['failed']}")
+            self.say(f"{row['op']:15}{row['work']}: FAILED: {row['failed']}")
             return
         cells = [row["op"], row["work"]] + [str(row["threads"])] * self.threads
         for name in self.rivals:

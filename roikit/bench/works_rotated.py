@@ -79,3 +79,16 @@ def rotated_align_works(peers, device):
         yield Work("rotated_align", f"500 rois 7x7 {kind}", align_inputs, wrap(ours),
                    only(detectron2=theirs and wrap(theirs)), cost,
                    "map read, result written; 16 operations a value, 4 samples of 4 pixels", {"cpu": ("ratio", 8)})
+
+
+def rotated_codec_works(peers, device):
+    transform = None
+    if peers.get("detectron2"):
+        from detectron2.modeling.box_regression import Box2BoxTransformRotated
+        transform = Box2BoxTransformRotated((1.0,) * 5)
+    truth, anchors = inputs.rotated(100_000, 32, 400, seed=2), inputs.rotated(100_000, 32, 400, seed=3)
+    deltas = 0.2 * torch.randn(len(anchors), 5, generator=inputs.generator(1))
+    yield Work("rotated_codec", "encode rotated 100000", made(truth, anchors), plain(ops.encode_boxes_rotated),
+               only(detectron2=transform and plain(lambda t, a: transform.get_deltas(a, t))))
+    yield Work("rotated_codec", "decode rotated 100000", made(deltas, anchors), plain(ops.decode_boxes_rotated),
+               only(detectron2=transform and plain(transform.apply_deltas)))
