@@ -11,7 +11,7 @@ from detectron2.config import get_cfg
 from detectron2.layers.mask_ops import _do_paste_mask
 from detectron2.layers.rotated_boxes import pairwise_iou_rotated
 from detectron2.modeling import anchor_generator, box_regression, build_model, matcher, poolers, sampling
-from detectron2.structures import BitMasks, Boxes, Instances, pairwise_iou
+from detectron2.structures import BitMasks, Boxes, Instances, RotatedBoxes, pairwise_iou
 from detectron2.utils.events import EventStorage
 from torch.testing import assert_close
 
@@ -64,6 +64,19 @@ def alignment():
     assert_close(theirs.roi_align(x, rois, 5, 0.2), ours.roi_align(x, rois, 5, 0.2))
     for arguments in (((5, 7), 0.2, 0), ((5, 7), 0.2, 2, False), (3, 0.2, 2, True)):
         assert_close(theirs.ROIAlign(*arguments)(x, rois), ours.ROIAlign(*arguments)(x, rois))
+    x, rois = x.requires_grad_(), torch.cat([(rand(60, 1) * 2).floor(), make_rotated(60)], 1)
+    for arguments in (((5, 7), 0.2, 0), ((5, 7), 0.2, 2)):
+        his, mine = (m.ROIAlignRotated(*arguments)(x, rois) for m in (theirs, ours))
+        assert_close(his, mine)
+        weights = rand(*his.shape)
+        assert_close(*(torch.autograd.grad((out * weights).sum(), x)[0] for out in (his, mine)))
+
+
+def deformable():
+    x, offset = rand(2, 6, 9, 10), torch.randn(2, 18, 9, 10, generator=generator)
+    his, mine = (m.DeformConv(6, 4, 3, padding=1, activation=torch.relu) for m in (theirs, ours))
+    mine.load_state_dict(his.state_dict())
+    assert_close(his(x, offset), mine(x, offset))
 
 
 def codecs():
@@ -135,6 +148,10 @@ def pooling():
         assert_close(his(features, lists), mine(features, boxes))
         his, mine = (m.ROIPooler((3, 5), scales[:1], 2, name) for m in (poolers, ours))
         assert_close(his(features[:1], lists), mine(features[:1], boxes))
+    boxes = [make_rotated(40) * torch.tensor([1, 1, 4, 4, 1]), make_rotated(30)]
+    for scale in (scales, scales[:1]):
+        his, mine = (m.ROIPooler(4, scale, 2, "ROIAlignRotated") for m in (poolers, ours))
+        assert_close(his(features[: len(scale)], [RotatedBoxes(b) for b in boxes]), mine(features[: len(scale)], boxes))
 
 
 def a_detector_trains():
@@ -156,7 +173,8 @@ def a_detector_trains():
     assert found.pred_masks.shape == (len(found), 64, 64)
 
 
-PARTS = (suppression_and_overlap, masks, alignment, codecs, matching, anchors, pooling, a_detector_trains)
+PARTS = (suppression_and_overlap, masks, alignment, deformable, codecs, matching, anchors, pooling,
+         a_detector_trains)
 
 if __name__ == "__main__":
     for part in PARTS:

@@ -77,6 +77,23 @@ def pooling():
                             ("RoIAlign", ((3, 2),)), ("RoIPool", ((3, 2), 0.5))):
         his, mine = (with_gradient(getattr(m, name)(*arguments), maps, rois) for m in (theirs, ours))
         assert_close(his, mine)
+    turned = torch.cat([rois[:, :1], ROTATED], 1)
+    for arguments in ((3, 0.5), ((3, 2), 0.5, 2, False, True)):
+        his, mine = (with_gradient(m.RoIAlignRotated(*arguments), maps, turned) for m in (theirs, ours))
+        assert_close(his, mine)
+
+
+def deformable():
+    x, offset, mask = rand(2, 6, 9, 10), torch.randn(2, 36, 9, 10, generator=generator), rand(2, 18, 9, 10)
+    for name, more in (("DeformConv2d", []), ("ModulatedDeformConv2d", [mask]), ("DeformConv2dPack", None),
+                       ("ModulatedDeformConv2dPack", None)):
+        his, mine = (getattr(m, name)(6, 4, 3, padding=1, groups=2, deform_groups=2) for m in (theirs, ours))
+        mine.load_state_dict(his.state_dict())
+        found = []
+        for module in (his, mine):
+            out = module(x) if more is None else module(x, offset, *more)
+            found.append([out, *torch.autograd.grad((out * torch.arange(10.0)).sum(), list(module.parameters()))])
+        assert_close(*found)
 
 
 def losses():
@@ -90,7 +107,7 @@ def losses():
                 assert_close(his, mine)
 
 
-PARTS = (suppression, rotated, overlaps, pooling, losses)
+PARTS = (suppression, rotated, overlaps, pooling, deformable, losses)
 
 if __name__ == "__main__":
     for part in PARTS:

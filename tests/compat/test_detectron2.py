@@ -69,6 +69,45 @@ def test_the_class_aligns_and_the_function_does_not():
     assert_close(d2.ROIAlign(3, 0.5, 2)(quantized, rois), d2.ROIAlign(3, 0.5, 2)(quantized.dequantize(), rois))
 
 
+def test_rotated_alignment():
+    x, boxes = torch.rand(2, 3, 12, 12, requires_grad=True), torch.tensor([[2.0, 3, 8, 10], [4, 4, 9, 9.5]])
+    upright = torch.cat([torch.tensor([[0.0], [1.0]]), boxes], 1)
+    turned = torch.cat([upright[:, :1], (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2],
+                        torch.tensor([[0.0], [360.0]])], 1)
+    for ratio in (0, 2):
+        expected = d2.ROIAlign((2, 3), 0.5, ratio)(x, upright)
+        assert_close(d2.ROIAlignRotated((2, 3), 0.5, ratio)(x, turned), expected)
+        assert_close(d2.roi_align_rotated(x, turned, (2, 3), 0.5, ratio), expected)
+    pooler = d2.ROIPooler((2, 3), [0.5, 0.25], 2, "ROIAlignRotated")
+    pooled = pooler([x, x[..., :6, :6]], [SimpleNamespace(tensor=turned[:1, 1:]), turned[1:, 1:]])
+    assert_close(pooled, d2.roi_align_rotated(x, turned, (2, 3), 0.5, 2))
+
+
+def test_deformable_convolution_without_offsets_is_a_convolution():
+    x = torch.rand(2, 4, 7, 8)
+    rule = {"stride": 2, "padding": (2, 1), "dilation": (1, 1), "groups": 2}
+    layer = d2.DeformConv(4, 6, 3, **rule, deformable_groups=2, norm=torch.nn.BatchNorm2d(6).eval(),
+                          activation=torch.relu)
+    taps = torch.zeros(2, 36, 5, 4)
+    plain = torch.nn.functional.conv2d(x, layer.weight, None, **rule)
+    assert_close(layer(x, taps), layer.norm(plain).relu())
+    assert_close(d2.deform_conv(x, taps, layer.weight, 2, (2, 1), 1, 2, 2), plain)
+    modulated = d2.ModulatedDeformConv(4, 6, 3, **rule, deformable_groups=2)
+    torch.nn.init.normal_(modulated.bias)
+    plain = torch.nn.functional.conv2d(x, modulated.weight, None, **rule)
+    assert_close(modulated(x, taps, torch.full((2, 18, 5, 4), 0.5)), plain / 2 + modulated.bias[:, None, None])
+    assert layer(x[:0], taps[:0]).shape == (0, 6, 5, 4)
+    for arguments, reason in (((2, (2, 1), 1, 1, 2), "weight"), ((2, (2, 1), 1, 2, 1), "offset")):
+        with pytest.raises(ValueError, match=reason):
+            d2.deform_conv(x, taps, layer.weight, *arguments)
+    with pytest.raises(ValueError, match="mask"):
+        d2.modulated_deform_conv(x, taps, taps, modulated.weight, None, 2, (2, 1), 1, 2, 2)
+    with pytest.raises(ValueError, match="bias"):
+        d2.DeformConv(4, 6, 3, bias=True)
+    with pytest.raises(ValueError, match="divisible"):
+        d2.ModulatedDeformConv(4, 6, 3, groups=3)
+
+
 def test_paste():
     masks, boxes = torch.ones(1, 2, 2), torch.tensor([[1.0, 1.0, 3.0, 3.0]])
     inside = torch.zeros(1, 4, 4, dtype=torch.bool)

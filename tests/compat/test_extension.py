@@ -46,6 +46,12 @@ keep = torch.ops.detectron2.nms_rotated(boxes, torch.tensor([0.1, 0.2]), 0.5)
 assert keep.tolist() == [1]
 assert torch.equal(torch.ops.detectron2.box_iou_rotated(boxes, boxes), d2.pairwise_iou_rotated(boxes, boxes))
 assert torch.ops.detectron2.box_iou_rotated(boxes.to("meta"), boxes.to("meta")).shape == (2, 2)
+x, rois = torch.rand(1, 2, 8, 8, requires_grad=True), torch.tensor([[0.0, 4, 4, 5, 3, 30]])
+out = d2.roi_align_rotated(x, rois, (2, 2), 1.0, 2)
+assert torch.equal(torch.ops.detectron2.roi_align_rotated_forward(x, rois, 1.0, 2, 2, 2), out)
+grad = torch.rand_like(out)
+back = torch.ops.detectron2.roi_align_rotated_backward(grad, rois, 1.0, 2, 2, 1, 2, 8, 8, 2)
+torch.testing.assert_close(back, torch.autograd.grad(out, x, grad)[0])
 try:
     _C.COCOevalAccumulate(1)
 except NotImplementedError as reason:
@@ -81,6 +87,38 @@ except RuntimeError as reason:
     assert "imported before" in str(reason)
 else:
     raise AssertionError("no error")
+""")
+
+
+def test_deformable_functions_of_both_modules(run_python):
+    """By place, as detectron2 calls them, and by name, as mmcv does."""
+    run_python("""
+import torch
+from roikit.compat._deform import FUNCTIONS
+import roikit.ops
+close = torch.testing.assert_close
+x, weight, offset = torch.randn(2, 4, 6, 7), torch.randn(6, 2, 3, 3), torch.randn(2, 36, 3, 7)
+bias, mask, empty, out = torch.randn(6), torch.rand(2, 18, 3, 7), torch.empty(0), torch.empty(2, 6, 3, 7)
+grad, place = torch.randn(2, 6, 3, 7), (3, 3, 1, 2, 1, 1, 1, 1, 2, 2)  # widths first
+tensors = [t.clone().requires_grad_() for t in (x, offset, weight, bias, mask)]
+plain = roikit.ops.deform_conv2d(*tensors[:3], None, (2, 1), (1, 1))
+whole = roikit.ops.deform_conv2d(*tensors[:4], (2, 1), (1, 1), mask=tensors[4])
+FUNCTIONS["deform_conv_forward"](x, weight, offset, out, empty, empty, *place, 64)
+close(out, plain)
+wanted = torch.autograd.grad(plain, tensors[:3], grad)
+into = [torch.zeros_like(t) for t in tensors]
+FUNCTIONS["deform_conv_backward_input"](x, offset, grad, *into[:2], weight, empty, *place, 64)
+FUNCTIONS["deform_conv_backward_parameters"](x, offset, grad, into[2], empty, empty, kW=3, kH=3, dW=1, dH=2, padW=1,
+    padH=1, dilationW=1, dilationH=1, group=2, deformable_group=2, scale=1, im2col_step=32)
+close(into[:3], list(wanted))
+rule = (3, 3, 2, 1, 1, 1, 1, 1, 2, 2)  # heights first
+for with_bias in (True, False):
+    FUNCTIONS["modulated_deform_conv_forward"](x, weight, bias, empty, offset, mask, out, empty, *rule, with_bias)
+    close(out, whole if with_bias else whole - tensors[3][:, None, None])
+wanted = torch.autograd.grad(whole, tensors, grad)
+FUNCTIONS["modulated_deform_conv_backward"](x, weight, bias, empty, offset, mask, empty, into[0], into[2], into[3],
+                                            into[1], into[4], grad, *rule, True)
+close(into, list(wanted))
 """)
 
 
@@ -129,6 +167,14 @@ for name, more, empty in (("roi_align", dict(aligned_height=2, aligned_width=2, 
     close(out, expected)
     getattr(ext, name + "_backward")(grad, rois, *empty, into, **more)
     close(into, torch.autograd.grad(expected, x, grad)[0])
+rois, more = torch.cat([rois, torch.rand(3, 1)], 1), dict(pooled_height=2, pooled_width=2, spatial_scale=0.5,
+                                                          sampling_ratio=0, aligned=False, clockwise=True)
+expected = peer.roi_align_rotated(x, rois, 2, 0.5, 0, False, True)
+out, into = torch.zeros(3, 2, 2, 2), torch.zeros(1, 2, 8, 8)
+ext.roi_align_rotated_forward(x.detach(), rois, out, **more)
+close(out, expected)
+ext.roi_align_rotated_backward(grad, rois, into, **more)
+close(into, torch.autograd.grad(expected, x, grad)[0])
 
 logits, target = torch.randn(4, 3, requires_grad=True), torch.tensor([0, 2, 1, 0])
 for name, given in (("sigmoid_focal_loss", logits.detach()), ("softmax_focal_loss", logits.detach().softmax(1))):

@@ -12,9 +12,16 @@ from roikit.compat.detectron2.box_regression import (
     Box2BoxTransformLinear,
     Box2BoxTransformRotated,
 )
+from roikit.compat.detectron2.deform_conv import (
+    DeformConv,
+    ModulatedDeformConv,
+    deform_conv,
+    modulated_deform_conv,
+)
 from roikit.compat.detectron2.extension import install
 from roikit.compat.detectron2.layers import (
     ROIAlign,
+    ROIAlignRotated,
     batched_nms,
     batched_nms_rotated,
     ciou_loss,
@@ -25,6 +32,7 @@ from roikit.compat.detectron2.layers import (
     pairwise_iou_rotated,
     paste_masks_in_image,
     roi_align,
+    roi_align_rotated,
 )
 from roikit.compat.detectron2.matching import Matcher, subsample_labels
 from roikit.compat.detectron2.poolers import ROIPooler, assign_boxes_to_levels, convert_boxes_to_pooler_format
@@ -34,8 +42,11 @@ __all__ = [
     "Box2BoxTransformLinear",
     "Box2BoxTransformRotated",
     "DefaultAnchorGenerator",
+    "DeformConv",
     "Matcher",
+    "ModulatedDeformConv",
     "ROIAlign",
+    "ROIAlignRotated",
     "ROIPooler",
     "RotatedAnchorGenerator",
     "assign_boxes_to_levels",
@@ -43,13 +54,16 @@ __all__ = [
     "batched_nms_rotated",
     "ciou_loss",
     "convert_boxes_to_pooler_format",
+    "deform_conv",
     "diou_loss",
     "install",
+    "modulated_deform_conv",
     "nms",
     "nms_rotated",
     "pairwise_iou",
     "pairwise_iou_rotated",
     "paste_masks_in_image",
     "roi_align",
+    "roi_align_rotated",
     "subsample_labels",
 ]

@@ -7,23 +7,34 @@ import torch
 
 import roikit
 import roikit.ops
+from roikit.compat._deform import FUNCTIONS
 from roikit.compat._extension import missing, stand_in
 
 __all__ = ["install"]
 
 NAME = "detectron2._C"
 FAST_EVALUATION = "detectron2.evaluation.fast_eval_api"
-_MISSING = ("COCOevalAccumulate", "COCOevalEvaluateImages", "InstanceAnnotation", "ImageEvaluation",
-            "deform_conv_forward", "deform_conv_backward_input", "deform_conv_backward_filter",
-            "modulated_deform_conv_forward", "modulated_deform_conv_backward")
+_MISSING = ("COCOevalAccumulate", "COCOevalEvaluateImages", "InstanceAnnotation", "ImageEvaluation")
+
+
+def _roi_align_rotated_backward(grad, rois, spatial_scale, pooled_height, pooled_width, batch_size, channels, height,
+                                width, sampling_ratio):
+    return torch.ops.roikit.roi_align_rotated_backward(grad, rois.float(), batch_size, height, width, False,
+                                                       spatial_scale, sampling_ratio)
+
+
+def _roi_align_rotated_forward(input, rois, spatial_scale, pooled_height, pooled_width, sampling_ratio):
+    return roikit.ops.roi_align_rotated(input, rois, (pooled_height, pooled_width), spatial_scale, sampling_ratio)
+
+
 _OPERATORS = {
     "nms_rotated(Tensor dets, Tensor scores, float iou_threshold) -> Tensor": roikit.ops.nms_rotated,
     "box_iou_rotated(Tensor boxes1, Tensor boxes2) -> Tensor": roikit.ops.box_iou_rotated,
     "roi_align_rotated_forward(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, "
-    "SymInt pooled_width, int sampling_ratio) -> Tensor": missing("detectron2::roi_align_rotated_forward"),
+    "SymInt pooled_width, int sampling_ratio) -> Tensor": _roi_align_rotated_forward,
     "roi_align_rotated_backward(Tensor grad, Tensor rois, float spatial_scale, SymInt pooled_height, "
     "SymInt pooled_width, SymInt batch_size, SymInt channels, SymInt height, SymInt width, int sampling_ratio) "
-    "-> Tensor": missing("detectron2::roi_align_rotated_backward"),
+    "-> Tensor": _roi_align_rotated_backward,
 }
 
 
@@ -45,6 +56,7 @@ def _fill(module):
     module.get_compiler_version = lambda: f"none: roikit {roikit.__version__} stands in"
     module.get_cuda_version = lambda: "not available"
     module.has_cuda = lambda: False
+    module.__dict__.update(FUNCTIONS)
     for name in _MISSING:
         setattr(module, name, missing(f"{NAME}.{name}"))
 

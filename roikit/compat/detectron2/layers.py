@@ -5,8 +5,9 @@ import torch
 import roikit.ops
 from roikit.compat._arguments import class_indices, tensor_of
 
-__all__ = ["ROIAlign", "batched_nms", "batched_nms_rotated", "ciou_loss", "diou_loss", "nms", "nms_rotated",
-           "pairwise_iou", "pairwise_iou_rotated", "paste_masks_in_image", "roi_align"]
+__all__ = ["ROIAlign", "ROIAlignRotated", "batched_nms", "batched_nms_rotated", "ciou_loss", "diou_loss", "nms",
+           "nms_rotated", "pairwise_iou", "pairwise_iou_rotated", "paste_masks_in_image", "roi_align",
+           "roi_align_rotated"]
 
 
 def nms(boxes, scores, iou_threshold):
@@ -98,6 +99,33 @@ class ROIAlign(torch.nn.Module):
     def extra_repr(self):
         return (f"output_size={self.output_size}, spatial_scale={self.spatial_scale}, "
                 f"sampling_ratio={self.sampling_ratio}, aligned={self.aligned}")
+
+
+def roi_align_rotated(input, roi, output_size, spatial_scale, sampling_ratio):
+    """detectron2.layers.roi_align_rotated: always aligned.
+
+    Args, returns, errors: as roikit.ops.roi_align_rotated; roi (K, 6), batch index first, degrees counter-clockwise.
+    """
+    return roikit.ops.roi_align_rotated(input, roi, output_size, spatial_scale, sampling_ratio)
+
+
+class ROIAlignRotated(torch.nn.Module):
+    """detectron2.layers.ROIAlignRotated. Input: features (N, C, H, W); rois (K, 6), batch index first, degrees.
+
+    Args:
+        output_size, spatial_scale, sampling_ratio: as in roikit.ops.roi_align_rotated; 0 or less samples adaptively.
+    """
+
+    def __init__(self, output_size, spatial_scale, sampling_ratio):
+        super().__init__()
+        self.output_size, self.spatial_scale, self.sampling_ratio = output_size, spatial_scale, sampling_ratio
+
+    def forward(self, input, rois):
+        return roi_align_rotated(input, rois, self.output_size, self.spatial_scale, self.sampling_ratio)
+
+    def extra_repr(self):
+        return (f"output_size={self.output_size}, spatial_scale={self.spatial_scale}, "
+                f"sampling_ratio={self.sampling_ratio}")
 
 
 def paste_masks_in_image(masks, boxes, image_shape, threshold=0.5):

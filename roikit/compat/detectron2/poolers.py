@@ -9,7 +9,7 @@ from roikit.compat._arguments import pair, tensor_of
 
 __all__ = ["ROIPooler", "assign_boxes_to_levels", "convert_boxes_to_pooler_format"]
 
-TYPES = ("ROIAlign", "ROIAlignV2", "ROIPool")
+TYPES = ("ROIAlign", "ROIAlignV2", "ROIPool", "ROIAlignRotated")
 
 
 def _sizes(boxes):
@@ -73,12 +73,13 @@ class ROIPooler(torch.nn.Module):
         output_size: P, or (PH, PW).
         scales: map pixels an image pixel of each map, powers of two, each half the one before.
         sampling_ratio: as in roikit.ops.roi_align.
-        pooler_type: "ROIAlign" (aligned False), "ROIAlignV2" (aligned True) or "ROIPool".
+        pooler_type: "ROIAlign" (aligned False), "ROIAlignV2" (aligned True), "ROIPool" or "ROIAlignRotated".
         canonical_box_size, canonical_level: a box of canonical_box_size ** 2 pixels is on level canonical_level, the
             level of a map being -log2 of its scale.
 
-    Input: a list of maps (N, C, H_i, W_i); a list with the boxes of each image, (L, 4) tensors or objects with such a
-    ``.tensor``. All levels are pooled by one kernel, on the levels that detectron2's expression gives.
+    Input: a list of maps (N, C, H_i, W_i); a list with the boxes of each image, (L, 4) tensors, (L, 5) when rotated,
+    or objects with such a ``.tensor``. Levels are those that detectron2's expression gives; the first two types pool
+    all of them by one kernel.
 
     Returns, when called: (M, C, PH, PW), boxes of the first image first.
 
@@ -115,7 +116,7 @@ class ROIPooler(torch.nn.Module):
         rois = convert_boxes_to_pooler_format(box_lists)
         if len(x) == 1:
             return self._pool(x[0], rois, self.scales[0])
-        if self.pooler_type != "ROIPool":
+        if self.pooler_type in ("ROIAlign", "ROIAlignV2"):
             return torch.ops.roikit.multiscale_roi_align(list(x), rois, self.scales, self._thresholds,
                                                          *self.output_size, self.sampling_ratio,
                                                          self.pooler_type == "ROIAlignV2")
@@ -128,6 +129,8 @@ class ROIPooler(torch.nn.Module):
     def _pool(self, features, rois, scale):
         if self.pooler_type == "ROIPool":
             return roikit.ops.roi_pool(features, rois, self.output_size, scale)
+        if self.pooler_type == "ROIAlignRotated":
+            return roikit.ops.roi_align_rotated(features, rois, self.output_size, scale, self.sampling_ratio)
         return roikit.ops.roi_align(features, rois, self.output_size, scale, self.sampling_ratio,
                                     self.pooler_type == "ROIAlignV2")
 

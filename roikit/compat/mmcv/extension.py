@@ -8,11 +8,12 @@ import functools
 import torch
 
 import roikit
+from roikit.compat import _deform
 from roikit.compat._extension import missing, stand_in
 from roikit.compat.mmcv.focal_loss import sigmoid_focal_loss, softmax_focal_loss
 from roikit.compat.mmcv.nms import nms, nms_match, nms_rotated, soft_nms
 from roikit.compat.mmcv.overlaps import bbox_overlaps, box_iou_rotated
-from roikit.compat.mmcv.roi import bins_as_rois, folded, roi_align
+from roikit.compat.mmcv.roi import bins_as_rois, folded, roi_align, roi_align_rotated
 
 __all__ = ["install"]
 
@@ -86,6 +87,18 @@ def _roi_pool_backward(grad_output, rois, argmax, grad_input, pooled_height, poo
                                                         width, False))
 
 
+def _roi_align_rotated_forward(input, rois, output, pooled_height, pooled_width, spatial_scale, sampling_ratio, aligned,
+                               clockwise):
+    output.copy_(roi_align_rotated(input, rois, (pooled_height, pooled_width), spatial_scale, sampling_ratio, aligned,
+                                   clockwise))
+
+
+def _roi_align_rotated_backward(grad_output, rois, grad_input, pooled_height, pooled_width, spatial_scale,
+                                sampling_ratio, aligned, clockwise):
+    _gradient(grad_input, grad_output, lambda x: roi_align_rotated(
+        x, rois, (pooled_height, pooled_width), spatial_scale, sampling_ratio, aligned, clockwise))
+
+
 def _focal_forward(loss, input, target, weight, output, gamma, alpha):
     output.copy_(loss(input, target, gamma, alpha, weight if weight.numel() else None, "none"))
 
@@ -117,6 +130,8 @@ FUNCTIONS = {
     "roi_align_backward": _roi_align_backward,
     "roi_pool_forward": _roi_pool_forward,
     "roi_pool_backward": _roi_pool_backward,
+    "roi_align_rotated_forward": _roi_align_rotated_forward,
+    "roi_align_rotated_backward": _roi_align_rotated_backward,
     "sigmoid_focal_loss_forward": functools.partial(_focal_forward, sigmoid_focal_loss),
     "sigmoid_focal_loss_backward": functools.partial(_focal_gradient, sigmoid_focal_loss),
     "softmax_focal_loss_forward": _softmax_forward,
@@ -128,6 +143,7 @@ FUNCTIONS = {
 
 def _fill(module):
     module.__dict__.update(FUNCTIONS)
+    module.__dict__.update(_deform.FUNCTIONS)
 
     def other(name):
         """mmcv asks for every name when it is imported; only a call needs a kernel."""

@@ -1,13 +1,13 @@
-"""mmcv.ops: RoIAlign and RoIPool."""
+"""mmcv.ops: RoIAlign, RoIPool and RoIAlignRotated."""
 
 import torch
 from torch.nn.functional import max_pool2d
 
 import roikit.ops
 from roikit.compat._arguments import pair, renamed
-from roikit.compat.mmcv._conventions import wide
+from roikit.compat.mmcv._conventions import degrees, wide
 
-__all__ = ["RoIAlign", "RoIPool", "roi_align", "roi_pool"]
+__all__ = ["RoIAlign", "RoIAlignRotated", "RoIPool", "roi_align", "roi_align_rotated", "roi_pool"]
 
 
 def roi_align(input, rois, output_size, spatial_scale=1.0, sampling_ratio=0, pool_mode="avg", aligned=True):
@@ -143,3 +143,48 @@ class RoIPool(torch.nn.Module):
 
     def extra_repr(self):
         return f"output_size={self.output_size}, spatial_scale={self.spatial_scale}"
+
+
+def roi_align_rotated(input, rois, output_size, spatial_scale, sampling_ratio=0, aligned=True, clockwise=False):
+    """mmcv.ops.roi_align_rotated.
+
+    Args:
+        input, output_size, spatial_scale, sampling_ratio: as in roikit.ops.roi_align_rotated; 0 or less samples
+            adaptively.
+        rois: (K, 6), batch index first, then cx, cy, w, h, radians.
+        aligned: if False, nothing is shifted by half a map pixel, and a RoI has at least one map pixel.
+        clockwise: the direction of the angles; False here by default.
+
+    Returns:
+        (K, C, PH, PW), the dtype of ``input``. Differentiable in ``input``.
+
+    Raises:
+        TypeError, ValueError, IndexError, BackendError: as roikit.ops.roi_align_rotated.
+    """
+    rois = degrees(rois, clockwise)
+    if not aligned:
+        index, centre, size, turn = rois.split([1, 2, 2, 1], dim=1)
+        rois = torch.cat([index, centre + 0.5 / spatial_scale, size.clamp(min=1 / spatial_scale), turn], dim=1)
+    return roikit.ops.roi_align_rotated(input, rois, output_size, spatial_scale, sampling_ratio)
+
+
+class RoIAlignRotated(torch.nn.Module):
+    """mmcv.ops.RoIAlignRotated. Input: features (N, C, H, W); rois (K, 6), batch index first, radians.
+
+    Args:
+        output_size, spatial_scale, sampling_ratio, aligned, clockwise: as in `roi_align_rotated`.
+    """
+
+    @renamed(out_size="output_size", sample_num="sampling_ratio")
+    def __init__(self, output_size, spatial_scale, sampling_ratio=0, aligned=True, clockwise=False):
+        super().__init__()
+        self.output_size, self.spatial_scale = pair(output_size), float(spatial_scale)
+        self.sampling_ratio, self.aligned, self.clockwise = int(sampling_ratio), aligned, clockwise
+
+    def forward(self, input, rois):
+        return roi_align_rotated(input, rois, self.output_size, self.spatial_scale, self.sampling_ratio, self.aligned,
+                                 self.clockwise)
+
+    def extra_repr(self):
+        return (f"output_size={self.output_size}, spatial_scale={self.spatial_scale}, "
+                f"sampling_ratio={self.sampling_ratio}, aligned={self.aligned}, clockwise={self.clockwise}")
