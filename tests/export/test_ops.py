@@ -203,6 +203,18 @@ def test_anchors(in_onnx, dtype, order):
         assert torch.equal(got, expected)
 
 
+def test_ops_composed_of_torchs_need_no_translation(in_onnx):
+    def function(boxes):
+        return (ops.box_area(boxes), ops.box_convert(boxes, "xyxy", "cxcywh"),
+                ops.clip_boxes_to_image(boxes, (50, 60)), ops.remove_small_boxes(boxes, 20.0))
+
+    run = in_onnx(function, (draw(5),), (N,))
+    for count in COUNTS:
+        boxes = draw(count).nan_to_num(3, 9, -9)
+        for got, expected in zip(run(boxes), function(boxes), strict=True):
+            torch.testing.assert_close(got, expected, rtol=1e-6, atol=0)
+
+
 def test_an_op_without_an_onnx_form_is_named(in_onnx):
     with pytest.raises(Exception, match="roikit.soft_nms"):
         in_onnx(lambda boxes, scores: ops.soft_nms(boxes, scores)[0], (draw(5), draw_scores(5)))
