@@ -109,23 +109,9 @@ def roi_align_rotated(input, roi, output_size, spatial_scale, sampling_ratio):
     return roikit.ops.roi_align_rotated(input, roi, output_size, spatial_scale, sampling_ratio)
 
 
-class ROIAlignRotated(torch.nn.Module):
-    """detectron2.layers.ROIAlignRotated. Input: features (N, C, H, W); rois (K, 6), batch index first, degrees.
-
-    Args:
-        output_size, spatial_scale, sampling_ratio: as in roikit.ops.roi_align_rotated; 0 or less samples adaptively.
-    """
-
-    def __init__(self, output_size, spatial_scale, sampling_ratio):
-        super().__init__()
-        self.output_size, self.spatial_scale, self.sampling_ratio = output_size, spatial_scale, sampling_ratio
-
-    def forward(self, input, rois):
-        return roi_align_rotated(input, rois, self.output_size, self.spatial_scale, self.sampling_ratio)
-
-    def extra_repr(self):
-        return (f"output_size={self.output_size}, spatial_scale={self.spatial_scale}, "
-                f"sampling_ratio={self.sampling_ratio}")
+class ROIAlignRotated(roikit.ops.RoIAlignRotated):
+    """detectron2.layers.ROIAlignRotated, which is roikit.ops.RoIAlignRotated under its name. Input: features
+    (N, C, H, W); rois (K, 6), batch index first, degrees counter-clockwise."""
 
 
 def paste_masks_in_image(masks, boxes, image_shape, threshold=0.5):
