@@ -26,13 +26,27 @@ ORDERS = (
 )
 
 
-def ps_align_model(case, got, *, order="c ph pw", aligned="on", **flags):
+def without_samples(case):
+    """Finite RoIs whose adaptive grid has 0 samples along an axis."""
+    if case["sampling_ratio"] > 0:
+        return np.zeros(len(case["boxes"]), bool)
+    corners = case["boxes"][:, 1:].astype(np.result_type(case["input"], case["boxes"]))
+    real = corners.dtype.type
+    with np.errstate(all="ignore"):
+        ends = corners * real(case["spatial_scale"]) - real(0.5)
+        bins = (ends[:, 2:] - ends[:, :2]) / np.array(pair(case["output_size"])[::-1], corners.dtype)
+        return np.isfinite(corners).all(axis=1) & (np.ceil(bins) == 0).any(axis=1)
+
+
+def ps_align_model(case, got, *, order="c ph pw", aligned="on", empty=0, **flags):
     size = pair(case["output_size"])
     full = roi_align_model({**case, "aligned": True}, None, aligned=aligned, **flags)
     channels = full.shape[1] // (size[0] * size[1])
     out = np.zeros((len(full), channels, *size), full.dtype)
     for c, ph, pw in np.ndindex(channels, *size):
         out[:, c, ph, pw] = full[:, channel_of(c, ph, pw, size, channels, order), ph, pw]
+    if empty != 0:
+        out[without_samples(case)] = empty
     return out
 
 
@@ -42,7 +56,9 @@ PS_ROI_ALIGN = combine(ps_align_model, (
     *ORDERS, trait("aligned-off", "no shift by half a map pixel", aligned="off", least=False),
     trait("aligned-off-least-size", "no shift by half a map pixel, and a RoI is at least one map pixel",
           aligned="off"),
-    *(one for name, one in TAKEN.items() if name != "aligned-off")))
+    *(one for name, one in TAKEN.items() if name != "aligned-off"),
+    trait("empty-nan", "a RoI without a height or a width, with the adaptive grid, is NaN: 0 samples over 0 "
+          "(torchvision)", empty=np.nan)))
 
 
 def bin_edges(low, high, bins, extent, scale, corner, plus, last):

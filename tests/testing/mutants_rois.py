@@ -34,6 +34,16 @@ def ps_align_two_by_two(input, boxes, output_size, spatial_scale=1.0, sampling_r
     return kernels.ps_roi_align(input, boxes, output_size, spatial_scale, sampling_ratio if sampling_ratio > 0 else 2)
 
 
+def ps_align_nan(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1):
+    """torchvision's 0 / 0."""
+    out = kernels.ps_roi_align(input, boxes, output_size, spatial_scale, sampling_ratio)
+    with np.errstate(all="ignore"):
+        scaled = boxes[:, 1:] * boxes.dtype.type(spatial_scale) - boxes.dtype.type(0.5)
+        grid = np.ceil((scaled[:, 2:] - scaled[:, :2]) / np.array(pair(output_size)[::-1], boxes.dtype))
+    out[(grid == 0).any(axis=1) & np.isfinite(boxes).all(axis=1) & (sampling_ratio <= 0)] = np.nan
+    return out
+
+
 def ps_pool_whole_map(input, boxes, output_size, spatial_scale=1.0):
     """One more row and column, never read."""
     return kernels.ps_roi_pool(np.pad(input, ((0, 0), (0, 0), (0, 1), (0, 1))), boxes, output_size, spatial_scale)
@@ -147,6 +157,7 @@ def keypoints_of_the_map(maps, boxes):
 MUTANTS = [  # function, op, the convention's name
     (ps_align_bins_first, "ps_roi_align", "channels-bin-major"),
     (ps_align_unshifted, "ps_roi_align", "aligned-off-least-size"),
+    (ps_align_nan, "ps_roi_align", "empty-nan"),
     (ps_align_two_by_two, "ps_roi_align", "grid-2x2"),
     (ps_pool_whole_map, "ps_roi_pool", "last-row-read"),
     (ps_pool_bins_first, "ps_roi_pool", "channels-bin-major"),
