@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from roikit import reference
 from roikit.testing import strategies as some
-from roikit.testing.draws import DTYPES, PLAIN, candidates_of, threshold_of
+from roikit.testing.draws import DTYPES, PLAIN, SCALES, SIZES, candidates_of, maps_of, threshold_of
 
 __all__ = ["STRATEGIES"]
 
@@ -32,6 +32,21 @@ def nms_rotated(draw, awkward, classes=False):
 @st.composite
 def batched_nms_rotated(draw, awkward):
     return draw(nms_rotated(awkward, classes=True))
+
+
+# Without "huge", as for roi_align.
+ALIGNED = tuple(kind for kind in some.ROTATED_KINDS if kind != "huge")
+
+
+@st.composite
+def roi_align_rotated(draw, awkward):
+    maps = maps_of(draw, awkward)
+    image = st.integers(0, len(maps) - 1)
+    one = some.rotated_box(ALIGNED if awkward else PLAIN, copies=False)
+    rows = draw(st.lists(st.tuples(image, one), min_size=0 if awkward else 1, max_size=3))
+    rois = some.as_boxes([(index, *box) for index, box in rows], draw(DTYPES), 6)
+    return {"input": maps, "boxes": rois, "output_size": draw(SIZES), "spatial_scale": draw(SCALES),
+            "sampling_ratio": draw(st.sampled_from([-1, 2, 1, 3, 0]))}
 
 
 WEIGHTS = st.sampled_from([(1.0, 1.0, 1.0, 1.0, 1.0), (10.0, 10.0, 5.0, 5.0, 1.0), (10.0, 20.0, 3.0, 7.0, 2.0)])
@@ -71,4 +86,4 @@ def cell_anchors_rotated(draw, awkward):
 
 
 STRATEGIES = (box_iou_rotated, nms_rotated, batched_nms_rotated, encode_boxes_rotated, decode_boxes_rotated,
-              cell_anchors_rotated)
+              cell_anchors_rotated, roi_align_rotated)

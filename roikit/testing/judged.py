@@ -20,6 +20,7 @@ from roikit.testing import conventions_masks as masks
 from roikit.testing import conventions_ps_rois as ps_rois
 from roikit.testing import conventions_rois as rois
 from roikit.testing import conventions_rotated as rotated
+from roikit.testing import conventions_rotated_align as rotated_align
 from roikit.testing import conventions_rotated_codec as rotated_codec
 from roikit.testing import conventions_soft as soft
 from roikit.testing.variants import Variant
@@ -162,6 +163,9 @@ _OPS = (
     Op("multiscale_roi_align", reference.multiscale_roi_align, "level = floor(canonical_level + log2(sqrt(w h) / "
        "canonical_scale)), a power of two on the coarser one; rows in the order of the boxes; roi_align's conventions",
        rois.MULTISCALE_ROI_ALIGN, 4, _align_bound),
+    Op("roi_align_rotated", reference.roi_align_rotated, "cx, cy, w, h and degrees counter-clockwise; roi_align's "
+       "conventions, always aligned; rows from the upper side where the angle is 0", rotated_align.ROI_ALIGN_ROTATED,
+       5, _align_bound),
     Op("ps_roi_align", reference.ps_roi_align, "bin (ph, pw) of channel c reads channel (c * PH + ph) * PW + pw; "
        "roi_align's conventions, always aligned", ps_rois.PS_ROI_ALIGN, 5, _align_bound),
     Op("ps_roi_pool", reference.ps_roi_pool, "channels as in ps_roi_align; corners rounded half away from zero after "

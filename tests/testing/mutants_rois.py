@@ -82,6 +82,24 @@ def paste_rle_integer(masks, boxes, image_size, *, threshold=0.5):
     return ops.paste_masks_rle(masks, boxes, image_size, threshold=threshold, rule="integer")
 
 
+def align_rotated_clockwise(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1):
+    boxes = boxes * np.array([1, 1, 1, 1, 1, -1], boxes.dtype)
+    return kernels.roi_align_rotated(input, boxes, output_size, spatial_scale, sampling_ratio)
+
+
+def align_rotated_height_first(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1):
+    return ops.roi_align_rotated(input, boxes[:, [0, 1, 2, 4, 3, 5]], output_size, spatial_scale, sampling_ratio)
+
+
+def align_rotated_two_by_two(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1):
+    return ops.roi_align_rotated(input, boxes, output_size, spatial_scale, sampling_ratio if sampling_ratio > 0 else 2)
+
+
+def align_rotated_unshifted(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1):
+    shift = torch.tensor([0, 0.5, 0.5, 0, 0, 0], dtype=torch.float64) / spatial_scale
+    return ops.roi_align_rotated(input, boxes.double() + shift, output_size, spatial_scale, sampling_ratio)
+
+
 def deform_x_first(input, offset, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), mask=None):
     swapped = offset.unflatten(1, (-1, 2)).flip(2).flatten(1, 2)
     return ops.deform_conv2d(input, swapped, weight, bias, stride, padding, dilation, mask)
@@ -164,6 +182,10 @@ MUTANTS = [  # function, op, the convention's name
     (ps_pool_plus_one, "ps_roi_pool", "plus-one"),
     (warp_half_even, "roi_warp", "rounded-half-even"),
     (warp_always_mean, "roi_warp", "always-mean"),
+    (align_rotated_clockwise, "roi_align_rotated", "clockwise"),
+    (align_rotated_height_first, "roi_align_rotated", "height-first"),
+    (align_rotated_two_by_two, "roi_align_rotated", "grid-2x2"),
+    (align_rotated_unshifted, "roi_align_rotated", "aligned-off"),
     (deform_x_first, "deform_conv2d", "x-first"),
     (deform_v1, "deform_conv2d", "mask-ignored"),
     (deform_at_the_border, "deform_conv2d", "edge-border"),

@@ -1,0 +1,91 @@
+"""What others do in roi_align_rotated."""
+
+import numpy as np
+
+from roikit.reference.rotated import sin_cos_degrees
+from roikit.testing.conventions_rois import sample_count
+from roikit.testing.conventions_rotated import ANGLES, as_degrees
+from roikit.testing.variants import combine, trait
+
+__all__ = ["ROI_ALIGN_ROTATED"]
+
+
+def taps(at, extent, edge):
+    """Two pixels and their weights at positions, each (2, ...), and which positions count."""
+    low, high = {"replicate": (-1, extent), "zeros": (-1, extent), "border": (-np.inf, np.inf),
+                 "tight": (0, extent - 1)}[edge]
+    counts = (at >= low) & (at <= high)
+    at = np.where(counts, at, at.dtype.type(0))
+    at = at if edge == "zeros" else np.clip(at, 0, extent - 1)
+    first = np.floor(at).astype(np.int64)
+    pixels = np.stack([first, first + 1])
+    weights = np.stack([1 - (at - first), at - first])
+    weights = np.where((pixels >= 0) & (pixels < extent), weights, 0)
+    return np.clip(pixels, 0, extent - 1), weights.astype(at.dtype), counts
+
+
+def sampled(image, row, column, edge):
+    """Values (C, ...) of an image (C, H, W) at positions, and which count."""
+    (ys, down, in_y), (xs, across, in_x) = taps(row, image.shape[1], edge), taps(column, image.shape[2], edge)
+    counts = in_y & in_x
+    value = sum(image[:, ys[i], xs[j]] * (down[i] * across[j]) for i in (0, 1) for j in (0, 1))
+    return np.where(counts, value, 0), counts
+
+
+def align_model(case, got, *, shift=0.5, least=False, grid="ceil", edge="replicate", reduce="mean", divisor="all",
+                upside=1, **convention):
+    """RoIAlign of rotated boxes; ``convention`` is that of ``as_degrees``, the rest as in ``roi_align_model``."""
+    features, ratio, size = case["input"], case["sampling_ratio"], case["output_size"]
+    rows, columns = size if np.ndim(size) else (size, size)
+    accumulate = np.result_type(features, np.float32)
+    dtype = np.result_type(accumulate, case["boxes"])
+    real = dtype.type
+    batch, boxes = case["boxes"][:, 0].astype(np.int64), as_degrees(case["boxes"][:, 1:], **convention)
+    scale, half = real(case["spatial_scale"]), real(0.5)
+    output = np.zeros((len(boxes), features.shape[1], rows, columns), accumulate)
+    for k, box in enumerate(boxes):
+        if not np.isfinite(box).all() or 0 in features.shape[2:]:
+            continue
+        x, y, w, h = (real(box[0]) * scale - real(shift), real(box[1]) * scale - real(shift), real(box[2]) * scale,
+                      real(box[3]) * scale)
+        if least:
+            w, h = max(w, real(1)), max(h, real(1))
+        if min(w, h) <= 0:
+            continue
+        s, c = (v.astype(dtype) for v in sin_cos_degrees(box[4]))
+        steps = h / real(rows), w / real(columns)
+        counts = [sample_count(one, ratio, grid, other) for one, other in (steps, steps[::-1])]
+        along = [-(half * side) + np.arange(bins, dtype=dtype)[:, None] * step
+                 + ((np.arange(count, dtype=dtype) + half) * step) / real(count)
+                 for side, bins, step, count in zip((h, w), (rows, columns), steps, counts, strict=True)]
+        v, u = upside * along[0].reshape(-1, 1), along[1].reshape(1, -1)
+        values, inside = sampled(features[batch[k]].astype(dtype), (v * c - u * s) + y, (v * s + u * c) + x, edge)
+        bins = (rows, counts[0], columns, counts[1])
+        values, inside = values.reshape(-1, *bins), inside.reshape(bins).sum(axis=(1, 3))
+        if reduce == "max":
+            output[k] = values.max(axis=(2, 4))
+        else:
+            total = values.sum(axis=(2, 4))
+            output[k] = total / (np.maximum(inside, 1) if divisor == "inside" else real(counts[0]) * real(counts[1]))
+    return output.astype(features.dtype)
+
+
+ROI_ALIGN_ROTATED = combine(align_model, (
+    *ANGLES,
+    trait("aligned-off", "no shift by half a map pixel", shift=0.0),
+    trait("aligned-off-least-size", "no shift by half a map pixel, and a RoI is at least one map pixel (mmcv's "
+          "aligned=False)", shift=0.0, least=True),
+    trait("least-size", "a RoI is at least one map pixel", least=True),
+    trait("grid-2x2", "2 x 2 samples a bin instead of the adaptive grid", grid="two"),
+    trait("grid-always-2x2", "2 x 2 samples a bin whatever sampling_ratio says", needs="sampling_ratio",
+          grid="always two"),
+    trait("grid-1x1", "1 sample a bin instead of the adaptive grid", grid="one"),
+    trait("grid-always-adaptive", "sampling_ratio is ignored: the grid is always adaptive", needs="sampling_ratio",
+          grid="adaptive"),
+    trait("edge-zeros", "taps outside the map are 0: the edge is not replicated", edge="zeros"),
+    trait("edge-border", "samples outside are moved to the edge, never dropped", edge="border"),
+    trait("edge-tight", "samples are dropped beyond [0, H - 1], not beyond [-1, H]", edge="tight"),
+    trait("max", "a bin is the maximum of its samples, not their mean", reduce="max"),
+    trait("mean-of-inside", "samples outside the map are left out of the divisor, too", divisor="inside"),
+    trait("rows-upwards", "the rows of a RoI go from its lower side to its upper one", upside=-1),
+))
