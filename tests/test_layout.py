@@ -15,7 +15,8 @@ OPS = ("anchors", "boxes", "box_codec", "matching", "nms", "roi_pool", "roi_alig
 FORMATS = ("rle", "polygon")
 LONGEST = 400
 
-# The public names: each op file with its functions, as every floor takes them, and its torch modules.
+# The public names: each op file with its functions, as every floor takes them, and its torch modules. Names, order and
+# defaults of all arguments are held here.
 MATRIX = {
     "anchors": ["cell_anchors(sizes, aspect_ratios, *, rounded=False, order='ratio', dtype=float32)",
                 "grid_anchors(cell_anchors, feature_size, stride, *, offset=0.0)"],

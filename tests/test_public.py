@@ -1,4 +1,4 @@
-"""The public surface: `__all__` says what is public, the floors share their names and arguments, imports stay light."""
+"""The public surface: `__all__` says what is public, imports stay light. (The floors' functions: test_layout.)"""
 
 import ast
 import importlib
@@ -8,80 +8,6 @@ import re
 from pathlib import Path
 
 import pytest
-
-FLOORS = ("roikit.reference", "roikit.kernels", "roikit.ops")
-FUNCTIONS = {
-    "cell_anchors": "sizes, aspect_ratios, *, rounded, order, dtype",
-    "grid_anchors": "cell_anchors, feature_size, stride, *, offset",
-    "box_area": "boxes",
-    "box_convert": "boxes, in_fmt, out_fmt",
-    "clip_boxes_to_image": "boxes, size",
-    "remove_small_boxes": "boxes, min_size",
-    "masks_to_boxes": "masks, *, inclusive",
-    "box_iou": "boxes1, boxes2",
-    "generalized_box_iou": "boxes1, boxes2",
-    "distance_box_iou": "boxes1, boxes2, eps",
-    "complete_box_iou": "boxes1, boxes2, eps",
-    "encode_boxes": "boxes, anchors, weights",
-    "decode_boxes": "deltas, anchors, weights, *, clip",
-    "encode_keypoints": "keypoints, boxes, size",
-    "decode_keypoints": "maps, boxes",
-    "match_boxes": "anchors, gt_boxes, high, low, *, allow_low_quality",
-    "nms": "boxes, scores, iou_threshold",
-    "batched_nms": "boxes, scores, idxs, iou_threshold",
-    "nms_padded": "boxes, scores, iou_threshold, max_output",
-    "box_iou_rotated": "boxes1, boxes2",
-    "nms_rotated": "boxes, scores, iou_threshold",
-    "batched_nms_rotated": "boxes, scores, idxs, iou_threshold",
-    "roi_align_rotated": "input, boxes, output_size, spatial_scale, sampling_ratio",
-    "encode_boxes_rotated": "boxes, anchors, weights",
-    "decode_boxes_rotated": "deltas, anchors, weights, *, clip",
-    "cell_anchors_rotated": "sizes, aspect_ratios, angles, *, dtype",
-    "soft_nms": "boxes, scores, iou_threshold, *, sigma, min_score, method",
-    "fast_nms": "boxes, scores, idxs, iou_threshold, *, top_k, cross_class",
-    "matrix_nms": "boxes, scores, idxs, *, sigma, min_score, method",
-    "roi_pool": "input, boxes, output_size, spatial_scale",
-    "roi_align": "input, boxes, output_size, spatial_scale, sampling_ratio, aligned",
-    "multiscale_roi_align": "features, boxes, output_size, scales, *, sampling_ratio, aligned, canonical_scale, "
-                            "canonical_level",
-    "ps_roi_align": "input, boxes, output_size, spatial_scale, sampling_ratio",
-    "ps_roi_pool": "input, boxes, output_size, spatial_scale",
-    "roi_warp": "input, boxes, output_size, spatial_scale, *, reduce",
-    "deform_conv2d": "input, offset, weight, bias, stride, padding, dilation, mask",
-    "paste_masks": "masks, boxes, image_size, *, threshold, rule",
-    "paste_masks_rle": "masks, boxes, image_size, *, threshold, rule",
-    "mask_targets": "masks, boxes, matched, size, *, rule, image_size",
-}
-EXTRA = {"roikit.kernels": {"out", "threads"}, "roikit.ops": {"device"}}
-
-
-def arguments(function, without=()):
-    listed, star = [], False
-    for p in inspect.signature(function).parameters.values():
-        if p.name in without:
-            continue
-        if p.kind is p.KEYWORD_ONLY and not star:
-            listed, star = [*listed, "*"], True
-        listed.append(p.name)
-    return ", ".join(listed)
-
-
-@pytest.mark.parametrize("floor", FLOORS)
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_function_has_the_same_arguments_on_every_floor(name, floor):
-    function = getattr(importlib.import_module(floor), name)
-    assert arguments(function, EXTRA.get(floor, ())) == FUNCTIONS[name]
-
-
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_function_has_the_same_defaults_on_every_floor(name):
-    def defaults(floor):
-        parameters = inspect.signature(getattr(importlib.import_module(floor), name)).parameters.values()
-        return {p.name: p.default for p in parameters
-                if p.default is not p.empty and p.name not in {"dtype"} | EXTRA.get(floor, set())}
-
-    reference = defaults(FLOORS[0])
-    assert all(defaults(floor) == reference for floor in FLOORS[1:])
 
 
 @pytest.mark.parametrize("module", ["roikit.kernels", "roikit.ops", "roikit.masks", "roikit.models", "roikit.data",
