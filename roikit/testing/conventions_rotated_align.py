@@ -3,7 +3,7 @@
 import numpy as np
 
 from roikit.reference.rotated import sin_cos_degrees
-from roikit.testing.conventions_rois import sample_count
+from roikit.testing.conventions_rois import ALIGN, sample_count
 from roikit.testing.conventions_rotated import ANGLES, as_degrees
 from roikit.testing.variants import combine, trait
 
@@ -76,16 +76,6 @@ ROI_ALIGN_ROTATED = combine(align_model, (
     trait("aligned-off-least-size", "no shift by half a map pixel, and a RoI is at least one map pixel (mmcv's "
           "aligned=False)", shift=0.0, least=True),
     trait("least-size", "a RoI is at least one map pixel", least=True),
-    trait("grid-2x2", "2 x 2 samples a bin instead of the adaptive grid", grid="two"),
-    trait("grid-always-2x2", "2 x 2 samples a bin whatever sampling_ratio says", needs="sampling_ratio",
-          grid="always two"),
-    trait("grid-1x1", "1 sample a bin instead of the adaptive grid", grid="one"),
-    trait("grid-always-adaptive", "sampling_ratio is ignored: the grid is always adaptive", needs="sampling_ratio",
-          grid="adaptive"),
-    trait("edge-zeros", "taps outside the map are 0: the edge is not replicated", edge="zeros"),
-    trait("edge-border", "samples outside are moved to the edge, never dropped", edge="border"),
-    trait("edge-tight", "samples are dropped beyond [0, H - 1], not beyond [-1, H]", edge="tight"),
-    trait("max", "a bin is the maximum of its samples, not their mean", reduce="max"),
-    trait("mean-of-inside", "samples outside the map are left out of the divisor, too", divisor="inside"),
+    *(one for one in ALIGN if one.name.split("-")[0] in ("grid", "edge", "max", "mean")),
     trait("rows-upwards", "the rows of a RoI go from its lower side to its upper one", upside=-1),
 ))
