@@ -44,6 +44,36 @@ class RoiAlign:
         _inputs.wait(device)
 
 
+class RoiAlignIntegral:
+    params = [["contiguous", "channels_last"], ["cpu", "cuda"]]
+    param_names = ["format", "device"]
+
+    def setup(self, form, device):
+        maps, rois, (bins, scale, _, aligned) = inputs("1000 rois 7x7")
+        self.maps, self.rois = _inputs.on(device, maps, rois)
+        if form == "channels_last":
+            self.maps = self.maps.contiguous(memory_format=torch.channels_last)
+        self.rule = (bins, scale, -1, aligned)
+        self.leaf = self.maps.detach().clone(memory_format=torch.preserve_format).requires_grad_()
+        self.boxes = self.rois.detach().clone().requires_grad_()
+        self.grad = torch.ones_like(self.pool(self.maps, self.rois))
+
+    def pool(self, maps, rois):
+        return roikit.ops.roi_align(maps, rois, *self.rule, rule="integral")
+
+    def time_forward(self, form, device):
+        self.pool(self.maps, self.rois)
+        _inputs.wait(device)
+
+    def time_forward_backward(self, form, device):
+        torch.autograd.grad(self.pool(self.leaf, self.rois), self.leaf, self.grad)
+        _inputs.wait(device)
+
+    def time_forward_backward_to_the_boxes(self, form, device):
+        torch.autograd.grad(self.pool(self.maps, self.boxes), self.boxes, self.grad)
+        _inputs.wait(device)
+
+
 class MultiscaleRoiAlign:
     params = [[2, 0], ["cpu", "cuda"]]
     param_names = ["sampling_ratio", "device"]

@@ -237,3 +237,11 @@ def deform_conv(op, input, offset, weight, bias, stride, padding, dilation, mask
         raise ValueError(f"{op}: mask must have shape ({images}, {shared * taps}, {size[0]}, {size[1]}), got "
                          f"{shape_text(mask)}")
     return *rule, (images, outputs, *size)
+
+
+def align_rule(op, rule, sampling_ratio):
+    """How a bin is averaged: True for "integral", which takes no sampling_ratio, False for "samples"."""
+    choice(op, "rule", rule, ("samples", "integral"))
+    if rule == "integral" and whole(op, "sampling_ratio", sampling_ratio) > 0:
+        raise ValueError(f"{op}: sampling_ratio must be at most 0 with rule='integral', got {sampling_ratio}")
+    return rule == "integral"

@@ -106,11 +106,14 @@ def ps_roi_backward(
 ) -> None: ...
 def roi_align(
     features: Sequence[View], boxes: View, scales: Sequence[float], thresholds: Sequence[float], output: View,
-    sampling_ratio: int, aligned: bool, launch: Launch
+    sampling_ratio: int, aligned: bool, integral: bool, launch: Launch
 ) -> None: ...
 def roi_align_backward(
     grad: View, boxes: View, scales: Sequence[float], thresholds: Sequence[float], gradients: Sequence[View],
-    sampling_ratio: int, aligned: bool, launch: Launch
+    sampling_ratio: int, aligned: bool, integral: bool, launch: Launch
+) -> None: ...
+def roi_align_boxes_backward(
+    grad: View, input: View, boxes: View, spatial_scale: float, aligned: bool, gradient: View, launch: Launch
 ) -> None: ...
 def roi_align_rotated(
     input: View, boxes: View, spatial_scale: float, sampling_ratio: int, output: View, launch: Launch

@@ -33,10 +33,11 @@ MATRIX = {
                  "fast_nms(boxes, scores, idxs, iou_threshold, *, top_k=200, cross_class=False)",
                  "matrix_nms(boxes, scores, idxs, *, sigma=2.0, min_score=1e-3, method='gaussian')"],
     "roi_pool": ["roi_pool(input, boxes, output_size, spatial_scale=1.0)", "RoIPool(output_size, spatial_scale)"],
-    "roi_align": ["roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, aligned=False)",
+    "roi_align": ["roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, aligned=False, *, "
+                  "rule='samples')",
                   "multiscale_roi_align(features, boxes, output_size, scales, *, sampling_ratio=2, aligned=False, "
                   "canonical_scale=224, canonical_level=4)",
-                  "RoIAlign(output_size, spatial_scale, sampling_ratio, aligned=False)",
+                  "RoIAlign(output_size, spatial_scale, sampling_ratio, aligned=False, *, rule='samples')",
                   "MultiScaleRoIAlign(featmap_names, output_size, sampling_ratio, *, canonical_scale=224, "
                   "canonical_level=4)"],
     "ps_roi": ["ps_roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1)",

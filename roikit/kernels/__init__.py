@@ -34,6 +34,7 @@ from roikit.kernels.roi_align import (
     multiscale_roi_align_backward,
     roi_align,
     roi_align_backward,
+    roi_align_boxes_backward,
 )
 from roikit.kernels.roi_pool import roi_pool, roi_pool_backward, roi_pool_with_argmax
 from roikit.kernels.roi_warp import roi_warp, roi_warp_backward, roi_warp_with_argmax
@@ -87,6 +88,7 @@ __all__ = [
     "remove_small_boxes",
     "roi_align",
     "roi_align_backward",
+    "roi_align_boxes_backward",
     "roi_align_rotated",
     "roi_align_rotated_backward",
     "roi_pool",

@@ -8,7 +8,8 @@ from roikit import _check, _core
 from roikit.kernels._arrays import as_map, as_maps, as_rois, empty_map, launch, result, view
 
 __all__ = ["multiscale_roi_align", "multiscale_roi_align_backward", "roi_align",
-           "roi_align_backward"]
+           "roi_align_backward", "roi_align_boxes_backward"]
+
 
 def _grad(op, grad, boxes, channels):
     grad = as_map(op, "grad", grad)
@@ -29,7 +30,7 @@ def _thresholds(op, scales, canonical_scale, canonical_level):
     return scales, [size * 2.0 ** (m - level - 1e-6) for m in range(lowest + 1, lowest + len(scales))]
 
 
-def _forward(op, maps, boxes, output_size, scales, thresholds, sampling_ratio, aligned, out, threads):
+def _forward(op, maps, boxes, output_size, scales, thresholds, sampling_ratio, aligned, out, threads, integral=False):
     rois = as_rois(op, boxes)
     maps, channels_last = as_maps(maps)
     rows, columns = _check.pair(op, "output_size", output_size)
@@ -41,23 +42,23 @@ def _forward(op, maps, boxes, output_size, scales, thresholds, sampling_ratio, a
     else:
         out = result(op, out, shape, maps[0].dtype)
     _core.roi_align([view(m) for m in maps], view(rois), scales, thresholds, view(out),
-                    _check.whole(op, "sampling_ratio", sampling_ratio), bool(aligned),
+                    _check.whole(op, "sampling_ratio", sampling_ratio), bool(aligned), integral,
                     launch(op, threads))
     return out
 
 
-def _backward(op, grad, boxes, shapes, scales, thresholds, sampling_ratio, aligned, threads):
+def _backward(op, grad, boxes, shapes, scales, thresholds, sampling_ratio, aligned, threads, integral=False):
     rois = as_rois(op, boxes)
     grad = _grad(op, grad, rois, shapes[0][1])
     gradients = [np.empty(shape, grad.dtype) for shape in shapes]
     _core.roi_align_backward(view(grad), view(rois), scales, thresholds,
                              [view(g) for g in gradients],
-                             _check.whole(op, "sampling_ratio", sampling_ratio), bool(aligned),
+                             _check.whole(op, "sampling_ratio", sampling_ratio), bool(aligned), integral,
                              launch(op, threads))
     return gradients
 
 
-def roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, aligned=False, *,
+def roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, aligned=False, *, rule="samples",
               out=None, threads=None):
     """Pool each RoI into PH x PW means of bilinear samples.
 
@@ -69,6 +70,8 @@ def roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, a
         spatial_scale: map pixels an input pixel, positive.
         sampling_ratio: samples a bin along each axis; 0 or less: as many as a bin has map pixels, rounded up.
         aligned: shift by half a map pixel, and let a RoI be smaller than one map pixel.
+        rule: "samples", or "integral": the exact mean of the bilinear surface over each bin, without a sampling_ratio
+            and without a smallest RoI (Precise RoI pooling).
         out: contiguous (K, C, PH, PW) array for the result.
         threads: how many threads may work; the result does not depend on it.
 
@@ -79,16 +82,17 @@ def roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, a
         TypeError, ValueError: a wrong kind or shape, in a sentence.
         IndexError: a batch index is not whole, negative, or at least N.
 
-    Source: He et al. 2017, arXiv:1703.06870, section 3.
+    Source: He et al. 2017, arXiv:1703.06870, section 3; "integral": Jiang et al. 2018, arXiv:1807.11590, equation 5.
     """
     op = "roi_align"
     scale = _check.positive(op, "spatial_scale", spatial_scale)
+    integral = _check.align_rule(op, rule, sampling_ratio)
     return _forward(op, [as_map(op, "input", input)], boxes, output_size, [scale], [], sampling_ratio,
-                    aligned, out, threads)
+                    aligned, out, threads, integral)
 
 
 def roi_align_backward(grad, boxes, input_shape, output_size, spatial_scale=1.0, sampling_ratio=-1,
-                       aligned=False, *, threads=None):
+                       aligned=False, *, rule="samples", threads=None):
     """Gradient (N, C, H, W) of `roi_align` with respect to its input, the dtype of ``grad``.
 
     Args:
@@ -101,9 +105,37 @@ def roi_align_backward(grad, boxes, input_shape, output_size, spatial_scale=1.0,
     """
     op = "roi_align_backward"
     scale = _check.positive(op, "spatial_scale", spatial_scale)
+    integral = _check.align_rule(op, rule, sampling_ratio)
     _check_bins(op, grad, output_size)
     return _backward(op, grad, boxes, [_check.map_shape(op, "input_shape", input_shape)], [scale], [],
-                     sampling_ratio, aligned, threads)[0]
+                     sampling_ratio, aligned, threads, integral)[0]
+
+
+def roi_align_boxes_backward(grad, input, boxes, spatial_scale=1.0, aligned=False, *, threads=None):
+    """Gradient (K, 5) of `roi_align` with ``rule="integral"`` with respect to its boxes, 0 for the batch index.
+
+    Args:
+        grad: (K, C, PH, PW), the gradient of the output, of the dtype of ``input``.
+        input, boxes and the rest: as given to the forward pass.
+
+    Returns:
+        (K, 5), the dtype of the boxes, at least float32; the same bits for any number of threads.
+
+    Raises:
+        TypeError, ValueError, IndexError: as in `roi_align`.
+
+    Source: Jiang et al. 2018, arXiv:1807.11590, equations 6 and 7.
+    """
+    op = "roi_align_boxes_backward"
+    scale = _check.positive(op, "spatial_scale", spatial_scale)
+    rois, (input,) = as_rois(op, boxes), as_maps([as_map(op, "input", input)])[0]
+    grad = _grad(op, grad, rois, input.shape[1])
+    if grad.dtype != input.dtype:
+        raise TypeError(f"{op}: grad must have the dtype of input, got {grad.dtype} and {input.dtype}")
+    gradient = np.empty((len(rois), 5), rois.dtype)
+    _core.roi_align_boxes_backward(view(grad), view(input), view(rois), scale, bool(aligned), view(gradient),
+                                   launch(op, threads))
+    return gradient
 
 
 def _check_bins(op, grad, output_size):

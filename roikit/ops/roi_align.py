@@ -1,10 +1,14 @@
-"""RoIAlign on tensors, on one map and on a pyramid, twice differentiable in the features."""
+"""RoIAlign on tensors, on one map and on a pyramid, twice differentiable in the features.
+
+`roikit.ops._integral` registers the integral rule, which is differentiable in the boxes too.
+"""
 
 import math
 
 import torch
 
 from roikit import _check, _config, _core
+from roikit.ops import _integral  # noqa: F401
 from roikit.ops._launch import backend, launch, view, workspace
 from roikit.ops._library import autocast_boxes, register
 from roikit.ops._rois import as_rois, check_images, empty_map, feature_map, in_format, stored_channels_last
@@ -12,7 +16,7 @@ from roikit.ops._rois import as_rois, check_images, empty_map, feature_map, in_f
 __all__ = ["MultiScaleRoIAlign", "RoIAlign", "multiscale_roi_align", "roi_align"]
 
 
-def roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, aligned=False):
+def roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, aligned=False, *, rule="samples"):
     """Pool each RoI into PH x PW means of bilinear samples.
 
     Args:
@@ -24,10 +28,12 @@ def roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, a
         spatial_scale: map pixels an input pixel, positive.
         sampling_ratio: samples a bin along each axis; 0 or less: as many as a bin has map pixels, rounded up.
         aligned: shift by half a map pixel, and let a RoI be smaller than one map pixel.
+        rule: "samples", or "integral": the exact mean of the bilinear surface over each bin, without a sampling_ratio
+            and without a smallest RoI (Precise RoI pooling).
 
     Returns:
         (K, C, PH, PW), the dtype and the memory format of ``input``; 0 for a RoI that is not finite. Twice
-        differentiable in ``input``; the boxes have no gradient.
+        differentiable in ``input``. The boxes have no gradient by "samples"; by "integral" they have, once.
 
     Raises:
         TypeError, ValueError: a wrong kind, shape or device, in a sentence.
@@ -35,15 +41,18 @@ def roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, a
             otherwise gives 0, and gradient 0.
         BackendError: CUDA tensors, and no CUDA module in this build.
 
-    Source: He et al. 2017, arXiv:1703.06870, section 3.
+    Source: He et al. 2017, arXiv:1703.06870, section 3; "integral": Jiang et al. 2018, arXiv:1807.11590, equations 5 to
+    7.
     """
     op = "roi_align"
     feature_map(op, "input", input)
     rois = as_rois(op, boxes, input)
     rows, columns = _check.pair(op, "output_size", output_size)
-    return torch.ops.roikit.roi_align(
-        input, rois, _check.positive(op, "spatial_scale", spatial_scale), rows, columns,
-        _check.whole(op, "sampling_ratio", sampling_ratio), bool(aligned))
+    scale = _check.positive(op, "spatial_scale", spatial_scale)
+    if _check.align_rule(op, rule, sampling_ratio):
+        return torch.ops.roikit.roi_align_integral(input, rois, scale, rows, columns, bool(aligned))
+    return torch.ops.roikit.roi_align(input, rois, scale, rows, columns,
+                                      _check.whole(op, "sampling_ratio", sampling_ratio), bool(aligned))
 
 
 def multiscale_roi_align(features, boxes, output_size, scales, *, sampling_ratio=2, aligned=False,
@@ -99,20 +108,21 @@ def _thresholds(scales, canonical_scale, canonical_level):
 
 
 class RoIAlign(torch.nn.Module):
-    """`roi_align` with fixed parameters; torchvision's constructor. Input: features (N, C, H, W), boxes."""
+    """`roi_align` with fixed parameters; torchvision's constructor and rule. Input: features (N, C, H, W), boxes."""
 
-    def __init__(self, output_size, spatial_scale, sampling_ratio, aligned=False):
+    def __init__(self, output_size, spatial_scale, sampling_ratio, aligned=False, *, rule="samples"):
         super().__init__()
+        _check.align_rule("RoIAlign", rule, sampling_ratio)
         self.output_size, self.spatial_scale = output_size, spatial_scale
-        self.sampling_ratio, self.aligned = sampling_ratio, aligned
+        self.sampling_ratio, self.aligned, self.rule = sampling_ratio, aligned, rule
 
     def forward(self, input, rois):
         return roi_align(input, rois, self.output_size, self.spatial_scale, self.sampling_ratio,
-                         self.aligned)
+                         self.aligned, rule=self.rule)
 
     def extra_repr(self):
         return (f"output_size={self.output_size}, spatial_scale={self.spatial_scale}, "
-                f"sampling_ratio={self.sampling_ratio}, aligned={self.aligned}")
+                f"sampling_ratio={self.sampling_ratio}, aligned={self.aligned}, rule={self.rule!r}")
 
 
 class MultiScaleRoIAlign(torch.nn.Module):
@@ -161,7 +171,7 @@ def _forward(features, boxes, scales, thresholds, rows, columns, sampling_ratio,
         check_images("roi_align", boxes, features[0].shape[0])
     core.roi_align(
         [view(m) for m in features], view(boxes), scales, thresholds, view(output), sampling_ratio,
-        aligned, launch(output))
+        aligned, False, launch(output))
     return output
 
 
@@ -184,7 +194,7 @@ def _backward(grad, boxes, images, heights, widths, channels_last, scales, thres
         place["deterministic"] = exact = torch.are_deterministic_algorithms_enabled()
         place["scratch"] = workspace(grad, core.roi_align_backward_workspace(view(grad), views, exact))
     core.roi_align_backward(view(grad), view(boxes), scales, thresholds, views, sampling_ratio, aligned,
-                            launch(grad, **place))
+                            False, launch(grad, **place))
     return gradients
 
 

@@ -29,6 +29,13 @@ A RoI gives 0, and gradient 0, if a coordinate is NaN or infinite or start or si
 does a map with H = 0 or W = 0. A pixel of weight exactly 0 need not be read: whether a NaN there
 shows is left open.
 
+rule="integral" (Precise RoI pooling) has no samples: a bin is the integral of the surface over it,
+divided by its area, so that it has a gradient with respect to the box. The surface is the sum of
+f[i, j] * hat(y - i) * hat(x - j), hat(u) = max(1 - |u|, 0), over the map's pixels. Start and size are
+as above but without a minimum, a size that is not above 0 makes the RoI 0; bin p lies between the
+edges start + p * bin and start + (p + 1) * bin. The weight of pixel i is the mean of hat(u - i) over
+the bin, or hat at its place where rounding leaves it no length (and then no gradient).
+
 Bound. Implementations may add in any order. Against this reference each output element lies within
 TOLERANCE[dtype of features] * (the largest |feature| of the RoI's image), each element of the
 gradient within TOLERANCE[dtype] * (largest |grad| + roi_align_backward(|grad|)). For float32: with
@@ -44,7 +51,7 @@ from bisect import bisect_left, bisect_right
 
 import numpy as np
 
-from roikit.reference.boxes import as_rois, side
+from roikit.reference.boxes import as_floats, as_rois, side
 
 __all__ = [
     "TOLERANCE",
@@ -53,6 +60,7 @@ __all__ = [
     "multiscale_roi_align_backward",
     "roi_align",
     "roi_align_backward",
+    "roi_align_boxes_backward",
 ]
 
 TOLERANCE = {"bfloat16": 2.0**-7, "float16": 2.0**-10, "float32": 1e-5, "float64": 1e-13}
@@ -109,8 +117,56 @@ def samples_inside(base, step, grid, extent):
     return [y for y in inside if -1 <= y <= extent]
 
 
-def roi_weights(corners, output_size, shape, spatial_scale, sampling_ratio, aligned, accumulate):
+def bin_edges(low, high, bins, scale, aligned):
+    """The edges T (bins + 1,) along one axis for rule="integral"; None: the RoI gives 0."""
+    real = low.dtype.type
+    with np.errstate(over="ignore", invalid="ignore"):
+        start = low * scale - real(0.5 if aligned else 0)
+        size = (high * scale - real(0.5 if aligned else 0)) - start
+    if not (np.isfinite([low, high, start, size]).all() and size > 0):
+        return None
+    return start + np.arange(bins + 1, dtype=low.dtype) * (size / real(bins))
+
+
+def hat(u):
+    return np.maximum(1 - np.abs(u), 0)
+
+
+def integral_weights(edges, extent):
+    """The mean T (bins, extent) of each pixel's hat over each bin."""
+    pixels = np.arange(extent, dtype=edges.dtype)
+    u, v = edges[:-1, None] - pixels, edges[1:, None] - pixels
+    length = edges[1:, None] - edges[:-1, None]
+    u0, v0, u1, v1 = np.clip(u, -1, 0), np.clip(v, -1, 0), np.clip(u, 0, 1), np.clip(v, 0, 1)
+    area = (v0 - u0) * (1 + (u0 + v0) / 2) + (v1 - u1) * (1 - (u1 + v1) / 2)
+    return np.where(length > 0, area / np.where(length > 0, length, 1), hat(u))
+
+
+def integral_slopes(edges, extent):
+    """What the weights (bins, extent) change by when a bin's first edge moves, and when its last does."""
+    pixels = np.arange(extent, dtype=edges.dtype)
+    length = edges[1:, None] - edges[:-1, None]
+    weights = integral_weights(edges, extent)
+    per = np.where(length > 0, 1 / np.where(length > 0, length, 1), 0)
+    return (weights - hat(edges[:-1, None] - pixels)) * per, (hat(edges[1:, None] - pixels) - weights) * per
+
+
+def roi_edges(corners, output_size, spatial_scale, aligned):
+    """The edges of the rows' and of the columns' bins; None: the RoI gives 0."""
+    rows, columns = output_size if np.ndim(output_size) else (output_size, output_size)
+    x1, y1, x2, y2 = corners
+    scale = corners.dtype.type(spatial_scale)
+    vertical, horizontal = bin_edges(y1, y2, rows, scale, aligned), bin_edges(x1, x2, columns, scale, aligned)
+    return None if vertical is None or horizontal is None else (vertical, horizontal)
+
+
+def roi_weights(corners, output_size, shape, spatial_scale, sampling_ratio, aligned, accumulate, rule):
     """Weights of one RoI, each axis divided by its count: A (PH, H) and A (PW, W)."""
+    if rule == "integral":
+        edges = roi_edges(corners, output_size, spatial_scale, aligned)
+        if edges is not None:
+            return [integral_weights(e, extent).astype(accumulate) for e, extent in zip(edges, shape, strict=True)]
+        corners = np.full_like(corners, np.nan)
     rows, columns = output_size if np.ndim(output_size) else (output_size, output_size)
     height, width = shape
     x1, y1, x2, y2 = corners
@@ -121,6 +177,13 @@ def roi_weights(corners, output_size, shape, spatial_scale, sampling_ratio, alig
     horizontal, gw = axis_weights(x1, x2, columns, width, scale, sampling_ratio, aligned)
     vertical, horizontal = vertical / max(gh, 1), horizontal / max(gw, 1)
     return vertical.astype(accumulate), horizontal.astype(accumulate)
+
+
+def check_rule(op, rule, sampling_ratio):
+    if rule not in ("samples", "integral"):
+        raise ValueError(f"{op}: rule must be one of 'samples', 'integral', got {rule!r}")
+    if rule == "integral" and sampling_ratio > 0:
+        raise ValueError(f"{op}: sampling_ratio must be at most 0 with rule='integral', got {sampling_ratio}")
 
 
 def geometry(op, dtype, boxes, images):
@@ -140,7 +203,7 @@ def support(vertical, horizontal):
         yield ph, pw, np.ix_(rows, columns), weights
 
 
-def roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, aligned=False):
+def roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, aligned=False, *, rule="samples"):
     """Pool each RoI into PH x PW means of bilinear samples. The module states the rule.
 
     Args:
@@ -150,6 +213,7 @@ def roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, a
         spatial_scale: map pixels an input pixel.
         sampling_ratio: samples a bin along each axis; 0 or less means ceil(bin), adaptive.
         aligned: shift by half a map pixel, and let a RoI be smaller than one map pixel.
+        rule: "samples", or "integral": the surface's mean over the whole bin; no sampling_ratio then.
 
     Returns:
         (K, C, PH, PW), the dtype of ``input``.
@@ -157,6 +221,7 @@ def roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, a
     Raises:
         IndexError: a batch index is not whole, negative, or at least N.
     """
+    check_rule("roi_align", rule, sampling_ratio)
     input = np.asarray(input)
     rows, columns = output_size if np.ndim(output_size) else (output_size, output_size)
     accumulate, batch, corners = geometry("roi_align", input.dtype, boxes, len(input))
@@ -164,7 +229,7 @@ def roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, a
     for k, roi in enumerate(corners):
         image = input[batch[k]].astype(accumulate)
         vertical, horizontal = roi_weights(roi, output_size, input.shape[2:], spatial_scale,
-                                           sampling_ratio, aligned, accumulate)
+                                           sampling_ratio, aligned, accumulate, rule)
         for ph, pw, pixels, weights in support(vertical, horizontal):
             for c, plane in enumerate(image):
                 output[k, c, ph, pw] = (weights * plane[pixels]).sum()
@@ -173,8 +238,8 @@ def roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, a
 
 
 def roi_align_backward(grad, boxes, input_shape, output_size, spatial_scale=1.0,
-                       sampling_ratio=-1, aligned=False):
-    """Gradient of ``roi_align`` with respect to its input; the boxes have none.
+                       sampling_ratio=-1, aligned=False, *, rule="samples"):
+    """Gradient of ``roi_align`` with respect to its input.
 
     Args:
         grad: (K, C, PH, PW), the gradient of the output; its dtype is that of the features.
@@ -185,17 +250,58 @@ def roi_align_backward(grad, boxes, input_shape, output_size, spatial_scale=1.0,
         (N, C, H, W), the dtype of ``grad``: each bin's gradient times the weight of each pixel,
         added in A and rounded once.
     """
+    check_rule("roi_align", rule, sampling_ratio)
     grad = np.asarray(grad)
     accumulate, batch, corners = geometry("roi_align", grad.dtype, boxes, input_shape[0])
     result = np.zeros(input_shape, accumulate)
     for k, roi in enumerate(corners):
         vertical, horizontal = roi_weights(roi, output_size, input_shape[2:], spatial_scale,
-                                           sampling_ratio, aligned, accumulate)
+                                           sampling_ratio, aligned, accumulate, rule)
         for ph, pw, pixels, weights in support(vertical, horizontal):
             for c, plane in enumerate(result[batch[k]]):
                 plane[pixels] += weights * accumulate.type(grad[k, c, ph, pw])
     with np.errstate(over="ignore"):
         return result.astype(grad.dtype)
+
+
+def roi_align_boxes_backward(grad, input, boxes, spatial_scale=1.0, aligned=False):
+    """Gradient of ``roi_align`` with rule="integral" with respect to its boxes.
+
+    An edge of a bin moves the mean V by (V - L) / length on its near side and (L - V) / length on the
+    far one, L being the mean along the edge (equations 6 and 7); edge p of P moves by 1 - p / P with
+    the box's low corner and by p / P with its high one, times the scale.
+
+    Args:
+        grad: (K, C, PH, PW), the gradient of the output.
+        input: (N, C, H, W), as given to the forward pass, like the rest.
+
+    Returns:
+        (K, 5), the dtype of the boxes, 0 for the batch index. Added in float64 from edges in T.
+    """
+    grad, input = np.asarray(grad), np.asarray(input)
+    _, batch, corners = geometry("roi_align", input.dtype, boxes, len(input))
+    result = np.zeros((len(corners), 5))
+    for k, roi in enumerate(corners):
+        edges = roi_edges(roi, grad.shape[2:], spatial_scale, aligned)
+        if edges is None:
+            continue
+        edges = [e.astype(np.float64) for e in edges]
+        image, wanted = input[batch[k]].astype(np.float64), grad[k].astype(np.float64)
+        rows, columns = (integral_weights(e, n) for e, n in zip(edges, input.shape[2:], strict=True))
+        # How the loss changes with each weight of the columns, and of the rows.
+        of_columns = np.einsum("cpq,py,cyx->qx", wanted, rows, image)
+        of_rows = np.einsum("cpq,qx,cyx->py", wanted, columns, image)
+        for axis, (e, slope) in enumerate([(edges[1], of_columns), (edges[0], of_rows)]):
+            near, far = integral_slopes(e, slope.shape[1])
+            moved = np.zeros(len(e))
+            moved[:-1] += (slope * near).sum(1)
+            moved[1:] += (slope * far).sum(1)
+            part = np.arange(len(e)) / (len(e) - 1)
+            result[k, 1 + axis] = spatial_scale * (moved * (1 - part)).sum()
+            result[k, 3 + axis] = spatial_scale * (moved * part).sum()
+    kind = np.result_type(np.float32, *boxes) if isinstance(boxes, (list, tuple)) else as_floats("roi_align", "boxes",
+                                                                                                  boxes).dtype
+    return result.astype(kind)
 
 
 def assign_levels(boxes, scales, canonical_scale=224, canonical_level=4):

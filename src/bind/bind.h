@@ -126,6 +126,7 @@ void bind_ps_roi_workspace(py::module_& module, int64_t (*backward)(const View&)
 struct RoiAlignKernels {
   void (*forward)(const RoiAlignLevels&, const View&, const View&, const RoiAlignRule&, const Launch&);
   void (*backward)(const View&, const View&, const RoiAlignLevels&, const RoiAlignRule&, const Launch&);
+  void (*boxes_backward)(const View&, const View&, const View&, double, bool, const View&, const Launch&);
 };
 void bind_roi_align(py::module_& module, const RoiAlignKernels& kernels);
 void bind_roi_align_workspace(py::module_& module, int64_t (*backward)(const View&, const std::vector<View>&, bool));

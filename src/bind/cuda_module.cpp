@@ -12,7 +12,7 @@
 #include "core/matching.h"
 #include "core/nms.h"
 #include "core/ps_roi.h"
-#include "core/roi_align.h"
+#include "core/roi_align_integral.h"
 #include "core/roi_pool.h"
 #include "core/roi_warp.h"
 #include "core/rotated.h"
@@ -48,7 +48,7 @@ PYBIND11_MODULE(_cuda, m) {
   bind_nms_steps(m, {cuda::score_keys, cuda::nms_workspace, cuda::nms_in_order, cuda::batched_nms_in_order});
   bind_ps_roi(m, {cuda::ps_roi, cuda::ps_roi_backward});
   bind_ps_roi_workspace(m, cuda::ps_roi_backward_workspace);
-  bind_roi_align(m, {cuda::roi_align, cuda::roi_align_backward});
+  bind_roi_align(m, {cuda::roi_align, cuda::roi_align_backward, cuda::roi_align_boxes_backward});
   bind_roi_align_workspace(m, cuda::roi_align_backward_workspace);
   bind_roi_pool(m, {cuda::roi_pool, cuda::roi_pool_backward});
   bind_roi_pool_workspaces(m, {cuda::roi_pool_workspace, cuda::roi_pool_backward_workspace});

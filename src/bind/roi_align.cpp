@@ -9,22 +9,24 @@ void bind_roi_align(py::module_& module, const RoiAlignKernels& kernels) {
       "roi_align",
       [forward = kernels.forward](std::vector<View> features, const View& boxes, std::vector<double> scales,
                                   std::vector<double> thresholds, const View& output, int64_t sampling_ratio,
-                                  bool aligned, const Launch& launch) {
+                                  bool aligned, bool integral, const Launch& launch) {
         forward({std::move(features), std::move(scales), std::move(thresholds)}, boxes, output,
-                {sampling_ratio, aligned}, launch);
+                {sampling_ratio, aligned, integral}, launch);
       },
       py::arg("features"), py::arg("boxes"), py::arg("scales"), py::arg("thresholds"), py::arg("output"),
-      py::arg("sampling_ratio"), py::arg("aligned"), py::arg("launch"), Release());
+      py::arg("sampling_ratio"), py::arg("aligned"), py::arg("integral"), py::arg("launch"), Release());
   module.def(
       "roi_align_backward",
       [backward = kernels.backward](const View& grad, const View& boxes, std::vector<double> scales,
                                     std::vector<double> thresholds, std::vector<View> gradients,
-                                    int64_t sampling_ratio, bool aligned, const Launch& launch) {
+                                    int64_t sampling_ratio, bool aligned, bool integral, const Launch& launch) {
         backward(grad, boxes, {std::move(gradients), std::move(scales), std::move(thresholds)},
-                 {sampling_ratio, aligned}, launch);
+                 {sampling_ratio, aligned, integral}, launch);
       },
       py::arg("grad"), py::arg("boxes"), py::arg("scales"), py::arg("thresholds"), py::arg("gradients"),
-      py::arg("sampling_ratio"), py::arg("aligned"), py::arg("launch"), Release());
+      py::arg("sampling_ratio"), py::arg("aligned"), py::arg("integral"), py::arg("launch"), Release());
+  module.def("roi_align_boxes_backward", kernels.boxes_backward, py::arg("grad"), py::arg("input"), py::arg("boxes"),
+             py::arg("spatial_scale"), py::arg("aligned"), py::arg("gradient"), py::arg("launch"), Release());
 }
 
 void bind_roi_align_workspace(py::module_& module, int64_t (*backward)(const View&, const std::vector<View>&, bool)) {

@@ -12,6 +12,8 @@
 // sum separates: sum over rows of Wy * (sum over columns of Wx * f), with the samples' weights merged per row, column.
 // A RoI whose corners are not finite or overflow gives 0 and gradient 0; so does a map without pixels.
 //
+// With the rule's `integral` a bin is a mean over all its points instead: roi_align_integral.h.
+//
 // Source: He et al. 2017, arXiv:1703.06870, section 3; edge rules as torchvision's. Levels: Lin et al. 2017,
 // arXiv:1612.03144, equation 1.
 #pragma once
@@ -29,6 +31,7 @@ namespace roikit {
 struct RoiAlignRule {
   int64_t sampling_ratio = -1;  // samples a bin along each axis; 0 or less: ceil(step)
   bool aligned = false;
+  bool integral = false;  // no samples: the integral of the surface over a bin, divided by its area
 };
 
 // The samples of one axis of one RoI.
@@ -36,6 +39,7 @@ template <class T>
 struct SampleAxis {
   T start = 0, step = 0;
   int64_t grid = 0;  // 0: the RoI gives 0
+  bool integral = false;  // the bins are [base(p), base(p + 1)], and grid is 1
 
   ROIKIT_HD static SampleAxis of(T low, T high, T scale, int64_t bins, int64_t extent, const RoiAlignRule& rule) {
     const T off = rule.aligned ? T(0.5) : T(0);
@@ -44,6 +48,10 @@ struct SampleAxis {
     // x - x is 0 for finite x alone. The corners are tested too: a scale of 0 may not hide an infinity.
     const T test = ((low - low) + (high - high)) + ((start - start) + (size - size));
     if (!(test == T(0)) || extent <= 0) return SampleAxis{};
+    if (rule.integral) {
+      if (!(size > T(0))) return SampleAxis{};
+      return {start, size / T(bins), 1, true};
+    }
     if (!rule.aligned) size = size > T(1) ? size : T(1);
     return from(start, size, bins, rule.sampling_ratio);
   }
@@ -180,11 +188,12 @@ struct AxisSpan {
   int64_t begin = 0, end = 0;
 };
 
-// What the samples of an axis can touch. Neither bins nor samples turn back, so the outermost samples bound the others.
+// What the samples or the bins of an axis can touch. Neither turn back, so the outermost bound the others.
 template <class T>
 ROIKIT_HD AxisSpan touched_span(const SampleAxis<T>& axis, int64_t bins, int64_t extent) {
   if (axis.grid <= 0 || bins <= 0) return {};
-  T low = axis.at(axis.base(0), 0), high = axis.at(axis.base(bins - 1), axis.grid - 1);
+  T low = axis.integral ? axis.base(0) : axis.at(axis.base(0), 0);
+  T high = axis.integral ? axis.base(bins) : axis.at(axis.base(bins - 1), axis.grid - 1);
   if (axis.step < T(0)) {
     const T first = low;
     low = high, high = first;

@@ -48,7 +48,7 @@ class MergedAxis {
  private:
   void merge(int64_t bin, int64_t extent) {
     taps_.clear();
-    append_taps(axis_, bin, extent, taps_);
+    append_taps(TapWalk<T>(axis_, bin, int32_t(extent)), taps_);
     BinSpan& span = spans_[bin];
     span.at = int64_t(weights_.size());
     if (taps_.empty()) return;

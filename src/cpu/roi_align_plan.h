@@ -53,6 +53,7 @@ class RoiAlignPlan {
     const int64_t* y = begins_.data() + row * (rows_ + columns_ + 2);
     return {taps_.data(), y, y + rows_ + 1};
   }
+  int64_t size() const { return int64_t(taps_.size()); }  // taps of all RoIs
   int64_t image(int64_t row) const { return place_[row] / levels_; }
   int64_t level(int64_t row) const { return place_[row] % levels_; }
 
@@ -97,7 +98,10 @@ class RoiAlignPlan {
     begins_.push_back(int64_t(taps_.size()));
     for (int64_t bin = 0; bin < bins; ++bin) {
       merged.clear();
-      append_taps(axis, bin, extent, merged);
+      if (axis.integral)
+        append_taps(IntegralWalk<T>(axis, bin, int32_t(extent)), merged);
+      else
+        append_taps(TapWalk<T>(axis, bin, int32_t(extent)), merged);
       for (const Tap<T>& tap : merged) taps_.push_back({tap.at, A(tap.weight / T(axis.grid))});
       begins_.push_back(int64_t(taps_.size()));
     }

@@ -1,10 +1,10 @@
-// The pixels that the samples of one bin touch along an axis, each once, as a list.
+// The pixels that the samples of one bin touch along an axis, or that have a part of its integral, each once, as a list.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
-#include "core/roi_align.h"
+#include "core/roi_align_integral.h"
 
 namespace roikit::cpu {
 
@@ -15,11 +15,12 @@ struct Tap {
   A weight;
 };
 
-template <class T>
-void append_taps(const SampleAxis<T>& axis, int64_t bin, int64_t extent, std::vector<Tap<T>>& taps) {
+// Walk: TapWalk or IntegralWalk.
+template <class T, class Walk>
+void append_taps(Walk walk, std::vector<Tap<T>>& taps) {
   int32_t at;
   T weight;
-  for (TapWalk<T> walk(axis, bin, int32_t(extent)); walk.next(at, weight);) taps.push_back({at, weight});
+  while (walk.next(at, weight)) taps.push_back({at, weight});
 }
 
 }  // namespace roikit::cpu

@@ -181,7 +181,7 @@ __global__ void __launch_bounds__(kBlock, V > 1 ? 3 : 4)
 }
 
 // The RoIs that align leaves out. There may be any number of samples, but only those inside the map are visited.
-template <class F, bool channels_last, class T>
+template <class F, bool channels_last, class Walk, class T>
 __device__ void walk_samples(const AlignShape& shape, const LargeRoi<T, accumulate_t<F>>& roi, const Chunk<F>& chunk) {
   using A = accumulate_t<F>;
   const int64_t pixel = channels_last ? shape.channels : 1, plane = channels_last ? 1 : roi.plane(), row = roi.width;
@@ -190,13 +190,13 @@ __device__ void walk_samples(const AlignShape& shape, const LargeRoi<T, accumula
     const int64_t line = channels_last ? chunk.channels : bins, major = i / line, minor = i - major * line;
     const int64_t c = channels_last ? minor : major, bin = channels_last ? major : minor, ph = bin / shape.columns;
     const F* const from = chunk.map + c * plane;
-    const TapWalk<T> all_rows(roi.y, ph, roi.height);
+    const Walk all_rows(roi.y, ph, roi.height);
     A total = 0;
     int32_t x, y;
     T across, down;
-    for (TapWalk<T> columns(roi.x, bin - ph * shape.columns, roi.width); columns.next(x, across);) {
+    for (Walk columns(roi.x, bin - ph * shape.columns, roi.width); columns.next(x, across);) {
       A sum = 0;
-      for (TapWalk<T> rows = all_rows; rows.next(y, down);)
+      for (Walk rows = all_rows; rows.next(y, down);)
         sum = fused(A(down / T(roi.y.grid)), load(from[(y * row + x) * pixel]), sum);
       total = fused(A(across / T(roi.x.grid)), sum, total);
     }
@@ -211,7 +211,12 @@ __global__ void __launch_bounds__(kLargeBlock)
   for (int64_t k = blockIdx.x; k < shape.rois; k += gridDim.x) {
     as_large<A>(levels, shape, k, [&](const auto& roi) {
       if (roi.fits) return;
-      walk_samples<F, channels_last>(shape, roi, Chunk<F>::template of<channels_last>(levels, shape, roi, k, output));
+      using T = decltype(roi.y.step);
+      const auto chunk = Chunk<F>::template of<channels_last>(levels, shape, roi, k, output);
+      if (shape.rule.integral)
+        walk_samples<F, channels_last, IntegralWalk<T>>(shape, roi, chunk);
+      else
+        walk_samples<F, channels_last, TapWalk<T>>(shape, roi, chunk);
     });
   }
 }

@@ -1,7 +1,7 @@
 // What the RoIAlign kernels share: the levels as a kernel takes them, where a RoI lies, and its taps in shared memory.
 #pragma once
 
-#include "core/roi_align.h"
+#include "core/roi_align_integral.h"
 #include "cuda/odometer.cuh"
 #include "cuda/rois.cuh"
 
@@ -91,7 +91,7 @@ struct AxisTaps {
     if (bins > kTaps) return false;  // not even for a RoI without samples: every bin has a count
     const int32_t slots = kTaps / bins;
     const T span = axis.step < T(0) ? -axis.step : axis.step;
-    return axis.grid <= slots / 2 || (extent <= 1 << 20 && span <= T(slots - 4)) || extent <= slots;
+    return (axis.grid <= slots / 2 && !axis.integral) || (extent <= 1 << 20 && span <= T(slots - 4)) || extent <= slots;
   }
 
   __device__ void clear(int32_t bins) {
@@ -102,17 +102,23 @@ struct AxisTaps {
   template <class T>
   __device__ void fill(const SampleAxis<T>& axis, int32_t bin, int32_t extent) {
     const int32_t begin = bin * slots;
-    int32_t n = 0;
-    int32_t at;
-    T weight;
-    for (TapWalk<T> walk(axis, bin, extent); n < slots && walk.next(at, weight); ++n)
-      taps[begin + n] = {at, A(weight / T(axis.grid))};
+    const int32_t n = axis.integral ? take(IntegralWalk<T>(axis, bin, extent), begin, T(1))
+                                    : take(TapWalk<T>(axis, bin, extent), begin, T(axis.grid));
     count[bin] = n;
     if (n > 0) {
       atomicAdd(&total, n);
       atomicMin(&low, taps[begin].at);
       atomicMax(&high, taps[begin + n - 1].at);
     }
+  }
+
+ private:
+  template <class Walk, class T>
+  __device__ int32_t take(Walk walk, int32_t begin, T grid) {
+    int32_t n = 0, at;
+    T weight;
+    for (; n < slots && walk.next(at, weight); ++n) taps[begin + n] = {at, A(weight / grid)};
+    return n;
   }
 };
 

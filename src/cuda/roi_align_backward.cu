@@ -190,7 +190,7 @@ __global__ void __launch_bounds__(kBlock, channels_last || sizeof(F) == 8 ? 3 : 
 }
 
 // The RoIs that spread leaves out: bin by bin, tap by tap.
-template <class F, bool channels_last, class T>
+template <class F, bool channels_last, class Walk, class T>
 __device__ void walk_bins(const AlignShape& shape, const LargeRoi<T, accumulate_t<F>>& roi, const GradPart<F>& part,
                           accumulate_t<F>* map) {
   using A = accumulate_t<F>;
@@ -200,12 +200,12 @@ __device__ void walk_bins(const AlignShape& shape, const LargeRoi<T, accumulate_
     const int64_t major = i / line, minor = i - major * line, c = channels_last ? minor : major;
     const int64_t bin = channels_last ? major : minor, ph = bin / shape.columns;
     const A grad = load(part.from[c * part.by_channel + bin * part.by_bin]);
-    const TapWalk<T> all_rows(roi.y, ph, roi.height);
+    const Walk all_rows(roi.y, ph, roi.height);
     int32_t x, y;
     T across, down;
-    for (TapWalk<T> columns(roi.x, bin - ph * shape.columns, roi.width); columns.next(x, across);) {
+    for (Walk columns(roi.x, bin - ph * shape.columns, roi.width); columns.next(x, across);) {
       const A share = A(across / T(roi.x.grid)) * grad;
-      for (TapWalk<T> rows = all_rows; rows.next(y, down);)
+      for (Walk rows = all_rows; rows.next(y, down);)
         atomicAdd(map + c * plane + (y * row + x) * pixel, A(down / T(roi.y.grid)) * share);
     }
   }
@@ -220,7 +220,12 @@ __global__ void __launch_bounds__(kLargeBlock)
     as_large<A>(sums, shape, k, [&](const auto& roi) {
       if (roi.fits) return;
       A* const map = static_cast<A*>(sums.map[roi.level]) + roi.template map_offset<channels_last>(shape);
-      walk_bins<F, channels_last>(shape, roi, GradPart<F>(shape, roi, grad, grad_last, k), map);
+      using T = decltype(roi.y.step);
+      const GradPart<F> part(shape, roi, grad, grad_last, k);
+      if (shape.rule.integral)
+        walk_bins<F, channels_last, IntegralWalk<T>>(shape, roi, part, map);
+      else
+        walk_bins<F, channels_last, TapWalk<T>>(shape, roi, part, map);
     });
   }
 }

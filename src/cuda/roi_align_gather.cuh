@@ -113,7 +113,10 @@ __device__ void make_unit(const Gather<F>& job, const Tile& tile, int64_t k, int
   const int bin = vertical ? row + lane - kBins : column + lane;
   const int first = vertical ? tile.top : tile.left, count = vertical ? kRows : kColumns;
   AddWeight<T, A> add{vertical ? unit.y + (lane - kBins) * S::kDown : unit.x + lane * S::kAcross, first, count, 0};
-  if (bin < bins) add_samples(axis, axis.base(bin), extent, T(first), T(first + count), add);
+  if (bin < bins) {
+    if (axis.integral) add_pixels_of_bin(axis, bin, extent, first, first + count, add);
+    else add_samples(axis, axis.base(bin), extent, T(first), T(first + count), add);
+  }
   const uint32_t touching = __ballot_sync(kFullWarp, add.touched != 0);
   const uint32_t across = touching & 0xffffu, down = touching >> kBins;
   unit.touch[lane] = transposed(add.touched);
