@@ -81,6 +81,8 @@ def pooling():
     for arguments in ((3, 0.5), ((3, 2), 0.5, 2, False, True)):
         his, mine = (with_gradient(m.RoIAlignRotated(*arguments), maps, turned) for m in (theirs, ours))
         assert_close(his, mine)
+    his, mine = (with_gradient(m.PrRoIPool((3, 2), 0.5), maps, rois) for m in (theirs, ours))
+    assert_close(his, mine)
 
 
 def deformable():

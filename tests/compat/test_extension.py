@@ -159,6 +159,7 @@ x, rois = torch.rand(1, 2, 8, 8, requires_grad=True), torch.cat([torch.zeros(3, 
 grad = torch.rand(3, 2, 2, 2)
 for name, more, empty in (("roi_align", dict(aligned_height=2, aligned_width=2, spatial_scale=0.5, sampling_ratio=0,
                                              pool_mode=1, aligned=True), [torch.zeros(0), torch.zeros(0)]),
+                          ("prroi_pool", dict(pooled_height=2, pooled_width=2, spatial_scale=0.5), []),
                           ("roi_pool", dict(pooled_height=2, pooled_width=2, spatial_scale=0.5),
                            [torch.zeros(3, 2, 2, 2, dtype=torch.int)])):
     out, into = torch.zeros(3, 2, 2, 2), torch.zeros(1, 2, 8, 8)
@@ -167,6 +168,10 @@ for name, more, empty in (("roi_align", dict(aligned_height=2, aligned_width=2, 
     close(out, expected)
     getattr(ext, name + "_backward")(grad, rois, *empty, into, **more)
     close(into, torch.autograd.grad(expected, x, grad)[0])
+    if name == "prroi_pool":
+        moved, into = rois.clone().requires_grad_(), torch.zeros(3, 5)
+        ext.prroi_pool_coor_backward(out, grad, x.detach(), rois, into, **more)
+        close(into, torch.autograd.grad(peer.prroi_pool(x, moved, 2, 0.5), moved, grad)[0])
 rois, more = torch.cat([rois, torch.rand(3, 1)], 1), dict(pooled_height=2, pooled_width=2, spatial_scale=0.5,
                                                           sampling_ratio=0, aligned=False, clockwise=True)
 expected = peer.roi_align_rotated(x, rois, 2, 0.5, 0, False, True)

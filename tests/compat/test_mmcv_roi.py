@@ -133,6 +133,22 @@ def test_rotated_roi_align_of_upright_boxes_is_roi_align(aligned):
                  mmcv.roi_align(MAP, rois, 3, 0.25, 2, "avg", aligned), rtol=1e-4, atol=1e-5)
 
 
+def test_precise_roi_pooling_is_the_mean_of_the_surface_which_is_0_beyond_the_map():
+    rois = torch.tensor([[1.0, 2.3, 1.1, 7.9, 6.2], [0, -2, -3, 4, 5], [0, 17.5, 13, 22, 18], [0, 3, 3, 3, 9]])
+    moved, fine = rois.clone().requires_grad_(), 400
+    out = mmcv.PrRoIPool((2, 1))(MAP, moved)
+    for k, (image, x1, y1, x2, y2) in enumerate(rois.tolist()):
+        padded = torch.nn.functional.pad(MAP[int(image)], (4, 4, 4, 4))
+        for i in range(2):
+            ys = y1 + (i + (torch.arange(fine) + 0.5) / fine) * (y2 - y1) / 2
+            xs = x1 + (torch.arange(fine) + 0.5) / fine * (x2 - x1)
+            hats = [(1 - (at[:, None] - torch.arange(-4.0, size + 4)).abs()).clamp(min=0).mean(0)
+                    for at, size in ((ys, 16), (xs, 20))]
+            expected = torch.einsum("y,x,cyx->c", *hats, padded) * (x2 > x1)
+            assert_close(out[k, :, i, 0], expected, rtol=1e-3, atol=1e-4)
+    assert torch.autograd.grad(out.sum(), moved)[0][:3, 1:].all()
+
+
 def test_deformable_convolutions_without_offsets_are_convolutions():
     x, rule = rand(2, 4, 7, 8), {"stride": 2, "padding": (2, 1), "dilation": 1, "groups": 2}
     taps, mask = torch.zeros(2, 36, 5, 4), torch.full((2, 18, 5, 4), 0.5)

@@ -25,9 +25,11 @@ from roikit.compat.mmcv.focal_loss import (
 from roikit.compat.mmcv.nms import batched_nms, nms, nms_match, nms_rotated, soft_nms
 from roikit.compat.mmcv.overlaps import bbox_overlaps, box_iou_rotated
 from roikit.compat.mmcv.roi import (
+    PrRoIPool,
     RoIAlign,
     RoIAlignRotated,
     RoIPool,
+    prroi_pool,
     roi_align,
     roi_align_rotated,
     roi_pool,
@@ -38,6 +40,7 @@ __all__ = [
     "DeformConv2dPack",
     "ModulatedDeformConv2d",
     "ModulatedDeformConv2dPack",
+    "PrRoIPool",
     "RoIAlign",
     "RoIAlignRotated",
     "RoIPool",
@@ -52,6 +55,7 @@ __all__ = [
     "nms",
     "nms_match",
     "nms_rotated",
+    "prroi_pool",
     "roi_align",
     "roi_align_rotated",
     "roi_pool",

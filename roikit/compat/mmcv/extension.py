@@ -13,7 +13,7 @@ from roikit.compat._extension import missing, stand_in
 from roikit.compat.mmcv.focal_loss import sigmoid_focal_loss, softmax_focal_loss
 from roikit.compat.mmcv.nms import nms, nms_match, nms_rotated, soft_nms
 from roikit.compat.mmcv.overlaps import bbox_overlaps, box_iou_rotated
-from roikit.compat.mmcv.roi import bins_as_rois, folded, roi_align, roi_align_rotated
+from roikit.compat.mmcv.roi import bins_as_rois, folded, prroi_pool, roi_align, roi_align_rotated
 
 __all__ = ["install"]
 
@@ -99,6 +99,22 @@ def _roi_align_rotated_backward(grad_output, rois, grad_input, pooled_height, po
         x, rois, (pooled_height, pooled_width), spatial_scale, sampling_ratio, aligned, clockwise))
 
 
+def _prroi_pool_forward(features, rois, output, pooled_height, pooled_width, spatial_scale):
+    output.copy_(prroi_pool(features, rois, (pooled_height, pooled_width), spatial_scale))
+
+
+def _prroi_pool_backward(grad_output, rois, grad_input, pooled_height, pooled_width, spatial_scale):
+    _gradient(grad_input, grad_output, lambda x: prroi_pool(x, rois, (pooled_height, pooled_width), spatial_scale))
+
+
+def _prroi_pool_coor_backward(output, grad_output, features, rois, grad_rois, pooled_height, pooled_width,
+                              spatial_scale):
+    with torch.enable_grad():
+        moved = rois.detach().requires_grad_()
+        out = prroi_pool(features.detach(), moved, (pooled_height, pooled_width), spatial_scale)
+        grad_rois.copy_(torch.autograd.grad(out, moved, grad_output)[0])
+
+
 def _focal_forward(loss, input, target, weight, output, gamma, alpha):
     output.copy_(loss(input, target, gamma, alpha, weight if weight.numel() else None, "none"))
 
@@ -132,6 +148,9 @@ FUNCTIONS = {
     "roi_pool_backward": _roi_pool_backward,
     "roi_align_rotated_forward": _roi_align_rotated_forward,
     "roi_align_rotated_backward": _roi_align_rotated_backward,
+    "prroi_pool_forward": _prroi_pool_forward,
+    "prroi_pool_backward": _prroi_pool_backward,
+    "prroi_pool_coor_backward": _prroi_pool_coor_backward,
     "sigmoid_focal_loss_forward": functools.partial(_focal_forward, sigmoid_focal_loss),
     "sigmoid_focal_loss_backward": functools.partial(_focal_gradient, sigmoid_focal_loss),
     "softmax_focal_loss_forward": _softmax_forward,

@@ -1,4 +1,4 @@
-"""mmcv.ops: RoIAlign, RoIPool and RoIAlignRotated."""
+"""mmcv.ops: RoIAlign, RoIPool, RoIAlignRotated and PrRoIPool."""
 
 import torch
 from torch.nn.functional import max_pool2d
@@ -7,7 +7,8 @@ import roikit.ops
 from roikit.compat._arguments import pair, renamed
 from roikit.compat.mmcv._conventions import degrees, wide
 
-__all__ = ["RoIAlign", "RoIAlignRotated", "RoIPool", "roi_align", "roi_align_rotated", "roi_pool"]
+__all__ = ["PrRoIPool", "RoIAlign", "RoIAlignRotated", "RoIPool", "prroi_pool", "roi_align", "roi_align_rotated",
+           "roi_pool"]
 
 
 def roi_align(input, rois, output_size, spatial_scale=1.0, sampling_ratio=0, pool_mode="avg", aligned=True):
@@ -188,3 +189,37 @@ class RoIAlignRotated(torch.nn.Module):
     def extra_repr(self):
         return (f"output_size={self.output_size}, spatial_scale={self.spatial_scale}, "
                 f"sampling_ratio={self.sampling_ratio}, aligned={self.aligned}, clockwise={self.clockwise}")
+
+
+def prroi_pool(features, rois, output_size, spatial_scale=1.0):
+    """mmcv.ops.prroi_pool: the exact mean of the bilinear surface over each bin, which is 0 beyond the map.
+
+    Args:
+        features, output_size, spatial_scale: as in roikit.ops.roi_align.
+        rois: (K, 5), batch index first.
+
+    Returns:
+        (K, C, PH, PW), the dtype of features. Differentiable in features and in rois.
+
+    Raises:
+        TypeError, ValueError, IndexError, BackendError: as roikit.ops.roi_align.
+    """
+    return roikit.ops.roi_align(features, rois, output_size, spatial_scale, rule="integral")
+
+
+class PrRoIPool(torch.nn.Module):
+    """mmcv.ops.PrRoIPool. Input: features (N, C, H, W); rois (K, 5), batch index first.
+
+    Args:
+        output_size, spatial_scale: as in `prroi_pool`.
+    """
+
+    def __init__(self, output_size, spatial_scale=1.0):
+        super().__init__()
+        self.output_size, self.spatial_scale = pair(output_size), float(spatial_scale)
+
+    def forward(self, features, rois):
+        return prroi_pool(features, rois, self.output_size, self.spatial_scale)
+
+    def extra_repr(self):
+        return f"output_size={self.output_size}, spatial_scale={self.spatial_scale}"
