@@ -121,8 +121,9 @@ class RoIAlign(torch.nn.Module):
                          self.aligned, rule=self.rule)
 
     def extra_repr(self):
+        rule = "" if self.rule == "samples" else f", rule={self.rule!r}"
         return (f"output_size={self.output_size}, spatial_scale={self.spatial_scale}, "
-                f"sampling_ratio={self.sampling_ratio}, aligned={self.aligned}, rule={self.rule!r}")
+                f"sampling_ratio={self.sampling_ratio}, aligned={self.aligned}{rule}")
 
 
 class MultiScaleRoIAlign(torch.nn.Module):

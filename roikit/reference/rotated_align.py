@@ -15,7 +15,7 @@ without fused multiply-add, because a sample is dropped or kept by it:
 The value of a bin is the sum over its samples, divided by gh * gw, the number of them all.
 
 A RoI gives 0, and gradient 0, if w or h is not above 0, if a number is NaN or infinite, or if x, y, w
-or h is 2**100 or more in magnitude; so does a map with H = 0 or W = 0. A pixel of weight exactly 0
+or h is 2**24 or more in magnitude; so does a map with H = 0 or W = 0. A pixel of weight exactly 0
 need not be read.
 
 Bound. As in ``roi_align``: each output element lies within TOLERANCE[dtype] * (the largest |feature|
@@ -36,7 +36,7 @@ from roikit.reference.rotated import sin_cos_degrees
 
 __all__ = ["roi_align_rotated", "roi_align_rotated_backward"]
 
-SIZE_LIMIT = 2.0**100
+SIZE_LIMIT = 2.0**24  # up to here float32 knows pixels apart
 
 
 def offsets(size, bins, sampling_ratio, low, high):

@@ -10,7 +10,7 @@
 //   roi_align; its four pixels and weights are the products of those of its two positions there.
 //
 // A bin is the mean over its grid * grid samples, those that do not count included. A RoI gives 0, and gradient 0,
-// where a side is not above 0, and where a number is not finite or, scaled, is 2^100 or more; so does a map without
+// where a side is not above 0, and where a number is not finite or, scaled, is 2^24 or more; so does a map without
 // pixels.
 //
 // Source: Ma et al. 2017, arXiv:1703.01086, section IV (rotated RoI pooling); He et al. 2017, arXiv:1703.06870,
@@ -40,7 +40,7 @@ struct RotatedRoi {
   template <class B>
   ROIKIT_HD static RotatedRoi of(const B* box, T scale, int64_t rows, int64_t columns, int64_t height, int64_t width,
                                  int64_t sampling_ratio) {
-    const T limit = T(1267650600228229401496703205376.0);  // 2^100: with it all that follows is finite
+    const T limit = T(16777216);  // 2^24: up to here float32 knows pixels apart, and the samples over a map stay few
     RotatedRoi r;
     const T x = T(box[0]) * scale - T(0.5), y = T(box[1]) * scale - T(0.5), w = T(box[2]) * scale;
     const T h = T(box[3]) * scale;

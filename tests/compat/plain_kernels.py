@@ -15,7 +15,7 @@ def nms(boxes, scores, iou_threshold):
 def weights(rois, size, shape, *rule):
     """For each RoI its image and, in float64, the weights of rows (PH, H) and of columns (PW, W)."""
     for image, *corners in rois.double().numpy():
-        vertical, horizontal = roi_weights(np.array(corners), size, shape, *rule, np.float64)
+        vertical, horizontal = roi_weights(np.array(corners), size, shape, *rule, np.float64, "samples")
         yield int(image), torch.from_numpy(vertical), torch.from_numpy(horizontal)
 
 
