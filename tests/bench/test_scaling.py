@@ -6,14 +6,12 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 
 from roikit.bench import scaling, scaling_report
 from roikit.bench.curves import Curve, curves
-from roikit.bench.memory import extra_memory
 from roikit.bench.work import plain
 from roikit.cli import main
 
@@ -32,51 +30,6 @@ def curve(call, sizes=(1, 3, 10, 100), **more):
 
 def followed(*given, longest=60, seconds=60, quick=False):
     return list(scaling.points(*given, longest, time.monotonic() + seconds, quick))
-
-
-def touched(size):
-    return np.ones(size, np.uint8)
-
-
-def extra(call, size_of_result=lambda result: result.nbytes):
-    found, result = extra_memory(call, size_of_result)
-    if found is None:
-        pytest.skip("the system does not tell a process's peak of memory anew")
-    return found
-
-
-def test_law_memory_is_the_peak_beyond_the_result():
-    def work(scratch=50 * MB):
-        touched(scratch)
-        return touched(20 * MB)
-
-    assert extra(work) == pytest.approx(30 * MB, abs=5 * MB)  # the scratch was given back before the result was made
-
-
-def test_law_scratch_beside_the_result_counts_whole():
-    def work():
-        scratch = touched(50 * MB)
-        result = touched(20 * MB)
-        result[0] = scratch[0]
-        return result
-
-    assert extra(work) == pytest.approx(50 * MB, abs=5 * MB)
-
-
-def test_law_what_was_there_before_does_not_count():
-    kept = touched(30 * MB)
-    touched(200 * MB)  # a peak of its own, given back
-    assert extra(lambda: kept[:1]) < 5 * MB
-
-
-def test_law_pages_of_a_result_that_nobody_touched_do_not_count_either_way():
-    assert extra(lambda: np.zeros(500 * MB, np.uint8)) < 5 * MB
-
-    def kept_secretly(hidden=[]):  # noqa: B006
-        hidden.append(touched(40 * MB))
-        return touched(MB)
-
-    assert extra(kept_secretly) == pytest.approx(40 * MB, abs=5 * MB)
 
 
 def test_law_a_curve_is_followed_from_small_to_large():
