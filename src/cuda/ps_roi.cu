@@ -167,9 +167,7 @@ void ps_roi(const View& input, const View& boxes, double spatial_scale, const Ps
 }
 
 int64_t ps_roi_backward_workspace(const View& gradient) {
-  Workspace workspace;
-  if (gradient.dtype == DType::f16 || gradient.dtype == DType::bf16) workspace.take<float>(gradient.size());
-  return workspace.bytes();
+  return sums_workspace(gradient);
 }
 
 void ps_roi_backward(const View& grad, const View& boxes, double spatial_scale, const PsRule& rule,
@@ -185,15 +183,7 @@ void ps_roi_backward(const View& grad, const View& boxes, double spatial_scale, 
     using B = typename decltype(box)::type;
     using A = accumulate_t<F>;
     constexpr bool kAlign = decltype(align)::value, kWide = std::is_same_v<F, A>;
-    A* sums;
-    if constexpr (kWide) {
-      sums = gradient.as<F>();
-    } else {
-      Workspace workspace(launch.workspace);
-      sums = workspace.take<A>(gradient.size());
-      require(workspace.bytes() <= launch.workspace_bytes, "ps_roi_backward: the workspace is too small");
-    }
-    check(cudaMemsetAsync(sums, 0, gradient.size() * sizeof(A), stream_of(launch)), kOp);
+    A* const sums = zeroed_sums<F>(kOp, gradient, launch);
     if (shape.rois > 0 && launch.deterministic)
       run(kOp, launch, spread_in_order<F, B, kAlign>, grid_for(shape.images * shape.channels, kBlock / kWarp), kBlock,
           shape, grad.as<F>(), boxes.as<B>(), spatial_scale, sums);

@@ -138,9 +138,7 @@ void roi_warp(const View& input, const View& boxes, double spatial_scale, WarpRe
 }
 
 int64_t roi_warp_backward_workspace(const View& gradient) {
-  Workspace workspace;
-  if (gradient.dtype == DType::f16 || gradient.dtype == DType::bf16) workspace.take<float>(gradient.size());
-  return workspace.bytes();
+  return sums_workspace(gradient);
 }
 
 void roi_warp_backward(const View& grad, const View& argmax, const View& boxes, double spatial_scale,
@@ -155,15 +153,7 @@ void roi_warp_backward(const View& grad, const View& argmax, const View& boxes, 
     using B = typename decltype(box)::type;
     using A = accumulate_t<F>;
     constexpr bool kWide = std::is_same_v<F, A>;
-    A* sums;
-    if constexpr (kWide) {
-      sums = gradient.as<F>();
-    } else {
-      Workspace workspace(launch.workspace);
-      sums = workspace.take<A>(gradient.size());
-      require(workspace.bytes() <= launch.workspace_bytes, "roi_warp_backward: the workspace is too small");
-    }
-    check(cudaMemsetAsync(sums, 0, gradient.size() * sizeof(A), stream_of(launch)), kOp);
+    A* const sums = zeroed_sums<F>(kOp, gradient, launch);
     const int8_t* const winners = places ? argmax.as<int8_t>() : nullptr;
     if (grad.size() > 0 && launch.deterministic)
       run(kOp, launch, spread_in_order<F, B>, grid_for(shape.images * shape.channels, kBlock / kWarp), kBlock, shape,

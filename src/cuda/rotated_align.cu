@@ -270,9 +270,7 @@ void roi_align_rotated(const View& input, const View& boxes, double spatial_scal
 }
 
 int64_t roi_align_rotated_backward_workspace(const View& gradient) {
-  Workspace workspace;
-  if (gradient.dtype == DType::f16 || gradient.dtype == DType::bf16) workspace.take<float>(gradient.size());
-  return workspace.bytes();
+  return sums_workspace(gradient);
 }
 
 void roi_align_rotated_backward(const View& grad, const View& boxes, double spatial_scale, int64_t sampling_ratio,
@@ -287,15 +285,7 @@ void roi_align_rotated_backward(const View& grad, const View& boxes, double spat
     using B = typename decltype(box)::type;
     using A = accumulate_t<F>;
     constexpr bool kWide = std::is_same_v<F, A>;
-    A* sums;
-    if constexpr (kWide) {
-      sums = gradient.as<F>();
-    } else {
-      Workspace workspace(launch.workspace);
-      sums = workspace.take<A>(gradient.size());
-      require(workspace.bytes() <= launch.workspace_bytes, "roi_align_rotated_backward: the workspace is too small");
-    }
-    check(cudaMemsetAsync(sums, 0, gradient.size() * sizeof(A), stream_of(launch)), kOp);
+    A* const sums = zeroed_sums<F>(kOp, gradient, launch);
     const int64_t owners = shape.images * ceil_div(shape.channels, kGroup) * ceil_div(shape.height, kBand);
     if (grad.size() > 0 && launch.deterministic)
       run(kOp, launch, spread_in_order<F, B>, grid_for(owners, kBlock / kWarp), kBlock, shape, grad.as<F>(),
