@@ -1,18 +1,24 @@
 """Losses on tensors: sigmoid focal loss, and one less the relatives of IoU for matched pairs of boxes.
 
 Written in torch alone, so that autograd, torch.compile and every device have them. Half inputs are computed in float32.
+The focal loss of a whole dense head is a large tensor: run eagerly on a CPU, loss and slope are taken together, in
+pieces that stay in the caches, so that of a dozen intermediate results none is ever written to memory.
 """
 
 import math
 
 import torch
-from torch.nn.functional import logsigmoid
+from torch.autograd import forward_ad
+from torch.nn.functional import softplus
 
 from roikit import _check
 
 __all__ = ["complete_box_iou_loss", "distance_box_iou_loss", "generalized_box_iou_loss", "sigmoid_focal_loss"]
 
 REDUCTIONS = ("none", "mean", "sum")
+
+# Elements a thread: enough for torch to share them out, few enough for the caches.
+PIECE = 65_536
 
 
 def _wide(x):
@@ -58,14 +64,33 @@ def sigmoid_focal_loss(inputs, targets, alpha=0.25, gamma=2, reduction="none"):
     alpha, gamma = _check.number(op, "alpha", alpha), _check.number_from(op, "gamma", gamma, 0)
     if not 0 <= alpha <= 1 and alpha != -1:
         raise ValueError(f"{op}: alpha must be in [0, 1], or -1 for none, got {alpha}")
-    x, t = _wide(inputs), targets.to(_wide(inputs).dtype)
-    # With 0 or 1 for a target, p_t is the sigmoid of the logit turned towards it; between them it is the mixture.
-    entropy = -(t * logsigmoid(x) + (1 - t) * logsigmoid(-x))
-    wrong = t * torch.sigmoid(-x) + (1 - t) * torch.sigmoid(x)  # 1 - p_t, without a difference that cancels
-    loss = entropy * _power(wrong, gamma)
-    if alpha >= 0:
-        loss = loss * (alpha * t + (1 - alpha) * (1 - t))
+    if _seen_through(inputs, targets) or not _binary(targets):
+        loss = _focal_loss(_wide(inputs), targets.to(_wide(inputs).dtype), alpha, gamma)
+    elif inputs.requires_grad and torch.is_grad_enabled():
+        loss = _FocalLoss.apply(inputs, targets, alpha, gamma)
+    else:
+        loss = _in_pieces(inputs, targets, alpha, gamma, with_slope=False)[0]
     return _reduced(loss, reduction).to(inputs.dtype)
+
+
+def _seen_through(inputs, targets):
+    """Whether somebody looks at the single operations: a compiler, a transform, or a gradient but the usual."""
+    return (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+            or (targets.requires_grad and torch.is_grad_enabled())
+            or any(forward_ad.unpack_dual(x).tangent is not None for x in (inputs, targets)))
+
+
+def _binary(targets):
+    """Whether every target is 0 or 1. Asked on the CPU alone: elsewhere the answer would wait for the device."""
+    return targets.is_cpu and bool(((targets == 0) | (targets == 1)).all())
+
+
+def _focal_loss(x, t, alpha, gamma):
+    """The loss in operations that autograd and torch.compile see through."""
+    # With 0 or 1 for a target, p_t is the sigmoid of the logit turned towards it; between them it is the mixture.
+    entropy = torch.lerp(softplus(x), softplus(-x), t)
+    wrong = torch.lerp(torch.sigmoid(x), torch.sigmoid(-x), t)  # 1 - p_t, without a difference that cancels
+    return entropy * _power(wrong, gamma) * _balance(t, alpha)
 
 
 def _power(base, gamma):
@@ -77,6 +102,61 @@ def _power(base, gamma):
     if gamma < 1:
         base = base.clamp(min=torch.finfo(base.dtype).tiny)
     return base**gamma
+
+
+def _balance(t, alpha):
+    return 1 if alpha < 0 else alpha * t + (1 - alpha) * (1 - t)
+
+
+def _loss_and_slope(x, t, alpha, gamma, with_slope):
+    """The loss of 0 or 1 for every target, and its derivative by x or None."""
+    turn = 1 - 2 * t
+    y = x * turn
+    wrong, entropy = torch.sigmoid(y), softplus(y)  # 1 - p_t and -log p_t
+    power = _power(wrong, gamma)
+    if alpha >= 0:
+        power *= _balance(t, alpha)
+    loss = entropy * power
+    if not with_slope:
+        return loss, None
+    slope = wrong + entropy.mul_(gamma).mul_(1 - wrong) if gamma else wrong
+    return loss, slope.mul_(power).mul_(turn)
+
+
+def _in_pieces(inputs, targets, alpha, gamma, with_slope):
+    """The loss and the slope of a whole tensor, in float32 or float64."""
+    wide = _wide(inputs.new_empty(0)).dtype
+    piece = PIECE * torch.get_num_threads()
+    if inputs.numel() <= piece:
+        return _loss_and_slope(inputs.to(wide), targets.to(wide), alpha, gamma, with_slope)
+    loss = torch.empty(inputs.shape, dtype=wide)
+    slope = torch.empty_like(loss) if with_slope else None
+    for begin in range(0, inputs.numel(), piece):
+        x, t = (a.reshape(-1)[begin : begin + piece].to(wide) for a in (inputs, targets))
+        for whole, part in zip((loss, slope), _loss_and_slope(x, t, alpha, gamma, with_slope), strict=True):
+            if whole is not None:
+                whole.view(-1)[begin : begin + piece] = part
+    return loss, slope
+
+
+class _FocalLoss(torch.autograd.Function):
+    """The loss of every element; differentiable in the inputs, as often as one likes."""
+
+    @staticmethod
+    def forward(ctx, inputs, targets, alpha, gamma):
+        loss, slope = _in_pieces(inputs, targets, alpha, gamma, with_slope=True)
+        ctx.save_for_backward(inputs, targets, slope)
+        ctx.rest = alpha, gamma
+        return loss
+
+    @staticmethod
+    def backward(ctx, grad):
+        inputs, targets, slope = ctx.saved_tensors
+        if not torch.is_grad_enabled():
+            return (slope * grad).to(inputs.dtype), None, None, None
+        # Somebody will differentiate this gradient.
+        loss = _focal_loss(_wide(inputs), targets.to(slope.dtype), *ctx.rest)
+        return torch.autograd.grad(loss, inputs, grad, create_graph=True)[0], None, None, None
 
 
 def generalized_box_iou_loss(boxes1, boxes2, reduction="none", eps=1e-7):
@@ -98,7 +178,7 @@ def generalized_box_iou_loss(boxes1, boxes2, reduction="none", eps=1e-7):
     """
     a, b, eps = _matched("generalized_box_iou_loss", boxes1, boxes2, reduction, eps)
     iou, union = _iou(a, b, eps)
-    hull = _hull(a, b).prod(-1)
+    hull = _area(_hull(a, b))
     return _reduced(1 - iou + (hull - union) / (hull + eps), reduction)
 
 
@@ -122,11 +202,11 @@ def complete_box_iou_loss(boxes1, boxes2, reduction="none", eps=1e-7):
     Source: Zheng et al., AAAI 2020, equations 9 to 12.
     """
     a, b, eps = _matched("complete_box_iou_loss", boxes1, boxes2, reduction, eps)
-    iou = _iou(a, b, eps)[0]
+    other = 1 - _iou(a, b, eps)[0]
     turn = _angle(a) - _angle(b)
     v = 4 / math.pi**2 * turn.square()
-    alpha = (v / (1 - iou + v + eps)).detach()
-    return _reduced(1 - iou + _away(a, b, eps) + alpha * v, reduction)
+    alpha = (v / (other + v + eps)).detach()
+    return _reduced(other + _away(a, b, eps) + alpha * v, reduction)
 
 
 def _matched(op, boxes1, boxes2, reduction, eps):
@@ -140,27 +220,36 @@ def _matched(op, boxes1, boxes2, reduction, eps):
                          f"{_check.shape_text(boxes2)}")
     _check.same_device(op, boxes1=boxes1, boxes2=boxes2)
     _check.choice(op, "reduction", reduction, REDUCTIONS)
-    return _wide(boxes1), _wide(boxes2), _check.number_from(op, "eps", eps, 0)
+    return _corners(boxes1), _corners(boxes2), _check.number_from(op, "eps", eps, 0)
+
+
+def _corners(boxes):
+    """The least and the greatest corner of every box, two tensors (..., 2), by one operation for the gradient."""
+    return _wide(boxes).unflatten(-1, (2, 2)).unbind(-2)
+
+
+def _area(size):
+    width, height = size.unbind(-1)
+    return width * height  # prod's gradient would look for zeros
 
 
 def _iou(a, b, eps):
-    size = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0)
-    inter = size.prod(-1)
-    union = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - inter
+    inter = _area((torch.minimum(a[1], b[1]) - torch.maximum(a[0], b[0])).clamp(min=0))
+    union = _area(a[1] - a[0]) + _area(b[1] - b[0]) - inter
     return inter / (union + eps), union
 
 
 def _hull(a, b):
-    return torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(a[..., :2], b[..., :2])
+    return torch.maximum(a[1], b[1]) - torch.minimum(a[0], b[0])
 
 
 def _away(a, b, eps):
-    centres = (a[..., :2] + a[..., 2:]) / 2 - (b[..., :2] + b[..., 2:]) / 2
-    return centres.square().sum(-1) / (_hull(a, b).square().sum(-1) + eps)
+    between = (a[0] + a[1] - b[0] - b[1]) / 2
+    return between.square().sum(-1) / (_hull(a, b).square().sum(-1) + eps)
 
 
-def _angle(boxes):
+def _angle(corners):
     """atan(width / height), with a gradient of 0 and not of 0 / 0 for a point."""
-    width, height = boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1]
+    width, height = (corners[1] - corners[0]).unbind(-1)
     point = (width == 0) & (height == 0)
     return torch.where(point, 0, torch.atan2(width, torch.where(point, 1, height)))

@@ -100,10 +100,10 @@ struct AxisTaps {
   }
 
   template <class T>
-  __device__ void fill(const SampleAxis<T>& axis, int32_t bin, int32_t extent) {
+  __device__ void fill(const SampleAxis<T>& axis, bool integral, int32_t bin, int32_t extent) {
     const int32_t begin = bin * slots;
-    const int32_t n = axis.integral ? take(IntegralWalk<T>(axis, bin, extent), begin, T(1))
-                                    : take(TapWalk<T>(axis, bin, extent), begin, T(axis.grid));
+    const int32_t n = integral ? take(IntegralWalk<T>(axis, bin, extent), begin, T(1))
+                               : take(TapWalk<T>(axis, bin, extent), begin, T(axis.grid));
     count[bin] = n;
     if (n > 0) {
       atomicAdd(&total, n);
@@ -177,7 +177,7 @@ __device__ AlignPlace tabulate(const AlignLevels& levels, const AlignShape& shap
     const int32_t extent = down ? place.height : place.width;
     const SampleAxis<T> axis = place.axis<T>(levels, shape, box, down);
     if (shape.tables && AxisTaps<A>::fits(axis, down ? shape.rows : shape.columns, extent))
-      taps.fill(axis, down ? i : i - shape.rows, extent);
+      taps.fill(axis, shape.rule.integral, down ? i : i - shape.rows, extent);
     else
       atomicOr(&taps.overflow, 1);
   }

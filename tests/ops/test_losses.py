@@ -101,16 +101,63 @@ def test_gradients():
         torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("gamma", [0, 0.5, 2, 3])
+@pytest.mark.parametrize("alpha", [0.25, -1])
+def test_focal_loss_of_certain_targets_is_that_of_targets_between(alpha, gamma):
+    x, t = logits(200)
+    x.requires_grad_()
+    certain = ops.sigmoid_focal_loss(x, t, alpha, gamma)
+    between = ops.sigmoid_focal_loss(x, t.requires_grad_(), alpha, gamma)
+    torch.testing.assert_close(certain, between)
+    torch.testing.assert_close(*(torch.autograd.grad(loss.sum(), x)[0] for loss in (certain, between)))
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.int64, torch.float16, torch.float64])
+def test_focal_loss_takes_certain_targets_of_any_dtype(dtype):
+    x, t = logits(50, dtype=torch.float32)
+    assert torch.equal(ops.sigmoid_focal_loss(x, t.to(dtype)), ops.sigmoid_focal_loss(x, t))
+
+
+def test_focal_loss_in_pieces(monkeypatch):
+    x, t = (a.reshape(40, 30).T for a in logits(1200))
+    values = []
+    for piece in (7, 10_000):
+        monkeypatch.setattr("roikit.ops.losses.PIECE", piece)
+        given = x.detach().requires_grad_()
+        loss = ops.sigmoid_focal_loss(given, t)
+        values.append((loss, *torch.autograd.grad((loss * x).sum(), given), ops.sigmoid_focal_loss(x, t)))
+    for few, many in zip(*values, strict=True):
+        assert few.shape == (30, 40)
+        torch.testing.assert_close(few, many, rtol=1e-14, atol=0)
+
+
+def test_focal_loss_under_transforms():
+    x, t = logits(6)
+    slope = torch.autograd.functional.jacobian(lambda x: ops.sigmoid_focal_loss(x, t), x).diagonal()
+    curve = torch.autograd.functional.hessian(lambda x: ops.sigmoid_focal_loss(x, t).sum(), x)
+    assert torch.autograd.gradgradcheck(lambda x: ops.sigmoid_focal_loss(x, t), x.clone().requires_grad_())
+    torch.testing.assert_close(torch.func.grad(lambda x: ops.sigmoid_focal_loss(x, t).sum())(x), slope)
+    torch.testing.assert_close(torch.vmap(torch.func.grad(ops.sigmoid_focal_loss))(x, t), slope)
+    torch.testing.assert_close(torch.func.hessian(lambda x: ops.sigmoid_focal_loss(x, t).sum())(x), curve)
+    torch.testing.assert_close(torch.func.jvp(lambda x: ops.sigmoid_focal_loss(x, t), (x,), (t,))[1], slope * t)
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(x.clone().requires_grad_(), t)
+        found = torch.autograd.forward_ad.unpack_dual(ops.sigmoid_focal_loss(dual, t)).tangent
+    torch.testing.assert_close(found, slope * t)
+
+
 def test_losses_compile_whole():
     a, b = boxes(5, 0).requires_grad_(), boxes(5, 1)
     x, t = logits(8)
+    x.requires_grad_()
 
     def all_of_them(a, b, x, t):
         return sum(getattr(ops, name)(a, b, "sum") for name in BOX_LOSSES) + ops.sigmoid_focal_loss(x, t).sum()
 
     eager, compiled = all_of_them(a, b, x, t), torch.compile(all_of_them, fullgraph=True)(a, b, x, t)
     torch.testing.assert_close(compiled, eager)
-    torch.testing.assert_close(torch.autograd.grad(compiled, a)[0], torch.autograd.grad(eager, a)[0])
+    for ours, plain in zip(torch.autograd.grad(compiled, (a, x)), torch.autograd.grad(eager, (a, x)), strict=True):
+        torch.testing.assert_close(ours, plain)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torchvision") is None, reason="torchvision is not installed")
