@@ -16,6 +16,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+# Before torch is loaded: where tests run in several processes, threads that spin while they wait take the others' time.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 for name, examples in (("few", 15), ("quick", 60), ("ci", 300), ("gpu", 2_000), ("full", 10_000)):
     settings.register_profile(name, max_examples=examples, deadline=None, derandomize=name in ("few", "ci"),
                               suppress_health_check=[HealthCheck.too_slow,
