@@ -249,6 +249,7 @@ void deform_conv2d_scatter(const View& columns, const View& offset, const View* 
   constexpr const char* kOp = "deform_conv2d_scatter";
   const DeformShape s = shape_of(sums, offset, mask, weight, rule);
   check_columns(s, columns, offset);
+  if (sums.size() == 0) return;
   each_dtype(kOp, s, offset, launch, [&](auto tag) {
     using F = typename decltype(tag)::type;
     using A = accumulate_t<F>;

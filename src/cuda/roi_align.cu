@@ -65,6 +65,8 @@ __device__ void sum_planes(const AlignShape& shape, const AxisTaps<accumulate_t<
   const int32_t bins = shape.rows * shape.columns;
   const int32_t rows_at_once = shape.rows < kSums / touched ? shape.rows : kSums / touched;
   int32_t at_once = kSums / (rows_at_once * touched);
+  const int64_t outputs = rows_at_once * shape.columns;  // of a channel; with few columns touched they may be many
+  while (at_once > 1 && at_once * outputs * outputs > UINT32_MAX) at_once /= 2;  // as by_part asks for
   if (at_once > kChannels) at_once -= at_once % kChannels;
   const SmallDivisor by_column{uint32_t(touched)}, by_pw{uint32_t(shape.columns)};
   for (int32_t row0 = 0; row0 < shape.rows; row0 += rows_at_once) {

@@ -32,3 +32,12 @@ def test_rois_that_give_0_with_more_bins_than_the_tables_hold(size, device, dete
             with deterministic(order):
                 gradient, = torch.autograd.grad(output, x, grad, retain_graph=True)
             assert (np.abs(gradient.numpy() - wanted) <= limit * (wanted + 1)).all()
+
+
+@pytest.mark.parametrize("size, map_size", [((200, 200), (1, 1)), ((255, 255), (1, 1)), ((255, 128), (1, 2))])
+def test_tens_of_thousands_of_bins_of_a_map_of_one_or_two_pixels(size, map_size):
+    x = np.random.default_rng(0).standard_normal((2, 16, *map_size), np.float32)
+    boxes = np.array([[0, 0, 0, 1, 1], [1, 0.25, -1, 2, 2]], np.float32)
+    output = ops.roi_align(torch.from_numpy(x), torch.from_numpy(boxes), size, 1.0, 1)
+    expected = kernels.roi_align(x, boxes, size, sampling_ratio=1)
+    assert expected.any() and (np.abs(output.numpy() - expected) <= 4 * TOLERANCE["float32"]).all()
