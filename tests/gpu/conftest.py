@@ -73,7 +73,7 @@ def fixed_case(request):
     return request.param
 
 
-@some(lambda case: case.name.startswith(("roi_", "multiscale")) and "backward" in case.name)
+@some(lambda case: case.name.startswith(("roi_", "ps_roi_", "multiscale")) and "backward" in case.name)
 def gradient_case(request):
     """Each gradient that has a fast and a deterministic form."""
     return request.param

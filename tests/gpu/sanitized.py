@@ -42,19 +42,27 @@ def everything(cases, device):
     index = torch.arange(200, device=device)
     image = index[:, None] % 3 - (0 if device == "cpu" else 1)  # -1 and, of two images, 2 are wrong on purpose
     rois = torch.cat([image.float() if device != "cpu" else image.float() % 2, boxes], 1)
+    turned = torch.cat([rois, boxes[:, :1]], 1)
     masks, scores = torch.rand(200, 5, 5, generator=g).to(device), torch.rand(200, generator=g).to(device)
     for last in (False, True):
         form = torch.channels_last if last else torch.contiguous_format
         x = torch.rand(2, 8, 7, 9, generator=g).to(device).contiguous(memory_format=form).requires_grad_()
-        for op in (ops.roi_align, ops.roi_pool):
-            def both(op=op, x=x):
-                output = op(x, rois, 3, 0.5)
+        for op in (ops.roi_align, ops.roi_pool, ops.ps_roi_align, ops.ps_roi_pool, ops.roi_warp, ops.roi_align_rotated):
+            def both(op=op, x=x, rois=turned if op is ops.roi_align_rotated else rois):
+                output = op(x, rois, 2, 0.5)
                 return torch.autograd.grad(output, x, torch.ones_like(output))
 
             yield f"{op.__name__} of awkward boxes", both
             yield f"{op.__name__} of awkward boxes, deterministic", lambda both=both: in_order(both, ())
     yield "nms of awkward boxes", lambda: ops.nms(boxes, scores, 0.5)
     yield "batched_nms of awkward boxes", lambda: ops.batched_nms(boxes, scores, index % 3, 0.5)
+    yield "soft_nms of awkward boxes", lambda: ops.soft_nms(boxes, scores, method="gaussian")
+    yield "fast_nms of awkward boxes", lambda: ops.fast_nms(boxes, scores, index % 3, 0.5)
+    yield "matrix_nms of awkward boxes", lambda: ops.matrix_nms(boxes, scores, index % 3)
+    yield "nms_rotated of awkward boxes", lambda: ops.nms_rotated(turned[:, 1:], scores, 0.5)
+    yield "box_iou_rotated of awkward boxes", lambda: ops.box_iou_rotated(turned[:, 1:], turned[:7, 1:])
+    yield "decode_keypoints of awkward boxes", lambda: ops.decode_keypoints(masks[:, None], boxes)
+    yield "encode_keypoints of awkward boxes", lambda: ops.encode_keypoints(boxes[:, None, :3], boxes, 14)
     yield "match_boxes of awkward boxes", lambda: ops.match_boxes(boxes, boxes[:7], 0.7, 0.3)
     yield "paste_masks of awkward boxes", lambda: ops.paste_masks(masks, boxes, (13, 17))
     yield "paste_masks_rle of awkward boxes", lambda: ops.paste_masks_rle(masks, boxes, (13, 17))
