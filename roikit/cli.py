@@ -268,7 +268,10 @@ def verify(function, op, own, cases, arrays, device, seed, json_path):
         raise click.UsageError(str(error)) from error
     if json_path:
         found = [report.as_dict() for report in reports]
-        Path(json_path).write_text(json.dumps(found if own else found[0], indent=2) + "\n", encoding="utf-8")
+        try:
+            Path(json_path).write_text(json.dumps(found if own else found[0], indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise click.UsageError(f"verify: cannot write {json_path}: {error.strerror}") from error
     sys.exit(0 if all(report.agrees for report in reports) else 1)
 
 

@@ -31,8 +31,9 @@ def find_function(spec):
         sys.path.insert(0, "")
     try:
         thing = importlib.import_module(module)
-    except ImportError as error:
-        raise CannotCheck(f"verify: cannot import {module}: {error}") from error
+    except (Exception, SystemExit) as error:  # whatever the module does at its import
+        kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
+        raise CannotCheck(f"verify: cannot import {module}: {kind}{error}") from error
     for part in name.split("."):
         if not hasattr(thing, part):
             raise CannotCheck(f"verify: {module} has no {name}")
@@ -77,12 +78,16 @@ class Subject:
         places, names = self.arguments(case)
         try:
             return self.function(*[self.sent(v) for v in places], **{k: self.sent(v) for k, v in names.items()})
-        except Exception as error:  # anything at all is an answer here
+        except (Exception, SystemExit) as error:  # anything at all is an answer here
             return Raised(f"{type(error).__name__}: {error}")
 
     def __call__(self, case):
-        """What the function gives, as NumPy; ``Raised`` where it raises."""
-        return _received(self.raw(case))
+        """What the function gives, as NumPy; ``Raised`` where it raises, or where NumPy cannot hold what it gives."""
+        result = self.raw(case)
+        try:
+            return _received(result)
+        except (RuntimeError, TypeError) as error:
+            return Raised(f"{type(error).__name__}: {error}")
 
     def sent(self, value):
         if isinstance(value, np.ndarray):
@@ -99,7 +104,8 @@ class Subject:
 
 def _received(result):
     if isinstance(result, (tuple, list)):
-        return tuple(_received(part) for part in result)
+        kind = list if isinstance(result, list) else tuple
+        return kind(_received(part) for part in result)
     if hasattr(result, "detach"):
         result = result.detach().cpu()
         return (result.float() if str(result.dtype) == "torch.bfloat16" else result).numpy()

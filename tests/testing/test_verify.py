@@ -206,6 +206,39 @@ def test_wrong_usage_ends_with_2(words):
     assert command(*words).exit_code == 2
 
 
+@pytest.mark.parametrize("text", ["raise RuntimeError('no')", "def nms(:", "raise SystemExit(0)"])
+def test_a_module_that_cannot_be_imported_ends_with_2(tmp_path, monkeypatch, text):
+    (tmp_path / "verify_broken.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    done = command("verify_broken:nms", "--op", "nms", "--cases", "5")
+    assert done.exit_code == 2 and "cannot import verify_broken" in done.output
+
+
+def test_a_report_that_cannot_be_written_ends_with_2(tmp_path):
+    done = command("roikit.kernels:nms", "--op", "nms", "--cases", "5", "--json", str(tmp_path / "none" / "a.json"))
+    assert done.exit_code == 2 and "cannot write" in done.output
+
+
+def test_a_function_that_leaves_by_exit_differs():
+    """With its status 0 it would pass for one that agrees."""
+    def leaving(boxes, scores, iou_threshold):
+        if len(boxes) > 1:
+            raise SystemExit(0)
+        return reference.nms(boxes, scores, iou_threshold)
+
+    report = check(leaving, "nms", cases=100, arrays="numpy")
+    assert not report.agrees and report.failure.reason == "it raised SystemExit: 0"
+
+
+def test_a_result_of_the_wrong_kind_is_called_by_its_name():
+    torch = pytest.importorskip("torch")
+    kinds = {"a list": (lambda *given: reference.nms(*given).tolist(), "got list"),
+             "a sparse tensor": (lambda *given: torch.zeros(2).to_sparse(), "it raised TypeError")}
+    for function, reason in kinds.values():
+        report = check(function, "nms", cases=20, arrays="numpy")
+        assert not report.agrees and reason in report.failure.reason
+
+
 def test_self_checks_every_floor(tmp_path):
     done = command("--self", "--cases", "3", "--json", str(tmp_path / "self.json"))
     assert done.exit_code == 0, done.output
