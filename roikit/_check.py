@@ -24,6 +24,12 @@ def array(op, name, x):
         raise TypeError(f"{op}: {name} must be an array or a tensor, got {type(x).__name__}")
 
 
+def tensor(op, name, x):
+    """``x``, already known for an array, is torch's."""
+    if not hasattr(x, "is_cuda"):
+        raise TypeError(f"{op}: {name} must be a torch tensor, got {type(x).__name__}")
+
+
 def dtype(op, name, x, allowed=FLOATS):
     if dtype_name(x) not in allowed:
         listed = ", ".join(allowed[:-1]) + (" or " if len(allowed) > 1 else "") + allowed[-1]
@@ -64,7 +70,9 @@ def vector(op, name, x, length, of):
 
 
 def same_device(op, **tensors):
-    """All of the named tensors are on one device."""
+    """All of the named are tensors, and on one device."""
+    for name, x in tensors.items():
+        tensor(op, name, x)
     (first, x), *rest = tensors.items()
     for name, y in rest:
         if y.device != x.device:
@@ -85,7 +93,10 @@ def number(op, name, x):
         raise TypeError(f"{op}: {name} must be a number, got {type(x).__name__}")
     if x != x:
         raise ValueError(f"{op}: {name} must not be NaN")
-    return float(x)
+    try:
+        return float(x)
+    except OverflowError:
+        raise ValueError(f"{op}: {name} must be a number that a float holds, got {x}") from None
 
 
 def number_from(op, name, x, least):
@@ -111,6 +122,8 @@ def whole(op, name, x, least=None):
         raise TypeError(f"{op}: {name} must be a whole number, got {type(x).__name__}")
     if least is not None and x < least:
         raise ValueError(f"{op}: {name} must be at least {least}, got {x}")
+    if not -2**63 <= x < 2**63:
+        raise ValueError(f"{op}: {name} must fit into 64 bits, got {x}")
     return int(x)
 
 
@@ -134,10 +147,19 @@ def choice(op, name, x, allowed):
         raise ValueError(f"{op}: {name} must be one of {', '.join(map(repr, allowed))}, got {x!r}")
 
 
+def sequence(op, name, xs):
+    """``xs`` has a length and is no text; a tensor without axes has the method and no length."""
+    try:
+        fits = not isinstance(xs, str) and len(xs) >= 0
+    except TypeError:
+        fits = False
+    if not fits:
+        raise TypeError(f"{op}: {name} must be a sequence of numbers, got {type(xs).__name__}")
+
+
 def positives(op, name, xs, count=None):
     """``xs`` is a sequence of positive finite numbers, ``count`` of them where given; returns a list of floats."""
-    if not hasattr(xs, "__len__") or isinstance(xs, str):
-        raise TypeError(f"{op}: {name} must be a sequence of numbers, got {type(xs).__name__}")
+    sequence(op, name, xs)
     if count is not None and len(xs) != count:
         raise ValueError(f"{op}: {name} must have {count} numbers, got {len(xs)}")
     return [positive(op, name, x) for x in xs]
@@ -145,8 +167,7 @@ def positives(op, name, xs, count=None):
 
 def finites(op, name, xs):
     """``xs`` is a sequence of finite numbers; returns a list of floats."""
-    if not hasattr(xs, "__len__") or isinstance(xs, str):
-        raise TypeError(f"{op}: {name} must be a sequence of numbers, got {type(xs).__name__}")
+    sequence(op, name, xs)
     values = [number(op, name, x) for x in xs]
     for value in values:
         if abs(value) == float("inf"):
@@ -187,11 +208,16 @@ def keypoints(op, name, x, pattern):
         raise ValueError(f"{op}: {name} must have shape ({', '.join(map(str, pattern))}){rule}, got {shape_text(x)}")
 
 
-def grid_size(op, name, x):
-    """``x`` cells along a side, a number that float32 has exactly; returns it as an int."""
-    if whole(op, name, x, 1) > 2**24:
+def grid_size(op, name, x, least=1):
+    """``x`` cells or samples along a side, a number that float32 has exactly; returns it as an int."""
+    if whole(op, name, x, least) > 2**24:
         raise ValueError(f"{op}: {name} must be at most 16777216, got {x}")
     return int(x)
+
+
+def sampling(op, ratio):
+    """``ratio`` samples a bin along each axis, or 0 or less for as many as it has pixels; returns it as an int."""
+    return grid_size(op, "sampling_ratio", ratio, None)
 
 
 def deform_conv(op, input, offset, weight, bias, stride, padding, dilation, mask, casts=False):

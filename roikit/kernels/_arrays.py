@@ -60,6 +60,7 @@ def view(a):
 def launch(op, threads):
     """Run on ``threads`` threads (None: ROIKIT_NUM_THREADS, else the affinity) at the present SIMD level."""
     n = _config.default_threads() if threads is None else _check.whole(op, "threads", threads, 1)
+    n = min(n, 2**31 - 1)  # what a Launch holds
     return _core.Launch(threads=n, simd=getattr(_core.Simd, _config.simd_level()), huge_pages=_config.huge_pages())
 
 

@@ -14,7 +14,7 @@ def _forward(op, input, boxes, output_size, spatial_scale, align, sampling_ratio
     _check.channels_of_bins(op, input.shape[1], rows, columns)
     out = result(op, out, (len(rois), input.shape[1] // (rows * columns), rows, columns), input.dtype)
     _core.ps_roi(view(input), view(rois), _check.positive(op, "spatial_scale", spatial_scale), align,
-                 _check.whole(op, "sampling_ratio", sampling_ratio), view(out), launch(op, threads))
+                 _check.sampling(op, sampling_ratio), view(out), launch(op, threads))
     return out
 
 
@@ -26,7 +26,7 @@ def _backward(op, grad, boxes, input_shape, spatial_scale, align, sampling_ratio
                          f"got {_check.shape_text(grad)}")
     gradient = np.empty(shape, grad.dtype)
     _core.ps_roi_backward(view(grad), view(rois), _check.positive(op, "spatial_scale", spatial_scale), align,
-                          _check.whole(op, "sampling_ratio", sampling_ratio), view(gradient), launch(op, threads))
+                          _check.sampling(op, sampling_ratio), view(gradient), launch(op, threads))
     return gradient
 
 

@@ -42,7 +42,7 @@ def _forward(op, maps, boxes, output_size, scales, thresholds, sampling_ratio, a
     else:
         out = result(op, out, shape, maps[0].dtype)
     _core.roi_align([view(m) for m in maps], view(rois), scales, thresholds, view(out),
-                    _check.whole(op, "sampling_ratio", sampling_ratio), bool(aligned), integral,
+                    _check.sampling(op, sampling_ratio), bool(aligned), integral,
                     launch(op, threads))
     return out
 
@@ -53,7 +53,7 @@ def _backward(op, grad, boxes, shapes, scales, thresholds, sampling_ratio, align
     gradients = [np.empty(shape, grad.dtype) for shape in shapes]
     _core.roi_align_backward(view(grad), view(rois), scales, thresholds,
                              [view(g) for g in gradients],
-                             _check.whole(op, "sampling_ratio", sampling_ratio), bool(aligned), integral,
+                             _check.sampling(op, sampling_ratio), bool(aligned), integral,
                              launch(op, threads))
     return gradients
 

@@ -35,7 +35,7 @@ def roi_align_rotated(input, boxes, output_size, spatial_scale=1.0, sampling_rat
     shape = len(rois), input.shape[1], rows, columns
     out = empty_map(shape, input.dtype, channels_last) if out is None else result(op, out, shape, input.dtype)
     _core.roi_align_rotated(view(input), view(rois), _check.positive(op, "spatial_scale", spatial_scale),
-                            _check.whole(op, "sampling_ratio", sampling_ratio), view(out), launch(op, threads))
+                            _check.sampling(op, sampling_ratio), view(out), launch(op, threads))
     return out
 
 
@@ -60,6 +60,6 @@ def roi_align_rotated_backward(grad, boxes, input_shape, output_size, spatial_sc
                          f"got {_check.shape_text(grad)}")
     gradient = empty_map(shape, grad.dtype, False)
     _core.roi_align_rotated_backward(view(grad), view(rois), _check.positive(op, "spatial_scale", spatial_scale),
-                                     _check.whole(op, "sampling_ratio", sampling_ratio), view(gradient),
+                                     _check.sampling(op, sampling_ratio), view(gradient),
                                      launch(op, threads))
     return gradient

@@ -11,9 +11,9 @@ def as_rois(op, boxes, like, columns=4):
         rois = [like.new_empty((0, 1 + columns), dtype=torch.float32)]
         for i, part in enumerate(boxes):
             _check.boxes(op, f"boxes[{i}]", part, columns)
+            _check.same_device(op, input=like, **{f"boxes[{i}]": part})
             index = torch.full((part.shape[0], 1), i, dtype=part.dtype, device=part.device)
             rois.append(torch.cat([index, part], dim=1))
-            _check.same_device(op, input=like, **{f"boxes[{i}]": part})
         boxes = torch.cat(rois)
     else:
         _check.boxes(op, "boxes", boxes, 1 + columns)
@@ -38,6 +38,7 @@ def check_images(op, boxes, images):
 def feature_map(op, name, x):
     """``x`` is a floating (N, C, H, W) tensor."""
     _check.array(op, name, x)
+    _check.tensor(op, name, x)
     _check.dtype(op, name, x)
     _check.rank(op, name, x, ("N", "C", "H", "W"))
 

@@ -61,6 +61,7 @@ def grid_anchors(cell_anchors, feature_size, stride, *, offset=0.0, device=None)
     Source: Ren et al. 2015, arXiv:1506.01497, section 3.1.1.
     """
     _check.boxes("grid_anchors", "cell_anchors", cell_anchors, (4, 5))
+    _check.tensor("grid_anchors", "cell_anchors", cell_anchors)
     height, width = _check.pair("grid_anchors", "feature_size", feature_size, 0)
     stride_y, stride_x = _check.two_numbers("grid_anchors", "stride", stride)
     offset = _check.number("grid_anchors", "offset", offset)

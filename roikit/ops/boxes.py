@@ -16,6 +16,7 @@ FORMATS = ("xyxy", "xywh", "cxcywh")
 
 def _boxes(op, name, x):
     _check.boxes(op, name, x)
+    _check.tensor(op, name, x)
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
@@ -88,6 +89,7 @@ def masks_to_boxes(masks, *, inclusive=True):
         TypeError, ValueError: masks is not a (N, H, W) tensor.
     """
     _check.array("masks_to_boxes", "masks", masks)
+    _check.tensor("masks_to_boxes", "masks", masks)
     _check.rank("masks_to_boxes", "masks", masks, ("N", "H", "W"))
     out = masks.new_zeros((masks.shape[0], 4), dtype=torch.float32)
     if masks.numel() == 0:

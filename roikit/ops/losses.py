@@ -12,6 +12,7 @@ from torch.autograd import forward_ad
 from torch.nn.functional import softplus
 
 from roikit import _check
+from roikit.ops._candidates import INTEGERS
 
 __all__ = ["complete_box_iou_loss", "distance_box_iou_loss", "generalized_box_iou_loss", "sigmoid_focal_loss"]
 
@@ -56,6 +57,7 @@ def sigmoid_focal_loss(inputs, targets, alpha=0.25, gamma=2, reduction="none"):
     for name, x in (("inputs", inputs), ("targets", targets)):
         _check.array(op, name, x)
     _check.dtype(op, "inputs", inputs)
+    _check.dtype(op, "targets", targets, (*_check.FLOATS, *INTEGERS, "bool"))
     _check.same_device(op, inputs=inputs, targets=targets)
     if inputs.shape != targets.shape:
         raise ValueError(f"{op}: targets must have the shape of inputs, {_check.shape_text(inputs)}, got "

@@ -15,6 +15,7 @@ RULES = ("continuous", "integer")
 def _inputs(op, masks, boxes, rule):
     """masks (N, M, M) and boxes (N, 4) of the wider dtype, on one device, out of autograd's sight."""
     _check.array(op, "masks", masks)
+    _check.tensor(op, "masks", masks)
     _check.dtype(op, "masks", masks)
     if masks.dim() == 4 and masks.shape[1] == 1:
         masks = masks[:, 0]

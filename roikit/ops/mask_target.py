@@ -55,12 +55,11 @@ def mask_targets(masks, boxes, matched, size, *, rule="soft", image_size=None):
     cells = _check.whole(op, "size", size, 1)
     _check.choice(op, "rule", rule, RULES)
     frame = None if image_size is None else _check.pair(op, "image_size", image_size, 0)
+    _check.same_device(op, **({} if listed else {"masks": masks}), boxes=boxes, matched=matched)
     half = boxes.dtype in (torch.float16, torch.bfloat16)
     boxes, matched = (boxes.float() if half else boxes).detach(), matched.long()
     if listed:
-        _check.same_device(op, boxes=boxes, matched=matched)
         return _from_runs(op, masks, boxes, matched, cells, rule == "binary", frame)
-    _check.same_device(op, masks=masks, boxes=boxes, matched=matched)
     return torch.ops.roikit.mask_targets(masks, boxes, matched, cells, rule == "binary")
 
 

@@ -29,7 +29,8 @@ def ps_roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1
             in `roi_align` with ``aligned=True``.
         output_size: P, or (PH, PW).
         spatial_scale: map pixels an input pixel, positive.
-        sampling_ratio: samples a bin along each axis; 0 or less: as many as a bin has map pixels, rounded up.
+        sampling_ratio: samples a bin along each axis, at most 2**24; 0 or less: as many as a bin has map pixels,
+            rounded up.
 
     Returns:
         (K, C, PH, PW), contiguous, the dtype of ``input``; 0 for a RoI that is not finite. Twice differentiable in
@@ -48,7 +49,7 @@ def ps_roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1
     """
     op = "ps_roi_align"
     rule = _arguments(op, input, boxes, output_size, spatial_scale)
-    return torch.ops.roikit.ps_roi_align(input, *rule, _check.whole(op, "sampling_ratio", sampling_ratio))
+    return torch.ops.roikit.ps_roi_align(input, *rule, _check.sampling(op, sampling_ratio))
 
 
 def ps_roi_pool(input, boxes, output_size, spatial_scale=1.0):

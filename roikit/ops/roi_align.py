@@ -26,7 +26,8 @@ def roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, a
             tensor an image; whatever the features' dtype, half is cast to float32.
         output_size: P, or (PH, PW).
         spatial_scale: map pixels an input pixel, positive.
-        sampling_ratio: samples a bin along each axis; 0 or less: as many as a bin has map pixels, rounded up.
+        sampling_ratio: samples a bin along each axis, at most 2**24; 0 or less: as many as a bin has map pixels,
+            rounded up.
         aligned: shift by half a map pixel, and let a RoI be smaller than one map pixel.
         rule: "samples", or "integral": the exact mean of the bilinear surface over each bin, without a sampling_ratio
             and without a smallest RoI (Precise RoI pooling).
@@ -52,7 +53,7 @@ def roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, a
     if _check.align_rule(op, rule, sampling_ratio):
         return torch.ops.roikit.roi_align_integral(input, rois, scale, rows, columns, bool(aligned))
     return torch.ops.roikit.roi_align(input, rois, scale, rows, columns,
-                                      _check.whole(op, "sampling_ratio", sampling_ratio), bool(aligned))
+                                      _check.sampling(op, sampling_ratio), bool(aligned))
 
 
 def multiscale_roi_align(features, boxes, output_size, scales, *, sampling_ratio=2, aligned=False,
@@ -97,7 +98,7 @@ def multiscale_roi_align(features, boxes, output_size, scales, *, sampling_ratio
                              _check.whole(op, "canonical_level", canonical_level))
     return torch.ops.roikit.multiscale_roi_align(
         features, rois, scales, thresholds, rows, columns,
-        _check.whole(op, "sampling_ratio", sampling_ratio), bool(aligned))
+        _check.sampling(op, sampling_ratio), bool(aligned))
 
 
 def _thresholds(scales, canonical_scale, canonical_level):

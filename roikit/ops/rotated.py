@@ -35,7 +35,7 @@ def box_iou_rotated(boxes1, boxes2):
     a, b = _boxes("boxes1", boxes1), _boxes("boxes2", boxes2)
     _check.same_device("box_iou_rotated", boxes1=a, boxes2=b)
     dtype = torch.promote_types(a.dtype, b.dtype)
-    return torch.ops.roikit.box_iou_rotated(a.to(dtype), b.to(dtype))
+    return torch.ops.roikit.box_iou_rotated(a.detach().to(dtype), b.detach().to(dtype))
 
 
 def nms_rotated(boxes, scores, iou_threshold):

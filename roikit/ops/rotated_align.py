@@ -21,7 +21,8 @@ def roi_align_rotated(input, boxes, output_size, spatial_scale=1.0, sampling_rat
             float32.
         output_size: P, or (PH, PW); rows lie along the box's height, from its upper side where the angle is 0.
         spatial_scale: map pixels an input pixel, positive.
-        sampling_ratio: samples a bin along each axis; 0 or less: as many as a bin has map pixels, rounded up.
+        sampling_ratio: samples a bin along each axis, at most 2**24; 0 or less: as many as a bin has map pixels,
+            rounded up.
 
     Returns:
         (K, C, PH, PW), the dtype and the memory format of ``input``; 0 for a RoI that is empty, reversed or not finite.
@@ -43,7 +44,7 @@ def roi_align_rotated(input, boxes, output_size, spatial_scale=1.0, sampling_rat
     rois = as_rois(op, boxes, input, 5)
     rows, columns = _check.pair(op, "output_size", output_size)
     return torch.ops.roikit.roi_align_rotated(input, rois, _check.positive(op, "spatial_scale", spatial_scale), rows,
-                                              columns, _check.whole(op, "sampling_ratio", sampling_ratio))
+                                              columns, _check.sampling(op, sampling_ratio))
 
 
 class RoIAlignRotated(torch.nn.Module):

@@ -76,6 +76,11 @@ def test_box_iou_rotated_of_any_size(n, m):
                                   kernels.box_iou_rotated(a, b))
 
 
+def test_nothing_requires_grad():
+    boxes = torch.tensor([[5.0, 5, 4, 2, 30]], requires_grad=True)
+    assert not ops.box_iou_rotated(boxes, boxes).requires_grad
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_boxes_are_computed_in_float32(dtype):
     boxes, scores, _ = (torch.from_numpy(x) for x in random_case(40))
