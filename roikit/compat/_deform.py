@@ -3,13 +3,20 @@
 import torch
 
 import roikit.ops
-from roikit.compat._arguments import pair
+from roikit.compat._arguments import pair, shaped
 
-__all__ = ["DeformableConvolution", "FUNCTIONS", "convolve"]
+__all__ = ["DeformableConvolution", "FUNCTIONS", "check_axes", "convolve"]
+
+
+def check_axes(op, **tensors):
+    """Each of the named is a tensor with four axes."""
+    for name, x in tensors.items():
+        shaped(op, name, x, *(("O", "C / groups", "KH", "KW") if name == "weight" else ("N", "C", "H", "W")))
 
 
 def convolve(op, input, offset, weight, bias, stride, padding, dilation, groups, offset_groups, mask=None):
     """roikit.ops.deform_conv2d, with the numbers of groups, which it reads off the shapes, held against these."""
+    check_axes(op, input=input, offset=offset, weight=weight, **({} if mask is None else {"mask": mask}))
     if weight.shape[1] * groups != input.shape[1]:
         raise ValueError(f"{op}: weight must have {input.shape[1]} / groups = {groups} input channels, "
                          f"got {weight.shape[1]}")

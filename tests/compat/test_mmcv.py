@@ -130,6 +130,16 @@ def test_batched_nms_keeps_classes_apart():
         mmcv.batched_nms(boxes, scores, idxs, {"type": "nms_quadri", "iou_threshold": 0.3})
 
 
+@pytest.mark.parametrize("type_", ["nms", "soft_nms", "nms_rotated"])
+def test_batched_nms_of_one_class_for_all_asks_for_no_classes(type_):
+    boxes = torch.tensor([[0.0, 0, 4, 4], [0, 0, 4, 5], [9, 9, 12, 12]])
+    boxes = torch.cat([boxes, torch.zeros(3, 1)], dim=1) if type_ == "nms_rotated" else boxes
+    scores, config = torch.tensor([0.5, 0.75, 0.25]), {"type": type_, "iou_threshold": 0.5, "class_agnostic": True}
+    for got, expected in zip(mmcv.batched_nms(boxes, scores, None, config),
+                             mmcv.batched_nms(boxes, scores, torch.tensor([0, 1, 2]), config), strict=True):
+        assert torch.equal(got, expected)
+
+
 def test_batched_soft_nms_is_soft_nms_of_each_class():
     boxes, scores, idxs = make_boxes(60), rand(60), (rand(60) * 3).long()
     dets, inds = mmcv.batched_nms(boxes, scores, idxs, {"type": "soft_nms", "iou_threshold": 0.3, "min_score": 0.05})
@@ -242,6 +252,13 @@ def test_sigmoid_focal_loss_has_the_class_as_an_integer():
                              ((logits, target, 2, 0.25, None, "avg"), ValueError)):
         with pytest.raises(error, match="sigmoid_focal_loss"):
             mmcv.sigmoid_focal_loss(*arguments)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+def test_a_sure_and_right_softmax_has_no_gradient(gamma):
+    logits = torch.tensor([[1e4, 0.0]], requires_grad=True)
+    mmcv.softmax_focal_loss(logits, torch.tensor([0]), gamma).backward()
+    assert not logits.grad.any()
 
 
 def test_softmax_focal_loss():

@@ -47,6 +47,9 @@ class _Generator(torch.nn.Module):
 
     def grid_anchors(self, grid_sizes):
         """Of each map of (height, width), (H * W * A, 4), or 5 when rotated."""
+        if len(grid_sizes) != self.num_features:
+            raise ValueError(f"anchor generator: there must be one map a stride ({self.num_features}), "
+                             f"got {len(grid_sizes)}")
         return [roikit.ops.grid_anchors(cell, tuple(size), stride, offset=self.offset)
                 for cell, size, stride in zip(self.cell_anchors, grid_sizes, self.strides, strict=True)]
 

@@ -91,6 +91,9 @@ class Box2BoxTransformLinear:
 
     def apply_deltas(self, deltas, boxes):
         """Boxes (N, 4 k) from deltas (N, 4 k), of which negative ones count as 0, and boxes (N, 4)."""
+        if deltas.dim() != 2 or deltas.shape[1] % 4:
+            raise ValueError("Box2BoxTransformLinear.apply_deltas: deltas must have shape (N, 4 k), got "
+                             f"{tuple(deltas.shape)}")
         centre, unit = self._frame(boxes.to(deltas.dtype))
         sides = deltas.clamp(min=0).unflatten(1, (-1, 2)) * unit  # (N, 2 k, 2), left top and right bottom in turns
         before, after = centre - sides[:, 0::2], centre + sides[:, 1::2]

@@ -65,7 +65,7 @@ def pairwise_iou(boxes1, boxes2):
         TypeError, ValueError, BackendError: as roikit.ops.box_iou.
     """
     boxes1, boxes2 = tensor_of(boxes1), tensor_of(boxes2)
-    rotated = boxes1.shape[-1] == 5
+    rotated = tuple(getattr(boxes1, "shape", ()))[-1:] == (5,)
     return (roikit.ops.box_iou_rotated if rotated else roikit.ops.box_iou)(boxes1, boxes2)
 
 
@@ -91,7 +91,7 @@ class ROIAlign(torch.nn.Module):
         self.sampling_ratio, self.aligned = sampling_ratio, aligned
 
     def forward(self, input, rois):
-        if input.is_quantized:
+        if getattr(input, "is_quantized", False):
             input = input.dequantize()
         return roikit.ops.roi_align(input, rois, self.output_size, self.spatial_scale, self.sampling_ratio,
                                     self.aligned)
@@ -130,7 +130,9 @@ def paste_masks_in_image(masks, boxes, image_shape, threshold=0.5):
         TypeError, ValueError, BackendError: as roikit.ops.paste_masks.
     """
     boxes = tensor_of(boxes)
-    masks = masks if masks.is_floating_point() else masks.float()
+    if threshold != threshold:
+        raise ValueError("paste_masks_in_image: threshold must not be NaN")
+    masks = masks.float() if isinstance(masks, torch.Tensor) and not masks.is_floating_point() else masks
     size = tuple(int(side) for side in image_shape)
     if threshold > 0:
         return roikit.ops.paste_masks(masks, boxes, size, threshold=threshold)

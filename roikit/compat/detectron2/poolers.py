@@ -5,7 +5,7 @@ import math
 import torch
 
 import roikit.ops
-from roikit.compat._arguments import pair, tensor_of
+from roikit.compat._arguments import positive, shaped, sizes, tensor_of
 
 __all__ = ["ROIPooler", "assign_boxes_to_levels", "convert_boxes_to_pooler_format"]
 
@@ -84,21 +84,23 @@ class ROIPooler(torch.nn.Module):
     Returns, when called: (M, C, PH, PW), boxes of the first image first.
 
     Raises:
-        ValueError: another type; scales that form no pyramid; lists of another length.
+        TypeError, ValueError: another type; scales that form no pyramid; lists of another length; maps or boxes of
+            another shape or dtype.
     """
 
     def __init__(self, output_size, scales, sampling_ratio, pooler_type, canonical_box_size=224, canonical_level=4):
         super().__init__()
         if pooler_type not in TYPES:
             raise ValueError(f"ROIPooler: pooler_type must be one of {TYPES}, got {pooler_type!r}")
+        for scale in scales:
+            positive("ROIPooler", "scales", scale)
         levels = [-math.log2(scale) for scale in scales]
         if (not levels or levels[0] < 0 or any(level != round(level) for level in levels)
                 or any(b - a != 1 for a, b in zip(levels[:-1], levels[1:], strict=True))):
             raise ValueError("ROIPooler: scales must be powers of two of at most 1, each half the one before, "
                              f"got {list(scales)}")
-        if not canonical_box_size > 0:
-            raise ValueError(f"ROIPooler: canonical_box_size must be positive, got {canonical_box_size}")
-        self.output_size = pair(output_size)
+        positive("ROIPooler", "canonical_box_size", canonical_box_size)
+        self.output_size = sizes("ROIPooler", "output_size", output_size)
         self.scales, self.sampling_ratio, self.pooler_type = list(scales), sampling_ratio, pooler_type
         self.min_level, self.max_level = round(levels[0]), round(levels[-1])
         self.canonical_box_size, self.canonical_level = canonical_box_size, canonical_level
@@ -113,6 +115,15 @@ class ROIPooler(torch.nn.Module):
                              f"got {len(box_lists)}")
         if len(box_lists) == 0:
             return x[0].new_zeros((0, x[0].shape[1], *self.output_size))
+        for i, m in enumerate(x):
+            shaped("ROIPooler", f"x[{i}]", m, *x[0].shape[:2], "H", "W")
+            if m.dtype != x[0].dtype:
+                raise ValueError(f"ROIPooler: x must have one dtype, got {x[0].dtype} and {m.dtype}")
+        for i, boxes in enumerate(box_lists):
+            shaped("ROIPooler", f"box_lists[{i}]", tensor_of(boxes), "L",
+                   5 if self.pooler_type == "ROIAlignRotated" else 4)
+            if not tensor_of(boxes).is_floating_point():
+                raise TypeError(f"ROIPooler: box_lists[{i}] must be floating, got {tensor_of(boxes).dtype}")
         rois = convert_boxes_to_pooler_format(box_lists)
         if len(x) == 1:
             return self._pool(x[0], rois, self.scales[0])

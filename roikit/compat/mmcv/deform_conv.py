@@ -3,7 +3,7 @@
 import torch
 
 from roikit.compat._arguments import renamed
-from roikit.compat._deform import DeformableConvolution, convolve
+from roikit.compat._deform import DeformableConvolution, check_axes, convolve
 
 __all__ = ["DeformConv2d", "DeformConv2dPack", "ModulatedDeformConv2d", "ModulatedDeformConv2dPack", "deform_conv2d",
            "modulated_deform_conv2d"]
@@ -28,6 +28,7 @@ def deform_conv2d(input, offset, weight, stride=1, padding=0, dilation=1, groups
     """
     if bias:
         raise ValueError("deform_conv2d: bias must be False")
+    check_axes("deform_conv2d", input=input, offset=offset, weight=weight)
     return convolve("deform_conv2d", input.type_as(offset), offset, weight.type_as(offset), None, stride, padding,
                     dilation, groups, deform_groups)
 
@@ -38,6 +39,7 @@ def modulated_deform_conv2d(input, offset, mask, weight, bias=None, stride=1, pa
 
     Args, returns, errors: as `deform_conv2d`; mask and bias as in roikit.ops.deform_conv2d, cast like the others.
     """
+    check_axes("modulated_deform_conv2d", input=input, offset=offset, mask=mask, weight=weight)
     bias = None if bias is None else bias.type_as(offset)
     return convolve("modulated_deform_conv2d", input.type_as(offset), offset, weight.type_as(offset), bias, stride,
                     padding, dilation, groups, deform_groups, mask.type_as(offset))

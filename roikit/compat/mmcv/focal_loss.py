@@ -8,6 +8,9 @@ __all__ = ["SigmoidFocalLoss", "SoftmaxFocalLoss", "sigmoid_focal_loss", "softma
 
 
 def _check(op, input, target, weight, reduction):
+    for name, x in (("input", input), ("target", target)):
+        if not isinstance(x, torch.Tensor):
+            raise TypeError(f"{op}: {name} must be a tensor, got {type(x).__name__}")
     if input.dim() != 2 or target.shape != input.shape[:1]:
         raise ValueError(f"{op}: input must have shape (N, C) and target (N,), got {tuple(input.shape)} and "
                          f"{tuple(target.shape)}")
@@ -62,7 +65,7 @@ def softmax_focal_loss(input, target, gamma=2.0, alpha=0.25, weight=None, reduct
 
     Args:
         input: (N, C) logits.
-        target: (N,) int64, the class; a negative number is ignored.
+        target: (N,) int64, the class, below C; a negative number is ignored.
         gamma, alpha: -alpha (1 - p)^gamma log p, p being the softmax of the row's class.
         weight: (C,), a factor for each class.
         reduction: "none", "mean" (the sum over N, ignored rows too) or "sum".
@@ -77,7 +80,10 @@ def softmax_focal_loss(input, target, gamma=2.0, alpha=0.25, weight=None, reduct
     counted = target >= 0
     rows = torch.where(counted, target, 0)[:, None]
     log_p = input.log_softmax(dim=1).gather(1, rows)[:, 0]
-    loss = -alpha * (-log_p.expm1()) ** gamma * log_p
+    wrong = -log_p.expm1()
+    if gamma < 1:  # whose slope at 0 is infinite
+        wrong = wrong.clamp(min=torch.finfo(wrong.dtype).tiny)
+    loss = -alpha * wrong**gamma * log_p
     if weight is not None:
         loss = loss * _weights(target, weight)
     return _reduced(torch.where(counted, loss, 0), reduction)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 import roikit.ops
-from roikit.compat._arguments import class_indices, renamed
+from roikit.compat._arguments import class_indices, renamed, shaped
 from roikit.compat.mmcv._conventions import at_least, degrees, grown, wide
 
 __all__ = ["batched_nms", "nms", "nms_match", "nms_rotated", "soft_nms"]
@@ -98,6 +98,7 @@ def nms_match(dets, iou_threshold):
     d = _tensor(dets)
     if len(d) == 0:
         return []
+    shaped("nms_match", "dets", d, "N", 5)
     boxes, scores = wide(d[:, :4]), d[:, 4]
     threshold = at_least(iou_threshold, boxes.dtype)
     keep = roikit.ops.nms(boxes, scores, threshold)
@@ -125,6 +126,7 @@ def nms_rotated(dets, scores, iou_threshold, labels=None, clockwise=True):
     Raises:
         TypeError, ValueError, BackendError: as roikit.ops.nms_rotated.
     """
+    shaped("nms_rotated", "dets", dets, "N", 5)
     boxes = degrees(dets, clockwise)
     if labels is None:
         keep = roikit.ops.nms_rotated(boxes, scores, iou_threshold)
@@ -140,6 +142,7 @@ def _nms_by_class(boxes, scores, idxs, iou_threshold, offset=0, score_threshold=
 
 
 def _nms_rotated_by_class(boxes, scores, idxs, iou_threshold, clockwise=True, max_num=-1):
+    shaped("batched_nms", "boxes", boxes, "N", 5)
     keep = roikit.ops.batched_nms_rotated(degrees(boxes, clockwise), scores, idxs, iou_threshold)
     keep = _chosen(keep, scores, 0, max_num)
     return keep, scores[keep]
@@ -165,7 +168,7 @@ def batched_nms(boxes, scores, idxs, nms_cfg, class_agnostic=False):
     Args:
         boxes: (N, 4) xyxy, or (N, 5) rotated, a tensor.
         scores: (N,).
-        idxs: (N,), the class of each box.
+        idxs: (N,), the class of each box; not looked at where class_agnostic.
         nms_cfg: None: only sort. Else a dict: type "nms" (by default), "soft_nms", "nms_rotated" or a function
             (boxes, scores, ...) -> dets, inds; class_agnostic; max_num; the other arguments of that function.
             split_thr is taken and not needed.
@@ -185,8 +188,8 @@ def batched_nms(boxes, scores, idxs, nms_cfg, class_agnostic=False):
     config.pop("split_thr", None)
     if "iou_thr" in config:
         config["iou_threshold"] = config.pop("iou_thr")
-    idxs = torch.zeros_like(idxs) if config.pop("class_agnostic", class_agnostic) else idxs
-    idxs = class_indices(idxs)
+    agnostic = config.pop("class_agnostic", class_agnostic)
+    idxs = torch.zeros_like(scores, dtype=torch.int64) if agnostic else class_indices(idxs)
     if op in ("nms", nms):
         keep, scores = _nms_by_class(boxes, scores, idxs, **config)
     elif op in ("nms_rotated", nms_rotated):

@@ -3,6 +3,7 @@
 import torch
 
 import roikit.ops
+from roikit.compat._arguments import shaped
 from roikit.compat.mmcv._conventions import degrees, grown, wide
 
 __all__ = ["bbox_overlaps", "box_iou_rotated"]
@@ -37,6 +38,9 @@ def bbox_overlaps(bboxes1, bboxes2, mode="iou", aligned=False, offset=0):
         TypeError, ValueError, BackendError: as roikit.ops.box_iou; another mode or offset.
     """
     _mode("bbox_overlaps", mode)
+    for name, boxes in (("bboxes1", bboxes1), ("bboxes2", bboxes2)):
+        if not isinstance(boxes, torch.Tensor) or len(boxes):
+            shaped("bbox_overlaps", name, boxes, "N", 4)
     if aligned:
         _matched("bbox_overlaps", bboxes1, bboxes2)
     if len(bboxes1) == 0 or len(bboxes2) == 0:
@@ -72,6 +76,8 @@ def box_iou_rotated(bboxes1, bboxes2, mode="iou", aligned=False, clockwise=True)
         TypeError, ValueError, BackendError: as roikit.ops.box_iou_rotated; another mode.
     """
     _mode("box_iou_rotated", mode)
+    shaped("box_iou_rotated", "bboxes1", bboxes1, "N", 5)
+    shaped("box_iou_rotated", "bboxes2", bboxes2, "M", 5)
     a, b = degrees(bboxes1, clockwise), degrees(bboxes2, clockwise)
     if mode == "iof":
         a, b = a.double(), b.double()

@@ -4,7 +4,7 @@ import torch
 from torch.nn.functional import max_pool2d
 
 import roikit.ops
-from roikit.compat._arguments import pair, renamed
+from roikit.compat._arguments import pair, positive, renamed, shaped, sizes
 from roikit.compat.mmcv._conventions import degrees, wide
 
 __all__ = ["PrRoIPool", "RoIAlign", "RoIAlignRotated", "RoIPool", "prroi_pool", "roi_align", "roi_align_rotated",
@@ -30,7 +30,9 @@ def roi_align(input, rois, output_size, spatial_scale=1.0, sampling_ratio=0, poo
         return roikit.ops.roi_align(input, rois, output_size, spatial_scale, sampling_ratio, aligned)
     if pool_mode != "max":
         raise ValueError(f"roi_align: pool_mode must be \"avg\" or \"max\", got {pool_mode!r}")
-    rows, columns = pair(output_size)
+    rows, columns = sizes("roi_align", "output_size", output_size)
+    shaped("roi_align", "rois", rois, "K", 5)
+    positive("roi_align", "spatial_scale", spatial_scale)
 
     def largest(part, grid):
         """A RoI of as many bins as it has samples has one sample a bin, where it was."""
@@ -123,7 +125,9 @@ def roi_pool(input, rois, output_size, spatial_scale=1.0):
     Raises:
         TypeError, ValueError, IndexError, BackendError: as roikit.ops.roi_pool.
     """
-    rows, columns = pair(output_size)
+    rows, columns = sizes("roi_pool", "output_size", output_size)
+    shaped("roi_pool", "rois", rois, "K", 5)
+    positive("roi_pool", "spatial_scale", spatial_scale)
     pooled = roikit.ops.roi_pool(input, bins_as_rois(rois, rows, columns, spatial_scale), 1)
     return folded(pooled, rows, columns)
 
@@ -162,6 +166,8 @@ def roi_align_rotated(input, rois, output_size, spatial_scale, sampling_ratio=0,
     Raises:
         TypeError, ValueError, IndexError, BackendError: as roikit.ops.roi_align_rotated.
     """
+    shaped("roi_align_rotated", "rois", rois, "K", 6)
+    positive("roi_align_rotated", "spatial_scale", spatial_scale)
     rois = degrees(rois, clockwise)
     if not aligned:
         index, centre, size, turn = rois.split([1, 2, 2, 1], dim=1)

@@ -24,6 +24,14 @@ def _choice(op, name, value, allowed):
         raise ValueError(f"{op}: {name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
 
 
+def _last_axis(op, boxes, columns):
+    """``boxes`` is a tensor (..., columns)."""
+    if not isinstance(boxes, torch.Tensor):
+        raise TypeError(f"{op}: boxes must be a tensor, got {type(boxes).__name__}")
+    if boxes.shape[-1:] != (columns,):
+        raise ValueError(f"{op}: boxes must have shape (..., {columns}), got {tuple(boxes.shape)}")
+
+
 def _floating(boxes):
     """float64 for whole numbers, so that all of 32 bits are exact; float32 for half."""
     if not boxes.is_floating_point():
@@ -42,9 +50,10 @@ def box_area(boxes, fmt="xyxy"):
         float32 or float64, half giving float32; int32 or int64 of whole numbers.
 
     Raises:
-        ValueError: another format.
+        TypeError, ValueError: another format; boxes is not a tensor (..., 4).
     """
     _choice("box_area", "fmt", fmt, UPRIGHT)
+    _last_axis("box_area", boxes, 4)
     if boxes.dtype not in (torch.float32, torch.float64, torch.int32, torch.int64):
         boxes = boxes.float() if boxes.is_floating_point() else boxes.int()
     sides = boxes[..., 2:] - boxes[..., :2] if fmt == "xyxy" else boxes[..., 2:]
@@ -63,11 +72,12 @@ def box_convert(boxes, in_fmt, out_fmt):
         the formats are rotated.
 
     Raises:
-        ValueError: an unknown format.
+        TypeError, ValueError: an unknown format; boxes is not a tensor of its columns.
         NotImplementedError: one upright format and one rotated.
     """
     _choice("box_convert", "in_fmt", in_fmt, UPRIGHT + ROTATED)
     _choice("box_convert", "out_fmt", out_fmt, UPRIGHT + ROTATED)
+    _last_axis("box_convert", boxes, 4 if in_fmt in UPRIGHT else 8 if in_fmt == "xyxyxyxy" else 5)
     if in_fmt == out_fmt:
         return boxes.clone()
     if (in_fmt in ROTATED) != (out_fmt in ROTATED):
@@ -116,11 +126,13 @@ def _from_corner(boxes, fmt):
 
 def clip_boxes_to_image(boxes, size):
     """Boxes (..., 4) xyxy, in their dtype, with x moved into [0, W] and y into [0, H]; ``size`` is (H, W)."""
+    _last_axis("clip_boxes_to_image", boxes, 4)
     return roikit.ops.clip_boxes_to_image(_rows(boxes), size).to(boxes.dtype).reshape(boxes.shape)
 
 
 def remove_small_boxes(boxes, min_size):
     """Indices (K,) int64 of the boxes (N, 4) whose width and height are both at least ``min_size``."""
+    _last_axis("remove_small_boxes", boxes, 4)
     return roikit.ops.remove_small_boxes(_floating(boxes), min_size)
 
 
@@ -131,6 +143,8 @@ def batched_nms(boxes, scores, idxs, iou_threshold):
 
 def _pairs(op, boxes1, boxes2, *rest):
     """op(boxes1, boxes2) on the last two axes; the ones before them are broadcast."""
+    for boxes in (boxes1, boxes2):
+        _last_axis(op.__name__, boxes, 5 if op is roikit.ops.box_iou_rotated else 4)
     whole = not (boxes1.is_floating_point() or boxes2.is_floating_point())
     if boxes1.is_floating_point() != boxes2.is_floating_point():
         dtype = boxes1.dtype if boxes1.is_floating_point() else boxes2.dtype
