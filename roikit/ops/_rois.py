@@ -12,6 +12,7 @@ def as_rois(op, boxes, like, columns=4):
         for i, part in enumerate(boxes):
             _check.boxes(op, f"boxes[{i}]", part, columns)
             _check.same_device(op, input=like, **{f"boxes[{i}]": part})
+            part = part.float() if part.dtype in (torch.float16, torch.bfloat16) else part  # half knows few images
             index = torch.full((part.shape[0], 1), i, dtype=part.dtype, device=part.device)
             rois.append(torch.cat([index, part], dim=1))
         boxes = torch.cat(rois)

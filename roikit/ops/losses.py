@@ -91,7 +91,8 @@ def _focal_loss(x, t, alpha, gamma):
     """The loss in operations that autograd and torch.compile see through."""
     # With 0 or 1 for a target, p_t is the sigmoid of the logit turned towards it; between them it is the mixture.
     entropy = torch.lerp(softplus(x), softplus(-x), t)
-    wrong = torch.lerp(torch.sigmoid(x), torch.sigmoid(-x), t)  # 1 - p_t, without a difference that cancels
+    near = x.clamp(-1000, 1000)  # beyond, sigmoids are 0 and 1; their slopes of 0 would meet products that overflow
+    wrong = torch.lerp(torch.sigmoid(near), torch.sigmoid(-near), t)  # 1 - p_t, without a difference that cancels
     return entropy * _power(wrong, gamma) * _balance(t, alpha)
 
 
@@ -121,7 +122,7 @@ def _loss_and_slope(x, t, alpha, gamma, with_slope):
     loss = entropy * power
     if not with_slope:
         return loss, None
-    slope = wrong + entropy.mul_(gamma).mul_(1 - wrong) if gamma else wrong
+    slope = wrong + entropy.mul_((1 - wrong).mul_(gamma)) if gamma else wrong  # entropy * gamma may overflow
     return loss, slope.mul_(power).mul_(turn)
 
 

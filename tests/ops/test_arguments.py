@@ -84,6 +84,14 @@ def test_boxes_of_an_image_may_not_be_numpy_arrays():
         ops.roi_warp(torch.from_numpy(MAPS), [BOX], 2)
 
 
+@pytest.mark.parametrize("dtype, image", [(torch.bfloat16, 257), (torch.float16, 2049)])
+def test_half_boxes_in_a_list_stay_with_their_image(dtype, image):
+    """The first whole number that the dtype does not have."""
+    maps = torch.arange(image + 1.0)[:, None, None, None].expand(-1, 1, 4, 4).contiguous()
+    boxes = [torch.zeros(0, 4, dtype=dtype)] * image + [torch.tensor([[0, 0, 2, 2]], dtype=dtype)]
+    assert ops.roi_align(maps, boxes, 1).item() == image
+
+
 @pytest.mark.parametrize("call, message", [
     (lambda floor, x: floor.soft_nms(x(BOX), x(SCORE), 10**400), "soft_nms: iou_threshold must be a number that"),
     (lambda floor, x: floor.fast_nms(x(BOX), x(SCORE), x(CLASS), 0.5, top_k=2**63),

@@ -47,6 +47,21 @@ def test_focal_loss_of_extreme_logits_is_finite_with_finite_gradients(dtype, gam
     torch.testing.assert_close(x.grad[6], torch.tensor(0.75).to(dtype))
 
 
+@pytest.mark.parametrize("gamma", [0, 0.5, 1, 2, 5])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_the_largest_logits_give_no_nan(dtype, gamma):
+    most = torch.finfo(dtype).max
+    x = torch.tensor([-most, -most / 2, most / 2, most], dtype=dtype).repeat(3)
+    t = torch.tensor([0, 1, 0.5], dtype=dtype).repeat_interleave(4)
+    sure = torch.tensor([True, True, False, False, False, False, True, True])
+    for wanted in (slice(0, 8), slice(0, 12)):  # loss and slope taken together; the plain formula
+        logits = x[wanted].clone().requires_grad_()
+        loss = ops.sigmoid_focal_loss(logits, t[wanted], gamma=gamma)
+        loss.sum().backward()
+        assert not loss.isnan().any() and logits.grad.isfinite().all()
+        assert not loss[:8][sure].any() and not logits.grad[:8][sure].any() and logits.grad[:8][~sure].all()
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_losses_are_those_of_float32(dtype):
     x, t = (v.to(dtype) for v in logits(100))
