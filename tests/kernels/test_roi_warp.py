@@ -1,4 +1,5 @@
-"""The compiled RoIWarp against the reference: the same bits of output and argmax on any number of threads."""
+"""The compiled RoIWarp against the reference: the same bits of output and argmax at any vector level, on any number of
+threads."""
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 
 from roikit import kernels, reference
 from roikit.reference.roi_align import TOLERANCE
+from roikit.testing import simd, simd_levels
 from roikit.testing import strategies as some
 
 DTYPES = (np.float16, np.float32, np.float64)
@@ -20,17 +22,20 @@ def check(maps, boxes, *rule, reduce):
     gradient, spread = (reference.roi_warp_backward(g, argmax, boxes, maps.shape, *rule[1:])
                         for g in (grad, np.abs(grad)))
     first = None
-    for threads in (1, 3):
-        values, places = kernels.roi_warp_with_argmax(maps, boxes, *rule, reduce=reduce, threads=threads)
-        back = kernels.roi_warp_backward(grad, places, boxes, maps.shape, *rule[1:], threads=threads)
-        assert values.dtype == output.dtype and places.dtype == np.int8
-        np.testing.assert_array_equal(values, output)
-        np.testing.assert_array_equal(places, argmax)
-        error = np.abs(back.astype(np.float64) - gradient)
-        bound = TOLERANCE[back.dtype.name] * (spread.astype(np.float64) + np.abs(grad).max(initial=0))
-        assert (error <= bound).all(), error.max(initial=0)
-        assert first is None or back.tobytes() == first
-        first = back.tobytes()
+    for level in simd_levels():
+        for threads in (1, 3):
+            with simd(level):
+                values, places = kernels.roi_warp_with_argmax(maps, boxes, *rule, reduce=reduce, threads=threads)
+                back = kernels.roi_warp_backward(grad, places, boxes, maps.shape, *rule[1:], threads=threads)
+            assert values.dtype == output.dtype and places.dtype == np.int8
+            np.testing.assert_array_equal(values, output)
+            np.testing.assert_array_equal(np.signbit(values) & (values == 0), np.signbit(output) & (output == 0))
+            np.testing.assert_array_equal(places, argmax)
+            error = np.abs(back.astype(np.float64) - gradient)
+            bound = TOLERANCE[back.dtype.name] * (spread.astype(np.float64) + np.abs(grad).max(initial=0))
+            assert (error <= bound).all(), error.max(initial=0)
+            assert first is None or back.tobytes() == first
+            first = back.tobytes()
 
 
 @given(data=st.data(), dtype=st.sampled_from(DTYPES), size=SIZES, scale=st.sampled_from([1.0, 0.5, 1 / 3]),
@@ -43,9 +48,11 @@ def test_agrees_with_the_reference(data, dtype, size, scale, reduce, nan):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("reduce", REDUCE)
-def test_many_rois_and_images(dtype, reduce):
+@pytest.mark.parametrize("channels", [5, 21])
+def test_many_rois_and_images(dtype, reduce, channels):
     rng = np.random.default_rng(0)
-    maps = rng.standard_normal((3, 5, 19, 23)).astype(dtype)
+    maps = rng.standard_normal((3, channels, 19, 23)).astype(dtype)
+    maps[rng.random(maps.shape) < 0.05] = -0.0
     corner = rng.uniform(-8, 80, (20, 2))
     boxes = np.concatenate([rng.integers(0, 2, (20, 1)) * 2, corner, corner + rng.uniform(-2, 60, (20, 2))], 1)
     check(maps, boxes.astype(np.float32), (2, 3), 0.25, reduce=reduce)

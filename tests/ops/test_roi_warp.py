@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from roikit import kernels, ops, reference
 from roikit.reference.roi_align import TOLERANCE
+from roikit.testing import simd, simd_levels
 from roikit.testing import strategies as some
 
 DTYPES = {torch.float16: np.float16, torch.bfloat16: np.float32, torch.float32: np.float32, torch.float64: np.float64}
@@ -62,6 +63,18 @@ def test_many_rois_have_the_bits_of_the_cpu(reduce, dtype, placed, deterministic
             assert torch.equal(gradient.cpu(), back)
         else:
             torch.testing.assert_close(gradient.cpu(), back, rtol=4 * tolerance, atol=64 * tolerance)
+
+
+@pytest.mark.parametrize("level", simd_levels())
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_samples_at_the_winners_are_the_maxima(dtype, level, placed):
+    maps, boxes = busy(dtype)
+    maps[1::2, ::3, 8:16] = float("nan")
+    maps = torch.cat([maps, maps, -maps], 1)
+    x, rois = placed(maps, boxes)
+    with simd(level):
+        output, argmax = torch.ops.roikit.roi_warp(x, rois, 0.7, 3, 4, False)
+        assert torch.equal(torch.ops.roikit.roi_warp_at(x, argmax, rois, 0.7), output)
 
 
 @each_reduce
