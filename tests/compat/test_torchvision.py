@@ -23,6 +23,21 @@ def test_torchvision_imports_and_has_its_operators(run_python):
 
 
 @needs_torchvision
+def test_torchvisions_modules_can_be_scripted(run_python):
+    run_python(INSTALL + """
+import warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+maps, rois = torch.rand(1, 2, 8, 8), torch.tensor([[0.0, 1, 1, 6, 5]])
+for module, arguments in (
+        (torchvision.ops.RoIAlign(2, 1.0, 2), (maps, rois)),
+        (torchvision.ops.DeformConv2d(2, 3, 3), (maps, torch.randn(1, 18, 6, 6))),
+        (torchvision.ops.MultiScaleRoIAlign(["0"], 2, 2), ({"0": maps}, [rois[:, 1:]], [(8, 8)])),
+        (torchvision.ops.nms, (rois[:, 1:], torch.ones(1), 0.5))):
+    assert torch.equal(torch.jit.script(module)(*arguments), module(*arguments))
+""")
+
+
+@needs_torchvision
 def test_operators_answer_as_roikits(run_python):
     run_python(INSTALL + """
 import roikit.ops

@@ -78,6 +78,10 @@ def _override():
     _overrides.append(library)
 
 
+def _has_ops():
+    return True  # a function with a source, which torch.jit.script compiles with the callers of torchvision's own
+
+
 def _define(extension):
     """Give torchvision the operators that its binary would have brought; ``extension`` is its module of that name."""
     library = torch.library.Library("torchvision", "FRAGMENT")
@@ -94,7 +98,7 @@ def _define(extension):
             library.impl(name, KERNELS.get(name) or missing(name), key)
     if not found and not (Path(extension.__file__).parent / "_autograd_registrations.py").exists():
         register_gradients(library)
-    extension._has_ops = lambda: True
+    extension._has_ops = _has_ops
     extension._roikit_library = library  # a Library takes its operators with it when it goes
 
 
