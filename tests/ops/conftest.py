@@ -43,6 +43,12 @@ def on_the_gpu(fn, move=moved):
     return call
 
 
+def module_on_the_gpu(forward):
+    """The same for a module's forward; its parameters move once and stay there."""
+    moving = on_the_gpu(forward)
+    return functools.wraps(forward)(lambda module, *args, **kwargs: moving(module.to("cuda"), *args, **kwargs))
+
+
 @pytest.fixture(scope="session", params=["cpu", "emulated", "cuda"], autouse=True)
 def device(request):
     """Where the kernels run: "cpu", "emulated" or "cuda"."""
@@ -55,7 +61,7 @@ def device(request):
         for name in ops.__all__:
             target = getattr(ops, name)
             if isinstance(target, type):
-                patch.setattr(target, "forward", on_the_gpu(target.forward))
+                patch.setattr(target, "forward", module_on_the_gpu(target.forward))
             elif not name.startswith("cell_anchors"):  # computed on the host for every device
                 patch.setattr(ops, name, on_the_gpu(target))
         patch.setattr(torch.library, "opcheck", on_the_gpu(torch.library.opcheck, leaf))
