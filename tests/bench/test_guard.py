@@ -137,3 +137,23 @@ def test_contract_every_counted_work_has_a_committed_count(guard):
     assert "torch" not in vars(sys.modules["benchmarks.guard_works"])
     for compiler, counts in json.loads(guard.COUNTS.read_text()).items():
         assert set(counts) == {name for name, work in works.items() if work.counted}, compiler
+
+
+# NumPy's own work, or the kernel of another name.
+NO_WORK = {"box_area", "box_convert", "cell_anchors_rotated", "masks_to_boxes", "remove_small_boxes",
+           "batched_nms_rotated", "nms_padded"}
+
+
+def test_contract_every_kernel_has_a_work(guard, monkeypatch):
+    import roikit.kernels as kernels
+    works = importlib.import_module("benchmarks.guard_works")
+    called = set()
+
+    def noting(name, function):
+        return lambda *args, **kwargs: called.add(name) or function(*args, **kwargs)
+
+    for name in kernels.__all__:
+        monkeypatch.setattr(kernels, name, noting(name, getattr(kernels, name)))
+    for work in works.WORKS.values():
+        work.make(*work.small)()
+    assert set(kernels.__all__) - called == NO_WORK

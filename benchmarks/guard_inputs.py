@@ -1,0 +1,73 @@
+"""What the works of `benchmarks.guard` are made of: their inputs, always the same, and what is known of a work."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+
+def uniform(*shape, seed):
+    """float64 in [0, 1): splitmix64 of an index. NumPy's generators draw from the system when they are imported, and
+    what they then allocate shifts the counts.
+    """
+    x = np.arange(1, np.prod(shape) + 1, dtype=np.uint64) + np.uint64(seed << 40)
+    x *= np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        x = (x ^ (x >> np.uint64(shift))) * np.uint64(factor)
+    return ((x ^ (x >> np.uint64(31))) >> np.uint64(11)).reshape(shape) / 2.0**53
+
+
+def bell(*shape, seed):
+    """float32, mean 0, deviation 1: about normal, a sum of four uniform numbers."""
+    return ((uniform(4, *shape, seed=seed).sum(0) - 2) * math.sqrt(3)).astype(np.float32)
+
+
+def boxes(n, smallest, largest, height, width, seed=0):
+    """float32 (n, 4), xyxy inside the image; sqrt(area) log-uniform in [smallest, largest], ratio in [1/2, 2]."""
+    u = uniform(4, n, seed=seed)
+    size, ratio = smallest * (largest / smallest) ** u[0], np.sqrt(0.5 * 4 ** u[1])
+    w, h = np.minimum(size * ratio, width - 2), np.minimum(size / ratio, height - 2)
+    x, y = u[2] * (width - w), u[3] * (height - h)
+    return np.stack([x, y, x + w, y + h], 1).astype(np.float32)
+
+
+def clusters(n, seed=0):
+    """n boxes jittered about n / 50 objects of an 800 x 1344 image, and their scores."""
+    objects = boxes(n // 50, 32, 400, 800, 1344, seed + 1)[(uniform(n, seed=seed + 2) * (n // 50)).astype(int)]
+    side = np.tile(objects[:, 2:] - objects[:, :2], 2)
+    return objects + 0.1 * side * bell(n, 4, seed=seed + 3), uniform(n, seed=seed + 4).astype(np.float32)
+
+
+def rois(n, height, width, smallest=16, largest=224):
+    return np.concatenate([np.zeros((n, 1), np.float32), boxes(n, smallest, largest, height, width, 3)], 1)
+
+
+def feature_map(channels, height, width, last=False, seed=0):
+    """float32 (1, channels, height, width), stored with the channels last if ``last``."""
+    x = bell(1, height, width, channels, seed=seed).transpose(0, 3, 1, 2)
+    return x if last else np.ascontiguousarray(x)
+
+
+@dataclass(frozen=True)
+class Work:
+    """One op on inputs of two sizes.
+
+    make: takes a size and gives the call.
+    small: the size whose instructions are counted, and at which v4 is held against v3; some hundred thousand to some
+        million instructions.
+    large: the size whose time is held against a copy; results of megabytes where the op has any.
+    limit: the time over the copy's, on one thread at v3, that is too much: two to four times what is
+        usual, so that a busy machine does not reach it.
+    faults: the page faults of a call that are too many: two huge pages' worth, 1,024, above what is usual.
+    counted: False where the kernel is NumPy's, so that roikit's own instructions say nothing.
+    levels: whether the kernel has a variant for each SIMD level.
+    """
+
+    make: Callable
+    small: tuple
+    large: tuple
+    limit: float
+    faults: int
+    counted: bool = True
+    levels: bool = True
