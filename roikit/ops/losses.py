@@ -227,12 +227,12 @@ def _matched(op, boxes1, boxes2, reduction, eps):
 
 
 def _corners(boxes):
-    """The least and the greatest corner of every box, two tensors (..., 2), by one operation for the gradient."""
-    return _wide(boxes).unflatten(-1, (2, 2)).unbind(-2)
+    """The least and the greatest corner of every box, two tensors (2, ...), x before y, each in a row of its own."""
+    return _wide(boxes).movedim(-1, 0).contiguous().unflatten(0, (2, 2)).unbind()
 
 
 def _area(size):
-    width, height = size.unbind(-1)
+    width, height = size.unbind()
     return width * height  # prod's gradient would look for zeros
 
 
@@ -248,11 +248,11 @@ def _hull(a, b):
 
 def _away(a, b, eps):
     between = (a[0] + a[1] - b[0] - b[1]) / 2
-    return between.square().sum(-1) / (_hull(a, b).square().sum(-1) + eps)
+    return between.square().sum(0) / (_hull(a, b).square().sum(0) + eps)
 
 
 def _angle(corners):
     """atan(width / height), with a gradient of 0 and not of 0 / 0 for a point."""
-    width, height = (corners[1] - corners[0]).unbind(-1)
+    width, height = (corners[1] - corners[0]).unbind()
     point = (width == 0) & (height == 0)
     return torch.where(point, 0, torch.atan2(width, torch.where(point, 1, height)))
