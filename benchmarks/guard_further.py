@@ -4,7 +4,7 @@ import numpy as np
 
 import roikit.kernels as kernels
 
-from .guard_inputs import Work, bell, boxes, clusters, feature_map, rois, uniform
+from .guard_inputs import Work, bell, boxes, clusters, feature_map, in_classes, map_and_rois, rois, uniform
 
 
 def pairs(name):
@@ -20,14 +20,12 @@ def soft_nms(n, method):
 
 
 def fast_nms(n, classes):
-    b, scores = clusters(n)
-    index = (uniform(n, seed=4) * classes).astype(int)
+    b, scores, index = in_classes(n, classes)
     return lambda: kernels.fast_nms(b, scores, index, 0.5)
 
 
 def matrix_nms(n, classes):
-    b, scores = clusters(n)
-    index = (uniform(n, seed=4) * classes).astype(int)
+    b, scores, index = in_classes(n, classes)
     return lambda: kernels.matrix_nms(b, scores, index)
 
 
@@ -71,7 +69,7 @@ def decode_keypoints(n, points):
 
 
 def integral(channels, height, width, n):
-    x, r = feature_map(channels, height, width), rois(n, 4 * height, 4 * width)
+    x, r = map_and_rois(channels, height, width, n)
     return lambda: kernels.roi_align(x, r, 7, 1 / 4, rule="integral")
 
 
@@ -81,7 +79,7 @@ def integral_backward(channels, height, width, n):
 
 
 def integral_boxes_backward(channels, height, width, n):
-    x, r = feature_map(channels, height, width), rois(n, 4 * height, 4 * width)
+    x, r = map_and_rois(channels, height, width, n)
     grad = bell(n, channels, 7, 7, seed=5)
     return lambda: kernels.roi_align_boxes_backward(grad, x, r, 1 / 4)
 
@@ -101,21 +99,20 @@ def rotated_align_backward(channels, height, width, n):
     return lambda: kernels.roi_align_rotated_backward(grad, r, (1, channels, height, width), 7, 1 / 4, 2)
 
 
-def roi_warp(channels, height, width, n):
-    x, r = feature_map(channels, height, width), rois(n, 4 * height, 4 * width)
-    return lambda: kernels.roi_warp(x, r, 7, 1 / 4)
-
-
-def roi_warp_backward(channels, height, width, n):
-    x, r = feature_map(channels, height, width), rois(n, 4 * height, 4 * width)
-    output, argmax = kernels.roi_warp_with_argmax(x, r, 7, 1 / 4)
-    return lambda: kernels.roi_warp_backward(output, argmax, r, x.shape, 1 / 4)
-
-
-def ps(name):
+def pooling(name, planes=1):
+    """7 x 7 bins of a map with ``planes`` for each channel."""
     def make(channels, height, width, n):
-        x, r = feature_map(49 * channels, height, width), rois(n, 4 * height, 4 * width)
+        x, r = map_and_rois(planes * channels, height, width, n)
         return lambda: getattr(kernels, name)(x, r, 7, 1 / 4)
+    return make
+
+
+def max_backward(name, *scale):
+    """The gradient of a pooling that keeps the place of each maximum."""
+    def make(channels, height, width, n):
+        x, r = map_and_rois(channels, height, width, n)
+        output, argmax = getattr(kernels, f"{name}_with_argmax")(x, r, 7, 1 / 4)
+        return lambda: getattr(kernels, f"{name}_backward")(output, argmax, r, x.shape, *scale)
     return make
 
 
@@ -161,12 +158,12 @@ FURTHER = {
     "roi_align integral boxes": Work(integral_boxes_backward, (32, 50, 84, 10), (64, 100, 168, 100), 46, 1300),
     "roi_align_rotated": Work(rotated_align, (32, 50, 84, 50), (64, 100, 168, 800), 83, 2500),
     "roi_align_rotated backward": Work(rotated_align_backward, (32, 50, 84, 50), (64, 100, 168, 400), 200, 2200),
-    "roi_warp": Work(roi_warp, (32, 50, 84, 50), (64, 100, 168, 800), 62, 2400),
-    "roi_warp backward": Work(roi_warp_backward, (32, 50, 84, 50), (64, 100, 168, 400), 102, 1900),
-    "ps_roi_align": Work(ps("ps_roi_align"), (2, 50, 84, 20), (4, 100, 168, 400), 82, 1100, levels=False),
+    "roi_warp": Work(pooling("roi_warp"), (32, 50, 84, 50), (64, 100, 168, 800), 62, 2400),
+    "roi_warp backward": Work(max_backward("roi_warp", 1 / 4), (32, 50, 84, 50), (64, 100, 168, 400), 102, 1900),
+    "ps_roi_align": Work(pooling("ps_roi_align", 49), (2, 50, 84, 20), (4, 100, 168, 400), 82, 1100, levels=False),
     "ps_roi_align backward": Work(ps_backward("ps_roi_align"), (2, 50, 84, 20), (4, 100, 168, 400),
                                   13, 1700, levels=False),
-    "ps_roi_pool": Work(ps("ps_roi_pool"), (2, 50, 84, 20), (4, 100, 168, 400), 59, 1100, levels=False),
+    "ps_roi_pool": Work(pooling("ps_roi_pool", 49), (2, 50, 84, 20), (4, 100, 168, 400), 59, 1100, levels=False),
     "ps_roi_pool backward": Work(ps_backward("ps_roi_pool"), (2, 50, 84, 20), (4, 100, 168, 400),
                                   14, 1700, levels=False),
     "deform_conv2d": Work(deform_conv, (16, 25, 42), (64, 50, 84), 129, 1600),

@@ -49,6 +49,16 @@ def feature_map(channels, height, width, last=False, seed=0):
     return x if last else np.ascontiguousarray(x)
 
 
+def map_and_rois(channels, height, width, n, last=False):
+    """A feature map at a quarter of its image's size, and n RoIs of the image."""
+    return feature_map(channels, height, width, last), rois(n, 4 * height, 4 * width)
+
+
+def in_classes(n, classes):
+    """The boxes and scores of `clusters`, and the class of each box."""
+    return *clusters(n), (uniform(n, seed=4) * classes).astype(int)
+
+
 @dataclass(frozen=True)
 class Work:
     """One op on inputs of two sizes.

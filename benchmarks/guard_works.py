@@ -23,8 +23,8 @@ import roikit
 import roikit.kernels as kernels
 import roikit.masks
 
-from .guard_further import FURTHER
-from .guard_inputs import Work, bell, boxes, clusters, feature_map, rois, uniform
+from .guard_further import FURTHER, max_backward, pairs, pooling
+from .guard_inputs import Work, bell, boxes, clusters, feature_map, in_classes, map_and_rois, rois, uniform
 
 ROUNDS, SECONDS = 60, 0.4  # at most so many rounds, and at most so long a work
 LEAST_ROUNDS = 9
@@ -40,11 +40,6 @@ def anchors(height, width):
 def clip(n):
     b = boxes(n, 16, 512, 900, 1500)
     return lambda: kernels.clip_boxes_to_image(b, (800, 1344))
-
-
-def box_iou(n, m):
-    first, second = boxes(n, 16, 512, 800, 1344, 1), boxes(m, 16, 512, 800, 1344, 2)
-    return lambda: kernels.box_iou(first, second)
 
 
 def encode(n):
@@ -69,24 +64,12 @@ def nms(n, threshold=0.7):
 
 
 def batched_nms(n, classes):
-    b, scores = clusters(n)
-    index = (uniform(n, seed=4) * classes).astype(int)
+    b, scores, index = in_classes(n, classes)
     return lambda: kernels.batched_nms(b, scores, index, 0.7)
 
 
-def roi_pool(channels, height, width, n):
-    x, r = feature_map(channels, height, width), rois(n, 4 * height, 4 * width)
-    return lambda: kernels.roi_pool(x, r, 7, 1 / 4)
-
-
-def roi_pool_backward(channels, height, width, n):
-    x, r = feature_map(channels, height, width), rois(n, 4 * height, 4 * width)
-    output, argmax = kernels.roi_pool_with_argmax(x, r, 7, 1 / 4)
-    return lambda: kernels.roi_pool_backward(output, argmax, r, x.shape)
-
-
 def roi_align(channels, height, width, n, last=False, samples=2):
-    x, r = feature_map(channels, height, width, last), rois(n, 4 * height, 4 * width)
+    x, r = map_and_rois(channels, height, width, n, last)
     return lambda: kernels.roi_align(x, r, 7, 1 / 4, samples, True)
 
 
@@ -180,15 +163,15 @@ def polygon(n, height, width):
 WORKS = {
     "anchors": Work(anchors, (100, 168), (400, 672), 7, 1700),
     "clip": Work(clip, (10_000,), (500_000,), 120, 5000, counted=False, levels=False),
-    "box_iou": Work(box_iou, (300, 300), (2000, 2000), 7, 1500),
+    "box_iou": Work(pairs("box_iou"), (300, 300), (2000, 2000), 7, 1500),
     "encode": Work(encode, (10_000,), (500_000,), 18, 1500),
     "decode": Work(decode, (10_000,), (500_000,), 22, 1500),
     "match_boxes": Work(match, (40, 67, 50), (200, 336, 50), 56, 1700),
     "nms": Work(nms, (3000,), (12_000,), 17, 1200),
     "batched_nms": Work(batched_nms, (3000, 5), (12_000, 5), 20, 1200),
-    "roi_pool": Work(roi_pool, (32, 50, 84, 50), (64, 100, 168, 800), 60, 1700),
-    "roi_pool backward": Work(roi_pool_backward, (32, 50, 84, 50), (64, 100, 168, 400), 40, 1700),
-    "roi_pool sparse backward": Work(roi_pool_backward, (32, 100, 168, 2), (64, 200, 336, 4), 4, 1500),
+    "roi_pool": Work(pooling("roi_pool"), (32, 50, 84, 50), (64, 100, 168, 800), 60, 1700),
+    "roi_pool backward": Work(max_backward("roi_pool"), (32, 50, 84, 50), (64, 100, 168, 400), 40, 1700),
+    "roi_pool sparse backward": Work(max_backward("roi_pool"), (32, 100, 168, 2), (64, 200, 336, 4), 4, 1500),
     "roi_align": Work(roi_align, (32, 50, 84, 50), (64, 100, 168, 800), 50, 1900),
     "roi_align channels_last": Work(roi_align, (32, 50, 84, 50, True), (64, 100, 168, 800, True), 45, 1900),
     "roi_align adaptive": Work(roi_align, (32, 50, 84, 50, False, 0), (64, 100, 168, 800, False, 0), 65, 1900),

@@ -67,7 +67,8 @@ def sigmoid_focal_loss(inputs, targets, alpha=0.25, gamma=2, reduction="none"):
     if not 0 <= alpha <= 1 and alpha != -1:
         raise ValueError(f"{op}: alpha must be in [0, 1], or -1 for none, got {alpha}")
     if _seen_through(inputs, targets) or not _binary(targets):
-        loss = _focal_loss(_wide(inputs), targets.to(_wide(inputs).dtype), alpha, gamma)
+        x = _wide(inputs)
+        loss = _focal_loss(x, targets.to(x.dtype), alpha, gamma)
     elif inputs.requires_grad and torch.is_grad_enabled():
         loss = _FocalLoss.apply(inputs, targets, alpha, gamma)
     else:
