@@ -53,7 +53,7 @@ def info():
 @main.command()
 @click.argument("annotations", type=click.Path(exists=True, dir_okay=False))
 @click.argument("images", type=click.Path(exists=True, file_okay=False))
-@click.option("--pixels", is_flag=True, help="Decode every image, which finds files that are cut off.")
+@click.option("--pixels", is_flag=True, help="Decode every image, not only those that seem to be cut off.")
 def doctor(annotations, images, pixels):
     """Inspect a COCO data set: ANNOTATIONS (JSON) and the folder of its IMAGES.
 

@@ -35,8 +35,8 @@ def inspect_dataset(annotations, images, *, check_pixels=False):
     Args:
         annotations: path of the JSON file, or its content as a dict.
         images: folder of the image files.
-        check_pixels: decode every image, which finds files that are cut off; without it, only their
-            headers are read, and the pixels of the few kinds (float, 32-bit) whose values may be refused.
+        check_pixels: decode every image; without it, only their headers are read, and the pixels of those that may be
+            refused: float and 32-bit ones, PNG and JPEG files that do not end as such files do.
 
     Returns:
         Report. What is wrong with the data set is a finding, never an exception.
@@ -157,7 +157,7 @@ class _Inspection:
             self.add("large-image", "warning", subject,
                      f"{name} has {header.width}x{header.height} pixels, so many that Pillow warns of it; "
                      "all are decoded each time")
-        if not (check_pixels or header.deep):
+        if not (check_pixels or header.doubtful):
             return
         try:
             read_image(path)

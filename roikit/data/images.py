@@ -10,6 +10,7 @@ __all__ = ["Header", "open_image", "read_image"]
 
 _EXIF_ORIENTATION = 0x0112
 _TIFF_SIZE = (0x0100, 0x0101)  # width and height
+_LAST_BYTES = {"PNG": b"IEND", "JPEG": b"\xff\xd9"}  # what stands at the end of a file that is whole
 
 
 class Header(NamedTuple):
@@ -19,14 +20,15 @@ class Header(NamedTuple):
         width, height: pixels as `read_image` gives them.
         orientation: EXIF's, 1 to 8, which `read_image` does not apply; 1 where the file has none.
         large: whether Pillow warns of so many pixels.
-        deep: whether `read_image` may refuse its values, which only its pixels tell.
+        doubtful: whether `read_image` may refuse it, as only its pixels tell: values out of range, or a file that does
+            not end as those of its kind do.
     """
 
     width: int
     height: int
     orientation: int
     large: bool
-    deep: bool
+    doubtful: bool
 
 
 def _pillow():
@@ -60,8 +62,9 @@ def open_image(path):
             if orientation >= 5:
                 width, height = height, width
             orientation = 1
+        ranged = image.mode == "F" or image.mode == "I" and image.format != "PNG"
         return Header(width, height, orientation, limit is not None and width * height > limit,
-                      image.mode == "F" or image.mode == "I" and image.format != "PNG")
+                      ranged or _may_be_cut(path, image.format))
 
 
 def read_image(path):
@@ -138,6 +141,17 @@ def _orientation(image, path):
     except Exception:  # what cannot be read turns no image, in any viewer
         return 1
     return found if found in range(1, 9) else 1
+
+
+def _may_be_cut(path, kind):
+    """Whether the end of a file is not that of a whole one of its kind."""
+    last = _LAST_BYTES.get(kind)
+    if last is None:
+        return False
+    with open(path, "rb") as file:
+        file.seek(0, 2)
+        file.seek(max(file.tell() - 64, 0))
+        return last not in file.read()
 
 
 def _png_exif(path):

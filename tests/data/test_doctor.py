@@ -215,11 +215,11 @@ def test_contract_a_file_that_is_no_image(sound):
     assert finding.sentence.endswith("1.png is not an image that Pillow knows")
 
 
-def test_contract_a_cut_off_image_is_found_when_pixels_are_checked(sound):
+@pytest.mark.parametrize("check_pixels", [False, True])
+def test_contract_a_cut_off_image_is_found(sound, check_pixels):
     path = sound.images / "1.png"
     path.write_bytes(path.read_bytes()[:600])
-    assert not inspect_dataset(*sound.write()).fatal
-    finding = planted(sound, check_pixels=True)
+    finding = planted(sound, check_pixels=check_pixels)
     assert finding.kind == "broken-image" and "1.png cannot be decoded" in finding.sentence
 
 

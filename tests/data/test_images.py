@@ -160,8 +160,9 @@ def test_law_an_orientation_behind_a_pngs_pixels_is_found_without_decoding_them(
 
 
 @pytest.mark.parametrize(("name", "kind"), [
-    ("float.tif", "pixel-range"), ("int.tif", "pixel-range"), ("cut.png", None)])
-def test_law_values_out_of_range_are_found_without_decoding_the_rest(made, name, kind):
+    ("float.tif", "pixel-range"), ("int.tif", "pixel-range"), ("cut.png", "broken-image"), ("cut.jpg", "broken-image"),
+    ("chunk.png", None)])
+def test_law_what_only_pixels_tell_is_looked_for_where_it_may_be(made, name, kind):
     made.image(1)
     made.square(1)
     made.square(1, x=12, category_id=7)
@@ -173,12 +174,23 @@ def test_law_values_out_of_range_are_found_without_decoding_the_rest(made, name,
     assert [e[0] for e in errors(made, check_pixels=True)] == [kind or "broken-image"]
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_law_bytes_after_the_end_of_an_image_are_no_fault(made, kind):
+    made.image(1)
+    made.square(1)
+    path = made.images / "1.png"
+    Image.open(path).save(path, kind)
+    path.write_bytes(path.read_bytes() + b"\0" * 200)
+    assert errors(made) == []
+
+
 def test_law_the_command_decodes_pixels_when_asked(made):
     from click.testing import CliRunner
 
     made.image(1)
     made.square(1)
-    cut(made.images / "1.png")
+    broken_chunk(made.images / "1.png")
+    made.content["images"][0].update(width=NOISE.shape[1], height=NOISE.shape[0])
     words = ["doctor", *map(str, made.write())]
     assert CliRunner().invoke(main, words).exit_code == 0
     found = CliRunner().invoke(main, [*words, "--pixels"])
