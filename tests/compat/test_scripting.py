@@ -2,11 +2,12 @@
 
 import importlib
 import re
-import warnings
 from pathlib import Path
 
 import pytest
 import torch
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # torch has torch.export now
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 ANCHORS = {"sizes": [[32]], "aspect_ratios": [[1.0]], "strides": [16]}
@@ -31,12 +32,10 @@ def scripted(peer, name):
     if isinstance(thing, type) and issubclass(thing, torch.nn.Module):
         arguments = MODULES[peer][name]
         thing = thing(**arguments) if isinstance(arguments, dict) else thing(*arguments)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # torch would have everybody use torch.export
-        try:
-            return torch.jit.script(thing)
-        except (RuntimeError, AttributeError, torch.jit.frontend.FrontendError):  # the second, of torch's own parser
-            return None
+    try:
+        return torch.jit.script(thing)
+    except (RuntimeError, AttributeError, torch.jit.frontend.FrontendError):  # the second, of torch's own parser
+        return None
 
 
 @pytest.mark.parametrize("peer", MODULES)

@@ -42,7 +42,7 @@ def rows(boxes):
 
 
 def broadcast(op, boxes1, boxes2, axes):
-    """Both with all leading axes, which are the ones before the last ``axes``, in one; and the shape of these."""
+    """Both with their leading axes, at least one before the last ``axes``, in one; and the shape of these."""
     lead = boxes1.shape[: boxes1.dim() - axes], boxes2.shape[: boxes2.dim() - axes]
     try:
         shape = torch.broadcast_shapes(*lead)
@@ -51,7 +51,7 @@ def broadcast(op, boxes1, boxes2, axes):
                          f"{tuple(boxes1.shape)} and {tuple(boxes2.shape)}") from None
     many = (x.expand(*shape, *x.shape[x.dim() - axes :]) for x in (boxes1, boxes2))
     # Not reshape(-1, ...), which cannot tell how many there are where each is empty.
-    return *(x.flatten(0, len(shape) - 1) if shape else x.unsqueeze(0) for x in many), shape
+    return *(x.flatten(0, len(shape) - 1) for x in many), shape
 
 
 def each(op, call, boxes1, boxes2):
@@ -63,13 +63,15 @@ def each(op, call, boxes1, boxes2):
     if boxes1.is_floating_point() != boxes2.is_floating_point():
         dtype = boxes1.dtype if boxes1.is_floating_point() else boxes2.dtype
         boxes1, boxes2 = boxes1.to(dtype), boxes2.to(dtype)
-    first, second, lead = broadcast(op, floating(boxes1), floating(boxes2), 2)
-    parts = [call(a, b) for a, b in zip(first, second, strict=True)]
-    if not lead:
-        out = parts[0]
-    elif parts:
-        out = torch.stack(parts).unflatten(0, lead)
-    else:
-        dtype = torch.promote_types(first.dtype, second.dtype)
-        out = first.new_empty((*lead, first.shape[-2], second.shape[-2]), dtype=dtype)
+    boxes1, boxes2 = floating(boxes1), floating(boxes2)
+    out = call(boxes1, boxes2) if boxes1.dim() == boxes2.dim() == 2 else _stacked(op, call, boxes1, boxes2)
     return out.to(torch.get_default_dtype()) if whole else out
+
+
+def _stacked(op, call, boxes1, boxes2):
+    first, second, lead = broadcast(op, boxes1, boxes2, 2)
+    parts = [call(a, b) for a, b in zip(first, second, strict=True)]
+    if parts:
+        return torch.stack(parts).unflatten(0, lead)
+    dtype = torch.promote_types(first.dtype, second.dtype)
+    return first.new_empty((*lead, first.shape[-2], second.shape[-2]), dtype=dtype)

@@ -27,6 +27,8 @@ def _loss(op, boxes1, boxes2, reduction, eps):
     _reduction(name, reduction)
     last_axis(name, 4, boxes1=boxes1, boxes2=boxes2)
     boxes1, boxes2 = (x if x.is_floating_point() else x.float() for x in (boxes1, boxes2))
+    if boxes1.shape == boxes2.shape and boxes1.dim() <= 2:
+        return op(boxes1, boxes2, reduction, eps)
     first, second, lead = broadcast(name, boxes1, boxes2, 1)
     loss = op(first, second, reduction, eps)
     return loss.reshape(lead) if reduction == "none" else loss
