@@ -27,7 +27,7 @@ settings.load_profile(os.environ.get("ROIKIT_HYPOTHESIS", "quick"))
 
 
 def pytest_report_header():
-    """What of the processor this run of the tests sees: the kernels' level, torch's, and whether oneDNN has bfloat16."""
+    """What this run of the tests sees of the processor: the levels of kernels and torch, and oneDNN's bfloat16."""
     from roikit._config import simd_level, simd_levels
 
     seen = f"roikit at {simd_level()} of {' '.join(simd_levels())}"
