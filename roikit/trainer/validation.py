@@ -11,6 +11,7 @@ from roikit.data.annotations import load_annotations
 from roikit.trainer.categories import pair_categories
 from roikit.trainer.evaluation import detect
 from roikit.trainer.failures import on_first, sentence
+from roikit.trainer.fields import ConfigError
 from roikit.trainer.scores import coco_scores
 from roikit.trainer.trained import val_paths, val_set
 
@@ -83,7 +84,8 @@ def prepare_validation(config, categories, process):
 
     Raises:
         OSError: the annotation file cannot be read.
-        ValueError: it cannot be evaluated on, or ``eval.best`` names no figure.
+        ValueError: it cannot be evaluated on.
+        ConfigError: ``eval.best`` names no figure.
     """
     if val_paths(config) is None:
         return None
@@ -115,11 +117,11 @@ def _figures(config, truth, dataset, kinds):
 
 def _best(wanted, known):
     """The known figure that ``eval.best`` means: that of the boxes for that of the masks where there are none."""
-    without_masks = not any(name.startswith("segm/") for name in known)
-    if without_masks and wanted.startswith("segm/"):
-        wanted = wanted.replace("segm/", "bbox/", 1)
-    if wanted in known:
-        return wanted
-    near = difflib.get_close_matches(wanted, known, n=1, cutoff=0.3)
+    meant = wanted
+    if wanted.startswith("segm/") and not any(name.startswith("segm/") for name in known):
+        meant = wanted.replace("segm/", "bbox/", 1)
+    if meant in known:
+        return meant
+    near = difflib.get_close_matches(meant, known, n=1, cutoff=0.3)
     hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-    raise ValueError(f"config: eval.best must be kind/figure such as bbox/AP, got {wanted!r}; {hint}")
+    raise ConfigError(f"config: eval.best must be kind/figure such as bbox/AP, got {wanted!r}; {hint}")
