@@ -1,6 +1,7 @@
 """The command line. Each command is a thin face of a function of roikit."""
 
 import json
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import click
 
 import roikit
-from roikit.errors import RoikitWarning
+from roikit.errors import BackendError, RoikitWarning
 
 __all__ = ["main"]
 
@@ -24,8 +25,17 @@ class _Group(click.Group):
         except KeyboardInterrupt as stop:
             click.echo(str(stop) or "stopped", err=True)
             sys.exit(130)
-        except (ValueError, FileNotFoundError, ImportError, ArithmeticError) as error:
-            raise click.ClickException(str(error)) from error
+        except BrokenPipeError:
+            raise  # click ends in silence where the reader of its output has gone
+        except (ValueError, OSError, ImportError, ArithmeticError, BackendError) as error:
+            raise click.ClickException(_sentence(error)) from error
+
+
+def _sentence(error):
+    """The text of an error; the operating system's own ones without their numbers."""
+    if isinstance(error, OSError) and error.strerror and isinstance(error.filename, (str, bytes)):
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    return str(error) or type(error).__name__
 
 
 def _warned(message, category, filename, lineno, file=None, line=None):
@@ -112,6 +122,21 @@ def _limits(ctx, param, value):
         raise click.BadParameter("numbers with commas between, say 1,10,200") from None
 
 
+class _Failures:
+    """Names each file that failed and ends the command with status 1 if there were any."""
+
+    def __init__(self):
+        self.count = 0
+
+    def __call__(self, path, error):
+        self.count += 1
+        click.echo(f"{click.format_filename(path)}: {_sentence(error)}", err=True)
+
+    def end(self):
+        if self.count:
+            raise click.ClickException(f"{self.count} of the files could not be used; each is named above")
+
+
 @main.command("eval")
 @click.argument("source", type=click.Path(exists=True))
 @click.argument("annotations", type=click.Path(exists=True, dir_okay=False), required=False)
@@ -160,17 +185,21 @@ def evaluate(source, annotations, images, iou_types, max_detections, class_agnos
 @click.option("--overlays/--no-overlays", default=True, show_default=True,
               help="Whether to write pictures.")
 def predict(source, images, out, score_threshold, max_detections, device, boxes, overlays):
-    """Detect objects on IMAGES (files or folders) with a trained model.
+    """Detect objects on IMAGES (files, or folders with the folders in them) with a trained model.
 
-    SOURCE is a checkpoint, exported weights or the folder of a run.
+    SOURCE is a checkpoint, exported weights or the folder of a run. Images that cannot be read are named and the others
+    are gone on with; it then ends with status 1.
     """
+    failed = _Failures()
+
     def tell(path, found):
-        click.echo(f"{path}: {len(found)} objects")
+        click.echo(f"{click.format_filename(path)}: {len(found)} objects")
 
     roikit.predict(source, list(images), out=out, score_threshold=score_threshold,
                    max_detections=max_detections, device=device, boxes=boxes, overlays=overlays,
-                   on_image=tell)
+                   on_image=tell, on_error=failed)
     click.echo(f"{out}: predictions.json" + (" and overlays" if overlays else ""))
+    failed.end()
 
 
 @main.command()
