@@ -1,4 +1,4 @@
-"""Prediction over people's folders: files that cannot be read, subfolders, names, and what is on the disk when it ends."""
+"""Prediction over folders as people have them: broken files, subfolders, names, what is kept when it ends."""
 
 import json
 import os
@@ -69,7 +69,8 @@ def test_contract_unreadable_pictures_are_named_and_the_others_predicted(run, ph
 
 def test_contract_a_caller_learns_of_each_failure(run, photos):
     failed = []
-    results = predict(run, photos, score_threshold=0, device="cpu", on_error=lambda path, error: failed.append(path.name))
+    results = predict(run, photos, score_threshold=0, device="cpu",
+                      on_error=lambda path, error: failed.append(path.name))
     assert failed == ["0.jpg", "cut.png", "large.png"] and len(results) == 3
     with pytest.warns(RoikitWarning) as said:
         predict(run, photos, score_threshold=0, device="cpu")
