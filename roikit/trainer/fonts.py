@@ -78,7 +78,8 @@ def _places():
         for place, _, files in os.walk(folder):
             for name in sorted(files):
                 stem, ending = os.path.splitext(name.lower())
-                if ending in (".ttf", ".ttc", ".otf") and stem != "lastresort":  # macOS': a box for each script
+                # Fonts of last resort have a box with the script's sign for every letter there is.
+                if ending in (".ttf", ".ttc", ".otf") and not stem.startswith("lastresort"):
                     found.setdefault(stem, os.path.join(place, name))
     first = [found.pop(stem) for stem in FIRST if stem in found]
     return tuple(first + [found[stem] for stem in sorted(found)][:MOST])

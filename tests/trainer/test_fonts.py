@@ -53,6 +53,10 @@ def test_contract_the_machines_fonts_are_searched(only_matplotlib, tmp_path, mon
     assert fonts.font_of("Гайка", 12).path == str(tmp_path / "some.TTF")
 
 
+def test_contract_a_font_of_last_resort_has_no_letters(only_matplotlib):
+    assert fonts.font_of("螺栓", 12) is None
+
+
 def test_contract_letters_that_no_font_has_give_way_to_plain_ones_or_the_id(monkeypatch):
     _forget()
     monkeypatch.setattr(fonts, "_folders", lambda: iter([]))
