@@ -123,6 +123,15 @@ def _limits(ctx, param, value):
         raise click.BadParameter("numbers with commas between, say 1,10,200") from None
 
 
+def _sigmas(ctx, param, value):
+    if value is None:
+        return None
+    try:
+        return tuple(float(n) for n in value.split(","))
+    except ValueError:
+        raise click.BadParameter("numbers with commas between, say 0.03,0.05") from None
+
+
 class _Failures:
     """Names each file that failed and ends the command with status 1 if there were any."""
 
@@ -131,7 +140,8 @@ class _Failures:
 
     def __call__(self, path, error):
         self.count += 1
-        click.echo(f"{click.format_filename(path)}: {_sentence(error)}", err=True)
+        name, text = click.format_filename(path), _sentence(error)
+        click.echo(text if name in text else f"{name}: {text}", err=True)
 
     def end(self):
         if self.count:
@@ -148,29 +158,34 @@ class _Failures:
 @click.option("--max-detections", callback=_limits, metavar="1,10,100",
               help="Detections an image; AP counts the last number.")
 @click.option("--class-agnostic", is_flag=True, help="Let any category match any other.")
+@click.option("--sigmas", callback=_sigmas, metavar="0.03,0.05,...",
+              help="A number for each keypoint, where they are not COCO's 17.")
 @click.option("--out", type=click.Path(file_okay=False),
               help="Folder for metrics.json and detections.json.")
 @click.option("--device", default="auto", show_default=True)
-@click.option("--batch-size", default=1, show_default=True)
-@click.option("--workers", default=0, show_default=True)
-def evaluate(source, annotations, images, iou_types, max_detections, class_agnostic, out, device,
+@click.option("--batch-size", default=1, show_default=True, type=click.IntRange(1))
+@click.option("--workers", default=0, show_default=True, type=click.IntRange(0))
+def evaluate(source, annotations, images, iou_types, max_detections, class_agnostic, sigmas, out, device,
              batch_size, workers):
     """COCO's average precision.
 
     SOURCE is a checkpoint, exported weights or the folder of a run, whose model is run over
     IMAGES (default: the run's val part); or a COCO results file (.json), which is scored as it is.
+    Images that cannot be read are named, and their objects count as missed; it then ends with status 1.
     """
     from roikit.trainer.scores import table
 
+    failed = _Failures()
     metrics = roikit.evaluate(source, annotations, images, iou_types=iou_types or None,
-                              max_detections=max_detections, use_cats=not class_agnostic,
-                              out=out, device=device, batch_size=batch_size, workers=workers)
-    speed = metrics.pop("speed", None)
+                              max_detections=max_detections, use_cats=not class_agnostic, out=out, device=device,
+                              batch_size=batch_size, workers=workers, sigmas=sigmas, on_error=failed)
+    speed, _ = metrics.pop("speed", None), metrics.pop("unread", None)
     click.echo(table(metrics))
     if speed is not None:
         parts = ", ".join(f"{name} {1000 * speed[name]:.0f}" for name in
                           ("data", "forward", "post"))
         click.echo(f"ms an image: {parts}; {speed['images_per_second']:.2f} images/s")
+    failed.end()
 
 
 @main.command()

@@ -95,7 +95,7 @@ def _detected(path, run, still):
     """The image and the model's output on it; or None and the exception of an image that cannot be read."""
     try:
         image = read_image(path)
-    except Exception as error:  # decoders of broken files raise what they like, bombs an exception of their own
+    except (OSError, ValueError, MemoryError) as error:
         return None, error
     tensor = image_tensor(image if still is None else still.image(image))
     try:
