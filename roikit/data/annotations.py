@@ -5,6 +5,7 @@ ids, flags, boxes and masks. Neither torch nor Pillow is needed.
 """
 
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -206,8 +207,8 @@ def read_object(annotation, height, width, *, masks):
     if isinstance(crowd, bool) or crowd not in (0, 1):
         raise MalformedField("iscrowd", f"its iscrowd must be 0 or 1, got {shown(crowd)}")
     area = annotation.get("area")
-    if isinstance(area, bool) or not isinstance(area, (int, float, type(None))):
-        raise MalformedField("area", f"its area must be a number, got {shown(area)}")
+    if area is not None:
+        area = _read_area(area)
     box = read_box(annotation["bbox"]) if annotation.get("bbox") else None
     mask = None
     if masks or box is None or area is None:
@@ -231,7 +232,7 @@ def read_object(annotation, height, width, *, masks):
     if area is None:
         area = (box_and_area(mask, height, width)[1] if mask is not None
                 else (box[2] - box[0]) * (box[3] - box[1]))
-    return Instance(box, float(area), bool(crowd), mask if masks else None)
+    return Instance(box, float(area), crowd == 1, mask if masks else None)
 
 
 def read_box(bbox):
@@ -247,6 +248,16 @@ def read_box(bbox):
     except (TypeError, ValueError, OverflowError):
         raise MalformedField("box", f"a box must be four numbers, got {shown(bbox)}") from None
     return np.array([x, y, x + w, y + h])
+
+
+def _read_area(area):
+    try:
+        number = float(area) if type(area) in (int, float) else math.nan
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise MalformedField("area", f"its area must be a finite number, got {shown(area)}")
+    return number
 
 
 def _read_mask(segmentation, height, width):
