@@ -5,15 +5,18 @@ ids, flags, boxes and masks. Neither torch nor Pillow is needed.
 """
 
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
+from operator import is_
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 import roikit.masks as rle
+from roikit.data.records import shown
 from roikit.data.segmentation import box_and_area, read_segmentation
 
 __all__ = ["Instance", "MalformedField", "has_mask", "load_annotations", "plain", "read_box", "read_json",
@@ -109,10 +112,13 @@ def plain(value):
         if _LEAVES.issuperset(map(type, value)):
             return value
         found = [plain(one) for one in value]
-        return found if any(a is not b for a, b in zip(found, value, strict=True)) else value
+        return value if all(map(is_, found, value)) else found
+    if kind is dict:
+        changed = {key: found for key, one in value.items()
+                   if type(one) not in _LEAVES and (found := plain(one)) is not one}
+        return {**value, **changed} if changed else value
     if isinstance(value, Mapping):
-        found = {plain(key) if key.__hash__ else key: plain(one) for key, one in value.items()}
-        return found if kind is not dict or any(found[key] is not one for key, one in value.items()) else value
+        return {key: plain(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(one) for one in value]
     if isinstance(value, str):  # NumPy's text
@@ -177,9 +183,9 @@ def _flag(value):
 
 
 def has_mask(annotation):
-    """Whether an annotation has a segmentation that is not empty."""
+    """Whether an annotation has a segmentation that is not empty, such as [] and [[]] are."""
     segmentation = annotation.get("segmentation")
-    return bool(segmentation) and segmentation != [[]]
+    return bool(segmentation) and not (type(segmentation) is list and all(ring == [] for ring in segmentation))
 
 
 def read_object(annotation, height, width, *, masks):
@@ -199,10 +205,10 @@ def read_object(annotation, height, width, *, masks):
     """
     crowd = annotation.get("iscrowd", 0)
     if isinstance(crowd, bool) or crowd not in (0, 1):
-        raise MalformedField("iscrowd", f"its iscrowd must be 0 or 1, got {_shown(crowd)}")
+        raise MalformedField("iscrowd", f"its iscrowd must be 0 or 1, got {shown(crowd)}")
     area = annotation.get("area")
-    if isinstance(area, bool) or not isinstance(area, (int, float, type(None))):
-        raise MalformedField("area", f"its area must be a number, got {_shown(area)}")
+    if area is not None:
+        area = _read_area(area)
     box = read_box(annotation["bbox"]) if annotation.get("bbox") else None
     mask = None
     if masks or box is None or area is None:
@@ -226,7 +232,7 @@ def read_object(annotation, height, width, *, masks):
     if area is None:
         area = (box_and_area(mask, height, width)[1] if mask is not None
                 else (box[2] - box[0]) * (box[3] - box[1]))
-    return Instance(box, float(area), bool(crowd), mask if masks else None)
+    return Instance(box, float(area), crowd == 1, mask if masks else None)
 
 
 def read_box(bbox):
@@ -237,9 +243,21 @@ def read_box(bbox):
     """
     try:
         x, y, w, h = (float(v) for v in bbox)
+        if isinstance(bbox, (str, Mapping)):
+            raise TypeError
     except (TypeError, ValueError, OverflowError):
-        raise MalformedField("box", f"a box must be four numbers, got {_shown(bbox)}") from None
+        raise MalformedField("box", f"a box must be four numbers, got {shown(bbox)}") from None
     return np.array([x, y, x + w, y + h])
+
+
+def _read_area(area):
+    try:
+        number = float(area) if type(area) in (int, float) else math.nan
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise MalformedField("area", f"its area must be a finite number, got {shown(area)}")
+    return number
 
 
 def _read_mask(segmentation, height, width):
@@ -288,8 +306,8 @@ def refuse_fractions(content):
             return
         seen, fraction = seen + 1, fraction or bool((corners != np.round(corners)).any())
     if fraction:
-        raise ValueError(f"all boxes ({seen}) lie within [0, 1]: they seem to be fractions of the image, where COCO has "
-                         "pixels; multiply x and width by the image's width, y and height by its height")
+        raise ValueError(f"all boxes ({seen}) lie within [0, 1]: they seem to be fractions of the image, where COCO "
+                         "has pixels; multiply x and width by the image's width, y and height by its height")
 
 
 def _is_one_pixel(image):
@@ -303,12 +321,8 @@ def _corners(annotation):
     try:
         if annotation.get("bbox"):
             return read_box(annotation["bbox"])
-        rings = annotation.get("segmentation")
-        return np.concatenate([np.asarray(ring, np.float64) for ring in rings]) if isinstance(rings, list) and rings else None
+        if has_mask(annotation) and isinstance(annotation["segmentation"], list):
+            return np.concatenate([np.asarray(ring, np.float64) for ring in annotation["segmentation"]])
     except (TypeError, ValueError, OverflowError):
-        return None
-
-
-def _shown(value):
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}..."
+        pass
+    return None

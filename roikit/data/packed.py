@@ -49,7 +49,8 @@ class Objects:
 
         Args:
             images: list of COCO image records.
-            annotations: list of COCO annotation records, of these images and of others.
+            annotations: list of COCO annotation records, of these images and of others; all records as
+                `load_annotations` gives them, and without a fault that `fault_of` names.
             label_of: dict from category id to label.
 
         Raises:
@@ -57,7 +58,7 @@ class Objects:
         """
         rows_of = {image["id"]: [] for image in images}
         for annotation in annotations:
-            rows_of.get(annotation.get("image_id"), []).append(annotation)
+            rows_of.get(annotation["image_id"], []).append(annotation)
         self.has_masks = any(has_mask(a) for rows in rows_of.values() for a in rows)
         self.dropped = {}
         boxes, labels, areas, crowds, counts, masks = [], [], [], [], [], []
@@ -86,16 +87,15 @@ class Objects:
     def _read(self, annotation, image, label_of):
         """(label, Instance) of an annotation, or the reason why it is left out."""
         name = f"annotation {annotation.get('id')} of image {image['id']}"
-        category = annotation.get("category_id")
-        label = label_of.get(category) if isinstance(category, int) else None
-        if label is None:
+        category = annotation["category_id"]
+        if category not in label_of:
             raise ValueError(f"CocoDataset: {name} has category id {category!r}, which categories does "
                              "not list")
         try:
-            found = read_object(annotation, int(image["height"]), int(image["width"]), masks=self.has_masks)
+            found = read_object(annotation, image["height"], image["width"], masks=self.has_masks)
         except ValueError as error:
             raise ValueError(f"CocoDataset: {name}: {error}") from None
-        return found if isinstance(found, str) else (label, found)
+        return found if isinstance(found, str) else (label_of[category], found)
 
     def _pack(self, masks):
         """One buffer of RLE characters, and one of coordinates with the polygons' and objects' ends."""

@@ -42,14 +42,15 @@ class Trained:
         return self.config.model.mask is not None
 
 
-def load_trained(source, device="auto", *, detections=None, score_threshold=None):
+def load_trained(source, device="auto", *, detections=None, at_least=0, score_threshold=None):
     """The model of a checkpoint, of exported weights, or of a run's folder.
 
     Args:
         source: ``.pt`` written by the trainer, ``.safetensors`` exported by it, or the folder of
             a run (``best.pt`` where there is one, else ``last.pt``).
         device: "auto", "cpu", "cuda", ...
-        detections: detections an image, if not as configured.
+        detections: detections an image at most, if not as configured.
+        at_least: raises that number where it is lower, so that an evaluation gets as many as it counts.
         score_threshold: detections below this score are not given, if not as configured.
 
     Raises:
@@ -60,15 +61,23 @@ def load_trained(source, device="auto", *, detections=None, score_threshold=None
         weights, config, categories = _read_safetensors(path)
     else:
         state = checkpoint.load(path)
+        missing = [name for name in ("model", "config", "categories") if name not in state]
+        if missing:
+            raise ValueError(f"checkpoint: {path} has no {missing[0]}")
         weights, config, categories = state["model"], state["config"], state["categories"]
     config = load_config(config)
     if detections is not None:
-        config = with_detections(config, detections)
+        box = replace(config.model.box, detections_per_image=detections)
+        config = replace(config, model=replace(config.model, box=box))
+    config = with_detections(config, at_least)
     if score_threshold is not None:
         box = replace(config.model.box, score_threshold=score_threshold)
         config = replace(config, model=replace(config.model, box=box))
     model = models.build_detector(config.model)
-    model.load_state_dict(weights)
+    try:
+        model.load_state_dict(weights)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"checkpoint: the weights of {path} do not fit its configuration: {error}") from None
     place = pick_device(device)
     model.to(place, memory_format=torch.channels_last if config.run.channels_last
              else torch.preserve_format)
@@ -90,14 +99,20 @@ def _read_safetensors(path):
     safetensors = extra("safetensors", "reading exported weights")
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint: {path} does not exist")
-    with safetensors.safe_open(path, "pt") as file:
-        header = (file.metadata() or {}).get("roikit")
-        if header is None:
-            raise ValueError(f"checkpoint: {path} was not exported by roikit's trainer; "
-                             "roikit.models.load_checkpoint reads plain state dicts")
-        weights = {name: file.get_tensor(name) for name in file.keys()}
-    header = json.loads(header)
-    return weights, header["config"], header["categories"]
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            header = (file.metadata() or {}).get("roikit")
+            weights = {name: file.get_tensor(name) for name in file.keys()}
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"checkpoint: {path} is not a readable safetensors file: {error}") from None
+    if header is None:
+        raise ValueError(f"checkpoint: {path} was not exported by roikit's trainer; "
+                         "roikit.models.load_checkpoint reads plain state dicts")
+    try:
+        header = json.loads(header)
+        return weights, header["config"], header["categories"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"checkpoint: {path} has a header that cannot be read: {error}") from None
 
 
 def with_detections(config, count):
