@@ -58,7 +58,7 @@ class Failures:
         except ImportError as error:
             warnings.warn(str(error), RoikitWarning, stacklevel=2)
         except Exception as error:
-            self._note(part, sentence(error), error)
+            self.note(part, sentence(error), error)
         return None
 
     def together(self, part, work, *args):
@@ -74,10 +74,11 @@ class Failures:
         told = [text for text in self._process.gather(raised and sentence(raised)) if text is not None]
         if not told:
             return result
-        self._note(part, told[0], raised)
+        self.note(part, told[0], raised)
         return None
 
-    def _note(self, part, text, error):
+    def note(self, part, text, error=None):
+        """Keep the failure of a part and say it, unless that part has failed before."""
         if part not in self._failed:
             self._say(f"{part} failed, the run goes on: {text}")
             self._failed[part] = text

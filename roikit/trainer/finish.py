@@ -32,28 +32,29 @@ def write(out, state, config, val, judged, done, failures):
     if judged is not None:
         failures.attempt("detections.json",
                          lambda: (out / "detections.json").write_text(json.dumps(judged["results"])))
-        failures.attempt("predictions", _draw, out / "predictions", config, val, judged["results"])
-        warn_of_zero(judged["scores"], val.truth, judged["results"])
+        taken = set()
+        for index in range(min(config.run.predictions, len(val.dataset))):
+            failures.attempt("predictions", _draw, out / "predictions", config, val, index, judged["results"], taken)
+        warn_of_zero(judged["scores"], {"annotations": val.truth.annotations}, judged["results"])
     return metrics
 
 
-def _draw(folder, config, val, results):
-    """The first val images, with the truth beside what was found."""
+def _draw(folder, config, val, index, results, taken):
+    """A val image with the truth beside what was found, under a name that is not ``taken``."""
     folder.mkdir(exist_ok=True)
-    dataset, taken = val.dataset, set()
-    for index, image_id in enumerate(dataset.image_ids[:config.run.predictions]):
-        found = [r for r in results if r["image_id"] == image_id
-                 and r["score"] >= config.run.score_threshold]
-        sample = dataset.sample(index)
-        image, known = display_image(sample.image), _objects(sample, dataset)
-        sheet = side_by_side(
-            [draw_objects(image, found, val.names), draw_objects(image, known, val.names, boxes=False)],
-            [f"predicted: {len(found)} with score >= {config.run.score_threshold:g}",
-             f"annotated: {len(known)}"])
-        name = dataset.image_path(index).stem
-        name = f"{name}-{image_id}" if name in taken else name
-        taken.add(name)
-        save_png(folder / f"{name}.png", sheet)
+    dataset, image_id = val.dataset, val.dataset.image_ids[index]
+    found = [r for r in results if r["image_id"] == image_id
+             and r["score"] >= config.run.score_threshold]
+    sample = dataset.sample(index)
+    image, known = display_image(sample.image), _objects(sample, dataset)
+    sheet = side_by_side(
+        [draw_objects(image, found, val.names), draw_objects(image, known, val.names, boxes=False)],
+        [f"predicted: {len(found)} with score >= {config.run.score_threshold:g}",
+         f"annotated: {len(known)}"])
+    name = dataset.image_path(index).stem
+    name = f"{name}-{image_id}" if name in taken else name
+    taken.add(name)
+    save_png(folder / f"{name}.png", sheet)
 
 
 def _objects(sample, dataset):

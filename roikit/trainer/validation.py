@@ -14,6 +14,7 @@ from roikit.trainer.failures import on_first, sentence
 from roikit.trainer.fields import ConfigError
 from roikit.trainer.scores import coco_scores
 from roikit.trainer.trained import val_paths, val_set
+from roikit.trainer.truth import Truth, read_truth
 
 __all__ = ["Validation", "prepare_validation"]
 
@@ -24,7 +25,7 @@ class Validation:
 
     Attributes:
         dataset: its images.
-        truth: what its annotation file holds.
+        truth: its annotations.
         categories: [{"id", "name"}, ...] in the order of the model's labels, with the val file's ids; an id is None
             where the val file lacks that category.
         kinds: "bbox" and, where model and val part have masks, "segm".
@@ -33,7 +34,7 @@ class Validation:
     """
 
     dataset: CocoDataset
-    truth: dict[str, Any]
+    truth: Truth
     categories: list[dict[str, Any]]
     kinds: tuple[str, ...]
     best: str
@@ -42,22 +43,30 @@ class Validation:
     @property
     def names(self):
         """Name of each category id of the val file."""
-        return {c["id"]: str(c.get("name", c["id"])) for c in self.truth["categories"]}
+        return {c["id"]: str(c.get("name", c["id"])) for c in self.truth.categories}
 
     def evaluate(self, model, config, *, device, process, failures):
         """The figures of a model, or None on every process where one of them failed; every process must call this.
+
+        Images that cannot be read are a failure, too, but their objects count as missed.
 
         Returns:
             {"scores": kind -> figures, "speed", "results": COCO results on the first process, else []}.
         """
         process.share_buffers(model)
-        share = Subset(self.dataset, range(process.rank, len(self.dataset), process.world))
+        share = _Share(self.dataset, range(process.rank, len(self.dataset), process.world))
+        unread = []
         found = failures.together("the evaluation", lambda: detect(
-            model, share, self.categories, device=device, amp=config.run.amp, batch_size=config.eval.batch_size))
+            model, share, self.categories, device=device, amp=config.run.amp, batch_size=config.eval.batch_size,
+            on_error=lambda path, error: unread.append(f"{path}: {sentence(error)}")))
         if found is None:
             return None
+        unread = [text for part in process.gather(unread) for text in part]
+        if unread:
+            failures.note("reading val images", f"{len(unread)} of {len(self.dataset)}, whose objects count as missed; "
+                                                f"the first is {unread[0]}")
         place = {image: k for k, image in enumerate(self.dataset.image_ids)}
-        results = [r for part in process.gather(found[0]) for r in part if r["category_id"] is not None]
+        results = [r for part in process.gather(found[0]) for r in part]
         results = sorted(results, key=lambda r: place[r["image_id"]]) if process.first else []
         scores = failures.together("the evaluation", lambda: self.score(results, config) if process.first else {})
         if scores is None:
@@ -75,6 +84,13 @@ class Validation:
         return metrics["scores"][kind][name]
 
 
+class _Share(Subset):
+    """The images of one process."""
+
+    def image_path(self, index):
+        return self.dataset.image_path(self.indices[index])
+
+
 def prepare_validation(config, categories, process):
     """The val part of a configuration, or None where it names none; every process must call this.
 
@@ -89,9 +105,9 @@ def prepare_validation(config, categories, process):
     """
     if val_paths(config) is None:
         return None
-    truth = load_annotations(val_paths(config)[0])
-    dataset = val_set(config, content=truth)
-    pairs = pair_categories(categories, truth["categories"], sides=("train", "val"))
+    content = load_annotations(val_paths(config)[0])
+    truth, dataset = read_truth(content), val_set(config, content=content)
+    pairs = pair_categories(categories, truth.categories, sides=("train", "val"))
     notes = [pairs.text()] if pairs.differ else []
     if all(found is None for found in pairs.ids):
         raise ValueError(f"train: the val part shares no category with the training part: {pairs.text()}")

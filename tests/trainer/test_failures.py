@@ -141,6 +141,19 @@ def test_contract_a_picture_that_cannot_be_read_costs_no_step(settings, squares,
     assert train(config, out=tmp_path / "run", resume=True)["segm"] == whole["segm"]
 
 
+def test_contract_val_images_that_cannot_be_read_are_told_and_count_as_missed(settings, squares, tmp_path):
+    for path in squares[1].iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    for name in ("3.png", "1.png"):
+        (tmp_path / name).write_bytes(b"gone")
+    config = load_config(settings, [f"data.val.images={tmp_path}", "run.predictions=4"])
+    with pytest.raises(IncompleteRun, match=r"reading val images failed: 2 of 7, .*the first is .*/1\.png: .*1\.png"
+                       ) as end:
+        train(config, out=tmp_path / "run")
+    assert "segm" in end.value.metrics and (tmp_path / "run" / "best.pt").is_file()
+    assert sorted(p.name for p in (tmp_path / "run" / "predictions").iterdir()) == ["0.png", "2.png"]
+
+
 def test_contract_the_command_ends_with_a_sentence_and_status_1(settings, tmp_path, monkeypatch):
     (tmp_path / "lr=1.yaml").write_text(config_text(load_config(settings)))
     words = ["train", str(tmp_path / "lr=1.yaml"), "--out", str(tmp_path / "run"), "schedule.steps=2"]
