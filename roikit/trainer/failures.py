@@ -1,10 +1,11 @@
 """What may fail without costing a training: evaluations, pictures, curves, logs. It is told at once and in the end."""
 
+import contextlib
 import warnings
 
 from roikit.errors import RoikitWarning
 
-__all__ = ["Failures", "IncompleteRun", "on_first", "sentence"]
+__all__ = ["Failures", "IncompleteRun", "on_first", "sentence", "telling"]
 
 
 class IncompleteRun(RuntimeError):
@@ -33,6 +34,20 @@ def sentence(error):
     told = isinstance(error, (ValueError, OSError, ImportError)) and text
     text = text if told else f"{type(error).__name__}: {text}".removesuffix(": ")
     return text if len(text) <= 600 else f"{text[:600]} ..."
+
+
+@contextlib.contextmanager
+def telling(what):
+    """Makes a ValueError that says what an exception inside is about, "the val part" say.
+
+    Those of the file system, and libraries that are not installed, say enough themselves.
+    """
+    try:
+        yield
+    except (OSError, ImportError):
+        raise
+    except Exception as error:  # files hold what nobody thought of
+        raise ValueError(f"train: {what} cannot be used: {sentence(error)}") from error
 
 
 class Failures:

@@ -10,13 +10,13 @@ from pathlib import Path
 from roikit.trainer import checkpoint, finish, start
 from roikit.trainer.config import config_text, load_config
 from roikit.trainer.distributed import Process, pick_device
-from roikit.trainer.failures import Failures, on_first
+from roikit.trainer.failures import Failures, on_first, telling
 from roikit.trainer.progress import Progress
 from roikit.trainer.records import Records
 from roikit.trainer.run import Run
 from roikit.trainer.sampler import EpochBatches
 from roikit.trainer.schedule import run_length
-from roikit.trainer.trained import train_set
+from roikit.trainer.trained import train_paths, train_set
 from roikit.trainer.validation import prepare_validation
 
 __all__ = ["train"]
@@ -95,7 +95,9 @@ def _prepared(config, process, out, saved, resume):
     out = start.run_folder(out, config.run.name, saved, process)
     if config.run.doctor:
         on_first(process, start.inspect, config)
-    dataset = train_set(config)
+    train_paths(config)
+    with telling("the training part"):
+        dataset = train_set(config)
     config = start.fitted(config, dataset)
     categories = [{"id": i, "name": n} for i, n in
                   zip(dataset.category_ids, dataset.category_names, strict=True)]

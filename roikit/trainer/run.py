@@ -112,7 +112,7 @@ class Run:
     def note(self, record):
         """Add a record to the log."""
         if self.records is not None:
-            self.failures.attempt("log.jsonl", self.records.add, record)
+            self.failures.attempt("the log", self.records.add, record)
 
     def save(self, *names):
         """Write the state as NAME.pt of each name; whether all were written."""
@@ -150,7 +150,7 @@ class Run:
         """Close the log and the progress bar."""
         self.progress.close()
         if self.records is not None:
-            self.failures.attempt("log.jsonl", self.records.close)
+            self.failures.attempt("the log", self.records.close)
 
 
 def _wrap(model, device, process):

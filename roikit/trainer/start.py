@@ -9,8 +9,8 @@ import torch
 
 from roikit import data, models
 from roikit.trainer import checkpoint
-from roikit.trainer.failures import on_first
-from roikit.trainer.fields import differences, plain
+from roikit.trainer.failures import on_first, sentence
+from roikit.trainer.fields import ConfigError, differences, plain
 from roikit.trainer.optim import WeightAverage, build_optimizer
 from roikit.trainer.state import TrainState
 from roikit.trainer.trained import train_paths, val_paths, weights_file, with_detections
@@ -109,8 +109,16 @@ def seed(number):
 
 
 def new_state(config, device):
-    """The state before the first step, and lines about the weights that it starts from."""
-    model = models.build_detector(config.model)
+    """The state before the first step, and lines about the weights that it starts from.
+
+    Raises:
+        ConfigError: the model cannot be built.
+        OSError, ValueError: the weights cannot be read or do not fit.
+    """
+    try:
+        model = models.build_detector(config.model)
+    except Exception as error:  # its numbers do not fit each other
+        raise ConfigError(f"config: model: it cannot be built: {sentence(error)}") from error
     lines = []
     if config.run.init_backbone is not None:
         report = models.load_backbone(model.backbone.body, config.run.init_backbone)

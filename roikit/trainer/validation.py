@@ -10,7 +10,7 @@ from roikit.data import CocoDataset
 from roikit.data.annotations import load_annotations
 from roikit.trainer.categories import pair_categories
 from roikit.trainer.evaluation import detect
-from roikit.trainer.failures import on_first, sentence
+from roikit.trainer.failures import on_first, sentence, telling
 from roikit.trainer.fields import ConfigError
 from roikit.trainer.scores import coco_scores
 from roikit.trainer.trained import val_paths, val_set
@@ -105,8 +105,9 @@ def prepare_validation(config, categories, process):
     """
     if val_paths(config) is None:
         return None
-    content = load_annotations(val_paths(config)[0])
-    truth, dataset = read_truth(content), val_set(config, content=content)
+    with telling("the val part"):
+        content = load_annotations(val_paths(config)[0])
+        truth, dataset = read_truth(content), val_set(config, content=content)
     pairs = pair_categories(categories, truth.categories, sides=("train", "val"))
     notes = [pairs.text()] if pairs.differ else []
     if all(found is None for found in pairs.ids):
@@ -122,13 +123,9 @@ def prepare_validation(config, categories, process):
 
 def _figures(config, truth, dataset, kinds):
     """Names of all figures, "bbox/AP" say. Scoring nothing reads every object, as any evaluation will."""
-    try:
+    with telling("the val part"):
         return [f"{kind}/{name}" for kind in kinds for name in coco_scores(
             truth, [], kind, image_ids=dataset.image_ids, max_detections=config.eval.max_detections, use_cats=False)]
-    except ImportError:
-        raise
-    except Exception as error:
-        raise ValueError(f"train: the val part cannot be evaluated: {sentence(error)}") from error
 
 
 def _best(wanted, known):

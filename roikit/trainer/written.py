@@ -47,11 +47,24 @@ def read_written(text):
 def _load(text, loader):
     yaml = extra("yaml", "reading a configuration")
     try:
-        return yaml.load(text, Loader=loader)
+        value = yaml.load(text, Loader=loader)
+        _refuse_cycles(value, set(), set())
+        return value
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except (yaml.YAMLError, ValueError, TypeError) as error:  # 2024-99-99 is a ValueError, a list as a key a TypeError
         raise ValueError(" ".join(str(error).split())) from error
+
+
+def _refuse_cycles(value, above, done):
+    """YAML's aliases can put a list into itself."""
+    if not isinstance(value, (list, dict)) or id(value) in done:
+        return
+    if id(value) in above:
+        raise ValueError("it holds itself")
+    for inner in value.values() if isinstance(value, dict) else value:
+        _refuse_cycles(inner, above | {id(value)}, done)
+    done.add(id(value))
 
 
 @functools.cache

@@ -40,8 +40,8 @@ def spoil(monkeypatch, owner, name, error, calls=None):
 @pytest.mark.parametrize("owner, name, error, part, text", [
     (validation, "detect", RuntimeError("no memory"), "the evaluation", "RuntimeError: no memory"),
     (validation.Validation, "score", KeyError("area"), "the evaluation", "KeyError: 'area'"),
-    (Records, "add", FULL, "log.jsonl", "No space left on device"),
-    (Records, "close", FULL, "log.jsonl", "No space left on device"),
+    (Records, "add", FULL, "the log", "No space left on device"),
+    (Records, "close", FULL, "the log", "No space left on device"),
     (finish, "write_metrics", FULL, "metrics.json", "No space left on device"),
     (finish, "draw_curves", ValueError("no\nroom"), "curves.png", "no room"),
     (finish, "save_png", ZeroDivisionError(), "predictions", "ZeroDivisionError"),

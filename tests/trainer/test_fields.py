@@ -100,6 +100,7 @@ def test_agreement_of_overrides_with_yaml(text, want):
     ("left.name=", r"left\.name must be a string, got null"),
     ("left.place=", r"left\.place must be a string, got null"),
     ("left.table={[a]: 1}", r"left\.table: '\{\[a\]: 1\}' is not a YAML value"),
+    ("left.sizes=&a [*a]", r"left\.sizes: '&a \[\*a\]' is not a YAML value"),
     ("left.sizes=" + 3000 * "[", r"left\.sizes: .* is not a YAML value"),
     ("left.table={a: b}", r"left\.table\.a must be a number"),
     ("left=3", r"left must be a mapping, got 3"),

@@ -126,9 +126,25 @@ def test_contract_a_val_part_of_other_categories_is_refused(quick, val, tmp_path
     (b'{"images": [{"id": 1}], "annotations": [], "categories": []}', "image 1: .*no file_name")])
 def test_contract_a_val_file_that_is_none_is_refused(quick, tmp_path, content, sentence):
     (tmp_path / "val.json").write_bytes(content)
-    refused(ValueError, sentence, quick, [f"data.val.annotations={tmp_path / 'val.json'}"], tmp_path / "run")
-    refused(ValueError, sentence, quick, [f"data.val.annotations={tmp_path / 'val.json'}", "data.val.limit=2"],
-            tmp_path / "run")
+    for part, called in (("val", "the val part"), ("train", "the training part")):
+        words = [f"data.{part}.annotations={tmp_path / 'val.json'}"]
+        for more in ([], [f"data.{part}.limit=2"]):
+            refused(ValueError, f"train: {called} cannot be used: .*{sentence}", quick, words + more, tmp_path / "run")
+
+
+def test_contract_an_evaluation_that_could_not_be_is_found(quick, val, tmp_path):
+    def edit(content):
+        content["annotations"][2] |= {"bbox": "here", "segmentation": {"size": 3}}
+
+    refused(ValueError, "train: the val part cannot be used: ", quick, val(edit), tmp_path / "run")
+
+
+def test_contract_a_model_that_cannot_be_built(quick, tmp_path, monkeypatch):
+    def build(config):
+        raise RuntimeError("negative dimension")
+
+    monkeypatch.setattr(models, "build_detector", build)
+    refused(ConfigError, "config: model: it cannot be built: RuntimeError: negative", quick, [], tmp_path / "run")
 
 
 def test_contract_a_byte_order_mark_in_the_val_file_is_none_of_it(quick, val, tmp_path):
