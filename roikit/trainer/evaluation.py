@@ -62,7 +62,7 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
             _learn_sizes(truth, Path(images))
         results = read_results(source)
         metrics = score(truth, results, iou_types=iou_types, max_detections=limits, use_cats=use_cats, sigmas=sigmas,
-                        categories=_categories_beside(source, results))
+                        **_told_beside(source, results))
         if out is not None:
             write_metrics(out, metrics)
         return metrics
@@ -122,22 +122,26 @@ def _warn_of_unread(path, error):
 def _is_results(source):
     if isinstance(source, list):
         return True
-    return isinstance(source, (str, Path)) and Path(source).suffix == ".json"
+    return isinstance(source, (str, Path)) and Path(source).suffix.lower() == ".json"
 
 
-def _categories_beside(source, results):
-    """The categories behind results that ``roikit.predict`` wrote, which ``images.json`` beside them lists; or None."""
+def _told_beside(source, results):
+    """What ``images.json`` beside results that ``roikit.predict`` wrote tells of them: for ``place_results``."""
     if isinstance(source, list) or not any("file_name" in r for r in results):
-        return None
+        return {}
     beside = Path(source).with_name("images.json")
     if not beside.is_file():
-        return None
+        return {}
     listed = read_json(beside)
-    listed = listed.get("categories") if isinstance(listed, dict) else None
-    if not isinstance(listed, list) or not all(isinstance(c, dict) and isinstance(c.get("id"), (int, str))
-                                               for c in listed):
-        raise ValueError(f"evaluate: {beside} must have a list of categories with ids, as roikit.predict writes it")
-    return listed
+    try:
+        names = [record["file_name"] for record in listed["images"]]
+        categories = [{"id": c["id"], "name": c.get("name")} for c in listed["categories"]]
+        if not all(isinstance(value, (int, str)) for value in (*names, *(c["id"] for c in categories))):
+            raise TypeError
+    except (TypeError, KeyError, AttributeError):
+        raise ValueError(f"evaluate: {beside} must have images with file_name and categories with id, as "
+                         "roikit.predict writes it") from None
+    return {"categories": categories, "file_names": names}
 
 
 def _learn_sizes(truth, folder):
@@ -157,14 +161,14 @@ def write_metrics(out, metrics):
 
 
 def score(annotations, results, *, iou_types=None, max_detections=None, use_cats=True,
-          image_ids=None, sigmas=None, categories=None):
+          image_ids=None, sigmas=None, categories=None, file_names=()):
     """``coco_scores`` of several kinds; warns when an AP is exactly 0.
 
     An AP of 0.0 nearly always means that category ids or coordinates do not fit, seldom that
-    nothing was learnt. ``categories`` are those behind the results' ids, [{"id", "name"}, ...], to be paired by name.
+    nothing was learnt. ``categories`` and ``file_names``: see ``place_results``.
     """
     truth, results = read_truth(annotations), read_results(results)
-    placed = place_results(results, truth, use_cats=use_cats, categories=categories)
+    placed = place_results(results, truth, use_cats=use_cats, categories=categories, file_names=file_names)
     if iou_types is None:
         masks = bool(results) and all("segmentation" in r for r in results)
         iou_types = ("bbox", "segm") if masks else ("bbox",)
