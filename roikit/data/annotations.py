@@ -183,7 +183,7 @@ def _flag(value):
 
 
 def has_mask(annotation):
-    """Whether an annotation has a segmentation that is not empty, such as [] and [[]] are."""
+    """Whether an annotation has a segmentation; [] and [[]] are none."""
     segmentation = annotation.get("segmentation")
     if not segmentation or type(segmentation) is not list:
         return bool(segmentation)
