@@ -9,14 +9,15 @@ import numpy as np
 __all__ = ["Header", "open_image", "read_image"]
 
 _EXIF_ORIENTATION = 0x0112
+_TIFF_SIZE = (0x0100, 0x0101)  # width and height
 
 
 class Header(NamedTuple):
     """What an image file says before any pixel of it is decoded.
 
     Attributes:
-        width, height: pixels as stored.
-        orientation: EXIF's, 1 to 8; 1 where the file has none.
+        width, height: pixels as `read_image` gives them.
+        orientation: EXIF's, 1 to 8, which `read_image` does not apply; 1 where the file has none.
         large: whether Pillow warns of so many pixels.
         deep: whether `read_image` may refuse its values, which only its pixels tell.
     """
@@ -53,8 +54,13 @@ def open_image(path):
     """
     limit = _pillow().MAX_IMAGE_PIXELS
     with _opened(path) as image:
-        width, height = image.size
-        return Header(width, height, _orientation(image, path), limit is not None and width * height > limit,
+        (width, height), orientation = image.size, _orientation(image, path)
+        if image.format == "TIFF":  # turned by Pillow, as every reader of TIFF does; before 11, only as it is decoded
+            width, height = (image.tag_v2[tag] for tag in _TIFF_SIZE)
+            if orientation >= 5:
+                width, height = height, width
+            orientation = 1
+        return Header(width, height, orientation, limit is not None and width * height > limit,
                       image.mode == "F" or image.mode == "I" and image.format != "PNG")
 
 
@@ -64,6 +70,7 @@ def read_image(path):
     Grey images are repeated over three channels, palettes are looked up, an alpha channel is dropped
     (not blended), CMYK is converted, and of several frames the first is taken. EXIF's orientation
     is not applied: COCO's tools do not apply it either, so annotations are made on the pixels as stored.
+    (TIFF's own tag of orientation is: Pillow turns such an image upright.)
 
     Args:
         path: path of a file that Pillow knows.

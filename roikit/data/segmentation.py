@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 import roikit.masks as rle
+from roikit.data.records import shown
 
 __all__ = ["BoxedMask", "box_and_area", "crop", "encode", "flip_horizontal", "flip_vertical",
            "opened", "read_segmentation", "resize", "rotate"]
@@ -48,8 +49,7 @@ def read_segmentation(segmentation, height, width):
         except (TypeError, OverflowError) as error:
             raise ValueError(str(error)) from None
     if not isinstance(segmentation, (list, tuple)) or not segmentation:
-        raise ValueError(f"a segmentation must be a list of polygons or an RLE, got "
-                         f"{type(segmentation).__name__} {str(segmentation)[:40]}")
+        raise ValueError(f"a segmentation must be a list of polygons or an RLE, got {shown(segmentation)}")
     if not isinstance(segmentation[0], (list, tuple, np.ndarray)):
         raise ValueError("a list of polygons must hold lists, got one flat list of "
                          f"{type(segmentation[0]).__name__}")
@@ -81,7 +81,7 @@ def _read_rle(segmentation, height, width):
         raise ValueError(f"the RLE has no {' and no '.join(sorted(missing))}")
     size, counts = segmentation["size"], segmentation["counts"]
     if not isinstance(size, (list, tuple)) or list(size) != [height, width]:
-        raise ValueError(f"the RLE is of an image of {size} (height, width), "
+        raise ValueError(f"the RLE is of an image of {shown(size)} (height, width), "
                          f"the image is [{height}, {width}]")
     found = {"size": [height, width], "counts": counts}
     if isinstance(counts, list):

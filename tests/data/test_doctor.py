@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import warnings
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -154,8 +155,8 @@ def test_contract_exif_orientation(made):
     ({"segmentation": {"size": [10, 30], "counts": [300]}}, "malformed-segmentation",
      "the RLE is of an image of [10, 30] (height, width), the image is [20, 30]"),
     ({"segmentation": "mask.png"}, "malformed-segmentation",
-     "a segmentation must be a list of polygons or an RLE, got str mask.png"),
-    ({"area": "36"}, "malformed-area", "its area must be a number, got '36'"),
+     "a segmentation must be a list of polygons or an RLE, got 'mask.png'"),
+    ({"area": "36"}, "malformed-area", "its area must be a finite number, got '36'"),
     ({"bbox": [4, 5, 6]}, "malformed-box", "a box must be four numbers, got [4, 5, 6]"),
 ])
 def test_contract_errors_of_an_object(sound, fields, kind, sentence):
@@ -255,27 +256,40 @@ def test_contract_files_of_another_format(sound, text, sentence):
         CocoDataset(*paths)
 
 
-JUNK = st.one_of(st.none(), st.integers(-3, 40), st.floats(), st.text("aZ0~", max_size=3), st.just({}),
+JUNK = st.one_of(st.none(), st.booleans(), st.integers(-3, 40), st.floats(), st.text("aZ0~\0\ud800", max_size=3),
+                 st.sampled_from([2**63, -10**400, {}, b"ab", np.int64(3), np.float32(0.5), np.arange(4), np.eye(6),
+                                  np.array(["a", None])]),
                  st.lists(st.one_of(st.floats(), st.integers(-3, 700)), max_size=7),
                  st.lists(st.lists(st.floats(-9, 50), max_size=8), max_size=2),
                  st.fixed_dictionaries({"size": st.just([20, 30]), "counts": st.one_of(
                      st.text(max_size=4), st.none(), st.lists(st.integers(-1, 600), max_size=3))}))
-PLACES = [("images", f) for f in ("id", "file_name", "height", "width")] + [
-    ("categories", f) for f in ("id", "name")] + [("annotations", f) for f in (
+JUNK = JUNK | st.lists(JUNK, max_size=6) | st.dictionaries(st.sampled_from(["id", "bbox", "size", "counts"]), JUNK)
+LISTS = ("images", "categories", "annotations")
+# A list of the file, its first record, or a field of that.
+PLACES = [(name,) for name in LISTS] + [(name, 0) for name in LISTS] + [
+    ("images", 0, f) for f in ("id", "file_name", "height", "width")] + [
+    ("categories", 0, f) for f in ("id", "name")] + [("annotations", 0, f) for f in (
         "id", "image_id", "category_id", "bbox", "segmentation", "area", "iscrowd")]
 
 
 @given(place=st.sampled_from(PLACES), junk=JUNK)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_law_whatever_a_field_holds_is_a_finding_and_no_exception(sound, place, junk):
+def test_law_whatever_a_file_holds_is_a_finding_and_no_exception(sound, place, junk):
     content = copy.deepcopy(sound.content)
-    content[place[0]][0][place[1]] = junk
+    at = content
+    for step in place[:-1]:
+        at = at[step]
+    at[place[-1]] = junk
+    before = repr(content)
     report = inspect_dataset(content, sound.images)
-    assert report.text()
-    if not report.fatal:  # then the data set opens
+    assert report.text().encode()
+    try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RoikitWarning)
             CocoDataset(content, sound.images)
+    except ValueError as error:  # which the doctor has seen as well
+        assert str(error).startswith("CocoDataset: ") and report.fatal
+    assert repr(content) == before
 
 
 def test_contract_notes_about_categories(made):
