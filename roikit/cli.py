@@ -89,9 +89,11 @@ def train(words, out, resume, show_config):
     PRESET_OR_YAML is a preset (`roikit presets` lists them) or a YAML file; words with "=" put
     values in, say `optimizer.lr=0.01 schedule.steps=500 data.train.images=path`. With --resume it
     may be left out. Under torchrun: `torchrun --nproc-per-node 2 -m roikit train ...`.
+
+    What fails beside the training itself (an evaluation, a picture) is told, and it then ends with status 1.
     """
-    names = [w for w in words if "=" not in w]
-    overrides = [w for w in words if "=" in w]
+    names = [w for w in words if "=" not in w or Path(w).is_file()]
+    overrides = [w for w in words if w not in names]
     if len(names) > 1:
         raise click.UsageError(f"one preset or YAML file, got {', '.join(names)}")
     if not names and not resume:
@@ -103,7 +105,14 @@ def train(words, out, resume, show_config):
         click.echo(config_text(load_config(source or str(Path(out or ".") / "config.yaml"),
                                            overrides)), nl=False)
         return
-    roikit.train(source, overrides, out=out, resume=resume)
+    from roikit.trainer import IncompleteRun
+
+    try:
+        roikit.train(source, overrides, out=out, resume=resume)
+    except IncompleteRun as error:
+        if click.get_current_context().find_root().params["traceback"]:
+            raise
+        raise click.ClickException(str(error)) from error
 
 
 @main.command()

@@ -10,13 +10,14 @@ from torch import nn
 
 from roikit import data, models
 from roikit.data import transforms
+from roikit.data.annotations import load_annotations
 from roikit.trainer import checkpoint
 from roikit.trainer.config import TrainConfig, load_config
 from roikit.trainer.distributed import pick_device
 from roikit.trainer.extras import extra
 
 __all__ = ["Trained", "evaluation_paths", "load_trained", "still_transform", "train_paths",
-           "train_set", "val_paths", "val_set", "with_detections"]
+           "train_set", "val_paths", "val_set", "weights_file", "with_detections"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def load_trained(source, device="auto", *, detections=None, at_least=0, score_th
     Raises:
         FileNotFoundError, ValueError: no such file, or one that is something else.
     """
-    path = _weights_file(Path(source))
+    path = weights_file(source)
     if path.suffix == ".safetensors":
         weights, config, categories = _read_safetensors(path)
     else:
@@ -83,7 +84,9 @@ def load_trained(source, device="auto", *, detections=None, at_least=0, score_th
     return Trained(model.eval(), config, categories, place, path)
 
 
-def _weights_file(path):
+def weights_file(path):
+    """The file itself; of a run's folder the first there is of ``best.pt``, ``last.pt`` and ``model.safetensors``."""
+    path = Path(path)
     if not path.is_dir():
         return path
     for name in ("best.pt", "last.pt", "model.safetensors"):
@@ -144,12 +147,12 @@ def evaluation_paths(config, annotations=None, images=None):
     return paths
 
 
-def _ids(annotations, limit):
-    """The lowest ``limit`` image ids, or None for all."""
+def _lowest_ids(content, limit):
+    """The lowest ``limit`` image ids of an annotation file's content, or None for all."""
     if limit is None:
         return None
-    with open(annotations, encoding="utf-8") as file:
-        return sorted(image["id"] for image in json.load(file)["images"])[:limit]
+    ids = [image.get("id") for image in content["images"] if isinstance(image, dict)]
+    return sorted(i for i in ids if isinstance(i, int))[:limit]
 
 
 def val_paths(config):
@@ -172,16 +175,21 @@ def train_paths(config):
 def train_set(config):
     """The training part with its augmentation."""
     annotations, images = train_paths(config)
-    return data.CocoDataset(annotations, images, transform=_augmentation(config.augment),
-                            seed=config.run.seed, ids=_ids(annotations, config.data.train.limit))
+    content = load_annotations(annotations)
+    return data.CocoDataset(content, images, transform=_augmentation(config.augment),
+                            seed=config.run.seed, ids=_lowest_ids(content, config.data.train.limit))
 
 
-def val_set(config, annotations=None, images=None):
-    """The val part, or other files read the way that the val part is."""
+def val_set(config, annotations=None, images=None, *, content=None):
+    """The val part, or other files read the way that the val part is.
+
+    ``content`` is what the annotation file holds, where it has been read already.
+    """
     limit = config.data.val.limit if annotations is None else None
     annotations, images = evaluation_paths(config, annotations, images)
-    return data.CocoDataset(annotations, images, transform=still_transform(config),
-                            ids=_ids(annotations, limit))
+    content = load_annotations(annotations) if content is None else content
+    return data.CocoDataset(content, images, transform=still_transform(config),
+                            ids=_lowest_ids(content, limit))
 
 
 def still_transform(config):
