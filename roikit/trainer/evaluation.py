@@ -11,6 +11,7 @@ from roikit.errors import RoikitWarning
 from roikit.trainer.categories import pair_categories
 from roikit.trainer.results import place_results, read_results
 from roikit.trainer.scores import checked_limits, coco_scores, read_json
+from roikit.trainer.sentences import sentence_about
 from roikit.trainer.truth import read_truth
 
 __all__ = ["coco_results", "detect", "evaluate", "score", "warn_of_zero", "write_metrics"]
@@ -116,7 +117,7 @@ def _paired(categories, truth, use_cats):
 
 
 def _warn_of_unread(path, error):
-    warnings.warn(f"evaluate: {path}: {error or type(error).__name__}", RoikitWarning, stacklevel=4)
+    warnings.warn(f"evaluate: {sentence_about(path, error)}", RoikitWarning, stacklevel=4)
 
 
 def _is_results(source):
