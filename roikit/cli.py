@@ -1,7 +1,6 @@
 """The command line. Each command is a thin face of a function of roikit."""
 
 import json
-import os
 import sys
 import warnings
 from pathlib import Path
@@ -10,6 +9,7 @@ import click
 
 import roikit
 from roikit.errors import BackendError, RoikitWarning
+from roikit.trainer.sentences import sentence_about, sentence_of
 
 __all__ = ["main"]
 
@@ -28,14 +28,7 @@ class _Group(click.Group):
         except BrokenPipeError:
             raise  # click ends in silence where the reader of its output has gone
         except (ValueError, OSError, ImportError, ArithmeticError, BackendError) as error:
-            raise click.ClickException(_sentence(error)) from error
-
-
-def _sentence(error):
-    """The text of an error; the operating system's own ones without their numbers."""
-    if isinstance(error, OSError) and error.strerror and isinstance(error.filename, (str, bytes)):
-        return f"{os.fsdecode(error.filename)}: {error.strerror}"
-    return str(error) or type(error).__name__
+            raise click.ClickException(sentence_of(error)) from error
 
 
 def _warned(message, category, filename, lineno, file=None, line=None):
@@ -149,8 +142,7 @@ class _Failures:
 
     def __call__(self, path, error):
         self.count += 1
-        name, text = click.format_filename(path), _sentence(error)
-        click.echo(text if name in text else f"{name}: {text}", err=True)
+        click.echo(click.format_filename(sentence_about(path, error)), err=True)
 
     def end(self):
         if self.count:

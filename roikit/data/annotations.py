@@ -183,9 +183,11 @@ def _flag(value):
 
 
 def has_mask(annotation):
-    """Whether an annotation has a segmentation that is not empty, such as [] and [[]] are."""
+    """Whether an annotation has a segmentation; [] and [[]] are none."""
     segmentation = annotation.get("segmentation")
-    return bool(segmentation) and not (type(segmentation) is list and all(ring == [] for ring in segmentation))
+    if not segmentation or type(segmentation) is not list:
+        return bool(segmentation)
+    return segmentation[0] != [] or any(ring != [] for ring in segmentation)
 
 
 def read_object(annotation, height, width, *, masks):
@@ -224,15 +226,15 @@ def read_object(annotation, height, width, *, masks):
         return "without a box"
     if box is None:
         box = np.array(box_and_area(mask, height, width)[0])
-    if not np.isfinite(box).all() or not (box[2] > box[0] and box[3] > box[1]):
+    x1, y1, x2, y2 = box.tolist()  # floats: a million boxes go through here
+    if not (x2 > x1 and y2 > y1 and all(map(math.isfinite, (x1, y1, x2, y2)))):
         return "with a box without area"
-    box = np.clip(box, 0, [width, height, width, height])
-    if not (box[2] > box[0] and box[3] > box[1]):
+    x1, y1, x2, y2 = max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)
+    if not (x2 > x1 and y2 > y1):
         return "with a box outside the image"
     if area is None:
-        area = (box_and_area(mask, height, width)[1] if mask is not None
-                else (box[2] - box[0]) * (box[3] - box[1]))
-    return Instance(box, float(area), crowd == 1, mask if masks else None)
+        area = box_and_area(mask, height, width)[1] if mask is not None else (x2 - x1) * (y2 - y1)
+    return Instance(np.array([x1, y1, x2, y2], np.float64), float(area), crowd == 1, mask if masks else None)
 
 
 def read_box(bbox):

@@ -167,11 +167,9 @@ class _Inspection:
 
     def image_size(self, subject, name, header, height, width):
         """Compare what an image's header says with the record."""
-        stored, shown = (header.height, header.width), (header.height, header.width)
-        if header.orientation >= 5:  # those that turn by 90 degrees
-            shown = shown[::-1]
-        if stored != (height, width):
-            turned = shown == (height, width)
+        if (header.height, header.width) != (height, width):
+            # Orientations from 5 on turn by 90 degrees.
+            turned = header.orientation >= 5 and (header.width, header.height) == (height, width)
             self.add("exif-orientation" if turned else "size-mismatch", "error", subject,
                      f"{name} is {header.width}x{header.height} pixels, the annotation file says {width}x{height}"
                      + (f", as viewers show it (EXIF orientation {header.orientation}): save it upright, for roikit "

@@ -11,6 +11,7 @@ from roikit.errors import RoikitWarning
 from roikit.trainer.categories import pair_categories
 from roikit.trainer.results import place_results, read_results
 from roikit.trainer.scores import checked_limits, coco_scores, read_json
+from roikit.trainer.sentences import sentence_about
 from roikit.trainer.truth import read_truth
 
 __all__ = ["coco_results", "detect", "evaluate", "score", "warn_of_zero", "write_metrics"]
@@ -62,7 +63,7 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
             _learn_sizes(truth, Path(images))
         results = read_results(source)
         metrics = score(truth, results, iou_types=iou_types, max_detections=limits, use_cats=use_cats, sigmas=sigmas,
-                        categories=_categories_beside(source, results))
+                        **_told_beside(source, results))
         if out is not None:
             write_metrics(out, metrics)
         return metrics
@@ -116,28 +117,32 @@ def _paired(categories, truth, use_cats):
 
 
 def _warn_of_unread(path, error):
-    warnings.warn(f"evaluate: {path}: {error or type(error).__name__}", RoikitWarning, stacklevel=4)
+    warnings.warn(f"evaluate: {sentence_about(path, error)}", RoikitWarning, stacklevel=4)
 
 
 def _is_results(source):
     if isinstance(source, list):
         return True
-    return isinstance(source, (str, Path)) and Path(source).suffix == ".json"
+    return isinstance(source, (str, Path)) and Path(source).suffix.lower() == ".json"
 
 
-def _categories_beside(source, results):
-    """The categories behind results that ``roikit.predict`` wrote, which ``images.json`` beside them lists; or None."""
+def _told_beside(source, results):
+    """What ``images.json`` beside results that ``roikit.predict`` wrote tells of them: for ``place_results``."""
     if isinstance(source, list) or not any("file_name" in r for r in results):
-        return None
+        return {}
     beside = Path(source).with_name("images.json")
     if not beside.is_file():
-        return None
+        return {}
     listed = read_json(beside)
-    listed = listed.get("categories") if isinstance(listed, dict) else None
-    if not isinstance(listed, list) or not all(isinstance(c, dict) and isinstance(c.get("id"), (int, str))
-                                               for c in listed):
-        raise ValueError(f"evaluate: {beside} must have a list of categories with ids, as roikit.predict writes it")
-    return listed
+    try:
+        names = [record["file_name"] for record in listed["images"]]
+        categories = [{"id": c["id"], "name": c.get("name")} for c in listed["categories"]]
+        if not all(isinstance(value, (int, str)) for value in (*names, *(c["id"] for c in categories))):
+            raise TypeError
+    except (TypeError, KeyError, AttributeError):
+        raise ValueError(f"evaluate: {beside} must have images with file_name and categories with id, as "
+                         "roikit.predict writes it") from None
+    return {"categories": categories, "file_names": names}
 
 
 def _learn_sizes(truth, folder):
@@ -157,14 +162,14 @@ def write_metrics(out, metrics):
 
 
 def score(annotations, results, *, iou_types=None, max_detections=None, use_cats=True,
-          image_ids=None, sigmas=None, categories=None):
+          image_ids=None, sigmas=None, categories=None, file_names=()):
     """``coco_scores`` of several kinds; warns when an AP is exactly 0.
 
     An AP of 0.0 nearly always means that category ids or coordinates do not fit, seldom that
-    nothing was learnt. ``categories`` are those behind the results' ids, [{"id", "name"}, ...], to be paired by name.
+    nothing was learnt. ``categories`` and ``file_names``: see ``place_results``.
     """
     truth, results = read_truth(annotations), read_results(results)
-    placed = place_results(results, truth, use_cats=use_cats, categories=categories)
+    placed = place_results(results, truth, use_cats=use_cats, categories=categories, file_names=file_names)
     if iou_types is None:
         masks = bool(results) and all("segmentation" in r for r in results)
         iou_types = ("bbox", "segm") if masks else ("bbox",)
@@ -218,7 +223,7 @@ def coco_results(output, image_id, category_ids):
 
 
 def detect(model, dataset, categories, *, device="cpu", amp="off", batch_size=1, workers=0,
-           process=None, progress=None, on_error=None):
+           progress=None, on_error=None):
     """Run a model over a data set.
 
     Images that cannot be read are named, and the others are gone on with.
@@ -230,10 +235,8 @@ def detect(model, dataset, categories, *, device="cpu", amp="off", batch_size=1,
         categories: [{"id", "name"}, ...] in the order of the labels 1, 2, ...; objects of a label whose id is None
             are left out.
         amp: "off", "auto", "bf16" or "fp16".
-        process: one of several processes, which then runs over its share; the results of all
-            arrive at rank 0, the others get an empty list.
         progress: called with the number of images done and of all.
-        on_error: called, in the first process, with the path and the exception for each image that could not be read;
+        on_error: called with the path and the exception for each image that could not be read;
             without it, each is a RoikitWarning.
 
     Returns:
@@ -245,8 +248,6 @@ def detect(model, dataset, categories, *, device="cpu", amp="off", batch_size=1,
 
     ids = [c["id"] for c in categories]
     share = range(len(dataset))
-    if process is not None:
-        share = share[process.rank::process.world]
     found, failed, spent = {}, {}, {"data": 0.0, "forward": 0.0, "post": 0.0}
     with evaluation_of(model, device, amp) as run:
         begun = mark = time.perf_counter()
@@ -267,11 +268,6 @@ def detect(model, dataset, categories, *, device="cpu", amp="off", batch_size=1,
     seen = max(1, len(share))
     speed = {name: value / seen for name, value in spent.items()}
     speed["images_per_second"] = len(share) / total
-    if process is not None:
-        parts = process.gather((found, failed))
-        parts = parts if process.first else []
-        found = {k: v for part in parts for k, v in part[0].items()}
-        failed = {k: v for part in parts for k, v in part[1].items()}
     for place in sorted(failed):
         (on_error or _warn_of_unread)(_path_of(dataset, place), OSError(failed[place]))
     return [r for index in sorted(found) for r in found[index]], speed

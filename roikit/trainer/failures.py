@@ -4,6 +4,7 @@ import contextlib
 import warnings
 
 from roikit.errors import RoikitWarning
+from roikit.trainer.sentences import sentence_of
 
 __all__ = ["Failures", "IncompleteRun", "on_first", "sentence", "telling"]
 
@@ -28,8 +29,8 @@ def sentence(error):
         text = text.splitlines()[-1].strip().removeprefix(f"{type(error).__name__}: ")
     elif isinstance(error, KeyError):
         text = str(error)
-    if isinstance(error, OSError) and error.strerror and error.filename is None:
-        text = error.strerror
+    elif isinstance(error, OSError) and error.strerror:
+        text = error.strerror if error.filename is None else sentence_of(error)
     text = " ".join(text.split())
     told = isinstance(error, (ValueError, OSError, ImportError)) and text
     text = text if told else f"{type(error).__name__}: {text}".removesuffix(": ")

@@ -15,6 +15,7 @@ from roikit.trainer.evaluation import coco_results
 from roikit.trainer.picture_files import find_pictures, overlay_names
 from roikit.trainer.result_files import ResultFiles
 from roikit.trainer.running import evaluation_of
+from roikit.trainer.sentences import sentence_about
 from roikit.trainer.trained import load_trained, still_transform
 
 __all__ = ["predict"]
@@ -106,7 +107,7 @@ def _detected(path, run, still):
 
 
 def _warn(path, error):
-    warnings.warn(f"predict: {path}: {error or type(error).__name__}", RoikitWarning, stacklevel=3)
+    warnings.warn(f"predict: {sentence_about(path, error)}", RoikitWarning, stacklevel=3)
 
 
 def _refuse_to_replace(paths, drawn):

@@ -55,7 +55,7 @@ def read_results(source):
     return results
 
 
-def place_results(results, truth, *, use_cats=True, categories=None):
+def place_results(results, truth, *, use_cats=True, categories=None, file_names=()):
     """Find the image and the category of each result, and its score.
 
     Images are paired by file name where the results have ``file_name``, else by id. Categories are paired by id, or as
@@ -67,11 +67,12 @@ def place_results(results, truth, *, use_cats=True, categories=None):
         truth: Truth.
         use_cats: False where categories do not matter.
         categories: [{"id", "name"}, ...] behind the results' ``category_id``, or None.
+        file_names: all images that were looked at, those on which nothing was found among them, where that is known.
 
     Raises:
         ValueError: results have no score, or of none the image or the category is in the annotations.
     """
-    places, image_ids = _images(results, truth)
+    places, image_ids = _images(results, truth, file_names)
     scores = _scores(results)
     number_of = _category_numbers(truth, categories)
     kept, numbers, unknown = [], [], Counter()
@@ -105,7 +106,7 @@ def _category_numbers(truth, categories):
     return {c["id"]: truth.category_numbers[i] for c, i in zip(categories, pairing.ids, strict=True) if i is not None}
 
 
-def _images(results, truth):
+def _images(results, truth, file_names):
     """Places of the results whose image is annotated, and the ids of their images."""
     named = sum(isinstance(r.get("file_name"), str) for r in results)
     if named and named < len(results):
@@ -117,7 +118,7 @@ def _images(results, truth):
             raise ValueError(f"evaluate: {len(unlisted)} image ids of the results are not in the annotations, among "
                              f"them [{', '.join(sorted(unlisted)[:5])}]")
         return list(range(len(results))), ids
-    names = dict.fromkeys(r["file_name"] for r in results)
+    names = dict.fromkeys([*map(str, file_names), *(r["file_name"] for r in results)])
     theirs = {i: record["file_name"] for i, record in truth.images.items() if isinstance(record.get("file_name"), str)}
     id_of = pair_file_names(list(names), theirs)
     missing = [name for name in names if name not in id_of]
@@ -127,6 +128,9 @@ def _images(results, truth):
         if not id_of:
             raise ValueError(f"{text}; the annotations have {', '.join(list(theirs.values())[:3]) or 'no file names'}")
         warnings.warn(f"{text}; their results are left out", RoikitWarning, stacklevel=5)
+    if file_names and len(id_of) < len(truth.images):
+        warnings.warn(f"evaluate: {len(truth.images) - len(id_of)} of {len(truth.images)} annotated images are not "
+                      "among those of the results; their objects count as missed", RoikitWarning, stacklevel=5)
     places = [k for k, r in enumerate(results) if r["file_name"] in id_of]
     return places, [id_of[results[k]["file_name"]] for k in places]
 

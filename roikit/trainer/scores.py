@@ -47,7 +47,7 @@ def coco_scores(annotations, results, iou_type, *, max_detections=None, use_cats
         max_detections: ascending numbers of detections an image, the last is that of every AP;
             default (1, 10, 100), or (20,) for keypoints. COCO's own summary knows 100 alone.
         use_cats: False lets a detection match an object of any category.
-        image_ids: score these images only (default: every image of the annotations).
+        image_ids: list; score these images only (default: every image of the annotations).
         per_class: add the AP of each category.
         sigmas: a number for each keypoint, how far annotators differ on it as a part of the object's size; needed
             for keypoints other than COCO's 17.
@@ -87,7 +87,7 @@ def coco_scores(annotations, results, iou_type, *, max_detections=None, use_cats
         if keypoints:
             judge.params.kpt_oks_sigmas = _sigmas(objects, found, sigmas, judge.params.kpt_oks_sigmas)
         if image_ids is not None:
-            judge.params.imgIds = sorted(truth.image_numbers[i] for i in image_ids)
+            judge.params.imgIds = _chosen(truth, image_ids)
         judge.evaluate()
         judge.accumulate()
     scores = _summary(judge, limits, keypoints)
@@ -126,6 +126,13 @@ def _coco(truth, annotations):
                     "categories": [{"id": n} for n in truth.category_numbers.values()], "annotations": annotations}
     coco.createIndex()
     return coco
+
+
+def _chosen(truth, image_ids):
+    numbers = [truth.image_numbers.get(i) for i in image_ids]
+    if None in numbers:
+        raise ValueError(f"evaluate: image_ids must be ids of annotated images, got {image_ids[numbers.index(None)]!r}")
+    return sorted(numbers)
 
 
 def _image(truth, image_id, number):

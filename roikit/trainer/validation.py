@@ -10,9 +10,10 @@ from roikit.data import CocoDataset
 from roikit.data.annotations import load_annotations
 from roikit.trainer.categories import pair_categories
 from roikit.trainer.evaluation import detect
-from roikit.trainer.failures import on_first, sentence, telling
+from roikit.trainer.failures import on_first, telling
 from roikit.trainer.fields import ConfigError
 from roikit.trainer.scores import coco_scores
+from roikit.trainer.sentences import sentence_about
 from roikit.trainer.trained import val_paths, val_set
 from roikit.trainer.truth import Truth, read_truth
 
@@ -58,7 +59,7 @@ class Validation:
         unread = []
         found = failures.together("the evaluation", lambda: detect(
             model, share, self.categories, device=device, amp=config.run.amp, batch_size=config.eval.batch_size,
-            on_error=lambda path, error: unread.append(f"{path}: {sentence(error)}")))
+            on_error=lambda path, error: unread.append(sentence_about(path, error))))
         if found is None:
             return None
         unread = [text for part in process.gather(unread) for text in part]

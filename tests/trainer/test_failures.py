@@ -147,8 +147,7 @@ def test_contract_val_images_that_cannot_be_read_are_told_and_count_as_missed(se
     for name in ("3.png", "1.png"):
         (tmp_path / name).write_bytes(b"gone")
     config = load_config(settings, [f"data.val.images={tmp_path}", "run.predictions=4"])
-    with pytest.raises(IncompleteRun, match=r"reading val images failed: 2 of 7, .*the first is .*/1\.png: .*1\.png"
-                       ) as end:
+    with pytest.raises(IncompleteRun, match=r"reading val images failed: 2 of 7, .*the first is .*1\.png") as end:
         train(config, out=tmp_path / "run")
     assert "segm" in end.value.metrics and (tmp_path / "run" / "best.pt").is_file()
     assert sorted(p.name for p in (tmp_path / "run" / "predictions").iterdir()) == ["0.png", "2.png"]
@@ -212,7 +211,7 @@ CAUGHT = "Caught Error in DataLoader worker process 0.\nOriginal Traceback (most
 
 @pytest.mark.parametrize("error, text", [
     (ValueError("a\n  b"), "a b"), (ValueError(), "ValueError"), (KeyError("id"), "KeyError: 'id'"),
-    (FileNotFoundError(2, "No such file or directory", "x.json"), "[Errno 2] No such file or directory: 'x.json'"),
+    (FileNotFoundError(2, "No such file or directory", "x.json"), "x.json: No such file or directory"),
     (OSError("image file is truncated"), "image file is truncated"),
     (RuntimeError("x" * 700), f"RuntimeError: {'x' * 586} ..."),
     (OSError(f"{CAUGHT}OSError: a: b"), "a: b"), (ValueError(f"{CAUGHT}ValueError"), "ValueError"),

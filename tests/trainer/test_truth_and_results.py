@@ -289,12 +289,24 @@ def test_contract_categories_of_predictions_are_paired_by_the_names_beside_them(
     results.write_text(json.dumps(exchanged))
     beside = results.with_name("images.json")
     named = [{"id": i, "name": name} for i, name in ((11, "nut"), (22, "bolt"), (3, "x"))]
-    beside.write_text(json.dumps({"categories": named}))
+    beside.write_text(json.dumps({"categories": named, "images": [{"file_name": f"{i}.png"} for i in (1, 2, 3)]}))
     with pytest.warns(RoikitWarning, match=r"by name: nut \(11\) is nut \(2\), .*; only in the results: x"):
         figures = evaluate(results, annotations)
     assert figures["segm"]["per_class"] == {"bolt": 1.0, "nut": 1.0}
-    beside.write_text("[]")
-    assert "images.json must have a list of categories" in command("eval", results, annotations).output
+    for odd in ("[]", "{}", '{"images": [], "categories": [3]}', '{"images": [{"file_name": []}], "categories": []}'):
+        beside.write_text(odd)
+        assert "images.json must have images with file_name" in command("eval", results, annotations).output
+
+
+def test_contract_annotated_images_that_were_not_predicted_are_said(files, found):
+    results, annotations = files
+    named = [{**r, "file_name": f"{r['image_id']}.png"} for r in found if r["image_id"] == 1]
+    results.write_text(json.dumps(named))
+    results.with_name("images.json").write_text(json.dumps({
+        "images": [{"file_name": "1.png"}, {"file_name": "2.png"}],
+        "categories": [{"id": 1, "name": "bolt"}, {"id": 2, "name": "nut"}]}))
+    with pytest.warns(RoikitWarning, match="1 of 3 annotated images are not among those of the results; .* as missed"):
+        assert evaluate(results, annotations)["bbox"]["AR100"] == pytest.approx(1 / 3)
 
 
 def test_contract_byte_order_marks_are_read(files):
