@@ -132,6 +132,15 @@ def test_contract_a_val_file_that_is_none_is_refused(quick, tmp_path, content, s
             refused(ValueError, f"train: {called} cannot be used: .*{sentence}", quick, words + more, tmp_path / "run")
 
 
+@pytest.mark.parametrize("edit", [
+    lambda a: a.update(area=None), lambda a: a.pop("area"), lambda a: a.pop("bbox"), lambda a: a.update(bbox=None),
+    lambda a: a.update(iscrowd=None), lambda a: a.pop("iscrowd"), lambda a: a.update(segmentation=[]),
+    lambda a: a.pop("id")])
+def test_law_a_val_file_with_gaps_is_evaluated(quick, val, tmp_path, edit):
+    words = val(lambda content: [edit(a) for a in content["annotations"][:2]])
+    assert "segm" in train(load_config(quick, words), out=tmp_path / "run")
+
+
 def test_contract_an_evaluation_that_could_not_be_is_found(quick, val, tmp_path):
     def edit(content):
         content["annotations"][2] |= {"bbox": "here", "segmentation": {"size": 3}}
