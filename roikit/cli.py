@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 import roikit
-from roikit.errors import RoikitWarning
+from roikit.errors import BackendError, RoikitWarning
+from roikit.trainer.sentences import sentence_about, sentence_of
 
 __all__ = ["main"]
 
@@ -24,8 +25,10 @@ class _Group(click.Group):
         except KeyboardInterrupt as stop:
             click.echo(str(stop) or "stopped", err=True)
             sys.exit(130)
-        except (ValueError, FileNotFoundError, ImportError, ArithmeticError) as error:
-            raise click.ClickException(str(error)) from error
+        except BrokenPipeError:
+            raise  # click ends in silence where the reader of its output has gone
+        except (ValueError, OSError, ImportError, ArithmeticError, BackendError) as error:
+            raise click.ClickException(sentence_of(error)) from error
 
 
 def _warned(message, category, filename, lineno, file=None, line=None):
@@ -79,9 +82,11 @@ def train(words, out, resume, show_config):
     PRESET_OR_YAML is a preset (`roikit presets` lists them) or a YAML file; words with "=" put
     values in, say `optimizer.lr=0.01 schedule.steps=500 data.train.images=path`. With --resume it
     may be left out. Under torchrun: `torchrun --nproc-per-node 2 -m roikit train ...`.
+
+    What fails beside the training itself (an evaluation, a picture) is told, and it then ends with status 1.
     """
-    names = [w for w in words if "=" not in w]
-    overrides = [w for w in words if "=" in w]
+    names = [w for w in words if "=" not in w or Path(w).is_file()]
+    overrides = [w for w in words if w not in names]
     if len(names) > 1:
         raise click.UsageError(f"one preset or YAML file, got {', '.join(names)}")
     if not names and not resume:
@@ -93,7 +98,14 @@ def train(words, out, resume, show_config):
         click.echo(config_text(load_config(source or str(Path(out or ".") / "config.yaml"),
                                            overrides)), nl=False)
         return
-    roikit.train(source, overrides, out=out, resume=resume)
+    from roikit.trainer import IncompleteRun
+
+    try:
+        roikit.train(source, overrides, out=out, resume=resume)
+    except IncompleteRun as error:
+        if click.get_current_context().find_root().params["traceback"]:
+            raise
+        raise click.ClickException(str(error)) from error
 
 
 @main.command()
@@ -113,6 +125,30 @@ def _limits(ctx, param, value):
         raise click.BadParameter("numbers with commas between, say 1,10,200") from None
 
 
+def _sigmas(ctx, param, value):
+    if value is None:
+        return None
+    try:
+        return tuple(float(n) for n in value.split(","))
+    except ValueError:
+        raise click.BadParameter("numbers with commas between, say 0.03,0.05") from None
+
+
+class _Failures:
+    """Names each file that failed and ends the command with status 1 if there were any."""
+
+    def __init__(self):
+        self.count = 0
+
+    def __call__(self, path, error):
+        self.count += 1
+        click.echo(click.format_filename(sentence_about(path, error)), err=True)
+
+    def end(self):
+        if self.count:
+            raise click.ClickException(f"{self.count} of the files could not be used; each is named above")
+
+
 @main.command("eval")
 @click.argument("source", type=click.Path(exists=True))
 @click.argument("annotations", type=click.Path(exists=True, dir_okay=False), required=False)
@@ -123,29 +159,34 @@ def _limits(ctx, param, value):
 @click.option("--max-detections", callback=_limits, metavar="1,10,100",
               help="Detections an image; AP counts the last number.")
 @click.option("--class-agnostic", is_flag=True, help="Let any category match any other.")
+@click.option("--sigmas", callback=_sigmas, metavar="0.03,0.05,...",
+              help="A number for each keypoint, where they are not COCO's 17.")
 @click.option("--out", type=click.Path(file_okay=False),
               help="Folder for metrics.json and detections.json.")
 @click.option("--device", default="auto", show_default=True)
-@click.option("--batch-size", default=1, show_default=True)
-@click.option("--workers", default=0, show_default=True)
-def evaluate(source, annotations, images, iou_types, max_detections, class_agnostic, out, device,
+@click.option("--batch-size", default=1, show_default=True, type=click.IntRange(1))
+@click.option("--workers", default=0, show_default=True, type=click.IntRange(0))
+def evaluate(source, annotations, images, iou_types, max_detections, class_agnostic, sigmas, out, device,
              batch_size, workers):
     """COCO's average precision.
 
     SOURCE is a checkpoint, exported weights or the folder of a run, whose model is run over
     IMAGES (default: the run's val part); or a COCO results file (.json), which is scored as it is.
+    Images that cannot be read are named, and their objects count as missed; it then ends with status 1.
     """
     from roikit.trainer.scores import table
 
+    failed = _Failures()
     metrics = roikit.evaluate(source, annotations, images, iou_types=iou_types or None,
-                              max_detections=max_detections, use_cats=not class_agnostic,
-                              out=out, device=device, batch_size=batch_size, workers=workers)
-    speed = metrics.pop("speed", None)
+                              max_detections=max_detections, use_cats=not class_agnostic, out=out, device=device,
+                              batch_size=batch_size, workers=workers, sigmas=sigmas, on_error=failed)
+    speed, _ = metrics.pop("speed", None), metrics.pop("unread", None)
     click.echo(table(metrics))
     if speed is not None:
         parts = ", ".join(f"{name} {1000 * speed[name]:.0f}" for name in
                           ("data", "forward", "post"))
         click.echo(f"ms an image: {parts}; {speed['images_per_second']:.2f} images/s")
+    failed.end()
 
 
 @main.command()
@@ -161,17 +202,21 @@ def evaluate(source, annotations, images, iou_types, max_detections, class_agnos
 @click.option("--overlays/--no-overlays", default=True, show_default=True,
               help="Whether to write pictures.")
 def predict(source, images, out, score_threshold, max_detections, device, boxes, overlays):
-    """Detect objects on IMAGES (files or folders) with a trained model.
+    """Detect objects on IMAGES (files, or folders with the folders in them) with a trained model.
 
-    SOURCE is a checkpoint, exported weights or the folder of a run.
+    SOURCE is a checkpoint, exported weights or the folder of a run. Images that cannot be read are named and the others
+    are gone on with; it then ends with status 1.
     """
+    failed = _Failures()
+
     def tell(path, found):
-        click.echo(f"{path}: {len(found)} objects")
+        click.echo(f"{click.format_filename(path)}: {len(found)} objects")
 
     roikit.predict(source, list(images), out=out, score_threshold=score_threshold,
                    max_detections=max_detections, device=device, boxes=boxes, overlays=overlays,
-                   on_image=tell)
+                   on_image=tell, on_error=failed)
     click.echo(f"{out}: predictions.json" + (" and overlays" if overlays else ""))
+    failed.end()
 
 
 @main.command()

@@ -8,10 +8,10 @@ import hashlib
 import json
 import math
 import os
-import pickle
 import re
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable, Container
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -46,6 +46,11 @@ _LITE_BLOCK = {"_expand_conv": "expand_conv", "_bn0": "expand_norm",
 _LITE_STEM = {"_conv_stem": "stem_conv", "_bn0": "stem_norm"}
 _LITE_CLASSIFIER = ("_conv_head.", "_bn1.", "_fc.")
 
+# What torch's wrappers put between the dots of a model's names: DataParallel and its distributed and averaging kin,
+# torch.compile. AveragedModel counts in a tensor of its own.
+_WRAPPERS = ("module", "_orig_mod")
+_COUNTER = "n_averaged"
+
 # sha256 prefixes of torchvision's COCO files of 2019 (they stand in the files' names as well).
 # Those two networks were trained with frozen batch norm without an eps, which no tensor shows.
 _TRAINED_WITHOUT_EPS = ("bf2d0c1e", "258fb6c6")
@@ -67,6 +72,8 @@ class LoadReport:
         unexpected: in the file, but not in the model with that shape.
         dropped: in the file and of no use here: a classifier's last layers, batch counters of
             frozen layers.
+        prefix: what every name in the file began with, "model." say, and was taken off. What torch's wrappers put into
+            names ("module.", "_orig_mod.") goes without saying.
     """
 
     loaded: tuple[str, ...]
@@ -74,9 +81,10 @@ class LoadReport:
     missing: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    prefix: str = ""
 
     def __str__(self) -> str:
-        lines = [f"{len(self.loaded)} tensors loaded"]
+        lines = [f"{len(self.loaded)} tensors loaded" + (f", names without {self.prefix!r}" if self.prefix else "")]
         for name in ("reinitialised", "missing", "unexpected", "dropped"):
             names = getattr(self, name)
             if names:
@@ -91,13 +99,16 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike, *, strict: bool =
     Args:
         model: a detector of this package, or any module for a file with its names.
         path: a state dict of `torch.save`, torchvision's of any age included, a dict that has one
-            under "model" (roikit's checkpoints), or a .safetensors file.
+            under "model" (roikit's checkpoints) or "state_dict", or a .safetensors file. Its names may be those of a
+            model inside DataParallel, DistributedDataParallel, AveragedModel or torch.compile, or share another
+            prefix.
         strict: True raises when a tensor of the model or of the file stays without its partner;
             False loads the rest and reports.
         allow_new_classes: True keeps the model's own predictors where they differ from the file's
             in shape, that is in the number of classes.
 
     Raises:
+        OSError: the file cannot be read.
         ValueError: something does not fit, listed by name with both shapes; or the file holds
             something other than tensors. The model is unchanged then.
 
@@ -107,10 +118,10 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike, *, strict: bool =
     """
     state, dropped = {}, []
     own = model.state_dict()
-    for name, value in _read(path).items():
-        for pattern, new in _RENAMED:
-            name = pattern.sub(new, name)
-        if name.endswith(".num_batches_tracked") and name not in own:
+    found, prefix = _unwrapped(_read(path), own, _renamed)
+    for name, value in found.items():
+        name = _renamed(name)
+        if name not in own and (name.endswith(".num_batches_tracked") or name == _COUNTER):
             dropped.append(name)
         else:
             state[name] = value
@@ -119,7 +130,7 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike, *, strict: bool =
     report = _copy(model, state, dropped, strict, fresh, f"load_checkpoint: {path}", hint)
     if len(state.get(_CLASSES, ())) == 91:
         _warn_of_eps(model, path)
-    return report
+    return replace(report, prefix=prefix)
 
 
 def load_backbone(body: nn.Module, path: str | os.PathLike) -> LoadReport:
@@ -128,26 +139,52 @@ def load_backbone(body: nn.Module, path: str | os.PathLike) -> LoadReport:
     Args:
         body: a `ResNet` or an `EfficientNetLite0`.
         path: torchvision's state dict of that ResNet or ResNeXt, the published EfficientNet-Lite0
-            state dict, or either as .safetensors.
+            state dict, or either as .safetensors; wrapped as in `load_checkpoint`, as training scripts save them.
 
     Raises:
-        ValueError: as `load_checkpoint`.
+        OSError, ValueError: as `load_checkpoint`.
     """
     own = body.state_dict()
     state, dropped = {}, []
-    for name, value in _read(path).items():
+    found, prefix = _unwrapped(_read(path), own, _body_name)
+    for name, value in found.items():
         new = _body_name(name)
-        if new is None or (new.endswith(".num_batches_tracked") and new not in own):
+        if new is None or (new not in own and (new.endswith(".num_batches_tracked") or new == _COUNTER)):
             dropped.append(name)
         else:
             state[new] = value
-    return _copy(body, state, dropped, True, (), f"load_backbone: {path}", "")
+    return replace(_copy(body, state, dropped, True, (), f"load_backbone: {path}", ""), prefix=prefix)
 
 
 def published_norm_eps(path: str | os.PathLike) -> float:
     """The eps of the frozen batch norms of a torchvision detection file: 0 for the two of 2019."""
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     return 0.0 if digest.startswith(_TRAINED_WITHOUT_EPS) else 1e-5
+
+
+def _renamed(name: str) -> str:
+    """A detector's tensor name of any age as it is today."""
+    for pattern, new in _RENAMED:
+        name = pattern.sub(new, name)
+    return name
+
+
+def _unwrapped(state: State, own: Container[str], renamed: Callable[[str], str | None]) -> tuple[State, str]:
+    """The tensors under the names that they have outside of wrappers, and the common prefix that was taken off.
+
+    Args:
+        state: what the file holds.
+        own: the model's names. What stands in them is no wrapper's, and the prefix is taken off that makes most fit.
+        renamed: a file's name -> the model's.
+    """
+    wrappers = {part for part in _WRAPPERS if not any(part in name.split(".") for name in own)}
+    names = {name: ".".join(part for part in name.split(".") if part not in wrappers) for name in state}
+    if len(set(names.values())) < len(names):  # two of one name: these parts tell them apart
+        names = {name: name for name in state}
+    common = os.path.commonprefix([name.split(".")[:-1] for name in names.values() if name != _COUNTER])
+    prefixes = ["".join(f"{part}." for part in common[:k]) for k in range(len(common) + 1)]
+    prefix = max(prefixes, key=lambda start: sum(renamed(n.removeprefix(start)) in own for n in names.values()))
+    return {names[name].removeprefix(prefix): value for name, value in state.items()}, prefix
 
 
 def _body_name(name: str) -> str | None:
@@ -168,16 +205,21 @@ def _read(path: str | os.PathLike) -> State:
         return _read_safetensors(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except OSError:
+        raise
+    except Exception as error:  # a picture, a file that is cut: torch has many ways to say so
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ValueError(f"load_checkpoint: {path} must hold tensors and plain data only; what "
-                         f"else it holds is not executed ({error})") from error
-    if isinstance(content, dict) and isinstance(content.get("model"), dict):
-        content = content["model"]
+                         f"else it holds is not executed ({reason[:200]})") from error
+    for key in ("model", "state_dict"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+            break
     if not isinstance(content, dict) or not content or not all(
             isinstance(name, str) and isinstance(value, Tensor)
             for name, value in content.items()):
         raise ValueError(f"load_checkpoint: {path} must hold a state dict (names to tensors), or "
-                         f"a dict with one under 'model'")
+                         f"a dict with one under 'model' or 'state_dict'")
     return content
 
 

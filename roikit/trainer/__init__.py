@@ -2,11 +2,12 @@
 
 import importlib
 
-__all__ = ["ConfigError", "NonFiniteLoss", "TrainConfig", "coco_scores", "evaluate",
+__all__ = ["ConfigError", "IncompleteRun", "NonFiniteLoss", "TrainConfig", "coco_scores", "evaluate",
            "export_onnx", "load_config", "predict", "preset_names", "train"]
 
 _HOME = {
     "ConfigError": "fields",
+    "IncompleteRun": "failures",
     "NonFiniteLoss": "step",
     "TrainConfig": "config",
     "coco_scores": "scores",

@@ -30,6 +30,7 @@ __all__ = ["FORMAT", "export_safetensors", "load", "read_rng", "restore_rng", "s
            "write_atomically"]
 
 FORMAT = "roikit-checkpoint"
+FIELDS = ("model", "average", "optimizer", "scaler", "step", "epoch", "sampler", "rng", "best", "config", "categories")
 
 
 def write_atomically(path, write):
@@ -72,14 +73,18 @@ def load(path):
         raise FileNotFoundError(f"checkpoint: {path} does not exist")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"checkpoint: {path} is not a readable checkpoint: {error}") from error
+    except Exception as error:  # torch has many ways to say so, of which the first line tells most
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise ValueError(f"checkpoint: {path} is not a readable checkpoint: {reason[:200]}") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise ValueError(f"checkpoint: {path} was not written by roikit's trainer; "
                          "roikit.models.load_checkpoint reads plain state dicts")
-    if state["version"] != 1:
-        raise ValueError(f"checkpoint: {path} has version {state['version']}, "
+    if state.get("version") != 1:
+        raise ValueError(f"checkpoint: {path} has version {state.get('version')}, "
                          "this roikit reads version 1")
+    missing = [name for name in FIELDS if name not in state]
+    if missing:
+        raise ValueError(f"checkpoint: {path} has no {missing[0]}")
     return state
 
 

@@ -1,6 +1,7 @@
 """What a training run is made of, as frozen dataclasses; YAML and overrides put values in."""
 
 import difflib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +9,8 @@ from typing import Literal
 
 from roikit.models import DetectorConfig
 from roikit.trainer.extras import extra
-from roikit.trainer.fields import ConfigError, merge, parse_overrides, plain
+from roikit.trainer.fields import ConfigError, UserPath, merge, parse_overrides, plain
+from roikit.trainer.written import read_written
 
 __all__ = ["AugmentConfig", "DataConfig", "EvalConfig", "OptimizerConfig", "PartConfig",
            "RunConfig", "ScheduleConfig", "TrainConfig", "config_text", "load_config",
@@ -26,8 +28,8 @@ def _require(right, text):
 class PartConfig:
     """A COCO instances file and the folder of its images; ``limit`` keeps the lowest image ids."""
 
-    annotations: str | None = None
-    images: str | None = None
+    annotations: UserPath | None = None
+    images: UserPath | None = None
     limit: int | None = None
 
     def __post_init__(self):
@@ -170,8 +172,8 @@ class RunConfig:
     """How the run is carried out.
 
     ``amp`` is the dtype of autocast; "auto" is bf16 where the device multiplies it natively, else
-    off. ``init`` is a detector's file to start from, whose class layers are started anew where the
-    number of classes differs; ``init_backbone`` is a classification network's file for the
+    off. ``init`` is a detector's file, or the folder of a run, to start from; its class layers are
+    started anew where the number of classes differs; ``init_backbone`` is a classification network's file for the
     backbone alone. ``checkpoint_every`` counts steps between
     writes of the checkpoint ``last`` (null: at evaluations and the end). ``predictions`` val
     images are drawn at the end, with what scores at least ``score_threshold``. ``doctor`` inspects
@@ -183,8 +185,8 @@ class RunConfig:
     device: str = "auto"
     amp: Literal["off", "auto", "bf16", "fp16"] = "off"
     channels_last: bool = False
-    init: str | None = None
-    init_backbone: str | None = None
+    init: UserPath | None = None
+    init_backbone: UserPath | None = None
     checkpoint_every: int | None = None
     predictions: int = 8
     score_threshold: float = 0.5
@@ -234,15 +236,17 @@ def _layered(source, folder, seen):
         path = _find(str(source), folder)
         if path in seen:
             raise ConfigError(f"config: {path} is its own base")
-        yaml = extra("yaml", "reading a configuration")
         try:
-            data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except yaml.YAMLError as error:
+            data = read_written(path.read_bytes())
+        except ValueError as error:
             raise ConfigError(f"config: {path} is not YAML: {error}") from error
+        data = {} if data is None else data
         if not isinstance(data, dict):
             raise ConfigError(f"config: {path} must hold a mapping, got {type(data).__name__}")
         folder, seen = path.parent, (*seen, path)
     base = data.pop("base", None)
+    if base is not None and not isinstance(base, (str, os.PathLike)):
+        raise ConfigError(f"config: base must be the name of a preset or of a file, got {base!r}")
     start = TrainConfig() if base is None else _layered(base, folder, seen)
     return merge(start, data)
 
@@ -250,7 +254,7 @@ def _layered(source, folder, seen):
 def _find(name, folder):
     if name in preset_names():
         return PRESETS / f"{name}.yaml"
-    path = folder / name
+    path = folder / os.path.expanduser(name)
     if path.is_file():
         return path.resolve()
     near = difflib.get_close_matches(name, preset_names(), n=1)

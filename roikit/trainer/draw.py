@@ -6,10 +6,12 @@ import numpy as np
 
 from roikit import masks as rle
 from roikit.trainer.extras import extra
+from roikit.trainer.fonts import font_of, plain_text
 
 __all__ = ["display_image", "draw_objects", "save_png", "side_by_side"]
 
 GOLDEN = 0.61803398875
+TEXT = 12  # pixels
 
 
 def display_image(image):
@@ -102,14 +104,13 @@ def _outline(mask):
 
 def _with_boxes_and_text(canvas, objects, order, colors, names, factor, boxes):
     pillow, pen = extra("PIL.Image", "drawing"), extra("PIL.ImageDraw", "drawing")
-    font = extra("PIL.ImageFont", "drawing").load_default(12)
     picture = pillow.fromarray(canvas)
     draw = pen.Draw(picture)
     for i in order:
         x, y, w, h = (v * factor for v in objects[i]["bbox"])
         if boxes or not objects[i].get("segmentation"):
             draw.rectangle((x, y, max(x, x + w - 1), max(y, y + h - 1)), outline=colors[i])
-        text = _label(objects[i], names)
+        text, font = _label(objects[i], names)
         left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
         crowded = len(objects) > 12 and (right - left > w or 3 * bottom > h)
         if not text or crowded:
@@ -121,11 +122,19 @@ def _with_boxes_and_text(canvas, objects, order, colors, names, factor, boxes):
 
 
 def _label(item, names):
-    """Name and score; the name goes without saying where there is one category."""
-    words = [names.get(item["category_id"], str(item["category_id"]))] if len(names) > 1 else []
-    if "score" in item:
-        words.append(f"{item['score']:.2f}")
-    return " ".join(words)
+    """Name and score, and a font that has their letters; the name goes without saying where there is one category.
+
+    A name whose letters no font has is drawn without its accents, or else as the category's id.
+    """
+    score = f"{item['score']:.2f}" if "score" in item else ""
+    name = names.get(item["category_id"], "") if len(names) > 1 else ""
+    name = " ".join(str(name).split())
+    font = font_of(f"{name} {score}", TEXT)
+    if font is None:
+        name, font = plain_text(name) or "", font_of("", TEXT)
+    if not name and len(names) > 1:
+        name = str(item["category_id"])
+    return f"{name} {score}".strip(), font
 
 
 def side_by_side(pictures, titles):
@@ -139,7 +148,7 @@ def side_by_side(pictures, titles):
         (H + 20, sum of W_i + gaps, 3) uint8.
     """
     pillow, pen = extra("PIL.Image", "drawing"), extra("PIL.ImageDraw", "drawing")
-    font = extra("PIL.ImageFont", "drawing").load_default(13)
+    font = font_of("", 13)
     gap, head = 6, 20
     width = sum(p.shape[1] for p in pictures) + gap * (len(pictures) - 1)
     sheet = pillow.new("RGB", (width, head + max(p.shape[0] for p in pictures)), (255, 255, 255))

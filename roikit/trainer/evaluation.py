@@ -8,21 +8,32 @@ from pathlib import Path
 import numpy as np
 
 from roikit.errors import RoikitWarning
-from roikit.trainer.scores import coco_scores, read_json
+from roikit.trainer.categories import pair_categories
+from roikit.trainer.results import place_results, read_results
+from roikit.trainer.scores import checked_limits, coco_scores, read_json
+from roikit.trainer.sentences import sentence_about
+from roikit.trainer.truth import read_truth
 
 __all__ = ["coco_results", "detect", "evaluate", "score", "warn_of_zero", "write_metrics"]
 
 
 def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detections=None,
-             use_cats=True, out=None, device="auto", batch_size=1, workers=0):
+             use_cats=True, out=None, device="auto", batch_size=1, workers=0, sigmas=None, on_error=None):
     """Average precision of ready results or of a trained model.
+
+    Categories are paired by name where both sides have names, else by id; where the two differ, a RoikitWarning says
+    how they were paired and what is in one only, which is left out. Ready results with ``file_name``, such as those of
+    ``roikit.predict``, are paired with images by it, others by ``image_id``. An image that cannot be read is named and
+    the others are gone on with; its objects count as missed.
 
     Args:
         source: a COCO results file (``.json``) or its list; or a checkpoint (``.pt``,
-            ``.safetensors``) or the folder of a run, whose model is run over ``images``.
+            ``.safetensors``) or the folder of a run, whose model is run over ``images``. Beside ``predictions.json``,
+            the ``images.json`` of ``roikit.predict`` tells the names of the categories.
         annotations: COCO annotation file (or what it holds, for ready results). Default: the val
             part that the run was configured with.
-        images: folder of the images; needed for a model with ``annotations``.
+        images: folder of the images; needed for a model with ``annotations``. With ready results, it tells the sizes of
+            images that the annotations have none of.
         iou_types: of "bbox", "segm", "keypoints"; default: bbox, and segm if there are masks.
         max_detections: ascending numbers of detections an image; AP counts the last one. Default:
             (1, 10, 100), or what the run was configured with; see ``coco_scores``.
@@ -30,45 +41,118 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
         out: folder for ``metrics.json`` and, from a model, ``detections.json``.
         device: "auto", "cpu", "cuda", "cuda:1", ...
         batch_size, workers: images a forward pass and data-loading processes.
+        sigmas: for keypoints other than COCO's 17; see ``coco_scores``.
+        on_error: called with the path and the exception for each image that cannot be read; without it, each is a
+            RoikitWarning.
 
     Returns:
         dict: each kind of overlap -> its figures (see ``coco_scores``); from a model also
-        ``speed``, seconds an image of ``data``, ``forward``, ``post``.
+        ``speed``, seconds an image of ``data``, ``forward``, ``post``; and ``unread``, the number of images that could
+        not be read.
 
     Raises:
+        OSError: a file cannot be read, or none of the images.
         ValueError: the source is of no known kind, or results do not fit the annotations.
     """
+    limits = None if max_detections is None else checked_limits(max_detections)
     if _is_results(source):
         if annotations is None:
             raise ValueError("evaluate: annotations must be given to score ready results")
-        metrics = score(annotations, read_json(source), iou_types=iou_types,
-                        max_detections=max_detections, use_cats=use_cats)
+        truth = read_truth(annotations)
+        if images is not None:
+            _learn_sizes(truth, Path(images))
+        results = read_results(source)
+        metrics = score(truth, results, iou_types=iou_types, max_detections=limits, use_cats=use_cats, sigmas=sigmas,
+                        **_told_beside(source, results))
         if out is not None:
             write_metrics(out, metrics)
         return metrics
+    return _evaluate_model(source, annotations, images, iou_types, limits, use_cats, out, sigmas, on_error,
+                           device=device, batch_size=batch_size, workers=workers)
+
+
+def _evaluate_model(source, annotations, images, iou_types, limits, use_cats, out, sigmas, on_error, *, device,
+                    **loading):
     from roikit.trainer.trained import evaluation_paths, load_trained, val_set  # they import torch
 
-    trained = load_trained(source, device, detections=max_detections and max_detections[-1])
+    trained = load_trained(source, device, at_least=limits[-1] if limits else 0)
+    truth = read_truth(evaluation_paths(trained.config, annotations, images)[0])
+    categories = _paired(trained.categories, truth, use_cats)
     dataset = val_set(trained.config, annotations, images)
-    limits = tuple(max_detections or trained.config.eval.max_detections)
-    results, speed = detect(trained.model, dataset, trained.categories, device=trained.device,
-                            amp=trained.config.run.amp, batch_size=batch_size, workers=workers)
+    unread = []
+
+    def note(path, error):
+        unread.append(path)
+        (on_error or _warn_of_unread)(path, error)
+
+    results, speed = detect(trained.model, dataset, categories, device=trained.device, amp=trained.config.run.amp,
+                            on_error=note, **loading)
+    if unread and len(unread) == len(dataset):
+        raise OSError(f"evaluate: none of the {len(unread)} images could be read")
+    if unread:
+        warnings.warn(f"evaluate: {len(unread)} of {len(dataset)} images could not be read; their objects count as "
+                      "missed", RoikitWarning, stacklevel=3)
     if iou_types is None:
         iou_types = ("bbox", "segm") if trained.has_masks else ("bbox",)
-    truth = evaluation_paths(trained.config, annotations, images)[0]
-    metrics = score(truth, results, iou_types=iou_types, max_detections=limits,
-                    use_cats=use_cats, image_ids=dataset.image_ids)
-    metrics["speed"] = speed
+    metrics = score(truth, results, iou_types=iou_types, use_cats=use_cats, image_ids=dataset.image_ids, sigmas=sigmas,
+                    max_detections=limits or tuple(trained.config.eval.max_detections))
+    metrics |= {"speed": speed, "unread": len(unread)}
     if out is not None:
         write_metrics(out, metrics)
         (Path(out) / "detections.json").write_text(json.dumps(results))
     return metrics
 
 
+def _paired(categories, truth, use_cats):
+    """The model's categories with the annotations' ids, None for those that they do not have."""
+    pairing = pair_categories(categories, truth.categories, sides=("the model", "the annotations"))
+    ids = pairing.ids
+    if not use_cats and truth.categories:  # any category will do
+        ids = [truth.categories[0]["id"] if i is None else i for i in ids]
+    elif all(i is None for i in ids):
+        raise ValueError(f"evaluate: the model and the annotations have no category in common: {pairing.text()}")
+    elif pairing.differ:
+        warnings.warn(f"evaluate: {pairing.text()}", RoikitWarning, stacklevel=4)
+    return [{**category, "id": i} for category, i in zip(categories, ids, strict=True)]
+
+
+def _warn_of_unread(path, error):
+    warnings.warn(f"evaluate: {sentence_about(path, error)}", RoikitWarning, stacklevel=4)
+
+
 def _is_results(source):
     if isinstance(source, list):
         return True
-    return isinstance(source, (str, Path)) and Path(source).suffix == ".json"
+    return isinstance(source, (str, Path)) and Path(source).suffix.lower() == ".json"
+
+
+def _told_beside(source, results):
+    """What ``images.json`` beside results that ``roikit.predict`` wrote tells of them: for ``place_results``."""
+    if isinstance(source, list) or not any("file_name" in r for r in results):
+        return {}
+    beside = Path(source).with_name("images.json")
+    if not beside.is_file():
+        return {}
+    listed = read_json(beside)
+    try:
+        names = [record["file_name"] for record in listed["images"]]
+        categories = [{"id": c["id"], "name": c.get("name")} for c in listed["categories"]]
+        if not all(isinstance(value, (int, str)) for value in (*names, *(c["id"] for c in categories))):
+            raise TypeError
+    except (TypeError, KeyError, AttributeError):
+        raise ValueError(f"evaluate: {beside} must have images with file_name and categories with id, as "
+                         "roikit.predict writes it") from None
+    return {"categories": categories, "file_names": names}
+
+
+def _learn_sizes(truth, folder):
+    """Sizes of the images that the annotations have none of, from the files."""
+    from roikit.data.images import open_image  # it imports Pillow
+
+    for i, record in truth.images.items():
+        if i not in truth.sizes and isinstance(record.get("file_name"), str):
+            header = open_image(folder / record["file_name"].replace("\\", "/"))
+            truth.sizes[i] = (header.height, header.width)
 
 
 def write_metrics(out, metrics):
@@ -78,24 +162,25 @@ def write_metrics(out, metrics):
 
 
 def score(annotations, results, *, iou_types=None, max_detections=None, use_cats=True,
-          image_ids=None):
+          image_ids=None, sigmas=None, categories=None, file_names=()):
     """``coco_scores`` of several kinds; warns when an AP is exactly 0.
 
     An AP of 0.0 nearly always means that category ids or coordinates do not fit, seldom that
-    nothing was learnt.
+    nothing was learnt. ``categories`` and ``file_names``: see ``place_results``.
     """
+    truth, results = read_truth(annotations), read_results(results)
+    placed = place_results(results, truth, use_cats=use_cats, categories=categories, file_names=file_names)
     if iou_types is None:
         masks = bool(results) and all("segmentation" in r for r in results)
         iou_types = ("bbox", "segm") if masks else ("bbox",)
-    annotations = read_json(annotations)
-    metrics = {kind: coco_scores(annotations, results, kind, max_detections=max_detections,
-                                 use_cats=use_cats, image_ids=image_ids) for kind in iou_types}
-    warn_of_zero(metrics, annotations, results)
+    metrics = {kind: coco_scores(truth, placed, kind, max_detections=max_detections,
+                                 use_cats=use_cats, image_ids=image_ids, sigmas=sigmas) for kind in iou_types}
+    warn_of_zero(metrics, {"annotations": truth.annotations}, results)
     return metrics
 
 
 def warn_of_zero(metrics, annotations, results):
-    """Warn when an AP is exactly 0, and say so if the category ids are why.
+    """Warn when an AP is exactly 0.
 
     Args:
         metrics: kind of overlap -> figures.
@@ -104,12 +189,8 @@ def warn_of_zero(metrics, annotations, results):
     """
     zero = [kind for kind, figures in metrics.items() if figures["AP"] == 0.0]
     if zero:
-        known = {c["id"] for c in annotations.get("categories", [])}
-        used = {r["category_id"] for r in results}
-        hint = (f"; the results use the category ids {sorted(used - known)[:5]}, which the "
-                "annotations do not have" if used - known else "")
-        warnings.warn(f"evaluate: AP is exactly 0 for {', '.join(zero)} with {len(results)} "
-                      f"detections{hint}", RoikitWarning, stacklevel=3)
+        warnings.warn(f"evaluate: AP is exactly 0 for {', '.join(zero)} with {len(results)} detections and "
+                      f"{len(annotations['annotations'])} annotations", RoikitWarning, stacklevel=3)
 
 
 def coco_results(output, image_id, category_ids):
@@ -119,7 +200,7 @@ def coco_results(output, image_id, category_ids):
         output: dict ``boxes`` (N, 4) xyxy, ``labels`` (N,) from 1, ``scores`` (N,) and, where the
             model has masks, ``masks``, a list of N COCO RLEs.
         image_id: goes into every result.
-        category_ids: the annotation file's category id of label 1, 2, ...
+        category_ids: the annotation file's category id of label 1, 2, ...; None leaves objects of that label out.
 
     Returns:
         list of dicts ``image_id``, ``category_id``, ``bbox`` (x, y, w, h), ``score`` and
@@ -138,22 +219,25 @@ def coco_results(output, image_id, category_ids):
             "size": [int(n) for n in rle["size"]],
             "counts": counts.decode("ascii") if isinstance(counts, bytes) else counts,
         }
-    return results
+    return [result for result in results if result["category_id"] is not None]
 
 
 def detect(model, dataset, categories, *, device="cpu", amp="off", batch_size=1, workers=0,
-           process=None, progress=None):
+           progress=None, on_error=None):
     """Run a model over a data set.
+
+    Images that cannot be read are named, and the others are gone on with.
 
     Args:
         model: a detector; its mode and mask format are put back.
         dataset: a ``CocoDataset`` or any data set whose items are (image, target) with
             ``target["image_id"]``.
-        categories: [{"id", "name"}, ...] in the order of the labels 1, 2, ...
+        categories: [{"id", "name"}, ...] in the order of the labels 1, 2, ...; objects of a label whose id is None
+            are left out.
         amp: "off", "auto", "bf16" or "fp16".
-        process: one of several processes, which then runs over its share; the results of all
-            arrive at rank 0, the others get an empty list.
         progress: called with the number of images done and of all.
+        on_error: called with the path and the exception for each image that could not be read;
+            without it, each is a RoikitWarning.
 
     Returns:
         COCO results in the order of the data set, and seconds an image by part: ``data`` waiting
@@ -164,20 +248,19 @@ def detect(model, dataset, categories, *, device="cpu", amp="off", batch_size=1,
 
     ids = [c["id"] for c in categories]
     share = range(len(dataset))
-    if process is not None:
-        share = share[process.rank::process.world]
-    found, spent = {}, {"data": 0.0, "forward": 0.0, "post": 0.0}
+    found, failed, spent = {}, {}, {"data": 0.0, "forward": 0.0, "post": 0.0}
     with evaluation_of(model, device, amp) as run:
         begun = mark = time.perf_counter()
-        for start, images, targets in loader_of(dataset, share, batch_size, workers):
+        for places, images, targets, unread in loader_of(dataset, share, batch_size, workers):
             spent["data"] += time.perf_counter() - mark
-            outputs, forward, paste = run(images)
+            failed |= unread
+            outputs, forward, paste = run(images) if images else ([], 0.0, 0.0)
             spent["forward"] += forward
             mark = time.perf_counter()
-            for k, (output, target) in enumerate(zip(outputs, targets, strict=True)):
-                found[share[start + k]] = coco_results(output, int(target["image_id"]), ids)
+            for place, output, target in zip(places, outputs, targets, strict=True):
+                found[place] = coco_results(output, int(target["image_id"]), ids)
             if progress is not None:
-                progress(len(found), len(share))
+                progress(len(found) + len(failed), len(share))
             now = time.perf_counter()
             spent["post"] += paste + now - mark
             mark = now
@@ -185,7 +268,10 @@ def detect(model, dataset, categories, *, device="cpu", amp="off", batch_size=1,
     seen = max(1, len(share))
     speed = {name: value / seen for name, value in spent.items()}
     speed["images_per_second"] = len(share) / total
-    if process is not None:
-        parts = process.gather(found)
-        found = {k: v for part in parts for k, v in part.items()} if process.first else {}
+    for place in sorted(failed):
+        (on_error or _warn_of_unread)(_path_of(dataset, place), OSError(failed[place]))
     return [r for index in sorted(found) for r in found[index]], speed
+
+
+def _path_of(dataset, place):
+    return dataset.image_path(place) if hasattr(dataset, "image_path") else f"image at place {place}"

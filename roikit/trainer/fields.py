@@ -1,17 +1,22 @@
 """Frozen dataclasses from plain data and back, checked against their annotations.
 
-Plain data is what YAML holds: mappings, lists, strings, numbers, booleans, null. Nothing here
-knows any particular configuration.
+Plain data is what YAML holds: mappings, lists, strings, numbers, booleans, null. What a user wrote without quotes comes
+as ``Written``, and the field's annotation decides what it is: `2024` and `photos #2` are text for a field of text.
+Nothing here knows any particular configuration.
 """
 
 import dataclasses
 import difflib
+import os
 import types
 import typing
 
-from roikit.trainer.extras import extra
+from roikit.trainer.written import Written, read_written, written
 
-__all__ = ["ConfigError", "differences", "merge", "parse_overrides", "plain"]
+__all__ = ["ConfigError", "UserPath", "differences", "merge", "parse_overrides", "plain"]
+
+UserPath = typing.Annotated[str, os.PathLike]
+"""A path as text: takes ``os.PathLike`` too, and a ``~`` at its start is the home folder."""
 
 
 class ConfigError(ValueError):
@@ -34,8 +39,8 @@ def merge(base, changes, where=""):
 
     Args:
         base: an instance of a dataclass, nested as deep as one likes.
-        changes: mapping of field names to plain values; a nested dataclass takes a mapping, and
-            what that mapping leaves out stays as in ``base``.
+        changes: mapping of field names to plain or ``Written`` values; a nested dataclass takes a
+            mapping, and what that mapping leaves out stays as in ``base``.
         where: dotted name of ``base``, for the errors.
 
     Raises:
@@ -45,11 +50,11 @@ def merge(base, changes, where=""):
     if not isinstance(changes, dict):
         raise ConfigError(f"config: {where or 'the configuration'} must be a mapping, "
                           f"got {_came(changes)}")
-    hints = typing.get_type_hints(type(base))
+    hints = typing.get_type_hints(type(base), include_extras=True)
     names = [f.name for f in dataclasses.fields(base) if f.init]
     new = {}
     for key, value in changes.items():
-        path = f"{where}.{key}" if where else str(key)
+        path = f"{where}.{key}" if where else f"{key}"
         if key not in names:
             raise ConfigError(f"config: unknown key {path}{_nearest(key, names, where)}")
         new[key] = _convert(hints[key], value, path, getattr(base, key))
@@ -72,20 +77,19 @@ def _convert(kind, value, where, current=None):
     """``value`` as the annotation ``kind`` wants it; ``current`` is what the field holds now."""
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if kind is typing.Any:
-        return value
+        return written(value)
+    if kind is UserPath:
+        return _convert_path(value, where)
+    if origin in (typing.Union, types.UnionType):
+        return _convert_union(args, value, where, current, kind)
+    if origin is typing.Literal:
+        return _convert_literal(args, value, where)
+    if isinstance(value, Written) and kind is not str:
+        value = _read(value, where)
     if dataclasses.is_dataclass(kind):
         if isinstance(value, kind):
             return value
         return merge(current if isinstance(current, kind) else _fresh(kind, where), value, where)
-    if origin in (typing.Union, types.UnionType):
-        return _convert_union(args, value, where, current, kind)
-    if origin is typing.Literal:
-        if isinstance(value, bool) and not any(isinstance(a, bool) for a in args):
-            value = "on" if value else "off"  # YAML 1.1 reads the bare words as booleans
-        if any(value == a and type(value) is type(a) for a in args):
-            return value
-        raise ConfigError(f"config: {where} must be one of {', '.join(map(str, args))}, "
-                          f"got {_came(value)}")
     if kind is tuple or origin is tuple:
         return _convert_tuple(args, value, where)
     if kind is dict or origin is dict:
@@ -97,6 +101,33 @@ def _convert(kind, value, where, current=None):
     return _convert_scalar(kind, value, where)
 
 
+def _read(value, where):
+    """What ``value`` is as YAML; a list or a mapping keeps its words ``Written``, for its own fields."""
+    try:
+        found = read_written(value)
+        return found.read() if isinstance(found, Written) else found
+    except ValueError as error:
+        raise ConfigError(f"config: {where}: {str(value)!r} is not a YAML value") from error
+
+
+def _convert_path(value, where):
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    return os.path.expanduser(_convert_scalar(str, value, where))
+
+
+def _convert_literal(allowed, value, where):
+    if isinstance(value, Written):
+        text = value.text()
+        value = text if text in allowed else written(value)
+    if isinstance(value, bool) and not any(isinstance(a, bool) for a in allowed):
+        value = "on" if value else "off"  # YAML 1.1 reads the bare words as booleans
+    if any(value == a and type(value) is type(a) for a in allowed):
+        return value
+    raise ConfigError(f"config: {where} must be one of {', '.join(map(str, allowed))}, "
+                      f"got {_came(value)}")
+
+
 def _fresh(kind, where):
     try:
         return kind()
@@ -105,7 +136,7 @@ def _fresh(kind, where):
 
 
 def _convert_union(kinds, value, where, current, whole):
-    if value is None and type(None) in kinds:
+    if type(None) in kinds and (value is None or _is_null(value, kinds)):
         return None
     errors = []
     for kind in kinds:
@@ -118,6 +149,10 @@ def _convert_union(kinds, value, where, current, whole):
     if len(errors) == 1:
         raise errors[0]
     raise _wrong(_name(whole), value, where)
+
+
+def _is_null(value, kinds):
+    return isinstance(value, Written) and (value.is_null or value.strip() == "~" and UserPath not in kinds)
 
 
 def _convert_tuple(args, value, where):
@@ -149,8 +184,10 @@ def _convert_scalar(kind, value, where):
             return value
         raise _wrong("a whole number", value, where)
     words = {bool: "true or false", str: "a string", type(None): "null"}
+    if kind is str and isinstance(value, Written) and value.strip():
+        return value.text()
     if kind in words:
-        if isinstance(value, kind):
+        if isinstance(value, kind) and not isinstance(value, Written):
             return value
         raise _wrong(words[kind], value, where)
     if isinstance(value, kind):
@@ -163,6 +200,7 @@ def _wrong(wanted, value, where):
 
 
 def _came(value):
+    value = written(value)
     return "null" if value is None else f"{value!r} ({type(value).__name__})"
 
 
@@ -176,7 +214,7 @@ def _name(kind):
 
 
 def parse_overrides(overrides):
-    """``["optimizer.lr=0.01", ...]`` as a nested mapping; each value is read as YAML.
+    """``["optimizer.lr=0.01", ...]`` as a nested mapping for ``merge``, which reads each value as its field wants it.
 
     Raises:
         ConfigError: no ``=``, an empty name, or two overrides that cannot both hold.
@@ -187,20 +225,39 @@ def parse_overrides(overrides):
         parts = path.strip().split(".")
         if not equals or not all(parts):
             raise ConfigError(f"config: an override must read dotted.key=value, got {item!r}")
-        yaml = extra("yaml", "reading a configuration")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"config: {path}: {text!r} is not a YAML value") from error
-        node = tree
-        for part in parts[:-1]:
-            node = node.setdefault(part, {})
-            if not isinstance(node, dict):
-                raise ConfigError(f"config: override {item!r} contradicts an earlier one")
-        if isinstance(node.get(parts[-1]), dict) and not isinstance(value, dict):
+        change = Written(text)
+        for part in reversed(parts):
+            change = {part: change}
+        if not _put(tree, change):
             raise ConfigError(f"config: override {item!r} contradicts an earlier one")
-        node[parts[-1]] = value
     return tree
+
+
+def _put(tree, change):
+    """Put nested mappings into others, the later value last; False where one holds a value and the other a mapping."""
+    for key, new in change.items():
+        old = tree.get(key)
+        if isinstance(old, dict) != isinstance(new, dict) and key in tree:
+            # left={width: 1} is a mapping, too, beside left.rate=2
+            old, new = _as_mapping(old), _as_mapping(new)
+            if old is None or new is None:
+                return False
+            tree[key] = old
+        if isinstance(old, dict):
+            if not _put(old, new):
+                return False
+        else:
+            tree[key] = new
+    return True
+
+
+def _as_mapping(value):
+    if isinstance(value, Written):
+        try:
+            value = read_written(value)
+        except ValueError:
+            return None
+    return value if isinstance(value, dict) else None
 
 
 def differences(old, new, where=""):

@@ -1,29 +1,25 @@
-"""What a finished run leaves beside its checkpoints."""
+"""What a finished run leaves beside its weights."""
 
 import json
-import warnings
 
-from roikit.errors import RoikitWarning
-from roikit.trainer import checkpoint
+from roikit.data.segmentation import encode
 from roikit.trainer.draw import display_image, draw_objects, save_png, side_by_side
 from roikit.trainer.evaluation import warn_of_zero, write_metrics
-from roikit.trainer.fields import plain
 from roikit.trainer.records import draw_curves, read_records
-from roikit.trainer.scores import read_json
-from roikit.trainer.trained import val_paths
 
 __all__ = ["write"]
 
 
-def write(out, state, config, categories, val, judged, done):
-    """Write ``metrics.json``, ``model.safetensors``, the curves and the pictures.
+def write(out, state, config, val, judged, done, failures):
+    """Write ``metrics.json``, ``detections.json``, the curves and the pictures, each whatever becomes of the others.
 
     Args:
         out: the run's folder.
         state: ``TrainState`` at the end.
-        val: the val data set, or None.
+        val: ``Validation``, or None.
         judged: None, or {"scores", "speed", "results"} of the last evaluation.
         done: {"steps", "seconds", "images"} of the training.
+        failures: ``Failures``, which takes in what cannot be written.
 
     Returns:
         what is in ``metrics.json``.
@@ -31,36 +27,46 @@ def write(out, state, config, categories, val, judged, done):
     metrics = {"step": state.step, "best": state.best, "training": done}
     if judged is not None:
         metrics |= {**judged["scores"], "speed": judged["speed"]}
-        (out / "detections.json").write_text(json.dumps(judged["results"]))
-        warn_of_zero(judged["scores"], read_json(val_paths(config)[0]), judged["results"])
-    write_metrics(out, metrics)
-    _where_installed(lambda: draw_curves(read_records(out / "log.jsonl"), out / "curves.png"))
+    failures.attempt("metrics.json", write_metrics, out, metrics)
+    failures.attempt("curves.png", lambda: draw_curves(read_records(out / "log.jsonl"), out / "curves.png"))
     if judged is not None:
-        _where_installed(lambda: _draw(out / "predictions", config, val, judged["results"],
-                                       {c["id"]: c["name"] for c in categories}))
-    _where_installed(lambda: checkpoint.export_safetensors(
-        out / "model.safetensors", state.judged.state_dict(), plain(config), categories))
+        failures.attempt("detections.json",
+                         lambda: (out / "detections.json").write_text(json.dumps(judged["results"])))
+        taken = set()
+        for index in range(min(config.run.predictions, len(val.dataset))):
+            failures.attempt("predictions", _draw, out / "predictions", config, val, index, judged["results"], taken)
+        warn_of_zero(judged["scores"], {"annotations": val.truth.annotations}, judged["results"])
     return metrics
 
 
-def _where_installed(task):
-    try:
-        task()
-    except ImportError as error:  # a finished training must not end in a traceback
-        warnings.warn(str(error), RoikitWarning, stacklevel=3)
-
-
-def _draw(folder, config, val, results, names):
-    """The first val images, with the truth beside what was found."""
+def _draw(folder, config, val, index, results, taken):
+    """A val image with the truth beside what was found, under a name that is not ``taken``."""
     folder.mkdir(exist_ok=True)
-    truth = read_json(val_paths(config)[0])["annotations"]
-    for index, image_id in enumerate(val.image_ids[:config.run.predictions]):
-        image = display_image(val.sample(index).image)
-        found = [r for r in results if r["image_id"] == image_id
-                 and r["score"] >= config.run.score_threshold]
-        known = [a for a in truth if a["image_id"] == image_id]
-        sheet = side_by_side(
-            [draw_objects(image, found, names), draw_objects(image, known, names, boxes=False)],
-            [f"predicted: {len(found)} with score >= {config.run.score_threshold:g}",
-             f"annotated: {len(known)}"])
-        save_png(folder / f"{val.image_path(index).stem}.png", sheet)
+    dataset, image_id = val.dataset, val.dataset.image_ids[index]
+    found = [r for r in results if r["image_id"] == image_id
+             and r["score"] >= config.run.score_threshold]
+    sample = dataset.sample(index)
+    image, known = display_image(sample.image), _objects(sample, dataset)
+    sheet = side_by_side(
+        [draw_objects(image, found, val.names), draw_objects(image, known, val.names, boxes=False)],
+        [f"predicted: {len(found)} with score >= {config.run.score_threshold:g}",
+         f"annotated: {len(known)}"])
+    name = dataset.image_path(index).stem
+    name = f"{name}-{image_id}" if name in taken else name
+    taken.add(name)
+    save_png(folder / f"{name}.png", sheet)
+
+
+def _objects(sample, dataset):
+    """The objects of a sample as COCO annotations: what the data set made of the file, however that may look."""
+    boxes = sample.boxes.copy()
+    boxes[:, 2:] -= boxes[:, :2]
+    objects = [{"category_id": int(dataset.category_of(int(label))), "bbox": box}
+               for label, box in zip(sample.labels, boxes.tolist(), strict=True)]
+    for item, mask in zip(objects, sample.masks or (), strict=False):
+        item["segmentation"] = _as_coco(encode(mask, *sample.size))
+    return objects
+
+
+def _as_coco(mask):
+    return mask if isinstance(mask, dict) else [ring.tolist() for ring in mask]

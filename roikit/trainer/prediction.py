@@ -1,89 +1,117 @@
 """Prediction: a trained model over image files, with overlays and COCO results."""
 
-import json
+import contextlib
+import os
+import warnings
 from pathlib import Path
+
+import torch
 
 from roikit.data import read_image
 from roikit.data.transforms import image_tensor
+from roikit.errors import RoikitWarning
 from roikit.trainer.draw import display_image, draw_objects, save_png
 from roikit.trainer.evaluation import coco_results
+from roikit.trainer.picture_files import find_pictures, overlay_names
+from roikit.trainer.result_files import ResultFiles
 from roikit.trainer.running import evaluation_of
+from roikit.trainer.sentences import sentence_about
 from roikit.trainer.trained import load_trained, still_transform
 
-__all__ = ["image_files", "predict"]
-
-ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+__all__ = ["predict"]
 
 
 def predict(source, images, *, out=None, score_threshold=0.5, max_detections=None, device="auto",
-            overlays=True, boxes=True, on_image=None):
+            overlays=True, boxes=True, on_image=None, on_error=None):
     """Detect objects on image files.
+
+    An image that cannot be read is named, and the others are gone on with. Files of a folder that are no pictures by
+    their names are passed over, with one RoikitWarning that counts them.
 
     Args:
         source: checkpoint, exported weights, or the folder of a run.
-        images: a file, a folder (its images in the order of their names), or a list of those.
-        out: folder for ``NAME.png`` overlays, ``predictions.json`` (COCO results) and
-            ``images.json`` (the images behind the ids, and the categories, in COCO's form).
+        images: a file; a folder, whose images and those of the folders in it are taken in the order of their paths; or
+            a list of those. ``out`` is not looked into.
+        out: folder for overlays, ``predictions.json`` (COCO results) and ``images.json`` (the images behind the ids
+            and the categories in COCO's form, and the ``unread`` files). Overlays are PNG files at the images' own
+            relative paths. Both JSON files are there, and whole, whatever ends the prediction; while it goes on they
+            are renewed every few seconds.
         score_threshold: 0.0 to 1.0, detections below are left out.
-        max_detections: an image, if more than configured.
+        max_detections: so many an image at most; default: as configured.
         device: "auto", "cpu", "cuda", ...
         overlays: whether to draw. ``boxes``: whether to draw boxes around masks.
         on_image: called with the path and the results of each image.
+        on_error: called with the path and the exception for each image that could not be read or drawn and each folder
+            that could not be opened; without it, each is a RoikitWarning.
 
     Returns:
-        list of COCO results: ``image_id`` (1, 2, ... in the order of the files), ``category_id``
-        of the training data, ``bbox`` (x, y, w, h), ``score`` and, with masks, ``segmentation``.
+        list of COCO results: ``image_id`` (1, 2, ... in the order of the files), ``file_name`` (relative to the folder
+        given, "/" between its parts), ``category_id`` of the training data, ``bbox`` (x, y, w, h), ``score`` and, with
+        masks, ``segmentation``.
 
     Raises:
         FileNotFoundError: no such file, or a folder without images.
+        ValueError: an overlay would replace an image.
     """
-    files = image_files(images)
-    trained = load_trained(source, device, detections=max_detections,
-                           score_threshold=score_threshold)
+    files = find_pictures(images, leave_out=out)
+    failed = _warn if on_error is None else on_error
+    for path, error in files.closed:
+        failed(path, error)
+    if files.passed:
+        warnings.warn(f"predict: {files.passed_text()}", RoikitWarning, stacklevel=2)
+    drawn = [Path(out, name) for name in overlay_names(files.names)] if out is not None and overlays else None
+    if drawn is not None:
+        _refuse_to_replace(files.paths, drawn)
+    trained = load_trained(source, device, detections=max_detections, score_threshold=score_threshold)
     still = still_transform(trained.config)
     ids = [c["id"] for c in trained.categories]
     names = {c["id"]: c["name"] for c in trained.categories}
-    results, records, taken = [], [], set()
-    if out is not None:
-        out = Path(out)
-        out.mkdir(parents=True, exist_ok=True)
-    with evaluation_of(trained.model, trained.device, trained.config.run.amp) as run:
-        for number, path in enumerate(files, start=1):
-            image = read_image(path)
-            records.append({"id": number, "file_name": path.name, "height": image.shape[0],
-                            "width": image.shape[1]})
-            tensor = image_tensor(image if still is None else still.image(image))
-            (output,), *_ = run([tensor])
-            found = coco_results(output, number, ids)
+    results = []
+    with contextlib.ExitStack() as stack:
+        kept = None if out is None else stack.enter_context(ResultFiles(out, trained.categories))
+        run = stack.enter_context(evaluation_of(trained.model, trained.device, trained.config.run.amp))
+        for number, (path, name) in enumerate(zip(files.paths, files.names, strict=True), start=1):
+            image, found = _detected(path, run, still)
+            if image is None:
+                failed(path, found)
+                if kept is not None:
+                    kept.add_unread(name, found)
+                continue
+            found = [{"image_id": number, "file_name": name, **result} for result in coco_results(found, number, ids)]
             results += found
-            if out is not None and overlays:
-                name = path.stem if path.stem not in taken else f"{path.stem}-{number}"
-                taken.add(name)
-                save_png(out / f"{name}.png",
-                         draw_objects(display_image(image), found, names, boxes=boxes))
+            if kept is not None:
+                kept.add({"id": number, "file_name": name, "height": image.shape[0], "width": image.shape[1]}, found)
+            if drawn is not None:
+                try:
+                    drawn[number - 1].parent.mkdir(parents=True, exist_ok=True)
+                    save_png(drawn[number - 1], draw_objects(display_image(image), found, names, boxes=boxes))
+                except OSError as error:
+                    failed(drawn[number - 1], error)
             if on_image is not None:
                 on_image(path, found)
-    if out is not None:
-        (out / "predictions.json").write_text(json.dumps(results))
-        (out / "images.json").write_text(json.dumps(
-            {"images": records, "categories": trained.categories}))
     return results
 
 
-def image_files(images):
-    """The image files that a path, a folder or a list of those stands for.
+def _detected(path, run, still):
+    """The image and the model's output on it; or None and the exception of an image that cannot be read."""
+    try:
+        image = read_image(path)
+    except (OSError, ValueError, MemoryError) as error:
+        return None, error
+    tensor = image_tensor(image if still is None else still.image(image))
+    try:
+        (output,), *_ = run([tensor])
+    except (MemoryError, torch.cuda.OutOfMemoryError) as error:  # this image's size; the next may be smaller
+        return None, error
+    return image, output
 
-    Raises:
-        FileNotFoundError: no such file, or a folder without images.
-    """
-    if isinstance(images, (list, tuple)):
-        return [path for item in images for path in image_files(item)]
-    path = Path(images)
-    if path.is_dir():
-        files = sorted(p for p in path.iterdir() if p.suffix.lower() in ENDINGS)
-        if not files:
-            raise FileNotFoundError(f"predict: {path} has no images ({', '.join(ENDINGS)})")
-        return files
-    if not path.is_file():
-        raise FileNotFoundError(f"predict: {path} does not exist")
-    return [path]
+
+def _warn(path, error):
+    warnings.warn(f"predict: {sentence_about(path, error)}", RoikitWarning, stacklevel=3)
+
+
+def _refuse_to_replace(paths, drawn):
+    own = {os.path.realpath(path) for path in paths}
+    lost = next((path for path in drawn if os.path.realpath(path) in own), None)
+    if lost is not None:
+        raise ValueError(f"predict: the overlay {lost} would replace an image; give another folder for the results")

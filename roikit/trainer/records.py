@@ -1,8 +1,11 @@
 """What a run writes down: one JSON line a step, TensorBoard where installed, the curves."""
 
 import json
+import warnings
 from pathlib import Path
 
+from roikit.errors import RoikitWarning
+from roikit.trainer.checkpoint import write_atomically
 from roikit.trainer.extras import extra
 
 __all__ = ["Records", "draw_curves", "read_records"]
@@ -17,16 +20,25 @@ class Records:
         folder: the run's folder.
         step: steps done so far; records of later steps, left by an interrupted run that went
             past its last checkpoint, are dropped.
+
+    Attributes:
+        evaluated: the steps whose evaluation is in the log; a second one of the same step is not added.
     """
 
     def __init__(self, folder, step=0):
         self.path = Path(folder) / "log.jsonl"
         kept = [r for r in read_records(self.path) if r["step"] <= step] if step else []
-        self.path.write_text("".join(json.dumps(r) + "\n" for r in kept))
+        self.evaluated = {r["step"] for r in kept if r["kind"] == "eval"}
+        text = "".join(json.dumps(r) + "\n" for r in kept)
+        write_atomically(self.path, lambda file: file.write(text.encode()))
         self._file = open(self.path, "a", encoding="utf-8")
         self._board = _tensorboard(folder, step)
 
     def add(self, record):
+        if record["kind"] == "eval":
+            if record["step"] in self.evaluated:
+                return
+            self.evaluated.add(record["step"])
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
         if self._board is not None:
@@ -43,9 +55,13 @@ class Records:
 def _tensorboard(folder, step):
     try:
         from torch.utils.tensorboard import SummaryWriter
+        return SummaryWriter(str(Path(folder) / "tensorboard"), purge_step=step or None)
     except ImportError:
         return None
-    return SummaryWriter(str(Path(folder) / "tensorboard"), purge_step=step or None)
+    except Exception as error:  # its dependencies often do not fit each other
+        warnings.warn(f"train: TensorBoard does not start, the run goes on without: {error}", RoikitWarning,
+                      stacklevel=3)
+        return None
 
 
 def read_records(path):

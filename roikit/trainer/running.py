@@ -4,7 +4,7 @@ import contextlib
 import time
 
 import torch
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset
 
 from roikit.data import collate
 
@@ -39,15 +39,41 @@ def to_device(images, targets, device):
 
 
 def loader_of(dataset, share, batch_size, workers):
-    """Yields (place of the batch's first image in ``share``, images, targets)."""
+    """Yields places in the data set, images and targets of those of a batch that could be read, and the others.
+
+    Args:
+        dataset: its items are (image, target); an OSError, ValueError or MemoryError is one that cannot be read.
+        share: places in the data set.
+
+    Yields:
+        list of places, images, targets; and a dict, place -> what is wrong, in words.
+    """
     # A generator of its own: without one each loader draws a seed from the global generator, and
     # a run would depend on how often it was evaluated.
-    loader = DataLoader(Subset(dataset, list(share)), batch_size, num_workers=workers,
-                        collate_fn=collate, generator=torch.Generator())
-    start = 0
-    for images, targets in loader:
-        yield start, images, targets
-        start += len(images)
+    loader = DataLoader(_Readable(dataset, share), batch_size, num_workers=workers,
+                        collate_fn=list, generator=torch.Generator())
+    for batch in loader:
+        read = [(place, item) for place, item, fault in batch if fault is None]
+        images, targets = collate([item for _, item in read]) if read else ([], [])
+        yield ([place for place, _ in read], images, targets,
+               {place: fault for place, _, fault in batch if fault is not None})
+
+
+class _Readable(Dataset):
+    """Items with their places, or in words what kept one from being read: not every exception can pass to a process."""
+
+    def __init__(self, dataset, share):
+        self.dataset, self.share = dataset, list(share)
+
+    def __len__(self):
+        return len(self.share)
+
+    def __getitem__(self, index):
+        place = self.share[index]
+        try:
+            return place, self.dataset[place], None
+        except (OSError, ValueError, MemoryError) as error:
+            return place, None, str(error) or type(error).__name__
 
 
 @contextlib.contextmanager

@@ -5,12 +5,17 @@ Torch is not needed here: the detections are COCO results, from a file or from a
 
 import contextlib
 import io
-import json
+import warnings
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
+from roikit.data import annotations as reader
+from roikit.errors import RoikitWarning
 from roikit.trainer.extras import extra
+from roikit.trainer.results import Placed, detections_of, place_results, read_results
+from roikit.trainer.truth import objects_of, read_truth
 
 __all__ = ["coco_scores", "read_json", "table"]
 
@@ -20,27 +25,32 @@ SIZES = {"s": "small", "m": "medium", "l": "large"}
 
 def read_json(source):
     """What a JSON file holds; anything but a path is returned as it is."""
-    if not isinstance(source, (str, Path)):
-        return source
-    with open(source, encoding="utf-8") as file:
-        return json.load(file)
+    return reader.read_json(source) if isinstance(source, (str, Path)) else source
 
 
 def coco_scores(annotations, results, iou_type, *, max_detections=None, use_cats=True,
-                image_ids=None, per_class=True):
+                image_ids=None, per_class=True, sigmas=None):
     """COCO's figures for one kind of overlap.
+
+    What training leaves out (an object without a usable mask among others with masks, or with a box without area) is a
+    region to ignore, as crowds are: finding it is neither right nor wrong. Missing ids, areas, crowd flags and boxes
+    are filled in; ids may be anything, for the matching works on numbers of its own. Masks are RLE of any form or
+    polygons, those of results also arrays of the whole image.
 
     Args:
         annotations: path of a COCO annotation file, or what it holds.
         results: path of a COCO results file, or its list of dicts ``image_id``, ``category_id``
-            (the annotation file's), ``score`` and ``bbox`` (x, y, w, h), ``segmentation`` (RLE)
-            or ``keypoints``. Results with masks alone get their boxes from the masks.
+            (the annotation file's), ``score`` and ``bbox`` (x, y, w, h), ``segmentation``
+            or ``keypoints``. Results with masks alone get their boxes from the masks. Where they have ``file_name``,
+            images are paired by it instead of ``image_id``.
         iou_type: "bbox", "segm" or "keypoints".
         max_detections: ascending numbers of detections an image, the last is that of every AP;
             default (1, 10, 100), or (20,) for keypoints. COCO's own summary knows 100 alone.
         use_cats: False lets a detection match an object of any category.
-        image_ids: score these images only (default: every image of the annotations).
+        image_ids: list; score these images only (default: every image of the annotations).
         per_class: add the AP of each category.
+        sigmas: a number for each keypoint, how far annotators differ on it as a part of the object's size; needed
+            for keypoints other than COCO's 17.
 
     Returns:
         dict: ``AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl`` as floats (the numbers of
@@ -48,7 +58,9 @@ def coco_scores(annotations, results, iou_type, *, max_detections=None, use_cats
         ARl``; -1 where no object counts, as COCO has it; ``per_class`` (category name -> AP).
 
     Raises:
-        ValueError: an unknown kind, bad numbers, or results of images that are not annotated.
+        OSError: a file cannot be read.
+        ValueError: an unknown kind, bad numbers, malformed or unusable annotations, or results that do not fit them;
+            one sentence.
 
     Source: Lin et al. 2014, arXiv:1405.0312; pycocotools.cocoeval for the matching, the same
     means over its ``precision`` and ``recall`` arrays as its summary takes.
@@ -57,72 +69,91 @@ def coco_scores(annotations, results, iou_type, *, max_detections=None, use_cats
         raise ValueError(f"evaluate: iou_type must be one of {', '.join(IOU_TYPES)}, "
                          f"got {iou_type!r}")
     keypoints = iou_type == "keypoints"
-    limits = tuple(max_detections or ((20,) if keypoints else (1, 10, 100)))
-    if any(int(n) != n or n < 1 for n in limits) or list(limits) != sorted(set(limits)):
-        raise ValueError("evaluate: max_detections must be ascending positive numbers, "
-                         f"got {limits}")
+    limits = checked_limits(max_detections or ((20,) if keypoints else (1, 10, 100)))
     if keypoints:
         limits = limits[-1:]
-    truth = _ground_truth(annotations)
-    found = _load_results(truth, read_json(results), iou_type)
+    truth = read_truth(annotations)
+    placed = results if isinstance(results, Placed) else place_results(read_results(results), truth, use_cats=use_cats)
+    found = detections_of(placed, truth, iou_type)  # first, for it may tell sizes of images
+    objects, reasons = objects_of(truth, iou_type)
+    if reasons:
+        listed = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+        warnings.warn(f"evaluate: {iou_type}: annotations that do not count: {listed}", RoikitWarning, stacklevel=3)
     evaluator = extra("pycocotools.cocoeval", "evaluation").COCOeval
     with contextlib.redirect_stdout(io.StringIO()):
-        judge = evaluator(truth, found, iou_type)
+        judge = evaluator(_coco(truth, objects), _coco(truth, found), iou_type)
         judge.params.maxDets = list(limits)
         judge.params.useCats = int(use_cats)
+        if keypoints:
+            judge.params.kpt_oks_sigmas = _sigmas(objects, found, sigmas, judge.params.kpt_oks_sigmas)
         if image_ids is not None:
-            judge.params.imgIds = sorted(image_ids)
+            judge.params.imgIds = _chosen(truth, image_ids)
         judge.evaluate()
         judge.accumulate()
     scores = _summary(judge, limits, keypoints)
     if per_class and use_cats:
-        names = {c["id"]: c.get("name", str(c["id"])) for c in truth.dataset["categories"]}
         precision = judge.eval["precision"]
-        scores["per_class"] = {_unique(names, category): _mean(precision[:, :, k, 0, -1])
-                               for k, category in enumerate(judge.params.catIds)}
+        scores["per_class"] = {name: _mean(precision[:, :, k, 0, -1]) for k, name in enumerate(_names(truth))}
     return scores
 
 
-def _unique(names, category):
-    name = names[category]
-    return name if list(names.values()).count(name) == 1 else f"{name} ({category})"
+def checked_limits(limits):
+    """Numbers of detections an image as a tuple.
+
+    Raises:
+        ValueError: they are not ascending positive whole numbers.
+    """
+    try:
+        numbers = tuple(int(n) for n in limits)
+    except (TypeError, ValueError):
+        numbers = ()
+    if not numbers or numbers != tuple(limits) or min(numbers) < 1 or list(numbers) != sorted(set(numbers)):
+        raise ValueError(f"evaluate: max_detections must be ascending positive numbers, got {limits}")
+    return numbers
 
 
-def _ground_truth(annotations):
-    data = read_json(annotations)
+def _names(truth):
+    """A name for each category, its id added where several have the same."""
+    names = [str(c["id"] if c.get("name") is None else c["name"]) for c in truth.categories]
+    count = Counter(names)
+    return [name if count[name] == 1 else f"{name} ({c['id']})"
+            for name, c in zip(names, truth.categories, strict=True)]
+
+
+def _coco(truth, annotations):
     coco = extra("pycocotools.coco", "evaluation").COCO()
-    # pycocotools rewrites polygons as RLE inside the annotations that it is given.
-    coco.dataset = {"images": data["images"], "categories": data.get("categories", []),
-                    "annotations": [{"iscrowd": 0, **a} for a in data.get("annotations", [])]}
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco.createIndex()
+    coco.dataset = {"images": [_image(truth, i, n) for i, n in truth.image_numbers.items()],
+                    "categories": [{"id": n} for n in truth.category_numbers.values()], "annotations": annotations}
+    coco.createIndex()
     return coco
 
 
-def _load_results(truth, results, iou_type):
-    if not isinstance(results, list):
-        raise ValueError("evaluate: results must be a list of COCO results, "
-                         f"got {type(results).__name__}")
-    strangers = {r["image_id"] for r in results} - set(truth.imgs)
-    if strangers:
-        raise ValueError(f"evaluate: {len(strangers)} image ids of the results are not in the "
-                         f"annotations, among them {sorted(strangers, key=str)[:5]}")
-    if not results:
-        empty = type(truth)()
-        empty.dataset = {"images": truth.dataset["images"], "annotations": [],
-                         "categories": truth.dataset["categories"]}
-        with contextlib.redirect_stdout(io.StringIO()):
-            empty.createIndex()
-        return empty
-    wanted = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}[iou_type]
-    if iou_type != "bbox" and any(wanted not in r for r in results):
-        raise ValueError(f"evaluate: iou_type {iou_type!r} needs {wanted!r} in every result")
-    # pycocotools takes a result's area from its box if it has one; a mask's area is the mask's.
-    unwanted = {"bbox": ("caption", "keypoints"), "segm": ("caption", "bbox", "keypoints"),
-                "keypoints": ("caption", "bbox", "segmentation")}[iou_type]
-    results = [{k: v for k, v in r.items() if k not in unwanted} for r in results]
-    with contextlib.redirect_stdout(io.StringIO()):
-        return truth.loadRes(results)
+def _chosen(truth, image_ids):
+    numbers = [truth.image_numbers.get(i) for i in image_ids]
+    if None in numbers:
+        raise ValueError(f"evaluate: image_ids must be ids of annotated images, got {image_ids[numbers.index(None)]!r}")
+    return sorted(numbers)
+
+
+def _image(truth, image_id, number):
+    height, width = truth.sizes.get(image_id, (0, 0))
+    return {"id": number, "height": height, "width": width}
+
+
+def _sigmas(objects, found, sigmas, known):
+    """A number for each keypoint of the objects and of what was found."""
+    counts = {len(item["keypoints"]) // 3 for item in (*objects, *found) if item["keypoints"]}
+    if len(counts) > 1:
+        raise ValueError(f"evaluate: all must have the same number of keypoints, got {sorted(counts)}")
+    count = counts.pop() if counts else len(known if sigmas is None else sigmas)
+    if sigmas is None and count != len(known):
+        raise ValueError(f"evaluate: objects have {count} keypoints, and COCO's sigmas are for {len(known)}: pass "
+                         f"sigmas, {count} numbers (COCO's are 0.025 to 0.107)")
+    sigmas = np.asarray(known if sigmas is None else sigmas, np.float64).reshape(-1)
+    if len(sigmas) != count or not (sigmas > 0).all():
+        raise ValueError(f"evaluate: sigmas must be {count} numbers above 0, one a keypoint, got {len(sigmas)}: "
+                         f"{', '.join(f'{s:g}' for s in sigmas[:20])}")
+    return sigmas
 
 
 def _mean(values):

@@ -37,6 +37,13 @@ class TrainState:
         """The model that is evaluated: the averaged one where there is one."""
         return self.model if self.average is None else self.average.model
 
+    def note_best(self, name, value):
+        """Whether this figure of an evaluation is the best so far, which ``best`` then notes."""
+        if self.best is not None and self.best["name"] == name and value <= self.best["value"]:
+            return False
+        self.best = {"name": name, "value": value, "step": self.step}
+        return True
+
     def to_checkpoint(self, *, process, batches, config, categories):
         """The dict of ``checkpoint.save``; every process must call this, for its random state."""
         rng = process.gather(checkpoint.read_rng())
@@ -62,8 +69,8 @@ class TrainState:
         The random state comes back where the number of processes is what it was.
 
         Raises:
-            ValueError: the checkpoint is of another data set, or of a run without the averaged
-                weights that this one has.
+            ValueError: the checkpoint is of another data set, another model or optimizer, or of a
+                run without the averaged weights that this one has.
         """
         if state["categories"] != categories:
             raise ValueError("resume: the checkpoint was trained on the categories "
@@ -75,11 +82,18 @@ class TrainState:
                 f"make {batches.steps_per_epoch}")
         if (state["average"] is None) != (self.average is None):
             raise ValueError("resume: optimizer.ema must stay on or off as it was")
-        self.judged.load_state_dict(state["model"])
-        if self.average is not None:
-            self.average.updates = state["average"]["updates"]
-            self.model.load_state_dict(state["average"]["trained"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        kept = [set(group) for group in state["optimizer"]["param_groups"]]
+        if kept != [set(group) for group in self.optimizer.state_dict()["param_groups"]]:
+            raise ValueError("resume: optimizer.kind and optimizer.decay_norm_and_bias must stay as they were")
+        try:
+            self.judged.load_state_dict(state["model"])
+            if self.average is not None:
+                self.average.updates = state["average"]["updates"]
+                self.model.load_state_dict(state["average"]["trained"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            raise ValueError("resume: the checkpoint was made with another model or optimizer than the configuration "
+                             f"has: {error}") from error
         if state["scaler"] is not None and self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
         self.step, self.best = state["step"], state["best"]

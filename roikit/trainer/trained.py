@@ -10,13 +10,14 @@ from torch import nn
 
 from roikit import data, models
 from roikit.data import transforms
+from roikit.data.annotations import load_annotations
 from roikit.trainer import checkpoint
 from roikit.trainer.config import TrainConfig, load_config
 from roikit.trainer.distributed import pick_device
 from roikit.trainer.extras import extra
 
 __all__ = ["Trained", "evaluation_paths", "load_trained", "still_transform", "train_paths",
-           "train_set", "val_paths", "val_set", "with_detections"]
+           "train_set", "val_paths", "val_set", "weights_file", "with_detections"]
 
 
 @dataclass(frozen=True)
@@ -41,40 +42,51 @@ class Trained:
         return self.config.model.mask is not None
 
 
-def load_trained(source, device="auto", *, detections=None, score_threshold=None):
+def load_trained(source, device="auto", *, detections=None, at_least=0, score_threshold=None):
     """The model of a checkpoint, of exported weights, or of a run's folder.
 
     Args:
         source: ``.pt`` written by the trainer, ``.safetensors`` exported by it, or the folder of
             a run (``best.pt`` where there is one, else ``last.pt``).
         device: "auto", "cpu", "cuda", ...
-        detections: detections an image, if not as configured.
+        detections: detections an image at most, if not as configured.
+        at_least: raises that number where it is lower, so that an evaluation gets as many as it counts.
         score_threshold: detections below this score are not given, if not as configured.
 
     Raises:
         FileNotFoundError, ValueError: no such file, or one that is something else.
     """
-    path = _weights_file(Path(source))
+    path = weights_file(source)
     if path.suffix == ".safetensors":
         weights, config, categories = _read_safetensors(path)
     else:
         state = checkpoint.load(path)
+        missing = [name for name in ("model", "config", "categories") if name not in state]
+        if missing:
+            raise ValueError(f"checkpoint: {path} has no {missing[0]}")
         weights, config, categories = state["model"], state["config"], state["categories"]
     config = load_config(config)
     if detections is not None:
-        config = with_detections(config, detections)
+        box = replace(config.model.box, detections_per_image=detections)
+        config = replace(config, model=replace(config.model, box=box))
+    config = with_detections(config, at_least)
     if score_threshold is not None:
         box = replace(config.model.box, score_threshold=score_threshold)
         config = replace(config, model=replace(config.model, box=box))
     model = models.build_detector(config.model)
-    model.load_state_dict(weights)
+    try:
+        model.load_state_dict(weights)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"checkpoint: the weights of {path} do not fit its configuration: {error}") from None
     place = pick_device(device)
     model.to(place, memory_format=torch.channels_last if config.run.channels_last
              else torch.preserve_format)
     return Trained(model.eval(), config, categories, place, path)
 
 
-def _weights_file(path):
+def weights_file(path):
+    """The file itself; of a run's folder the first there is of ``best.pt``, ``last.pt`` and ``model.safetensors``."""
+    path = Path(path)
     if not path.is_dir():
         return path
     for name in ("best.pt", "last.pt", "model.safetensors"):
@@ -87,14 +99,20 @@ def _read_safetensors(path):
     safetensors = extra("safetensors", "reading exported weights")
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint: {path} does not exist")
-    with safetensors.safe_open(path, "pt") as file:
-        header = (file.metadata() or {}).get("roikit")
-        if header is None:
-            raise ValueError(f"checkpoint: {path} was not exported by roikit's trainer; "
-                             "roikit.models.load_checkpoint reads plain state dicts")
-        weights = {name: file.get_tensor(name) for name in file.keys()}
-    header = json.loads(header)
-    return weights, header["config"], header["categories"]
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            header = (file.metadata() or {}).get("roikit")
+            weights = {name: file.get_tensor(name) for name in file.keys()}
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"checkpoint: {path} is not a readable safetensors file: {error}") from None
+    if header is None:
+        raise ValueError(f"checkpoint: {path} was not exported by roikit's trainer; "
+                         "roikit.models.load_checkpoint reads plain state dicts")
+    try:
+        header = json.loads(header)
+        return weights, header["config"], header["categories"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"checkpoint: {path} has a header that cannot be read: {error}") from None
 
 
 def with_detections(config, count):
@@ -129,12 +147,12 @@ def evaluation_paths(config, annotations=None, images=None):
     return paths
 
 
-def _ids(annotations, limit):
-    """The lowest ``limit`` image ids, or None for all."""
+def _lowest_ids(content, limit):
+    """The lowest ``limit`` image ids of an annotation file's content, or None for all."""
     if limit is None:
         return None
-    with open(annotations, encoding="utf-8") as file:
-        return sorted(image["id"] for image in json.load(file)["images"])[:limit]
+    ids = [image.get("id") for image in content["images"] if isinstance(image, dict)]
+    return sorted(i for i in ids if isinstance(i, int))[:limit]
 
 
 def val_paths(config):
@@ -157,16 +175,21 @@ def train_paths(config):
 def train_set(config):
     """The training part with its augmentation."""
     annotations, images = train_paths(config)
-    return data.CocoDataset(annotations, images, transform=_augmentation(config.augment),
-                            seed=config.run.seed, ids=_ids(annotations, config.data.train.limit))
+    content = load_annotations(annotations)
+    return data.CocoDataset(content, images, transform=_augmentation(config.augment),
+                            seed=config.run.seed, ids=_lowest_ids(content, config.data.train.limit))
 
 
-def val_set(config, annotations=None, images=None):
-    """The val part, or other files read the way that the val part is."""
+def val_set(config, annotations=None, images=None, *, content=None):
+    """The val part, or other files read the way that the val part is.
+
+    ``content`` is what the annotation file holds, where it has been read already.
+    """
     limit = config.data.val.limit if annotations is None else None
     annotations, images = evaluation_paths(config, annotations, images)
-    return data.CocoDataset(annotations, images, transform=still_transform(config),
-                            ids=_ids(annotations, limit))
+    content = load_annotations(annotations) if content is None else content
+    return data.CocoDataset(content, images, transform=still_transform(config),
+                            ids=_lowest_ids(content, limit))
 
 
 def still_transform(config):

@@ -1,7 +1,9 @@
 """Weights from files: every tensor accounted for, nothing executed, nothing half loaded."""
 
+import copy
 import json
 import os
+import re
 import struct
 
 import pytest
@@ -190,6 +192,56 @@ def test_contract_not_a_state_dict(model, tmp_path, content):
     torch.save(content, tmp_path / "m.pth")
     with pytest.raises(ValueError, match="must hold a state dict"):
         load_checkpoint(model, tmp_path / "m.pth")
+
+
+WRAPPED = {
+    "DataParallel": lambda model: torch.nn.DataParallel(model).state_dict(),
+    "compiled": lambda model: {f"_orig_mod.{name}": value for name, value in model.state_dict().items()},
+    "averaged": lambda model: torch.optim.swa_utils.AveragedModel(model).state_dict(),
+    "both": lambda model: {f"module._orig_mod.{name}": value for name, value in model.state_dict().items()},
+    "a compiled part": lambda model: {re.sub("^(backbone|conv1|layer4)", r"\1._orig_mod", name): value
+                                      for name, value in model.state_dict().items()},
+    "Lightning": lambda model: {"state_dict": {f"net.detector.{name}": value
+                                               for name, value in model.state_dict().items()}, "epoch": 3},
+    "an example script's": lambda model: {"state_dict": torch.nn.DataParallel(model).state_dict(), "arch": "x"},
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
+def test_law_weights_of_a_wrapped_model_are_the_models(model, other, tmp_path, wrap):
+    torch.save(wrap(model), tmp_path / "m.pth")
+    report = load_checkpoint(other, tmp_path / "m.pth")
+    assert same(model, other) and report.loaded == tuple(sorted(model.state_dict()))
+    assert not (report.missing or report.unexpected)
+    assert report.prefix in ("", "net.detector.") and report.prefix in str(report)
+
+    bodies = [build_backbone(BackboneConfig("resnet18")).body for _ in range(2)]
+    torch.save(wrap(bodies[0]), tmp_path / "b.pth")
+    load_backbone(bodies[1], tmp_path / "b.pth")
+    assert same(*bodies)
+
+
+def test_law_a_wrapper_of_ones_own_is_left_alone(tmp_path):
+    wrapped = torch.nn.Sequential(torch.nn.DataParallel(torch.nn.Linear(2, 2)), torch.nn.Linear(2, 2))
+    again = copy.deepcopy(wrapped)
+    with torch.no_grad():
+        again[0].module.weight.zero_()
+    torch.save(wrapped.state_dict(), tmp_path / "m.pth")
+    load_checkpoint(again, tmp_path / "m.pth")
+    assert same(wrapped, again)
+    both = {"module.weight": torch.zeros(2), "weight": torch.ones(2)}
+    torch.save(both, tmp_path / "m.pth")
+    with pytest.raises(ValueError, match="not in the model: module.weight"):
+        load_checkpoint(torch.nn.Linear(2, 2), tmp_path / "m.pth")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n" + bytes(60), b"PK\x03\x04" + bytes(60),
+                                     b"\x80\x02"])
+def test_contract_a_file_of_another_kind_is_a_sentence(model, tmp_path, content):
+    (tmp_path / "m.pth").write_bytes(content)
+    with pytest.raises(ValueError, match=r"load_checkpoint: .*m\.pth must hold tensors") as error:
+        load_checkpoint(model, tmp_path / "m.pth")
+    assert "\n" not in str(error.value)
 
 
 def test_contract_missing_file(model, tmp_path):

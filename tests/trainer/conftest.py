@@ -95,3 +95,26 @@ def settings(squares):
         "eval": {"every": 4},
         "run": {"predictions": 2, "device": "cpu", "doctor": False, "seed": 5},
     }
+
+
+@pytest.fixture
+def same():
+    """A function that asserts that two nested pieces of data are equal to the bit."""
+    return assert_same
+
+
+def assert_same(a, b, where=""):
+    """Assert that two nested pieces of data are equal to the bit."""
+    assert type(a) is type(b), where
+    if isinstance(a, torch.Tensor):
+        assert a.dtype == b.dtype and torch.equal(a, b), where
+    elif isinstance(a, dict):
+        assert list(a) == list(b), where
+        for key in a:
+            assert_same(a[key], b[key], f"{where}.{key}")
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b), where
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            assert_same(x, y, f"{where}[{i}]")
+    else:
+        assert a == b, where

@@ -72,3 +72,40 @@ def test_contract_sources_that_are_none(tmp_path):
     (tmp_path / "self.yaml").write_text("base: self.yaml\n")
     with pytest.raises(ConfigError, match="is its own base"):
         load_config(tmp_path / "self.yaml")
+
+
+@pytest.mark.parametrize("content", [
+    b"\x89PNG\r\n\x1a\n\x00\x01", b"\xff\xfe\x00", b"\x00" * 40, 4000 * b"[", b"a: *b",
+    b"? [a]\n: 1", b"!!python/name:os x", b"%"])
+def test_contract_a_file_that_is_no_yaml_is_named(tmp_path, content):
+    (tmp_path / "some.yaml").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"config: .*some\.yaml (is not YAML|must hold a mapping)"):
+        load_config(tmp_path / "some.yaml")
+
+
+@pytest.mark.parametrize("text, sentence", [
+    ("base: [1]", "base must be the name of a preset or of a file, got"), ("base: 2024", "'2024' is neither a file"),
+    ("data: [a]", "config: data must be a mapping, got"), ("2024: 1", "unknown key 2024"), ("[a]: 1", "is not YAML"),
+    ("model: {mask: 3}", "model.mask must be a mapping, got 3"), ("data: {train: x}", "data.train must be a mapping")])
+def test_contract_a_file_of_another_shape_is_a_sentence(tmp_path, text, sentence):
+    (tmp_path / "some.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=sentence):
+        load_config(tmp_path / "some.yaml")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])  # as Windows' editors and shells write
+def test_contract_a_byte_order_mark_is_no_part_of_a_file(tmp_path, encoding):
+    (tmp_path / "some.yaml").write_bytes("run: {name: 2024}".encode(encoding))
+    assert load_config(tmp_path / "some.yaml").run.name == "2024"
+
+
+def test_law_paths_are_taken_as_they_are_written(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "own.yaml").write_text("data: {train: {annotations: 2024, images: ~/photos}}")
+    words = ["data.val.images=photos #2", "data.val.annotations=~/val.json", "run.init=2024"]
+    for config in (load_config("~/own.yaml", words), load_config({"base": "~/own.yaml"}, words)):
+        assert config.data.train.annotations == "2024" and config.data.train.images == f"{tmp_path}/photos"
+        assert config.data.val.images == "photos #2" and config.data.val.annotations == f"{tmp_path}/val.json"
+        assert config.run.init == "2024" and config.run.init_backbone is None
+        (tmp_path / "all.yaml").write_text(config_text(config))
+        assert load_config(tmp_path / "all.yaml") == config

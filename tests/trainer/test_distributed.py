@@ -22,6 +22,7 @@ import importlib.util, json, os, signal, sys, warnings
 import torch
 from roikit import models, train
 from roikit.errors import RoikitWarning
+from roikit.trainer import IncompleteRun, validation
 
 spec = importlib.util.spec_from_file_location("tiny", {conftest!r})
 tiny = importlib.util.module_from_spec(spec)
@@ -33,6 +34,17 @@ warnings.simplefilter("ignore", RoikitWarning)
 settings, out, interrupted = json.load(open(sys.argv[1])), sys.argv[2], sys.argv[3] == "interrupt"
 rank = os.environ["RANK"]
 seen = []
+if sys.argv[3] == "fail":  # one process in its share of the first evaluation, the other in scoring the second
+    owner, name, call = ((validation, "detect", 1) if rank == "1" else (validation.Validation, "score", 1))
+    work, calls = getattr(owner, name), []
+
+    def failing(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == call:
+            raise KeyError(f"{{name}} on {{rank}}")
+        return work(*args, **kwargs)
+
+    setattr(owner, name, failing)
 
 def on_step(record):
     seen.append(record["loss"])
@@ -43,6 +55,8 @@ try:
     metrics = train(settings, out=out, resume=sys.argv[3] == "resume", on_step=on_step)
 except KeyboardInterrupt:
     metrics = None
+except IncompleteRun as error:
+    metrics = [str(error), error.metrics]
 torch.save({{"weights": dict(made[0].named_parameters()), "losses": seen, "metrics":
             json.dumps(metrics)}}, f"{{out}}-{{rank}}.pt")
 """
@@ -92,3 +106,13 @@ def test_law_two_processes_agree_and_resume_in_the_same_bits(run):
         assert torch.equal(value, again["model"][name]), name
     for before, after in zip(state["rng"], again["rng"], strict=True):
         assert torch.equal(before["torch"], after["torch"])
+
+
+def test_law_a_process_that_fails_stops_no_other(run):
+    out, told = run("run", "fail")
+    assert told[0]["metrics"] == told[1]["metrics"]
+    text, metrics = json.loads(told[0]["metrics"])
+    assert "the evaluation failed: KeyError: 'detect on 1'" in text and "segm" in metrics
+    evals = [r["step"] for r in read_records(out / "log.jsonl") if r["kind"] == "eval"]
+    assert evals == [9] and checkpoint.load(out / "last.pt")["step"] == 9
+    assert [r["image_id"] for r in json.loads((out / "detections.json").read_text())] == list(range(10, 17))

@@ -24,23 +24,6 @@ def with_values(settings, *overrides):
     return load_config(settings, overrides)
 
 
-def same(a, b, where=""):
-    """Assert that two nested pieces of data are equal to the bit."""
-    assert type(a) is type(b), where
-    if isinstance(a, torch.Tensor):
-        assert a.dtype == b.dtype and torch.equal(a, b), where
-    elif isinstance(a, dict):
-        assert list(a) == list(b), where
-        for key in a:
-            same(a[key], b[key], f"{where}.{key}")
-    elif isinstance(a, (list, tuple)):
-        assert len(a) == len(b), where
-        for i, (x, y) in enumerate(zip(a, b, strict=True)):
-            same(x, y, f"{where}[{i}]")
-    else:
-        assert a == b, where
-
-
 def stop_at(step, how):
     def on_step(record):
         if record["step"] == step:
@@ -60,8 +43,7 @@ def crash():
 @pytest.mark.parametrize("how, error, continues_at, workers", [
     (interrupt, KeyboardInterrupt, 7, 0), (interrupt, KeyboardInterrupt, 7, 2),
     (crash, RuntimeError, 4, 0)])
-def test_law_an_interrupted_run_ends_in_the_same_bits(settings, tmp_path, how, error,
-                                                      continues_at, workers):
+def test_law_an_interrupted_run_ends_in_the_same_bits(same, settings, tmp_path, how, error, continues_at, workers):
     config = with_values(settings, f"data.workers={workers}")
     whole = train(config, out=tmp_path / "whole")
     with pytest.raises(error):  # step 6 is in the middle of the second epoch of four steps
@@ -81,7 +63,7 @@ def test_law_an_interrupted_run_ends_in_the_same_bits(settings, tmp_path, how, e
     assert told("whole") == told("parts")
 
 
-def test_law_workers_do_not_change_a_run(settings, tmp_path):
+def test_law_workers_do_not_change_a_run(same, settings, tmp_path):
     states = []
     for workers in (0, 1):
         config = with_values(settings, f"data.workers={workers}", "schedule.steps=5")
@@ -92,7 +74,7 @@ def test_law_workers_do_not_change_a_run(settings, tmp_path):
     same(*states)
 
 
-def test_law_evaluating_does_not_change_a_run(settings, tmp_path):
+def test_law_evaluating_does_not_change_a_run(same, settings, tmp_path):
     states = []
     for every in (2, 5):
         config = with_values(settings, f"eval.every={every}", "schedule.steps=5")

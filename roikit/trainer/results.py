@@ -1,0 +1,264 @@
+"""Detections in COCO's format of results, as people and programs write them, made ready for the matching."""
+
+import math
+import warnings
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from roikit import masks as rle
+from roikit.data.annotations import plain, read_json, whole_number
+from roikit.data.records import shown
+from roikit.data.segmentation import read_segmentation
+from roikit.errors import RoikitWarning
+from roikit.trainer.categories import pair_categories
+from roikit.trainer.file_names import pair_file_names
+from roikit.trainer.truth import empty_mask, encoded
+
+__all__ = ["Placed", "detections_of", "place_results", "read_results"]
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Results that have been given their images and categories of a Truth.
+
+    Attributes:
+        rows: the results.
+        places: of each, its place in the list that was given, for sentences.
+        image_ids, categories: of each, the Truth's image id and the Truth's number of its category.
+        scores: of each, a float.
+    """
+
+    rows: list
+    places: list
+    image_ids: list
+    categories: list
+    scores: list
+
+
+def read_results(source):
+    """The list of results in a JSON file, or the list that is given.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is not a list of dicts.
+    """
+    results = read_json(source) if isinstance(source, (str, bytes)) or hasattr(source, "__fspath__") else source
+    if not isinstance(results, (list, tuple)):
+        hint = "; it seems to be a file of annotations" if isinstance(results, Mapping) and "images" in results else ""
+        raise ValueError(f"evaluate: results must be a list of COCO results, got {type(results).__name__}{hint}")
+    for place, result in enumerate(results):
+        if not isinstance(result, Mapping):
+            raise ValueError(f"evaluate: result {place} must be a dict, got {shown(result)}")
+    return results
+
+
+def place_results(results, truth, *, use_cats=True, categories=None, file_names=()):
+    """Find the image and the category of each result, and its score.
+
+    Images are paired by file name where the results have ``file_name``, else by id. Categories are paired by id, or as
+    `pair_categories` does where those of the results are known. What has no counterpart is left out with a
+    RoikitWarning.
+
+    Args:
+        results: of `read_results`.
+        truth: Truth.
+        use_cats: False where categories do not matter.
+        categories: [{"id", "name"}, ...] behind the results' ``category_id``, or None.
+        file_names: all images that were looked at, those on which nothing was found among them, where that is known.
+
+    Raises:
+        ValueError: results have no score, or of none the image or the category is in the annotations.
+    """
+    places, image_ids = _images(results, truth, file_names)
+    scores = _scores(results)
+    number_of = _category_numbers(truth, categories)
+    kept, numbers, unknown = [], [], Counter()
+    for k, place in enumerate(places):
+        category = whole_number(plain(results[place].get("category_id")))
+        number = number_of.get(category) if isinstance(category, (int, str)) else None
+        if number is None and not use_cats and truth.categories:
+            number = 1
+        if number is None:
+            unknown[shown(category)] += 1
+        else:
+            kept.append(k)
+            numbers.append(number)
+    if unknown:
+        ids = ", ".join(sorted(unknown)[:5])
+        if not kept:
+            raise ValueError(f"evaluate: the category ids {ids} of the results are not in the annotations, which have "
+                             f"{', '.join(shown(i) for i in list(truth.category_numbers)[:5]) or 'none'}")
+        warnings.warn(f"evaluate: left out {unknown.total()} of {len(results)} results, whose category ids ({ids}) are "
+                      "not in the annotations", RoikitWarning, stacklevel=4)
+    return Placed(rows=[results[places[k]] for k in kept], places=[places[k] for k in kept],
+                  image_ids=[image_ids[k] for k in kept], categories=numbers, scores=[scores[places[k]] for k in kept])
+
+
+def _category_numbers(truth, categories):
+    if categories is None:
+        return truth.category_numbers
+    pairing = pair_categories(categories, truth.categories, sides=("the results", "the annotations"))
+    if pairing.differ:
+        warnings.warn(f"evaluate: {pairing.text()}", RoikitWarning, stacklevel=5)
+    return {c["id"]: truth.category_numbers[i] for c, i in zip(categories, pairing.ids, strict=True) if i is not None}
+
+
+def _images(results, truth, file_names):
+    """Places of the results whose image is annotated, and the ids of their images."""
+    named = sum(isinstance(r.get("file_name"), str) for r in results)
+    if named and named < len(results):
+        raise ValueError(f"evaluate: either all results or none must have a file_name, {named} of {len(results)} have")
+    if not named:
+        ids = [whole_number(plain(r.get("image_id"))) for r in results]
+        unlisted = {shown(i) for i in ids if not isinstance(i, (int, str)) or i not in truth.images}
+        if unlisted:
+            raise ValueError(f"evaluate: {len(unlisted)} image ids of the results are not in the annotations, among "
+                             f"them [{', '.join(sorted(unlisted)[:5])}]")
+        return list(range(len(results))), ids
+    names = dict.fromkeys([*map(str, file_names), *(r["file_name"] for r in results)])
+    theirs = {i: record["file_name"] for i, record in truth.images.items() if isinstance(record.get("file_name"), str)}
+    id_of = pair_file_names(list(names), theirs)
+    missing = [name for name in names if name not in id_of]
+    if missing:
+        text = (f"evaluate: {len(missing)} of {len(names)} images of the results are not in the annotations by their "
+                f"file names, among them {', '.join(missing[:3])}")
+        if not id_of:
+            raise ValueError(f"{text}; the annotations have {', '.join(list(theirs.values())[:3]) or 'no file names'}")
+        warnings.warn(f"{text}; their results are left out", RoikitWarning, stacklevel=5)
+    if file_names and len(id_of) < len(truth.images):
+        warnings.warn(f"evaluate: {len(truth.images) - len(id_of)} of {len(truth.images)} annotated images are not "
+                      "among those of the results; their objects count as missed", RoikitWarning, stacklevel=5)
+    places = [k for k, r in enumerate(results) if r["file_name"] in id_of]
+    return places, [id_of[results[k]["file_name"]] for k in places]
+
+
+def _scores(results):
+    scores, without = [], []
+    for place, result in enumerate(results):
+        try:
+            scores.append(float(result["score"]))
+            if not math.isfinite(scores[-1]):
+                raise ValueError
+        except (KeyError, TypeError, ValueError):
+            without.append(place)
+    if without:
+        raise ValueError(f"evaluate: each result must have a score, a finite number; {len(without)} of {len(results)} "
+                         f"have none, the first is result {without[0]} (say 1.0 for all where there is none)")
+    return scores
+
+
+def detections_of(placed, truth, kind):
+    """The results as pycocotools takes them, for one kind of overlap.
+
+    Args:
+        placed: Placed.
+        truth: Truth that they were placed in; it learns the sizes of images that only the results tell.
+        kind: "bbox", "segm" or "keypoints".
+
+    Returns:
+        list of dicts with ``id``, ``image_id`` and ``category_id`` (the Truth's numbers), ``score``, ``area``, ``bbox``
+        and what the kind needs.
+
+    Raises:
+        ValueError: a result lacks what the kind needs, or it is malformed.
+    """
+    wanted = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}[kind]
+    lacking = sum(r.get(wanted) is None for r in placed.rows) if kind != "bbox" else 0
+    if lacking:
+        raise ValueError(f"evaluate: iou_type {kind!r} needs {wanted!r} in every result, {lacking} of "
+                         f"{len(placed.rows)} have none")
+    read = {"bbox": _boxed, "segm": _masked, "keypoints": _pointed}[kind]
+    found = []
+    for row, place, image, category, score in zip(placed.rows, placed.places, placed.image_ids, placed.categories,
+                                                  placed.scores, strict=True):
+        try:
+            item = read(row, image, truth)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise ValueError(f"evaluate: result {place}: {str(error).removeprefix('evaluate: ')}") from None
+        found.append({**item, "id": len(found) + 1, "image_id": truth.image_numbers[image], "category_id": category,
+                      "score": score, "iscrowd": 0})
+    return found
+
+
+def _boxed(row, image, truth):
+    box = row.get("bbox")
+    if box is None or not len(box):
+        if row.get("segmentation") is None:
+            raise ValueError("it has neither a box nor a mask")
+        mask = _masked(row, image, truth)
+        return {"bbox": mask["bbox"], "area": mask["area"]}
+    box = _numbers(box, "box")
+    if len(box) != 4 or box[2] < 0 or box[3] < 0:
+        raise ValueError(f"its box must be x, y, width, height, got {shown(box)}")
+    return {"bbox": box, "area": box[2] * box[3]}
+
+
+def _masked(row, image, truth):
+    mask = _mask(row["segmentation"], image, truth)
+    # The area is the mask's, not its box's.
+    return {"segmentation": mask, "area": float(rle.area(mask)), "bbox": rle.toBbox(mask).tolist()}
+
+
+def _pointed(row, image, truth):
+    points = _numbers(row["keypoints"], "keypoints")
+    if not points or len(points) % 3:
+        raise ValueError(f"its keypoints must be numbers by threes, x, y and score, got {len(points)}")
+    xs, ys = points[0::3], points[1::3]
+    x, y, w, h = min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
+    return {"keypoints": points, "bbox": [x, y, w, h], "area": w * h}
+
+
+def _numbers(values, name):
+    try:
+        found = np.asarray(plain(values), np.float64).reshape(-1)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"its {name} must be numbers, got {shown(values)}") from None
+    if not np.isfinite(found).all():
+        raise ValueError(f"its {name} must be finite numbers, got {shown(values)}")
+    return found.tolist()
+
+
+def _mask(segmentation, image, truth):
+    """A result's mask as an RLE: from an RLE, from polygons, or from an array of the whole image."""
+    if isinstance(segmentation, Mapping):
+        mask = {"size": plain(segmentation.get("size")), "counts": plain(segmentation.get("counts"))}
+        size = mask["size"]
+        if image not in truth.sizes and isinstance(size, list) and len(size) == 2:
+            truth.sizes[image] = tuple(size)
+        return read_segmentation(mask, *truth.size(image))
+    pixels = _pixels(segmentation, truth.sizes.get(image))
+    if pixels is not None:
+        height, width = truth.sizes.setdefault(image, pixels.shape)
+        if pixels.shape != (height, width):
+            raise ValueError(f"its mask must have the shape of the image, ({height}, {width}), got {pixels.shape}")
+        return rle.encode(np.asfortranarray(pixels, np.uint8))
+    height, width = truth.size(image)
+    segmentation = plain(segmentation)
+    if not segmentation or segmentation == [[]]:
+        return empty_mask(height, width)
+    return encoded(read_segmentation(segmentation, height, width), height, width)
+
+
+def _pixels(segmentation, size):
+    """An array of the whole image as (H, W) bool, or None if it is something else."""
+    rows = isinstance(segmentation, (list, tuple))
+    if rows:
+        # Polygons are lists of numbers too; rows of pixels are as many and as long as the image is large.
+        if size is None or len(segmentation) != size[0] or any(not hasattr(r, "__len__") or len(r) != size[1]
+                                                               for r in segmentation):
+            return None
+    elif not hasattr(segmentation, "__array__"):
+        return None
+    pixels = np.asarray(segmentation)
+    if pixels.ndim == 3 and pixels.shape[0] == 1:
+        pixels = pixels[0]
+    if pixels.ndim == 2 and pixels.dtype.kind in "biuf":
+        for one in (1, 255):
+            if ((pixels == 0) | (pixels == one)).all():
+                return pixels.astype(bool)
+    if rows:
+        return None
+    raise ValueError(f"its mask must be an array (H, W) of zeros and ones, got {pixels.dtype} {pixels.shape}")

@@ -1,0 +1,145 @@
+"""Before the first step: the folder, the data, the model; whatever is wrong with them is found here."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from roikit import data, models
+from roikit.trainer import checkpoint
+from roikit.trainer.failures import on_first, sentence
+from roikit.trainer.fields import ConfigError, differences, plain
+from roikit.trainer.optim import WeightAverage, build_optimizer
+from roikit.trainer.state import TrainState
+from roikit.trainer.trained import train_paths, val_paths, weights_file, with_detections
+
+__all__ = ["fitted", "inspect", "look_for_images", "new_state", "resumed", "run_folder", "saved_state", "seed"]
+
+
+def saved_state(out, resume):
+    """What ``last.pt`` of the folder holds; None without ``resume``, or where there is none yet.
+
+    Raises:
+        ValueError: ``resume`` without a folder, or a file that cannot be read.
+    """
+    if not resume:
+        return None
+    if out is None:
+        raise ValueError("train: resume needs out, the folder of the run")
+    last = Path(out) / "last.pt"
+    try:
+        return checkpoint.load(last) if last.is_file() else None
+    except ValueError as error:
+        others = [name for name in ("best.pt", "model.safetensors") if (Path(out) / name).is_file()]
+        hint = f"; run.init={Path(out) / others[0]} starts a new run from the weights that are left" if others else ""
+        raise ValueError(f"train: cannot resume: {error}{hint}") from error
+
+
+def run_folder(out, name, saved, process):
+    """The run's folder, made; the same on every process.
+
+    Raises:
+        ValueError: it holds a run already.
+    """
+    return on_first(process, _made_folder, out, name, saved)
+
+
+def _made_folder(out, name, saved):
+    if out is None:
+        out, number = Path("runs") / name, 1
+        while out.exists():
+            number += 1
+            out = Path("runs") / f"{name}-{number}"
+    elif saved is None and (Path(out) / "last.pt").exists():
+        raise ValueError(f"train: {out} holds a run already; resume it, or choose another folder")
+    Path(out).mkdir(parents=True, exist_ok=True)
+    return Path(out)
+
+
+def inspect(config):
+    """Print the doctor's report on each part.
+
+    Raises:
+        ValueError: a finding that cannot be trained on.
+    """
+    for name, paths in (("train", train_paths(config)), ("val", val_paths(config))):
+        if paths is None:
+            continue
+        report = data.inspect_dataset(*paths)
+        print(f"{name}: {report.text()}", flush=True)
+        if report.fatal:
+            raise ValueError(f"train: the {name} part cannot be used as it is, see the report "
+                             "above; run.doctor=false tries nevertheless")
+
+
+def look_for_images(parts):
+    """Look whether each image of some data sets (name -> data set, or None) has its file.
+
+    Raises:
+        FileNotFoundError: some have none; the first is named.
+    """
+    for name, dataset in parts.items():
+        if dataset is None:
+            continue
+        missing = [p for p in map(dataset.image_path, range(len(dataset))) if not os.path.isfile(p)]
+        if missing:
+            raise FileNotFoundError(f"train: {len(missing)} of {len(dataset)} images of the {name} part have no file, "
+                                    f"the first of them {missing[0]}")
+
+
+def fitted(config, dataset):
+    """The configuration with what the data and the metric decide put in.
+
+    Raises:
+        ValueError: a model with masks, and data without.
+    """
+    if config.model.mask is not None and not dataset.has_masks:
+        raise ValueError("train: the training data have no masks; model.mask=null trains boxes "
+                         "alone")
+    config = replace(config, model=replace(config.model, num_classes=dataset.num_classes))
+    return with_detections(config, config.eval.max_detections[-1])
+
+
+def seed(number):
+    """Seed torch's and NumPy's global generators."""
+    torch.manual_seed(number)
+    np.random.seed(number % 2**32)  # noqa: NPY002  (for transforms that use the global generator)
+
+
+def new_state(config, device):
+    """The state before the first step, and lines about the weights that it starts from.
+
+    Raises:
+        ConfigError: the model cannot be built.
+        OSError, ValueError: the weights cannot be read or do not fit.
+    """
+    try:
+        model = models.build_detector(config.model)
+    except Exception as error:  # its numbers do not fit each other
+        raise ConfigError(f"config: model: it cannot be built: {sentence(error)}") from error
+    lines = []
+    if config.run.init_backbone is not None:
+        report = models.load_backbone(model.backbone.body, config.run.init_backbone)
+        lines.append(f"{config.run.init_backbone}: {report}")
+    if config.run.init is not None:
+        path = weights_file(config.run.init)
+        report = models.load_checkpoint(model, path, allow_new_classes=True)
+        lines.append(f"{path}: {report}")
+    model.to(device)
+    if config.run.channels_last:
+        model.to(memory_format=torch.channels_last)
+    ema = config.optimizer.ema
+    state = TrainState(
+        model=model.train(), optimizer=build_optimizer(config.optimizer, model),
+        scaler=torch.amp.GradScaler(device.type, enabled=config.run.amp == "fp16"),
+        average=None if ema is None else WeightAverage(model, ema))
+    return state, lines
+
+
+def resumed(saved, config, step):
+    """Lines about a run that goes on."""
+    yield f"resumed at step {step}"
+    for line in differences(saved["config"], plain(config)):
+        yield f"  now {line}"

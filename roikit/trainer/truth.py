@@ -1,0 +1,282 @@
+"""The annotated objects as COCO's matching takes them.
+
+What training leaves out (an object without a usable mask among others with masks, a box without area) is no object that
+a detector could learn to find, so here it is a region to ignore, as crowds are: finding it is neither right nor wrong.
+"""
+
+import math
+import warnings
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from roikit import masks as rle
+from roikit.data.annotations import has_mask, load_annotations, read_box, refuse_fractions
+from roikit.data.records import crowds_sentence, shown
+from roikit.data.segmentation import box_and_area, read_segmentation
+from roikit.errors import RoikitWarning
+
+__all__ = ["Truth", "empty_mask", "encoded", "objects_of", "read_truth"]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """An annotation file, read and checked.
+
+    Attributes:
+        images: image id -> record, in the order of the ids.
+        categories: the category records in the order of their ids.
+        annotations: the annotation records of `load_annotations`.
+        sizes: image id -> (height, width) in pixels, of those that are known. May be added to.
+    """
+
+    images: dict
+    categories: list
+    annotations: list
+    sizes: dict = field(default_factory=dict)
+
+    @cached_property
+    def image_numbers(self):
+        """Image id -> 1, 2, ... in the order of the ids; the matching works on these, so ids may be anything."""
+        return {i: n for n, i in enumerate(self.images, start=1)}
+
+    @cached_property
+    def category_numbers(self):
+        """Category id -> 1, 2, ... in the order of the ids."""
+        return {c["id"]: n for n, c in enumerate(self.categories, start=1)}
+
+    def size(self, image_id):
+        """(height, width) of an image.
+
+        Raises:
+            ValueError: neither the file nor a mask tells it.
+        """
+        try:
+            return self.sizes[image_id]
+        except KeyError:
+            raise ValueError(f"evaluate: image {shown(image_id)} has no height and width, which masks need; "
+                             "give the folder of the images") from None
+
+
+def read_truth(annotations):
+    """Read an annotation file for evaluation.
+
+    Args:
+        annotations: path of a COCO file, what it holds, or a Truth, which is returned.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is not COCO's format, an id occurs twice, all coordinates are fractions of the image, or every
+            object is marked as a crowd.
+    """
+    if isinstance(annotations, Truth):
+        return annotations
+    try:
+        content = load_annotations(annotations)
+        refuse_fractions(content)
+    except ValueError as error:
+        raise ValueError(f"evaluate: {error}") from None
+    images = _by_id(content["images"], "image")
+    categories = list(_by_id(content["categories"], "category").values())
+    objects = content["annotations"]
+    for place, annotation in enumerate(objects):
+        if not isinstance(annotation, dict):
+            raise ValueError(f"evaluate: annotation at place {place} must be a dict, got {shown(annotation)}")
+        if annotation["iscrowd"] not in (0, 1):
+            raise ValueError(f"evaluate: {_called(annotation)}: its iscrowd must be 0 or 1, "
+                             f"got {shown(annotation['iscrowd'])}")
+    if (sentence := crowds_sentence(objects)) is not None:
+        if all(a["iscrowd"] for a in objects):
+            raise ValueError(f"evaluate: {sentence}")
+        warnings.warn(f"evaluate: {sentence}", RoikitWarning, stacklevel=3)
+    return Truth(images, categories, objects, _sizes(images, objects))
+
+
+def _by_id(records, what):
+    found = {}
+    for place, record in enumerate(records):
+        if not isinstance(record, dict) or not isinstance(record.get("id"), (int, str)):
+            raise ValueError(f"evaluate: {what} at place {place} must be a dict with an id, got {shown(record)}")
+        if record["id"] in found:
+            raise ValueError(f"evaluate: {what} ids must differ, got {shown(record['id'])} twice")
+        found[record["id"]] = record
+    return {i: found[i] for i in sorted(found, key=lambda i: (isinstance(i, str), i))}
+
+
+def _sizes(images, annotations):
+    sizes = {i: (r["height"], r["width"]) for i, r in images.items()
+             if all(type(r.get(side)) is int and r[side] > 0 for side in ("height", "width"))}
+    for annotation in annotations:
+        segmentation, image = annotation.get("segmentation"), annotation.get("image_id")
+        if isinstance(segmentation, dict) and isinstance(image, (int, str)) and image not in sizes:
+            size = segmentation.get("size")
+            if isinstance(size, list) and len(size) == 2 and all(type(n) is int and n > 0 for n in size):
+                sizes[image] = tuple(size)
+    return sizes
+
+
+def objects_of(truth, kind):
+    """The objects as pycocotools takes them, for one kind of overlap.
+
+    Args:
+        truth: Truth.
+        kind: "bbox", "segm" or "keypoints".
+
+    Returns:
+        list of dicts with ``id``, ``image_id`` and ``category_id`` (the Truth's numbers), ``bbox``, ``area``,
+        ``iscrowd`` and what the kind needs; and a Counter of the reasons why some are ignored or left out.
+
+    Raises:
+        ValueError: an annotation is malformed, or no object has what the kind needs.
+    """
+    read = {"bbox": _boxed, "segm": _masked, "keypoints": _pointed}[kind]
+    if kind == "segm" and truth.annotations and not any(map(has_mask, truth.annotations)):
+        raise ValueError("evaluate: iou_type 'segm' needs masks, and no annotation has one")
+    found, reasons = [], Counter()
+    for annotation in truth.annotations:
+        image, category = annotation.get("image_id"), annotation.get("category_id")
+        if not isinstance(image, (int, str)) or image not in truth.images:
+            reasons["of an image that the file does not list"] += 1
+            continue
+        if not isinstance(category, (int, str)) or category not in truth.category_numbers:
+            reasons["of a category that the file does not list"] += 1
+            continue
+        try:
+            item, reason = read(annotation, lambda image=image: truth.size(image), truth.sizes.get(image))
+        except ValueError as error:
+            raise ValueError(f"evaluate: {_called(annotation)}: {str(error).removeprefix('evaluate: ')}") from None
+        if reason is not None:
+            reasons[reason] += 1
+        if item is not None:
+            found.append({**item, "id": len(found) + 1, "image_id": truth.image_numbers[image],
+                          "category_id": truth.category_numbers[category],
+                          "iscrowd": int(bool(annotation["iscrowd"]) or reason is not None)})
+    return found, reasons
+
+
+def _called(annotation):
+    return f"annotation {shown(annotation.get('id'))} of image {shown(annotation.get('image_id'))}"
+
+
+# Each of the three takes an annotation, a function that gives (height, width) or raises, and the size or None. It
+# returns the object, or None, and the reason why it does not count, or None.
+
+def _boxed(annotation, size, known):
+    box, mask = _box(annotation), None
+    if box is None or not _has_area(box) or (_area(annotation) is None and known is not None):
+        mask = _mask(annotation, size)
+    if box is None:
+        if mask is None:
+            return None, "without a box"
+        box = _box_of(mask)
+        return _item(annotation, box, mask), None
+    if not _has_area(box):
+        region = None if mask is None else _item(annotation, _box_of(mask), mask)
+        return region, "with a box without area"
+    return _item(annotation, box, mask), "with a box outside the image" if _outside(box, known) else None
+
+
+def _masked(annotation, size, known):
+    box, mask = _box(annotation), _mask(annotation, size)
+    usable = box is not None and _has_area(box)
+    if mask is None:
+        reason = "with an empty mask" if has_mask(annotation) else "without a mask"
+        if not usable:
+            return None, reason
+        region = encoded([_corners(box)], *size())
+        return {**_item(annotation, box, region), "segmentation": region}, reason
+    reason = None
+    if box is not None and (not usable or _outside(box, known)):
+        reason = "with a box outside the image" if usable else "with a box without area"
+    return {**_item(annotation, box if usable else _box_of(mask), mask), "segmentation": mask}, reason
+
+
+def _pointed(annotation, size, known):
+    item, reason = _boxed(annotation, size, known)
+    points = annotation.get("keypoints")
+    if not points:
+        return (None if item is None else {**item, "num_keypoints": 0, "keypoints": []}), reason or "without keypoints"
+    points = _numbers(points, "keypoints")
+    if points.size % 3:
+        raise ValueError(f"its keypoints must be numbers by threes, x, y and visibility, got {points.size}")
+    seen = int(np.count_nonzero(points[2::3] > 0))
+    if item is None:
+        if not seen:
+            return None, reason
+        xs, ys = points[0::3][points[2::3] > 0], points[1::3][points[2::3] > 0]
+        box = np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
+        item, reason = _item(annotation, box, None), None
+    return {**item, "keypoints": points.tolist(), "num_keypoints": seen}, reason
+
+
+def _numbers(values, name):
+    try:
+        found = np.asarray(values, np.float64).reshape(-1)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"its {name} must be numbers, got {shown(values)}") from None
+    if not np.isfinite(found).all():
+        raise ValueError(f"its {name} must be finite, got {shown(values)}")
+    return found
+
+
+def _box(annotation):
+    return read_box(annotation["bbox"]) if annotation.get("bbox") else None
+
+
+def _has_area(box):
+    return bool(np.isfinite(box).all() and box[2] > box[0] and box[3] > box[1])
+
+
+def _outside(box, size):
+    return size is not None and bool(box[2] <= 0 or box[3] <= 0 or box[0] >= size[1] or box[1] >= size[0])
+
+
+def _mask(annotation, size):
+    """The mask as RLE, or None where there is none or it has no pixel."""
+    if not has_mask(annotation):
+        return None
+    mask = encoded(read_segmentation(annotation["segmentation"], *size()), *size())
+    return mask if rle.area(mask) else None
+
+
+def _box_of(mask):
+    return np.array(box_and_area(mask, *mask["size"])[0])
+
+
+def _corners(box):
+    x1, y1, x2, y2 = box
+    return np.array([x1, y1, x2, y1, x2, y2, x1, y2])
+
+
+def _area(annotation):
+    """The area that a file states; None where it states none, or 0 or less, which some write for "unknown"."""
+    area = annotation.get("area")
+    if isinstance(area, bool) or not isinstance(area, (int, float, type(None))):
+        raise ValueError(f"its area must be a number, got {shown(area)}")
+    return area if area is not None and math.isfinite(area) and area > 0 else None
+
+
+def _item(annotation, box, mask):
+    x1, y1, x2, y2 = (float(v) for v in box)
+    area = _area(annotation)
+    if area is None:
+        area = (x2 - x1) * (y2 - y1) if mask is None else rle.area(mask)
+    given = annotation.get("bbox")
+    # As the file has it, for x + width - x is not width to the last bit.
+    whole = [float(v) for v in given] if given and _has_area(read_box(given)) else [x1, y1, x2 - x1, y2 - y1]
+    return {"bbox": whole, "area": float(area)}
+
+
+def encoded(mask, height, width):
+    """A mask of `read_segmentation` (RLE or polygons) as a compressed RLE."""
+    if isinstance(mask, dict):
+        return mask
+    parts = rle.frPyObjects(mask, height, width)
+    return rle.merge(parts) if len(parts) > 1 else parts[0]
+
+
+def empty_mask(height, width):
+    """The RLE of a mask without a pixel."""
+    return rle.frPyObjects({"size": [height, width], "counts": [height * width]}, height, width)

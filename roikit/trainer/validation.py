@@ -1,0 +1,141 @@
+"""The val part of a run: what it needs is looked at before the first step, so that no evaluation ends a training."""
+
+import difflib
+from dataclasses import dataclass
+from typing import Any
+
+from torch.utils.data import Subset
+
+from roikit.data import CocoDataset
+from roikit.data.annotations import load_annotations
+from roikit.trainer.categories import pair_categories
+from roikit.trainer.evaluation import detect
+from roikit.trainer.failures import on_first, telling
+from roikit.trainer.fields import ConfigError
+from roikit.trainer.scores import coco_scores
+from roikit.trainer.sentences import sentence_about
+from roikit.trainer.trained import val_paths, val_set
+from roikit.trainer.truth import Truth, read_truth
+
+__all__ = ["Validation", "prepare_validation"]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """A val part that can be evaluated.
+
+    Attributes:
+        dataset: its images.
+        truth: its annotations.
+        categories: [{"id", "name"}, ...] in the order of the model's labels, with the val file's ids; an id is None
+            where the val file lacks that category.
+        kinds: "bbox" and, where model and val part have masks, "segm".
+        best: the figure that picks the best checkpoint, "segm/AP" say.
+        notes: lines about it for the user.
+    """
+
+    dataset: CocoDataset
+    truth: Truth
+    categories: list[dict[str, Any]]
+    kinds: tuple[str, ...]
+    best: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def names(self):
+        """Name of each category id of the val file."""
+        return {c["id"]: str(c.get("name", c["id"])) for c in self.truth.categories}
+
+    def evaluate(self, model, config, *, device, process, failures):
+        """The figures of a model, or None on every process where one of them failed; every process must call this.
+
+        Images that cannot be read are a failure, too, but their objects count as missed.
+
+        Returns:
+            {"scores": kind -> figures, "speed", "results": COCO results on the first process, else []}.
+        """
+        process.share_buffers(model)
+        share = _Share(self.dataset, range(process.rank, len(self.dataset), process.world))
+        unread = []
+        found = failures.together("the evaluation", lambda: detect(
+            model, share, self.categories, device=device, amp=config.run.amp, batch_size=config.eval.batch_size,
+            on_error=lambda path, error: unread.append(sentence_about(path, error))))
+        if found is None:
+            return None
+        unread = [text for part in process.gather(unread) for text in part]
+        if unread:
+            failures.note("reading val images", f"{len(unread)} of {len(self.dataset)}, whose objects count as missed; "
+                                                f"the first is {unread[0]}")
+        place = {image: k for k, image in enumerate(self.dataset.image_ids)}
+        results = [r for part in process.gather(found[0]) for r in part]
+        results = sorted(results, key=lambda r: place[r["image_id"]]) if process.first else []
+        scores = failures.together("the evaluation", lambda: self.score(results, config) if process.first else {})
+        if scores is None:
+            return None
+        return {"scores": process.share_first(scores), "speed": found[1], "results": results}
+
+    def score(self, results, config):
+        """Kind of overlap -> figures of COCO results."""
+        return {kind: coco_scores(self.truth, results, kind, image_ids=self.dataset.image_ids,
+                                  max_detections=config.eval.max_detections) for kind in self.kinds}
+
+    def figure(self, metrics):
+        """The value in ``metrics`` that picks the best checkpoint."""
+        kind, _, name = self.best.partition("/")
+        return metrics["scores"][kind][name]
+
+
+class _Share(Subset):
+    """The images of one process."""
+
+    def image_path(self, index):
+        return self.dataset.image_path(self.indices[index])
+
+
+def prepare_validation(config, categories, process):
+    """The val part of a configuration, or None where it names none; every process must call this.
+
+    Args:
+        config: ``TrainConfig``.
+        categories: [{"id", "name"}, ...] of the training part, in the order of the labels.
+
+    Raises:
+        OSError: the annotation file cannot be read.
+        ValueError: it cannot be evaluated on.
+        ConfigError: ``eval.best`` names no figure.
+    """
+    if val_paths(config) is None:
+        return None
+    with telling("the val part"):
+        content = load_annotations(val_paths(config)[0])
+        truth, dataset = read_truth(content), val_set(config, content=content)
+    pairs = pair_categories(categories, truth.categories, sides=("train", "val"))
+    notes = [pairs.text()] if pairs.differ else []
+    if all(found is None for found in pairs.ids):
+        raise ValueError(f"train: the val part shares no category with the training part: {pairs.text()}")
+    kinds = ("bbox", "segm") if config.model.mask is not None and dataset.has_masks else ("bbox",)
+    own = [{"id": found, "name": c["name"]} for found, c in zip(pairs.ids, categories, strict=True)]
+    known = on_first(process, _figures, config, truth, dataset, kinds)
+    best = _best(config.eval.best, known)
+    if config.model.mask is not None and not dataset.has_masks:
+        notes.append(f"the val part has no masks: boxes alone are evaluated, and {best} picks best.pt")
+    return Validation(dataset, truth, own, kinds, best, tuple(notes))
+
+
+def _figures(config, truth, dataset, kinds):
+    """Names of all figures, "bbox/AP" say. Scoring nothing reads every object, as any evaluation will."""
+    with telling("the val part"):
+        return [f"{kind}/{name}" for kind in kinds for name in coco_scores(
+            truth, [], kind, image_ids=dataset.image_ids, max_detections=config.eval.max_detections, use_cats=False)]
+
+
+def _best(wanted, known):
+    """The known figure that ``eval.best`` means: that of the boxes for that of the masks where there are none."""
+    meant = wanted
+    if wanted.startswith("segm/") and not any(name.startswith("segm/") for name in known):
+        meant = wanted.replace("segm/", "bbox/", 1)
+    if meant in known:
+        return meant
+    near = difflib.get_close_matches(meant, known, n=1, cutoff=0.3)
+    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+    raise ConfigError(f"config: eval.best must be kind/figure such as bbox/AP, got {wanted!r}; {hint}")
