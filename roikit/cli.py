@@ -1,6 +1,8 @@
 """The command line. Each command is a thin face of a function of roikit."""
 
+import contextlib
 import json
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -134,6 +136,19 @@ def _sigmas(ctx, param, value):
         raise click.BadParameter("numbers with commas between, say 0.03,0.05") from None
 
 
+@contextlib.contextmanager
+def _terminated_as_interrupted():
+    """SIGTERM, which schedulers and containers send, ends the work as Ctrl-C does, so that what was found is kept."""
+    def stop(number, frame):
+        raise KeyboardInterrupt("terminated")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 class _Failures:
     """Names each file that failed and ends the command with status 1 if there were any."""
 
@@ -212,9 +227,10 @@ def predict(source, images, out, score_threshold, max_detections, device, boxes,
     def tell(path, found):
         click.echo(f"{click.format_filename(path)}: {len(found)} objects")
 
-    roikit.predict(source, list(images), out=out, score_threshold=score_threshold,
-                   max_detections=max_detections, device=device, boxes=boxes, overlays=overlays,
-                   on_image=tell, on_error=failed)
+    with _terminated_as_interrupted():
+        roikit.predict(source, list(images), out=out, score_threshold=score_threshold,
+                       max_detections=max_detections, device=device, boxes=boxes, overlays=overlays,
+                       on_image=tell, on_error=failed)
     click.echo(f"{out}: predictions.json" + (" and overlays" if overlays else ""))
     failed.end()
 

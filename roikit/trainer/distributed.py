@@ -82,6 +82,8 @@ def pick_device(name, local_rank=0):
         device = torch.device(name)
     except RuntimeError as error:
         raise ValueError(f"device: must be auto, cpu, cuda or cuda:N, got {name!r}") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device: must be auto, cpu, cuda or cuda:N, for which there are kernels, got {name!r}")
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise ValueError(f"device: {name!r} was asked for, but torch sees no CUDA device")

@@ -22,7 +22,7 @@ class PictureFiles:
         paths: the files in order, each once.
         names: what each is called: its path relative to the folder that was given, with "/" between the parts; a file
             given by itself has its own name. Where two would be called the same, the folders above them go before.
-        passed: kind of file, say ".txt" -> how many of them in the folders are no pictures.
+        passed: kind of file that is no picture, say ".txt" -> how many are in the folders.
         closed: (path, OSError) of folders that could not be read.
     """
 
@@ -36,7 +36,7 @@ class PictureFiles:
         kinds = [f"{count} {kind}" for kind, count in self.passed.most_common()]
         more = f" and {len(kinds) - 8} kinds more" if len(kinds) > 8 else ""
         kinds = ", ".join(kinds[:8]) + more
-        return f"passed over {self.passed.total()} files that are no pictures by their names: {kinds}"
+        return f"passed over what is no picture by its name: {kinds}"
 
 
 def find_pictures(images, *, leave_out=None):

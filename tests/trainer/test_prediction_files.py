@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import warnings
 
 import numpy as np
@@ -91,6 +92,26 @@ def test_contract_what_was_found_is_kept_whatever_ends_a_prediction(run, tmp_pat
     assert [r["file_name"] for r in kept] == ["0.png", "1.png", "2.png"]
 
 
+def test_contract_what_was_found_is_kept_when_the_command_is_terminated(run, tmp_path, monkeypatch):
+    for k in range(4):
+        picture(tmp_path / "photos" / f"{k}.png")
+    monkeypatch.setattr("roikit.trainer.prediction.save_png",
+                        lambda path, pixels: path.stem == "2" and os.kill(os.getpid(), signal.SIGTERM))
+    before = signal.getsignal(signal.SIGTERM)
+    ended = command("predict", run, tmp_path / "photos", "--out", tmp_path / "found", "--score-threshold", 0)
+    assert ended.exit_code == 130 and "terminated" in ended.output
+    kept = json.loads((tmp_path / "found" / "predictions.json").read_text())
+    assert [r["file_name"] for r in kept] == ["0.png", "1.png", "2.png"]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_contract_devices_without_kernels_get_a_sentence(run, tmp_path):
+    picture(tmp_path / "a.png")
+    for device in ("mps", "meta", "tpu"):
+        ended = command("predict", run, tmp_path / "a.png", "--out", tmp_path / "found", "--device", device)
+        assert ended.exit_code == 1 and ended.output.startswith("Error: device: must be auto, cpu"), ended.output
+
+
 def test_law_result_files_are_whole_at_any_time_and_not_rewritten_for_each_image(tmp_path, monkeypatch):
     written = []
     monkeypatch.setattr("roikit.trainer.result_files.write_atomically", lambda path, write: written.append(path.name))
@@ -154,7 +175,7 @@ def test_contract_subfolders_and_every_format_are_read_and_the_rest_is_counted(r
     (folder / ".hidden.png").write_text("x")
     out = folder / "found"
     for _ in range(2):  # what the first time wrote is no picture to the second
-        with pytest.warns(RoikitWarning, match=r"passed over 3 files .*: 2 \.txt, 1 hidden"):
+        with pytest.warns(RoikitWarning, match=r"passed over .*: 2 \.txt, 1 hidden"):
             results = predict(run, folder, out=out, score_threshold=0, device="cpu")
         assert [r["file_name"] for r in results] == ["a/b/x.tga", "a/x.jp2", "a/x.webp", "b.gif", "c.PNG"]
     assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*.png")) == [
