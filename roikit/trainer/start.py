@@ -93,8 +93,11 @@ def fitted(config, dataset):
     """The configuration with what the data and the metric decide put in.
 
     Raises:
-        ValueError: a model with masks, and data without.
+        ValueError: data without an object, or without masks for a model with masks.
     """
+    if not dataset.num_objects:
+        raise ValueError(f"train: none of the {len(dataset)} training images has an object to learn; "
+                         "`roikit doctor` names the reasons")
     if config.model.mask is not None and not dataset.has_masks:
         raise ValueError("train: the training data have no masks; model.mask=null trains boxes "
                          "alone")

@@ -250,3 +250,12 @@ def test_contract_the_command_shows_no_traceback(quick, tmp_path, monkeypatch, w
     result = CliRunner().invoke(main, ["train", "run.yaml", "--out", "out", "run.doctor=true", word])
     assert isinstance(result.exception, SystemExit | None), (word, result.exc_info)
     assert "Traceback" not in result.output
+
+
+def test_contract_a_training_part_without_an_object(quick, squares, tmp_path):
+    content = json.loads(squares[0].read_text())
+    for annotation in content["annotations"]:
+        annotation["iscrowd"] = 1
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    words = [f"data.train.annotations={tmp_path / 'train.json'}", "run.doctor=false"]
+    refused(ValueError, "none of the 7 training images has an object to learn", quick, words, tmp_path / "run")
