@@ -19,15 +19,22 @@ def shape_text(x):
 
 
 def array(op, name, x):
-    """``x`` is an array or a tensor: it has a shape and a dtype."""
-    if not (hasattr(x, "shape") and hasattr(x, "dtype")):
-        raise TypeError(f"{op}: {name} must be an array or a tensor, got {type(x).__name__}")
+    """``x`` is an array or a tensor: it has a shape and a dtype.
+
+    They are read and not asked for: torch 2.4 compiles no hasattr of a tensor.
+    """
+    try:
+        _ = x.shape, x.dtype
+    except AttributeError:
+        raise TypeError(f"{op}: {name} must be an array or a tensor, got {type(x).__name__}") from None
 
 
 def tensor(op, name, x):
     """``x``, already known for an array, is torch's."""
-    if not hasattr(x, "is_cuda"):
-        raise TypeError(f"{op}: {name} must be a torch tensor, got {type(x).__name__}")
+    try:
+        _ = x.is_cuda
+    except AttributeError:
+        raise TypeError(f"{op}: {name} must be a torch tensor, got {type(x).__name__}") from None
 
 
 def dtype(op, name, x, allowed=FLOATS):
@@ -82,7 +89,8 @@ def same_device(op, **tensors):
 
 def symbolic(x):
     """Whether ``x`` is torch's stand-in for a size that an exported program leaves open, of which nothing is known."""
-    return type(x).__name__ in ("SymInt", "SymFloat")
+    # Numbers first: torch 2.4 compiles no look at the name of a type.
+    return type(x) is not int and type(x) is not float and type(x).__name__ in ("SymInt", "SymFloat")
 
 
 def number(op, name, x):

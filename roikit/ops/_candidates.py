@@ -38,6 +38,8 @@ def by_score(core, scores):
 def kept_fake(boxes, *_):
     """An index of at most N boxes whose length depends on the data."""
     most = boxes.shape[0]
+    if isinstance(most, int) and most == 0:  # nothing to choose from; torch 2.4 takes no size that can only be 0
+        return boxes.new_empty(0, dtype=torch.int64)
     limit = {"max": most} if isinstance(most, int) else {}
     kept = torch.library.get_ctx().new_dynamic_size(**limit)
     return boxes.new_empty(kept, dtype=torch.int64)
