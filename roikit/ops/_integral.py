@@ -3,6 +3,7 @@
 import torch
 
 from roikit import _config, _core
+from roikit.ops._derivatives import linear
 from roikit.ops._launch import backend, launch, view, workspace
 from roikit.ops._library import autocast_boxes, register
 from roikit.ops._rois import check_images, empty_map, in_format, stored_channels_last
@@ -91,11 +92,12 @@ def _boxes_backward(ctx, grad):
 
 register("roi_align_integral(Tensor input, Tensor boxes, float spatial_scale, SymInt pooled_height, "
          "SymInt pooled_width, bool aligned) -> Tensor",
-         _forward, _fake, backward=_both_backward, setup_context=_context)
+         _forward, _fake, backward=_both_backward, setup_context=_context, tangents={"input": linear})
 register("roi_align_integral_backward(Tensor grad, Tensor boxes, SymInt images, SymInt height, SymInt width, "
          "bool channels_last, float spatial_scale, bool aligned) -> Tensor",
-         _backward, _backward_fake, backward=_backward_backward, setup_context=_backward_context)
+         _backward, _backward_fake, backward=_backward_backward, setup_context=_backward_context,
+         tangents={"grad": linear})
 register("roi_align_boxes_backward(Tensor grad, Tensor input, Tensor boxes, float spatial_scale, bool aligned) "
          "-> Tensor",
-         _boxes, _boxes_fake, backward=_boxes_backward)
+         _boxes, _boxes_fake, backward=_boxes_backward, tangents={"grad": linear, "input": linear})
 autocast_boxes("roi_align_integral")

@@ -5,10 +5,12 @@ Registered with Library.define and .impl: a call costs 3.4 us this way, 65 us th
 
 import torch
 
+from roikit.ops._derivatives import autograd_kernel
+
 LIBRARY = torch.library.Library("roikit", "DEF")
 
 
-def register(schema, kernel, fake, *, backward=None, setup_context=None):
+def register(schema, kernel, fake, *, backward=None, setup_context=None, tangents=None):
     """Define ``torch.ops.roikit.<name>``.
 
     Args:
@@ -16,6 +18,9 @@ def register(schema, kernel, fake, *, backward=None, setup_context=None):
         kernel: the implementation on real tensors of any device.
         fake: shapes, dtypes and strides of the results from those of the arguments.
         backward, setup_context: as in torch.library.register_autograd; without them, a result never requires grad.
+        tangents: forward mode: by the name of an argument, the function (op, place, tangent, inputs, output) of its
+            tangent and of its place that gives the tangents of the results, as they are given; None for that of a
+            result which is a constant. A tangent of any other argument is an error.
 
     Returns:
         The callable ``torch.ops.roikit.<name>``.
@@ -26,8 +31,8 @@ def register(schema, kernel, fake, *, backward=None, setup_context=None):
         LIBRARY.impl(name, kernel, key)
     torch.library.register_fake(f"roikit::{name}", fake, lib=LIBRARY)
     if backward is not None:
-        torch.library.register_autograd(f"roikit::{name}", backward, setup_context=setup_context,
-                                        lib=LIBRARY)
+        derivative = autograd_kernel(getattr(torch.ops.roikit, name).default, backward, setup_context, tangents or {})
+        LIBRARY.impl(name, derivative, "Autograd", with_keyset=True)
     return getattr(torch.ops.roikit, name)
 
 

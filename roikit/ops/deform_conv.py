@@ -5,6 +5,7 @@ import math
 import torch
 
 from roikit import _check, _core
+from roikit.ops._derivatives import linear
 from roikit.ops._launch import backend, launch, view
 from roikit.ops._library import LIBRARY, register
 from roikit.ops._rois import empty_map, in_format, stored_channels_last
@@ -242,17 +243,29 @@ def _gradients(ctx, grad):
     return of_input, of_offset, of_weight, of_bias, None, None, None, of_mask
 
 
+def _tangent(op, place, tangent, inputs, output):
+    """By input, weight or mask: the op without its bias is linear in each."""
+    inputs = [*inputs[:3], None, *inputs[4:]]
+    return linear(op, place, tangent, inputs, output)
+
+
+def _bias_tangent(op, place, tangent, inputs, output):
+    return tangent[:, None, None].expand_as(output)
+
+
 def _backward_gradients(ctx, *grads):
     raise NotImplementedError("deform_conv2d: it can be differentiated once; its gradients have no gradients")
 
 
 register("deform_conv2d(Tensor input, Tensor offset, Tensor weight, Tensor? bias, SymInt[] stride, SymInt[] padding, "
          "SymInt[] dilation, Tensor? mask) -> Tensor",
-         _forward, _forward_fake, backward=_gradients, setup_context=_context)
+         _forward, _forward_fake, backward=_gradients, setup_context=_context,
+         tangents={"bias": _bias_tangent, **dict.fromkeys(("input", "weight", "mask"), _tangent)})
 register("deform_conv2d_backward(Tensor grad, Tensor input, Tensor offset, Tensor weight, Tensor? mask, "
          "SymInt[] stride, SymInt[] padding, SymInt[] dilation, bool[] wanted) "
          "-> (Tensor, Tensor, Tensor, Tensor, Tensor)",
-         _backward, _backward_fake, backward=_backward_gradients, setup_context=lambda ctx, inputs, output: None)
+         _backward, _backward_fake, backward=_backward_gradients, setup_context=lambda ctx, inputs, output: None,
+         tangents={"grad": linear})
 
 
 def _autocast(device):

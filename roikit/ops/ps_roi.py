@@ -3,6 +3,7 @@
 import torch
 
 from roikit import _check, _config, _core
+from roikit.ops._derivatives import linear
 from roikit.ops._launch import backend, launch, view, workspace
 from roikit.ops._library import autocast_boxes, register
 from roikit.ops._rois import as_rois, check_images, feature_map
@@ -165,9 +166,11 @@ def _register(name, align, extra=""):
         return again, None, None, None, None, None, *[None] * len(ctx.rest)
 
     register(f"{name}(Tensor input, Tensor boxes, float spatial_scale, SymInt pooled_height, SymInt pooled_width"
-             f"{extra}) -> Tensor", kernel, fake, backward=backward, setup_context=_context)
+             f"{extra}) -> Tensor", kernel, fake, backward=backward, setup_context=_context,
+             tangents={"input": linear})
     register(f"{back}(Tensor grad, Tensor boxes, SymInt images, SymInt height, SymInt width, float spatial_scale"
-             f"{extra}) -> Tensor", back_kernel, back_fake, backward=back_backward, setup_context=_backward_context)
+             f"{extra}) -> Tensor", back_kernel, back_fake, backward=back_backward, setup_context=_backward_context,
+             tangents={"grad": linear})
     autocast_boxes(name)
 
 

@@ -9,6 +9,7 @@ import torch
 
 from roikit import _check, _config, _core
 from roikit.ops import _integral  # noqa: F401
+from roikit.ops._derivatives import linear
 from roikit.ops._launch import backend, launch, view, workspace
 from roikit.ops._library import autocast_boxes, register
 from roikit.ops._rois import as_rois, check_images, empty_map, feature_map, in_format, stored_channels_last
@@ -236,11 +237,13 @@ def _backward_backward(ctx, grads):
 
 register("multiscale_roi_align(Tensor[] features, Tensor boxes, float[] scales, float[] thresholds, "
          "SymInt pooled_height, SymInt pooled_width, int sampling_ratio, bool aligned) -> Tensor",
-         _forward, _forward_fake, backward=_forward_backward, setup_context=_forward_context)
+         _forward, _forward_fake, backward=_forward_backward, setup_context=_forward_context,
+         tangents={"features": linear})
 register("multiscale_roi_align_backward(Tensor grad, Tensor boxes, SymInt images, SymInt[] heights, "
          "SymInt[] widths, bool channels_last, float[] scales, float[] thresholds, int sampling_ratio, "
          "bool aligned) -> Tensor[]",
-         _backward, _backward_fake, backward=_backward_backward, setup_context=_backward_context)
+         _backward, _backward_fake, backward=_backward_backward, setup_context=_backward_context,
+         tangents={"grad": linear})
 
 
 def _single(input, boxes, spatial_scale, rows, columns, sampling_ratio, aligned):
@@ -289,10 +292,11 @@ def _single_backward_backward(ctx, grad):
 
 register("roi_align(Tensor input, Tensor boxes, float spatial_scale, SymInt pooled_height, "
          "SymInt pooled_width, int sampling_ratio, bool aligned) -> Tensor",
-         _single, _single_fake, backward=_single_forward_backward, setup_context=_single_context)
+         _single, _single_fake, backward=_single_forward_backward, setup_context=_single_context,
+         tangents={"input": linear})
 register("roi_align_backward(Tensor grad, Tensor boxes, SymInt images, SymInt height, SymInt width, "
          "bool channels_last, float spatial_scale, int sampling_ratio, bool aligned) -> Tensor",
          _single_backward, _single_backward_fake, backward=_single_backward_backward,
-         setup_context=_single_backward_context)
+         setup_context=_single_backward_context, tangents={"grad": linear})
 autocast_boxes("roi_align")
 autocast_boxes("multiscale_roi_align")

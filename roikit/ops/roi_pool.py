@@ -3,6 +3,7 @@
 import torch
 
 from roikit import _check, _config, _core
+from roikit.ops._derivatives import linear
 from roikit.ops._launch import backend, launch, view, workspace
 from roikit.ops._library import autocast_boxes, register
 from roikit.ops._rois import as_rois, check_images, empty_map, feature_map, in_format, stored_channels_last
@@ -97,9 +98,15 @@ def _backward(grad, argmax, boxes, images, height, width, channels_last):
     return gradient
 
 
+def _maxima(inputs, output):
+    """Where the maxima are, found anew where the call did not ask: a compiler does not say that a transform will."""
+    boxes, argmax = inputs[1], output[1]
+    return argmax if argmax.shape[0] == boxes.shape[0] else torch.ops.roikit.roi_pool(*inputs[:5], True)[1]
+
+
 def _forward_context(ctx, inputs, output):
     input, boxes, *_ = inputs
-    ctx.save_for_backward(output[1], boxes)
+    ctx.save_for_backward(_maxima(inputs, output), boxes)
     ctx.set_materialize_grads(False)  # else argmax gets a gradient of zeros, as large as it is
     ctx.place = (input.shape[0], input.shape[2], input.shape[3], stored_channels_last([input]))
 
@@ -108,8 +115,6 @@ def _forward_backward(ctx, grad, _):
     if grad is None:
         return None, None, None, None, None, None
     argmax, boxes = ctx.saved_tensors
-    if argmax.shape[0] != boxes.shape[0]:
-        raise RuntimeError("roi_pool: a call of torch.ops.roikit.roi_pool with with_argmax=False has no gradient")
     gradient = torch.ops.roikit.roi_pool_backward(grad, argmax, boxes, *ctx.place)
     return gradient, None, None, None, None, None
 
@@ -120,22 +125,31 @@ def _backward_context(ctx, inputs, output):
 
 
 def _backward_backward(ctx, grad):
-    """The backward is linear in the bins' gradients: its transpose gathers what stands at the maxima."""
-    argmax, boxes = ctx.saved_tensors
-    images, channels, height, width = grad.shape
+    """The backward is linear in the bins' gradients: its transpose gathers."""
+    return _at(grad, *ctx.saved_tensors), None, None, None, None, None, None
+
+
+def _tangent(op, place, tangent, inputs, output):
+    return _at(tangent, _maxima(inputs, output), inputs[1]), None
+
+
+def _at(maps, argmax, boxes):
+    """What stands in the maps (N, C, H, W) at the maxima (K, C, PH, PW); 0 where there is none."""
+    images, channels, height, width = maps.shape
     image = boxes[:, 0].long()  # CUDA: may name no image
     named = (image >= 0) & (image < images) & (image == boxes[:, 0])
     won = named[:, None, None, None] & (argmax >= 0) & (argmax < height * width)
-    plane = torch.where(named, image, 0)[:, None] * channels + torch.arange(channels, device=grad.device)
+    plane = torch.where(named, image, 0)[:, None] * channels + torch.arange(channels, device=maps.device)
     at = plane[:, :, None, None] * (height * width) + torch.where(won, argmax, 0)
-    gathered = torch.where(won, grad.contiguous().flatten()[at], 0)
-    return gathered, None, None, None, None, None, None
+    return torch.where(won, maps.contiguous().flatten()[at], 0)
 
 
 register("roi_pool(Tensor input, Tensor boxes, float spatial_scale, SymInt pooled_height, "
          "SymInt pooled_width, bool with_argmax=True) -> (Tensor, Tensor)",
-         _forward, _forward_fake, backward=_forward_backward, setup_context=_forward_context)
+         _forward, _forward_fake, backward=_forward_backward, setup_context=_forward_context,
+         tangents={"input": _tangent})
 register("roi_pool_backward(Tensor grad, Tensor argmax, Tensor boxes, SymInt images, SymInt height, "
          "SymInt width, bool channels_last) -> Tensor",
-         _backward, _backward_fake, backward=_backward_backward, setup_context=_backward_context)
+         _backward, _backward_fake, backward=_backward_backward, setup_context=_backward_context,
+         tangents={"grad": linear})
 autocast_boxes("roi_pool")

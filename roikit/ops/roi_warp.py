@@ -3,6 +3,7 @@
 import torch
 
 from roikit import _check, _config, _core
+from roikit.ops._derivatives import linear
 from roikit.ops._launch import backend, launch, view, workspace
 from roikit.ops._library import autocast_boxes, register
 from roikit.ops._rois import as_rois, check_images, feature_map
@@ -109,6 +110,14 @@ def _forward_backward(ctx, grad, _):
     return gradient, None, None, None, None, None
 
 
+def _tangent(op, place, tangent, inputs, output):
+    """The samples of the tangent that the winners are made of, or the mean of all."""
+    _, boxes, scale, rows, columns, mean = inputs
+    if mean:
+        return op(tangent, boxes, scale, rows, columns, True)[0], None
+    return torch.ops.roikit.roi_warp_at(tangent, output[1], boxes, scale), None
+
+
 def _given_context(ctx, inputs, output):
     input, argmax, boxes, ctx.scale = inputs
     ctx.save_for_backward(argmax, boxes)
@@ -138,10 +147,12 @@ def _backward_backward(ctx, grad):
 
 register("roi_warp(Tensor input, Tensor boxes, float spatial_scale, SymInt pooled_height, SymInt pooled_width, "
          "bool mean) -> (Tensor, Tensor)",
-         _forward, _forward_fake, backward=_forward_backward, setup_context=_forward_context)
+         _forward, _forward_fake, backward=_forward_backward, setup_context=_forward_context,
+         tangents={"input": _tangent})
 register("roi_warp_at(Tensor input, Tensor argmax, Tensor boxes, float spatial_scale) -> Tensor",
-         _given, _given_fake, backward=_given_backward, setup_context=_given_context)
+         _given, _given_fake, backward=_given_backward, setup_context=_given_context, tangents={"input": linear})
 register("roi_warp_backward(Tensor grad, Tensor argmax, Tensor boxes, SymInt images, SymInt height, SymInt width, "
          "float spatial_scale) -> Tensor",
-         _backward, _backward_fake, backward=_backward_backward, setup_context=_backward_context)
+         _backward, _backward_fake, backward=_backward_backward, setup_context=_backward_context,
+         tangents={"grad": linear})
 autocast_boxes("roi_warp")

@@ -3,6 +3,7 @@
 import torch
 
 from roikit import _check, _config, _core
+from roikit.ops._derivatives import linear
 from roikit.ops._launch import backend, launch, view, workspace
 from roikit.ops._library import autocast_boxes, register
 from roikit.ops._rois import as_rois, check_images, empty_map, feature_map, in_format, stored_channels_last
@@ -117,8 +118,10 @@ def _backward_backward(ctx, grad):
 
 register("roi_align_rotated(Tensor input, Tensor boxes, float spatial_scale, SymInt pooled_height, "
          "SymInt pooled_width, int sampling_ratio) -> Tensor",
-         _forward, _forward_fake, backward=_forward_backward, setup_context=_forward_context)
+         _forward, _forward_fake, backward=_forward_backward, setup_context=_forward_context,
+         tangents={"input": linear})
 register("roi_align_rotated_backward(Tensor grad, Tensor boxes, SymInt images, SymInt height, SymInt width, "
          "bool channels_last, float spatial_scale, int sampling_ratio) -> Tensor",
-         _backward, _backward_fake, backward=_backward_backward, setup_context=_backward_context)
+         _backward, _backward_fake, backward=_backward_backward, setup_context=_backward_context,
+         tangents={"grad": linear})
 autocast_boxes("roi_align_rotated")

@@ -1,0 +1,230 @@
+"""Forward mode and torch.func on every operator that has a derivative: right, or an error that names it; never 0."""
+
+import pytest
+import torch
+from torch.autograd import forward_ad
+from torch.utils._pytree import tree_map
+
+import roikit.ops  # noqa: F401, the operators
+
+ROIKIT = torch.ops.roikit
+# The fallback of vmap, in which jacrev runs an operator, asks for a rule that would be faster.
+pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop")
+
+
+def random(*shape, seed=0):
+    return torch.rand(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+MAPS, BINS, WIDE = random(2, 3, 6, 5), random(3, 3, 2, 2, seed=1), random(2, 8, 6, 5, seed=2)
+LEVELS = [random(2, 3, 8, 10, seed=3), random(2, 3, 4, 5, seed=4)]
+ROIS = torch.tensor([[0, 0.3, 0.4, 3.1, 4.2], [1, 1.2, 0.1, 4.3, 3.7], [1, 0.2, 2.1, 2.6, 5.3]], dtype=torch.float64)
+TURNED_ROIS = torch.tensor([[0, 2.1, 2.2, 3.1, 2.2, 20], [1, 2.4, 3.1, 2.3, 3.7, -50], [1, 2, 2, 1, 1, 0]],
+                           dtype=torch.float64)
+BOXES = torch.tensor([[0.1, 0.2, 4.3, 3.4], [1.2, 0.7, 5.1, 4.6], [2.3, 1.4, 3.2, 5.5]], dtype=torch.float64)
+ANCHORS, TURNED = BOXES + random(3, 4, seed=5) * 0.3, torch.cat([BOXES, 30 * random(3, 1, seed=6)], dim=1)
+TURNED_ANCHORS = TURNED + 0.2 * random(3, 5, seed=7)
+FILTERS = (random(1, 4, 4, 4, seed=8), 3 * random(1, 8, 3, 3, seed=9) - 1, random(2, 4, 2, 2, seed=10))
+MASK, BIAS, STEPS = random(1, 4, 3, 3, seed=11), random(2, seed=12), ([1, 1], [0, 0], [1, 1])
+MAXIMA = ROIKIT.roi_pool(MAPS, ROIS, 1.0, 2, 2)[1]
+WINNERS = ROIKIT.roi_warp(MAPS, ROIS, 1.0, 2, 2, False)[1]
+NONE = MAPS.new_empty(0, 3, 2, 2, dtype=torch.int8)
+
+# Each operator that has a derivative: arguments, and which of them may have a tangent.
+CASES = {
+    "box_iou": [((BOXES, ANCHORS[:2]), ())],
+    "complete_box_iou": [((BOXES, ANCHORS[:2], 1e-7), ())],
+    "decode_boxes": [((random(3, 8), ANCHORS, [1.0, 2.0, 3.0, 4.0], 4.0), ())],
+    "decode_boxes_rotated": [((random(3, 10), TURNED_ANCHORS, [1.0, 2.0, 3.0, 4.0, 5.0], 4.0), ())],
+    "deform_conv2d": [((*FILTERS, BIAS, *STEPS, MASK), ("input", "weight", "bias", "mask")),
+                      ((*FILTERS, None, *STEPS, None), ("input", "weight"))],
+    "deform_conv2d_backward": [((random(1, 2, 3, 3), *FILTERS, MASK, *STEPS, [True] * 5), ("grad",)),
+                               ((random(1, 2, 3, 3), *FILTERS, None, *STEPS, [True, False] * 2 + [False]), ("grad",))],
+    "distance_box_iou": [((BOXES, ANCHORS[:2], 1e-7), ())],
+    "encode_boxes": [((BOXES, ANCHORS, [1.0, 2.0, 3.0, 4.0]), ())],
+    "encode_boxes_rotated": [((TURNED, TURNED_ANCHORS, [1.0, 2.0, 3.0, 4.0, 5.0]), ())],
+    "generalized_box_iou": [((BOXES, ANCHORS[:2]), ())],
+    "multiscale_roi_align": [((LEVELS, ROIS, [1.0, 0.5], [3.0], 2, 2, 2, False), ("features",)),
+                             ((LEVELS[:1], ROIS, [1.0], [], 2, 2, 0, True), ("features",))],
+    "multiscale_roi_align_backward": [((BINS, ROIS, 2, [8, 4], [10, 5], False, [1.0, 0.5], [3.0], 2, False), ("grad",)),
+                                      ((BINS, ROIS, 2, [8], [10], True, [1.0], [], 2, False), ("grad",))],
+    "ps_roi_align": [((WIDE, ROIS, 1.0, 2, 2, 2), ("input",))],
+    "ps_roi_align_backward": [((BINS, ROIS, 2, 6, 5, 1.0, 2), ("grad",))],
+    "ps_roi_pool": [((WIDE, ROIS, 1.0, 2, 2), ("input",))],
+    "ps_roi_pool_backward": [((BINS, ROIS, 2, 6, 5, 1.0), ("grad",))],
+    "roi_align": [((MAPS, ROIS, 1.0, 2, 2, 2, False), ("input",))],
+    "roi_align_backward": [((BINS, ROIS, 2, 6, 5, False, 1.0, 2, False), ("grad",))],
+    "roi_align_boxes_backward": [((BINS, MAPS, ROIS, 1.0, False), ("grad", "input"))],
+    "roi_align_integral": [((MAPS, ROIS, 1.0, 2, 2, False), ("input",))],
+    "roi_align_integral_backward": [((BINS, ROIS, 2, 6, 5, False, 1.0, False), ("grad",))],
+    "roi_align_rotated": [((MAPS, TURNED_ROIS, 1.0, 2, 2, 2), ("input",))],
+    "roi_align_rotated_backward": [((BINS, TURNED_ROIS, 2, 6, 5, False, 1.0, 2), ("grad",))],
+    "roi_pool": [((MAPS, ROIS, 1.0, 2, 2), ("input",)), ((MAPS, ROIS, 1.0, 2, 2, False), ("input",))],
+    "roi_pool_backward": [((BINS, MAXIMA, ROIS, 2, 6, 5, False), ("grad",))],
+    "roi_warp": [((MAPS, ROIS, 1.0, 2, 2, mean), ("input",)) for mean in (False, True)],
+    "roi_warp_at": [((MAPS, WINNERS, ROIS, 1.0), ("input",))],
+    "roi_warp_backward": [((BINS, argmax, ROIS, 2, 6, 5, 1.0), ("grad",)) for argmax in (WINNERS, NONE)],
+}
+
+
+def leaves(x):
+    """The tensors in an argument or in a result."""
+    return [part for part in (x if isinstance(x, (list, tuple)) else [x]) if isinstance(part, torch.Tensor)]
+
+
+def argument_names(name):
+    return [argument.name for argument in getattr(ROIKIT, name).default._schema.arguments]
+
+
+class Call:
+    """One operator as a function of one of its arguments, which is a tuple of tensors."""
+
+    def __init__(self, name, args, place):
+        self.op, self.args, self.place = getattr(ROIKIT, name), args, place
+        self.many = isinstance(args[place], list)
+        self.at = tuple(leaves(args[place]))
+
+    def __call__(self, *at):
+        given = list(at) if self.many else at[0]
+        results = leaves(self.op(*self.args[: self.place], given, *self.args[self.place + 1 :]))
+        return tuple(x for x in results if x.is_floating_point())
+
+    def total(self, *at):
+        return sum((x * x * x).sum() for x in self(*at))
+
+    def slope(self, direction, step=1e-6):
+        """Along the direction, by central differences."""
+        ahead, behind = (self(*(x + s * v for x, v in zip(self.at, direction, strict=True))) for s in (step, -step))
+        return [(a - b) / (2 * step) for a, b in zip(ahead, behind, strict=True)]
+
+
+def every_argument():
+    for name, calls in CASES.items():
+        for i, (args, right) in enumerate(calls):
+            for place, (argument, x) in enumerate(zip(argument_names(name), args, strict=False)):
+                if leaves(x) and all(part.is_floating_point() for part in leaves(x)):
+                    yield pytest.param((name, args, place, argument in right), id=f"{name}-{i}-{argument}")
+
+
+@pytest.fixture(params=every_argument())
+def case(request, placed):
+    name, args, place, right = request.param
+    args = tree_map(lambda x: placed(x)[0] if isinstance(x, torch.Tensor) else x, args)
+    return Call(name, args, place), right, rf"^{name}: {argument_names(name)[place]} must not have a tangent"
+
+
+def test_every_operator_with_a_derivative_is_here():
+    names = {n for n in torch._C._dispatch_get_all_op_names() if n.startswith("roikit::")}
+    derived = {n for n in names if torch._C._dispatch_has_kernel_for_dispatch_key(n, "Autograd")}
+    assert len(names) > len(derived) > 0
+    assert {n.removeprefix("roikit::") for n in derived} == set(CASES)
+
+
+def dual_tangents(call, direction):
+    with forward_ad.dual_level():
+        at = [forward_ad.make_dual(x, v) for x, v in zip(call.at, direction, strict=True)]
+        return [forward_ad.unpack_dual(x).tangent for x in call(*at)]
+
+
+def test_a_tangent_is_right_or_an_error(case):
+    call, right, message = case
+    direction = tuple(torch.sin(31 * x + 1) for x in call.at)
+    if not right:
+        for find in (lambda: torch.func.jvp(call, call.at, direction), lambda: dual_tangents(call, direction)):
+            with pytest.raises(NotImplementedError, match=message):
+                find()
+        return
+    values, tangents = torch.func.jvp(call, call.at, direction)
+    for mine, plain in zip(values, call(*call.at), strict=True):
+        assert torch.equal(mine, plain)
+    for mine, other, slope in zip(tangents, dual_tangents(call, direction), call.slope(direction), strict=True):
+        torch.testing.assert_close(mine, slope, rtol=1e-6, atol=1e-6)
+        assert torch.equal(mine, other)
+        assert mine.numel() == 0 or mine.abs().max() > 1e-2
+
+
+def test_a_gradient_under_torch_func_is_that_of_autograd(case):
+    call, _, _ = case
+    places = tuple(range(len(call.at)))
+    at = tuple(x.clone().requires_grad_() for x in call.at)
+    try:
+        expected = torch.autograd.grad(call.total(*at), at, materialize_grads=True)
+    except NotImplementedError as reason:
+        with pytest.raises(NotImplementedError, match=str(reason)[:30]):
+            torch.func.grad(call.total, places)(*call.at)
+        return
+    for mine, theirs in zip(torch.func.grad(call.total, places)(*call.at), expected, strict=True):
+        assert torch.equal(mine, theirs)
+    _, pull = torch.func.vjp(call.total, *call.at)
+    for mine, theirs in zip(pull(torch.ones_like(call.total(*call.at))), expected, strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def jacobian(call):
+    """Of all results by all entries of the argument, a row a result's entry."""
+    at = tuple(x.clone().requires_grad_() for x in call.at)
+    results = torch.cat([x.flatten() for x in call(*at)])
+    rows = [torch.autograd.grad(r, at, retain_graph=True) for r in results]
+    return torch.stack([torch.cat([g.flatten() for g in row]) for row in rows])
+
+
+@pytest.mark.parametrize("name", ["roi_align", "roi_pool", "roi_warp", "box_iou", "encode_boxes"])
+def test_jacobians_by_transforms(name, placed):
+    args, right = CASES[name][0]
+    call = Call(name, [placed(x)[0] if isinstance(x, torch.Tensor) else x for x in args], 0)
+    expected = jacobian(call)
+    for transform in (torch.func.jacrev, torch.func.jacfwd)[: 1 + bool(right)]:
+        (found,) = transform(lambda x: call(x))(*call.at)
+        torch.testing.assert_close(found.reshape(expected.shape), expected)
+
+
+@pytest.mark.parametrize("name", ["roi_align", "ps_roi_align", "roi_pool", "roi_warp", "multiscale_roi_align"])
+def test_modes_nest(name, placed):
+    """Either mode over either: the second derivatives of a sum of cubes."""
+    args = tree_map(lambda x: placed(x)[0] if isinstance(x, torch.Tensor) else x, CASES[name][0][0])
+    call = Call(name, args, 0)
+    direction = tuple(torch.sin(31 * x + 1) for x in call.at)
+    places = tuple(range(len(call.at)))
+    at = tuple(x.clone().requires_grad_() for x in call.at)
+    first = torch.autograd.grad(call.total(*at), at, create_graph=True)
+    expected = torch.autograd.grad(sum((g * v).sum() for g, v in zip(first, direction, strict=True)), at)
+
+    def along(*x):
+        return torch.func.jvp(call.total, x, direction)[1]
+
+    def slope(*x):
+        return sum((g * v).sum() for g, v in zip(torch.func.grad(call.total, places)(*x), direction, strict=True))
+
+    for found in (torch.func.jvp(torch.func.grad(call.total, places), call.at, direction)[1],
+                  torch.func.grad(slope, places)(*call.at),
+                  torch.func.grad(along, places)(*call.at),
+                  torch.autograd.grad(along(*at), at)):
+        for mine, theirs in zip(found, expected, strict=True):
+            torch.testing.assert_close(mine, theirs)
+    curvature = sum((g * v).sum() for g, v in zip(expected, direction, strict=True))
+    torch.testing.assert_close(torch.func.jvp(along, call.at, direction)[1], curvature)
+
+
+def test_a_tangent_of_several_arguments_is_the_sum():
+    args, right = CASES["deform_conv2d"][0]
+    places = [argument_names("deform_conv2d").index(name) for name in right]
+
+    def of(*at):
+        given = dict(zip(places, at, strict=True))
+        return ROIKIT.deform_conv2d(*(given.get(i, x) for i, x in enumerate(args)))
+
+    at = tuple(args[i] for i in places)
+    direction = tuple(torch.cos(17 * x) for x in at)
+    each = [Call("deform_conv2d", args, i).slope([v])[0] for i, v in zip(places, direction, strict=True)]
+    torch.testing.assert_close(torch.func.jvp(of, at, direction)[1], sum(each), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["roi_align", "roi_pool", "multiscale_roi_align"])
+def test_transforms_compile(name):
+    args = CASES[name][0][0]
+    call = Call(name, args, 0)
+    direction = tuple(torch.sin(31 * x + 1) for x in call.at)
+    for f in (lambda *x: torch.func.jvp(call, x, direction)[1], torch.func.grad(lambda *x: call.total(*x))):
+        torch._dynamo.reset()
+        for mine, eager in zip(leaves(torch.compile(f, fullgraph=True)(*call.at)), leaves(f(*call.at)), strict=True):
+            torch.testing.assert_close(mine, eager)
