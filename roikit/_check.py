@@ -39,6 +39,9 @@ def tensor(op, name, x):
 
 def dtype(op, name, x, allowed=FLOATS):
     if dtype_name(x) not in allowed:
+        if type(x).__name__ == "Proxy":
+            raise TypeError(f"{op}: {name} is a Proxy of torch.fx, which traces the ops as roikit.ops.{op}(...) or by "
+                            "torch.fx.Tracer(autowrap_modules=(roikit.ops,))")
         listed = ", ".join(allowed[:-1]) + (" or " if len(allowed) > 1 else "") + allowed[-1]
         raise TypeError(f"{op}: {name} must be {listed}, got {dtype_name(x)}")
 

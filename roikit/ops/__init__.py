@@ -1,7 +1,10 @@
 """roikit's ops on torch tensors, on the CPU and on CUDA, with autograd.
 
-Names, argument order and defaults are torchvision's; roikit's own extra arguments are keyword-only.
+Names, argument order and defaults are torchvision's; roikit's own extra arguments are keyword-only. torch.fx traces the
+modules, and ``roikit.ops.nms(...)`` and the like, as one call each.
 """
+
+import torch
 
 from roikit.ops.anchors import cell_anchors, grid_anchors
 from roikit.ops.box_codec import decode_boxes, encode_boxes
@@ -98,3 +101,7 @@ __all__ = [
     "sigmoid_focal_loss",
     "soft_nms",
 ]
+
+for _name in __all__:
+    if _name[0].islower():
+        torch.fx.wrap(_name)

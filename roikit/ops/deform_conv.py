@@ -15,6 +15,7 @@ __all__ = ["DeformConv2d", "deform_conv2d"]
 _COLUMNS = 1 << 28  # CUDA: bytes of columns that are held at a time, unless one image has more
 
 
+@torch.fx.wrap
 def deform_conv2d(input, offset, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), mask=None):
     """Convolve ``input`` with a kernel whose taps are moved by ``offset`` and weighed by ``mask``.
 

@@ -20,6 +20,7 @@ def _arguments(op, input, boxes, output_size, spatial_scale):
     return rois, _check.positive(op, "spatial_scale", spatial_scale), rows, columns
 
 
+@torch.fx.wrap
 def ps_roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1):
     """Means of bilinear samples, bin (ph, pw) of channel c from input channel (c * PH + ph) * PW + pw.
 
@@ -53,6 +54,7 @@ def ps_roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1
     return torch.ops.roikit.ps_roi_align(input, *rule, _check.sampling(op, sampling_ratio))
 
 
+@torch.fx.wrap
 def ps_roi_pool(input, boxes, output_size, spatial_scale=1.0):
     """Means over the pixels of each bin of the rounded RoI, each bin from its own channels as in `ps_roi_align`.
 

@@ -17,6 +17,7 @@ from roikit.ops._rois import as_rois, check_images, empty_map, feature_map, in_f
 __all__ = ["MultiScaleRoIAlign", "RoIAlign", "multiscale_roi_align", "roi_align"]
 
 
+@torch.fx.wrap
 def roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, aligned=False, *, rule="samples"):
     """Pool each RoI into PH x PW means of bilinear samples.
 
@@ -57,6 +58,7 @@ def roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, a
                                       _check.sampling(op, sampling_ratio), bool(aligned))
 
 
+@torch.fx.wrap
 def multiscale_roi_align(features, boxes, output_size, scales, *, sampling_ratio=2, aligned=False,
                          canonical_scale=224, canonical_level=4):
     """`roi_align` of each RoI on the pyramid level that its size asks for, rows in the order of the boxes.
@@ -144,18 +146,11 @@ class MultiScaleRoIAlign(torch.nn.Module):
         self.canonical_scale, self.canonical_level = canonical_scale, canonical_level
 
     def forward(self, x, boxes, image_shapes):
-        missing = [name for name in self.featmap_names if name not in x]
-        if missing:
-            raise ValueError(f"MultiScaleRoIAlign: x must have the maps {self.featmap_names}, got {list(x)}")
-        return self.pool([x[name] for name in self.featmap_names], boxes, image_shapes)
+        return self.pool(_named_maps(x, self.featmap_names), boxes, image_shapes)
 
     def pool(self, features, boxes, image_shapes):
         """`forward` of a list of maps, finest first."""
-        if not image_shapes:
-            raise ValueError("MultiScaleRoIAlign: image_shapes must not be empty")
-        height = max(shape[0] for shape in image_shapes)
-        scales = [2.0 ** round(math.log2(m.shape[-2] / height)) for m in features]
-        return multiscale_roi_align(features, boxes, self.output_size, scales,
+        return multiscale_roi_align(features, boxes, self.output_size, _scales(features, image_shapes),
                                     sampling_ratio=self.sampling_ratio,
                                     canonical_scale=self.canonical_scale,
                                     canonical_level=self.canonical_level)
@@ -163,6 +158,22 @@ class MultiScaleRoIAlign(torch.nn.Module):
     def extra_repr(self):
         return (f"featmap_names={self.featmap_names}, output_size={self.output_size}, "
                 f"sampling_ratio={self.sampling_ratio}")
+
+
+@torch.fx.wrap
+def _named_maps(x, names):
+    if any(name not in x for name in names):
+        raise ValueError(f"MultiScaleRoIAlign: x must have the maps {names}, got {list(x)}")
+    return [x[name] for name in names]
+
+
+@torch.fx.wrap
+def _scales(features, image_shapes):
+    """Map pixels an image pixel of each level, a power of two."""
+    if not image_shapes:
+        raise ValueError("MultiScaleRoIAlign: image_shapes must not be empty")
+    height = max(shape[0] for shape in image_shapes)
+    return [2.0 ** round(math.log2(m.shape[-2] / height)) for m in features]
 
 
 def _forward(features, boxes, scales, thresholds, rows, columns, sampling_ratio, aligned):

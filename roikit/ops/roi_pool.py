@@ -11,6 +11,7 @@ from roikit.ops._rois import as_rois, check_images, empty_map, feature_map, in_f
 __all__ = ["RoIPool", "roi_pool"]
 
 
+@torch.fx.wrap
 def roi_pool(input, boxes, output_size, spatial_scale=1.0):
     """Pool each RoI, rounded to whole pixels, into PH x PW maxima.
 

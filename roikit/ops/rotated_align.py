@@ -11,6 +11,7 @@ from roikit.ops._rois import as_rois, check_images, empty_map, feature_map, in_f
 __all__ = ["RoIAlignRotated", "roi_align_rotated"]
 
 
+@torch.fx.wrap
 def roi_align_rotated(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1):
     """Pool each rotated RoI into PH x PW means of bilinear samples.
 

@@ -1,5 +1,7 @@
 """torchvision.ops.poolers on roikit's kernels."""
 
+import torch
+
 import roikit.ops
 
 __all__ = ["MultiScaleRoIAlign"]
@@ -18,4 +20,9 @@ class MultiScaleRoIAlign(roikit.ops.MultiScaleRoIAlign):
                          canonical_level=canonical_level)
 
     def forward(self, x, boxes, image_shapes):
-        return self.pool([m for name, m in x.items() if name in self.featmap_names], boxes, image_shapes)
+        return self.pool(_maps_there(x, self.featmap_names), boxes, image_shapes)
+
+
+@torch.fx.wrap
+def _maps_there(x, names):
+    return [m for name, m in x.items() if name in names]
