@@ -53,14 +53,15 @@ def info():
 @main.command()
 @click.argument("annotations", type=click.Path(exists=True, dir_okay=False))
 @click.argument("images", type=click.Path(exists=True, file_okay=False))
-def doctor(annotations, images):
+@click.option("--pixels", is_flag=True, help="Decode every image, not only those that seem to be cut off.")
+def doctor(annotations, images, pixels):
     """Inspect a COCO data set: ANNOTATIONS (JSON) and the folder of its IMAGES.
 
     Ends with status 1 if something makes training impossible.
     """
     from roikit.data import inspect_dataset
 
-    report = inspect_dataset(annotations, images)
+    report = inspect_dataset(annotations, images, check_pixels=pixels)
     click.echo(report.text())
     sys.exit(1 if report.fatal else 0)
 

@@ -26,6 +26,20 @@ for name, examples in (("few", 15), ("quick", 60), ("ci", 300), ("gpu", 2_000), 
 settings.load_profile(os.environ.get("ROIKIT_HYPOTHESIS", "quick"))
 
 
+def pytest_report_header():
+    """What this run of the tests sees of the processor: the levels of kernels and torch, and oneDNN's bfloat16."""
+    from roikit._config import simd_level, simd_levels
+
+    seen = f"roikit at {simd_level()} of {' '.join(simd_levels())}"
+    if importlib.util.find_spec("torch") is not None:
+        import torch
+
+        level = torch.backends.cpu.get_cpu_capability()
+        bf16 = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        seen += f"; torch at {level}, oneDNN {'with' if bf16 else 'without'} bfloat16"
+    return f"processor: {seen}"
+
+
 @pytest.fixture(scope="session")
 def test_data():
     """The folder of the larger data sets, or a skip that says how to provide it."""

@@ -31,6 +31,8 @@ def convolve(op, input, offset, weight, bias, stride, padding, dilation, groups,
 class DeformableConvolution(torch.nn.Module):
     """The parameters of a deformable convolution: weight as Kaiming has it for ReLU, bias 0 or None."""
 
+    SHOWN = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
+
     def __init__(self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias):
         super().__init__()
         for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
@@ -45,9 +47,7 @@ class DeformableConvolution(torch.nn.Module):
         self.register_parameter("bias", torch.nn.Parameter(torch.zeros(out_channels)) if bias else None)
 
     def extra_repr(self):
-        return (f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}, "
-                f"padding={self.padding}, dilation={self.dilation}, groups={self.groups}, "
-                f"bias={self.bias is not None}")
+        return ", ".join([f"{name}={getattr(self, name)}" for name in self.SHOWN] + [f"bias={self.bias is not None}"])
 
 
 def _gradients(wanted, grad_output, rule, *tensors):

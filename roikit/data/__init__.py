@@ -13,8 +13,8 @@ __all__ = ["CocoDataset", "Finding", "Report", "collate", "inspect_dataset", "nu
 
 _MODULES = {
     "CocoDataset": "coco",
-    "Finding": "doctor",
-    "Report": "doctor",
+    "Finding": "findings",
+    "Report": "findings",
     "inspect_dataset": "doctor",
     "read_image": "images",
 }

@@ -1,16 +1,16 @@
 """COCO instances as a torch data set: any annotation file in COCO's format and its folder of images."""
 
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from roikit.data.annotations import load_annotations
-from roikit.data.images import read_image
+from roikit.data.annotations import load_annotations, refuse_fractions
+from roikit.data.images import open_image, read_image
 from roikit.data.packed import Objects, Ragged
+from roikit.data.records import crowds_sentence, fault_of, names_of, shown
 from roikit.data.segmentation import encode
 from roikit.data.transforms import Sample, image_tensor
 from roikit.errors import RoikitWarning
@@ -47,12 +47,15 @@ class CocoDataset(Dataset):
         crowd_boxes  (M, 4) float32, boxes of the crowds, for those who leave proposals on them out
 
     Objects that cannot be learnt (no area, no pixel, outside the image) are left out, with one
-    RoikitWarning that counts them. `roikit.data.inspect_dataset` names each of them.
+    RoikitWarning that counts them, and that says so where half of the annotations or more are crowds.
+    `roikit.data.inspect_dataset` names each of them. A data set of which no object is left is one for
+    prediction: ask `num_objects` before training.
 
     Raises:
         FileNotFoundError, OSError: the annotation file cannot be read; or, for a sample, its image.
-        ValueError: the file is not COCO's format, an id occurs twice or is unknown, a segmentation is
-            malformed; or, for a sample, the image has another size than the file says.
+        ValueError: the file is not COCO's format, an id occurs twice or is unknown, a field is malformed,
+            all coordinates are fractions of the image; or, for a sample, the image has another size than
+            the file says.
     """
 
     def __init__(self, annotations, images, *, transform=None, seed=0, ids=None, keep_empty=True):
@@ -67,7 +70,7 @@ class CocoDataset(Dataset):
 
         categories = sorted(content["categories"], key=lambda c: c["id"])
         self.category_ids = [c["id"] for c in categories]
-        self.category_names = [str(c.get("name", c["id"])) for c in categories]
+        self.category_names = names_of(categories)
         _refuse_twice(self.category_ids, "category")
         _refuse_twice([record["id"] for record in content["images"]], "image")
 
@@ -89,13 +92,18 @@ class CocoDataset(Dataset):
     def _warn_of_dropped(self, content):
         dropped = dict(self._objects.dropped)
         listed = {record["id"] for record in content["images"]}
-        strangers = sum(a.get("image_id") not in listed for a in content["annotations"])
+        strangers = sum(a["image_id"] not in listed for a in content["annotations"])
         if strangers:
             dropped["of an image that the file does not list"] = strangers
+        sentences = []
         if dropped:
             reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items()))
-            warnings.warn(f"CocoDataset: left out {sum(dropped.values())} annotations: {reasons}; "
-                          "roikit.data.inspect_dataset names each", RoikitWarning, stacklevel=3)
+            sentences.append(f"left out {sum(dropped.values())} of {len(content['annotations'])} annotations: "
+                             f"{reasons}; roikit.data.inspect_dataset names each")
+        if crowds := crowds_sentence(content["annotations"]):
+            sentences.append(crowds)
+        if sentences:
+            warnings.warn(f"CocoDataset: {'; '.join(sentences)}", RoikitWarning, stacklevel=3)
 
     def __len__(self):
         return len(self._ids)
@@ -123,9 +131,11 @@ class CocoDataset(Dataset):
         image = read_image(self.image_path(index))
         height, width = (int(v) for v in self._sizes[index])
         if image.shape[:2] != (height, width):
+            orientation = open_image(self.image_path(index)).orientation
+            turned = f" (EXIF orientation {orientation} has viewers turn it)" if orientation > 1 else ""
             raise ValueError(f"CocoDataset: image {self._ids[index]} must be {width}x{height} as the "
                              f"annotation file says, got {image.shape[1]}x{image.shape[0]} from "
-                             f"{self.image_path(index)}")
+                             f"{self.image_path(index)}{turned}")
         objects = self._objects
         rows = np.arange(*objects.starts[index:index + 2])
         crowd = objects.crowd[rows]
@@ -157,6 +167,11 @@ class CocoDataset(Dataset):
     def has_masks(self):
         """Whether the annotations have masks."""
         return self._objects.has_masks
+
+    @property
+    def num_objects(self):
+        """Number of objects to learn in all images; crowds, and what was left out, are not counted."""
+        return int(np.count_nonzero(~self._objects.crowd))
 
     @property
     def num_classes(self):
@@ -194,21 +209,20 @@ def _content(annotations):
         content = load_annotations(annotations)
     except ValueError as error:
         raise ValueError(f"CocoDataset: {error}") from None
-    for what, records, fields in (("image", content["images"], ("id", "file_name", "height", "width")),
-                                  ("category", content["categories"], ("id",))):
-        for record in records:
-            if not isinstance(record, Mapping):
-                raise ValueError(f"CocoDataset: each {what} must be a dict, got {record!r}")
-            missing = [field for field in fields if record.get(field) is None]
-            if missing:
-                raise ValueError(f"CocoDataset: {what} {record.get('id')} has no {missing[0]}")
+    for what, key in (("image", "images"), ("category", "categories"), ("annotation", "annotations")):
+        for place, record in enumerate(content[key]):
+            if (fault := fault_of(record, what)) is not None:
+                number = record.get("id") if isinstance(record, dict) else None
+                name = f"at place {place}" if number is None else shown(number)
+                raise ValueError(f"CocoDataset: {what} {name}: {fault[1]}")
+    try:
+        refuse_fractions(content)
+    except ValueError as error:
+        raise ValueError(f"CocoDataset: {error}") from None
     return content
 
 
 def _refuse_twice(ids, what):
-    for number in ids:
-        if isinstance(number, bool) or not isinstance(number, int):
-            raise ValueError(f"CocoDataset: {what} ids must be whole numbers, got {number!r}")
     if len(set(ids)) < len(ids):
         seen = set()
         twice = next(i for i in ids if i in seen or seen.add(i))

@@ -1,10 +1,34 @@
 """Opens image files as RGB arrays, whatever they are stored as. Pillow is asked for here alone."""
 
+import struct
+from pathlib import Path
+from typing import NamedTuple
+
 import numpy as np
 
-__all__ = ["open_image", "read_image"]
+__all__ = ["Header", "open_image", "read_image"]
 
 _EXIF_ORIENTATION = 0x0112
+_TIFF_SIZE = (0x0100, 0x0101)  # width and height
+_LAST_BYTES = {"PNG": b"IEND", "JPEG": b"\xff\xd9"}  # what stands at the end of a file that is whole
+
+
+class Header(NamedTuple):
+    """What an image file says before any pixel of it is decoded.
+
+    Attributes:
+        width, height: pixels as `read_image` gives them.
+        orientation: EXIF's, 1 to 8, which `read_image` does not apply; 1 where the file has none.
+        large: whether Pillow warns of so many pixels.
+        doubtful: whether `read_image` may refuse it, as only its pixels tell: values out of range, or a file that does
+            not end as those of its kind do.
+    """
+
+    width: int
+    height: int
+    orientation: int
+    large: bool
+    doubtful: bool
 
 
 def _pillow():
@@ -23,17 +47,24 @@ def open_image(path):
         path: path of a file that Pillow knows.
 
     Returns:
-        (width, height, orientation): pixels, and EXIF's orientation, 1 where the file has none.
+        Header.
 
     Raises:
         FileNotFoundError: there is no such file.
-        OSError: the file is not an image; the text names it.
+        OSError: it cannot be opened, or is not an image; the text names it.
+        ValueError: it has more pixels than Pillow takes for safe.
     """
+    limit = _pillow().MAX_IMAGE_PIXELS
     with _opened(path) as image:
-        orientation = 1
-        if image.format in ("JPEG", "MPO", "TIFF", "WEBP"):  # for PNG, Pillow would decode it all
-            orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
-        return (*image.size, orientation)
+        (width, height), orientation = image.size, _orientation(image, path)
+        if image.format == "TIFF":  # turned by Pillow, as every reader of TIFF does; before 11, only as it is decoded
+            width, height = (image.tag_v2[tag] for tag in _TIFF_SIZE)
+            if orientation >= 5:
+                width, height = height, width
+            orientation = 1
+        ranged = image.mode == "F" or image.mode == "I" and image.format != "PNG"
+        return Header(width, height, orientation, limit is not None and width * height > limit,
+                      ranged or _may_be_cut(path, image.format))
 
 
 def read_image(path):
@@ -42,6 +73,7 @@ def read_image(path):
     Grey images are repeated over three channels, palettes are looked up, an alpha channel is dropped
     (not blended), CMYK is converted, and of several frames the first is taken. EXIF's orientation
     is not applied: COCO's tools do not apply it either, so annotations are made on the pixels as stored.
+    (TIFF's own tag of orientation is: Pillow turns such an image upright.)
 
     Args:
         path: path of a file that Pillow knows.
@@ -52,30 +84,86 @@ def read_image(path):
 
     Raises:
         FileNotFoundError: there is no such file.
-        OSError: the file is broken or not an image; the text names it.
-        ValueError: a 32-bit image holds values outside 0..65535, or a float image outside [0, 1].
+        OSError: the file cannot be opened, is broken or not an image; the text names it.
+        ValueError: a 32-bit image holds values outside 0..65535, or a float image outside [0, 1]; or the
+            image has more pixels than Pillow takes for safe (twice ``PIL.Image.MAX_IMAGE_PIXELS``).
     """
     with _opened(path) as image:
         try:
             image.load()
             if image.mode == "F" or image.mode.startswith("I"):
-                grey = _deep(np.asarray(image), path)
+                grey = np.asarray(image)
             elif image.mode in ("L", "1"):
                 grey = np.asarray(image.convert("L"))
             else:
                 return np.array(image.convert("RGB"))
-        except (OSError, SyntaxError, EOFError) as error:
-            raise OSError(f"read_image: {path} cannot be decoded: {error}") from error
+        except Exception as error:  # Pillow's readers raise whatever a broken file makes them stumble over
+            raise _refusal(error, path, "cannot be decoded") from error
+    if image.mode == "F" or image.mode.startswith("I"):
+        grey = _deep(grey, path)
     return np.repeat(grey[:, :, None], 3, axis=2)
 
 
 def _opened(path):
+    pillow = _pillow()
     try:
-        return _pillow().open(path)
-    except FileNotFoundError:
+        return pillow.open(path)
+    except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(f"read_image: there is no file {path}") from None
-    except (OSError, SyntaxError, EOFError) as error:
-        raise OSError(f"read_image: {path} is not an image that Pillow knows") from error
+    except pillow.UnidentifiedImageError as error:
+        what = "is not an image that Pillow knows" if Path(path).stat().st_size else "is empty"
+        raise OSError(f"read_image: {path} {what}") from error
+    except Exception as error:
+        raise _refusal(error, path, "cannot be opened") from error
+
+
+def _refusal(error, path, what):
+    """The OSError or ValueError that stands for whatever a file made Pillow raise."""
+    pillow = _pillow()
+    if isinstance(error, (pillow.DecompressionBombError, pillow.DecompressionBombWarning)):
+        return ValueError(f"read_image: {path} has more pixels than Pillow takes for safe ({error}); cut it into "
+                          "smaller ones, or raise PIL.Image.MAX_IMAGE_PIXELS")
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return OSError(f"read_image: {path} {what}: {reason}")
+
+
+def _orientation(image, path):
+    """EXIF's orientation of an opened image, 1 to 8, with no pixel decoded."""
+    try:
+        if image.format == "PNG":
+            # Pillow's own way to a PNG's EXIF decodes the image, for its chunk may stand behind the pixels.
+            if "exif" not in image.info and (found := _png_exif(path)) is not None:
+                image.info["exif"] = found
+            exif = _pillow().Image.getexif(image)
+        else:
+            exif = image.getexif()
+        found = exif.get(_EXIF_ORIENTATION, 1)
+    except Exception:  # what cannot be read turns no image, in any viewer
+        return 1
+    return found if found in range(1, 9) else 1
+
+
+def _may_be_cut(path, kind):
+    """Whether the end of a file is not that of a whole one of its kind."""
+    last = _LAST_BYTES.get(kind)
+    if last is None:
+        return False
+    with open(path, "rb") as file:
+        file.seek(0, 2)
+        file.seek(max(file.tell() - 64, 0))
+        return last not in file.read()
+
+
+def _png_exif(path):
+    """The content of a PNG's eXIf chunk, or None."""
+    with open(path, "rb") as file:
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", head)
+            if kind == b"eXIf":
+                return file.read(length)
+            file.seek(length + 4, 1)
+    return None
 
 
 def _deep(grey, path):

@@ -7,9 +7,7 @@ annotations of one data set are a dozen arrays, whatever their number; an object
 
 import numpy as np
 
-import roikit.masks as rle
-from roikit.data.annotations import read_box
-from roikit.data.segmentation import box_and_area, read_segmentation
+from roikit.data.annotations import has_mask, read_object
 
 __all__ = ["Objects", "Ragged"]
 
@@ -51,7 +49,8 @@ class Objects:
 
         Args:
             images: list of COCO image records.
-            annotations: list of COCO annotation records, of these images and of others.
+            annotations: list of COCO annotation records, of these images and of others; all records as
+                `load_annotations` gives them, and without a fault that `fault_of` names.
             label_of: dict from category id to label.
 
         Raises:
@@ -59,8 +58,8 @@ class Objects:
         """
         rows_of = {image["id"]: [] for image in images}
         for annotation in annotations:
-            rows_of.get(annotation.get("image_id"), []).append(annotation)
-        self.has_masks = any(a.get("segmentation") for rows in rows_of.values() for a in rows)
+            rows_of.get(annotation["image_id"], []).append(annotation)
+        self.has_masks = any(has_mask(a) for rows in rows_of.values() for a in rows)
         self.dropped = {}
         boxes, labels, areas, crowds, counts, masks = [], [], [], [], [], []
         for image in images:
@@ -70,12 +69,12 @@ class Objects:
                 if isinstance(found, str):
                     self.dropped[found] = self.dropped.get(found, 0) + 1
                     continue
-                box, label, area, mask = found
-                boxes.append(box)
+                label, found = found
+                boxes.append(found.box)
                 labels.append(label)
-                areas.append(area)
-                crowds.append(bool(annotation.get("iscrowd", 0)))
-                masks.append(mask)
+                areas.append(found.area)
+                crowds.append(found.crowd)
+                masks.append(found.mask)
             counts.append(len(labels) - before)
         self.boxes = np.array(boxes, np.float64).reshape(-1, 4)
         self.labels = np.array(labels, np.int64)
@@ -86,43 +85,17 @@ class Objects:
             self._pack(masks)
 
     def _read(self, annotation, image, label_of):
-        """(box, label, area, mask) of an annotation, or the reason why it is left out."""
+        """(label, Instance) of an annotation, or the reason why it is left out."""
         name = f"annotation {annotation.get('id')} of image {image['id']}"
-        height, width = int(image["height"]), int(image["width"])
-        category = annotation.get("category_id")
-        label = label_of.get(category) if isinstance(category, int) else None
-        if label is None:
+        category = annotation["category_id"]
+        if category not in label_of:
             raise ValueError(f"CocoDataset: {name} has category id {category!r}, which categories does "
                              "not list")
-        box = mask = None
-        if self.has_masks and not annotation.get("segmentation"):
-            return "without a mask"
         try:
-            if self.has_masks:
-                mask = read_segmentation(annotation["segmentation"], height, width)
-            area = annotation.get("area")
-            if isinstance(area, bool) or not isinstance(area, (int, float, type(None))):
-                raise ValueError(f"its area must be a number, got {area!r}")
-            if annotation.get("bbox"):
-                box = read_box(annotation["bbox"])
+            found = read_object(annotation, image["height"], image["width"], masks=self.has_masks)
         except ValueError as error:
             raise ValueError(f"CocoDataset: {name}: {error}") from None
-        if mask is not None and _is_empty(mask, height, width):
-            return "with an empty mask"
-        if box is None and mask is None:
-            return "without a box"
-        if box is None:
-            box = np.array(box_and_area(mask, height, width)[0])
-        if not np.isfinite(box).all() or not (box[2] > box[0] and box[3] > box[1]):
-            return "with a box without area"
-        box = np.clip(box, 0, [width, height, width, height])
-        if not (box[2] > box[0] and box[3] > box[1]):
-            return "with a box outside the image"
-        if area is None and mask is not None:
-            area = box_and_area(mask, height, width)[1]
-        elif area is None:
-            area = (box[2] - box[0]) * (box[3] - box[1])
-        return box, label, float(area), mask
+        return found if isinstance(found, str) else (label_of[category], found)
 
     def _pack(self, masks):
         """One buffer of RLE characters, and one of coordinates with the polygons' and objects' ends."""
@@ -137,19 +110,3 @@ class Objects:
         if len(counts):
             return {"size": [height, width], "counts": counts.tobytes()}
         return [self._rings[i] for i in range(*self._ring_starts[index:index + 2])]
-
-
-def _is_empty(mask, height, width):
-    """Whether a mask has no pixel inside the image.
-
-    Rasterising all polygons of a large data set takes minutes, so only those are rasterised that are so
-    thin that they may hold no pixel, or that leave the image.
-    """
-    if isinstance(mask, dict):
-        return not rle.area(mask)
-    for ring in mask:
-        xs, ys = ring[0::2], ring[1::2]
-        x1, y1, x2, y2 = xs.min(), ys.min(), xs.max(), ys.max()
-        if x1 >= 0 and y1 >= 0 and x2 <= width and y2 <= height and min(x2 - x1, y2 - y1) >= 2:
-            return False
-    return not box_and_area(mask, height, width)[1]

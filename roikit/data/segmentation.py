@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 import roikit.masks as rle
+from roikit.data.records import shown
 
 __all__ = ["BoxedMask", "box_and_area", "crop", "encode", "flip_horizontal", "flip_vertical",
            "opened", "read_segmentation", "resize", "rotate"]
@@ -32,8 +33,8 @@ def read_segmentation(segmentation, height, width):
     """The ``segmentation`` of a COCO annotation as polygons or as a compressed RLE.
 
     Args:
-        segmentation: list of flat coordinate lists (at least 3 points each), or a dict with ``size``
-            and ``counts`` (str, bytes, or a list of run lengths).
+        segmentation: list of flat coordinate lists (at least 3 points each; empty ones are passed over),
+            or a dict with ``size`` and ``counts`` (str, bytes, or a list of run lengths).
         height, width: size of the image in pixels; an RLE must have the same.
 
     Returns:
@@ -45,11 +46,10 @@ def read_segmentation(segmentation, height, width):
     if isinstance(segmentation, dict):
         try:
             return _read_rle(segmentation, height, width)
-        except TypeError as error:
+        except (TypeError, OverflowError) as error:
             raise ValueError(str(error)) from None
     if not isinstance(segmentation, (list, tuple)) or not segmentation:
-        raise ValueError(f"a segmentation must be a list of polygons or an RLE, got "
-                         f"{type(segmentation).__name__} {str(segmentation)[:40]}")
+        raise ValueError(f"a segmentation must be a list of polygons or an RLE, got {shown(segmentation)}")
     if not isinstance(segmentation[0], (list, tuple, np.ndarray)):
         raise ValueError("a list of polygons must hold lists, got one flat list of "
                          f"{type(segmentation[0]).__name__}")
@@ -57,10 +57,12 @@ def read_segmentation(segmentation, height, width):
     for ring in segmentation:
         try:
             points = np.asarray(ring, dtype=np.float64)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ValueError("a polygon must be a flat list of numbers") from None
         if points.ndim != 1:
             raise ValueError("a polygon must be a flat list of numbers")
+        if not points.size:
+            continue
         if points.size % 2:
             raise ValueError(f"a polygon has an odd count of coordinates, {points.size}")
         if points.size < 6:
@@ -68,6 +70,8 @@ def read_segmentation(segmentation, height, width):
         if not np.isfinite(points).all():
             raise ValueError("a polygon has a coordinate that is not finite")
         rings.append(points)
+    if not rings:
+        raise ValueError("a segmentation must hold a polygon that is not empty")
     return rings
 
 
@@ -77,7 +81,7 @@ def _read_rle(segmentation, height, width):
         raise ValueError(f"the RLE has no {' and no '.join(sorted(missing))}")
     size, counts = segmentation["size"], segmentation["counts"]
     if not isinstance(size, (list, tuple)) or list(size) != [height, width]:
-        raise ValueError(f"the RLE is of an image of {size} (height, width), "
+        raise ValueError(f"the RLE is of an image of {shown(size)} (height, width), "
                          f"the image is [{height}, {width}]")
     found = {"size": [height, width], "counts": counts}
     if isinstance(counts, list):

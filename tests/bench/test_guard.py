@@ -107,8 +107,17 @@ def test_contract_only_what_stays_slow_fails(guard, capsys):
 def test_contract_without_valgrind_the_count_says_so_and_passes(guard, monkeypatch, capsys):
     monkeypatch.setattr(guard.shutil, "which", lambda name: None)
     assert guard.main(["counts"]) == 0
-    assert capsys.readouterr().out == "counts: skipped, valgrind is not installed\n"
+    assert capsys.readouterr().out.splitlines()[-1] == "counts: skipped, valgrind is not installed"
     assert guard.main(["--update"]) == 1
+
+
+def test_contract_the_guard_says_which_levels_it_saw(guard, monkeypatch, capsys):
+    monkeypatch.setattr(guard.shutil, "which", lambda name: None)
+    monkeypatch.setattr("roikit._config.simd_levels", lambda: ("base", "v3"))
+    assert guard.main(["counts", "levels"]) == 0
+    seen, *_, skipped = capsys.readouterr().out.splitlines()
+    assert seen == "guard: this processor has the levels base v3; counts and copies are taken at v3"
+    assert skipped == "levels: skipped, this processor has no v4"
 
 
 def test_contract_update_keeps_other_compilers_and_a_slow_down_is_the_status(guard, monkeypatch, tmp_path, capsys):

@@ -108,6 +108,27 @@ def test_deformable_convolution_without_offsets_is_a_convolution():
         d2.ModulatedDeformConv(4, 6, 3, groups=3)
 
 
+def test_deformable_convolutions_show_their_arguments_as_detectron2s():
+    """Of detectron2's, one keeps pairs and the other what it is given."""
+    layer = d2.DeformConv(8, 4, (3, 1), 2, padding=1, groups=2, deformable_groups=4)
+    assert repr(layer) == ("DeformConv(in_channels=8, out_channels=4, kernel_size=(3, 1), stride=(2, 2), "
+                           "padding=(1, 1), dilation=(1, 1), groups=2, deformable_groups=4, bias=False)")
+    layer = d2.ModulatedDeformConv(8, 4, 3, stride=(2, 1), padding=1, bias=False)
+    assert repr(layer) == ("ModulatedDeformConv(in_channels=8, out_channels=4, kernel_size=(3, 3), stride=(2, 1), "
+                           "padding=1, dilation=1, groups=1, deformable_groups=1, bias=False)")
+    assert repr(d2.ModulatedDeformConv(8, 4, 1)).endswith("deformable_groups=1, bias=True)")
+
+
+def test_every_anchor_that_holds_a_small_box_is_promoted():
+    """Their overlaps are the box's area over the anchor's, so they tie."""
+    generator = d2.RotatedAnchorGenerator(sizes=[[32, 64, 128, 256, 512]], aspect_ratios=[[0.5, 1.0, 2.0]],
+                                          angles=[[-90, 0, 90]], strides=[16], offset=0.0)
+    (anchors,) = generator([torch.zeros(1, 1, 1, 2)])
+    overlaps = d2.pairwise_iou_rotated(torch.tensor([[2.0, 2, 2, 2, 30]]), anchors)
+    labels = d2.Matcher([0.3, 0.7], [0, -1, 1], allow_low_quality_matches=True)(overlaps)[1]
+    assert (labels == 1).sum() == 15 and overlaps[0, labels == 1].unique().tolist() == [4 / 1024]
+
+
 def test_paste():
     masks, boxes = torch.ones(1, 2, 2), torch.tensor([[1.0, 1.0, 3.0, 3.0]])
     inside = torch.zeros(1, 4, 4, dtype=torch.bool)

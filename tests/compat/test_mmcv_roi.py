@@ -170,6 +170,16 @@ def test_deformable_convolutions_without_offsets_are_convolutions():
             call()
 
 
+def test_deformable_convolutions_show_their_arguments_by_name():
+    layer = mmcv.DeformConv2d(8, 4, 3, 2, padding=1, groups=2, deform_groups=4)
+    shown = ("in_channels=8, out_channels=4, kernel_size=(3, 3), stride=(2, 2), padding=(1, 1), dilation=(1, 1), "
+             "groups=2, deform_groups=4, bias=")
+    assert repr(layer) == f"DeformConv2d({shown}False)" and layer.bias is None
+    assert list(layer.state_dict()) == ["weight"]
+    modulated = mmcv.ModulatedDeformConv2d(8, 4, 3, 2, padding=1, groups=2, deform_groups=4)
+    assert repr(modulated) == f"ModulatedDeformConv2d({shown}True)"
+
+
 def test_packed_deformable_convolutions_find_their_offsets():
     x = rand(2, 4, 7, 8)
     packed = mmcv.DeformConv2dPack(4, 6, 3, padding=1, deform_groups=2)

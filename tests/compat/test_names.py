@@ -24,7 +24,8 @@ LEFT_OUT = {
 }
 NAMES = sorted(set(compat.__all__) - {"install", "uninstall"})
 PAIRWISE = ("box_iou", "generalized_box_iou", "distance_box_iou", "complete_box_iou")
-DTYPES = [torch.float16, torch.float32, torch.float64, torch.int32, torch.int64]
+DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int8, torch.int16, torch.int32,
+          torch.int64]
 
 
 def draw(count, dtype=torch.float32, seed=0, fmt="xyxy", lead=()):
@@ -75,6 +76,25 @@ def test_overlaps_of_any_dtype_and_leading_axes(torchvision, name, dtype, lead):
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(("one", "other"), [((2, 0), (2, 5)), ((2, 5), (2, 0)), ((0, 3, 0), (0,)), ((2, 1, 4), (3, 0))])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int16])
+@pytest.mark.parametrize("name", PAIRWISE)
+def test_overlaps_of_no_boxes(torchvision, name, dtype, one, other):
+    a, b = (draw(shape[-1], dtype, lead=shape[:-1]) for shape in (one, other))
+    expected, found = (getattr(module, name)(a, b) for module in (torchvision.ops, compat))
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(("one", "other"), [(torch.float32, torch.float64), (torch.int32, torch.float16),
+                                            (torch.float64, torch.int64), (torch.float16, torch.float32),
+                                            (torch.int16, torch.int64)])
+@pytest.mark.parametrize("name", PAIRWISE)
+def test_overlaps_of_two_dtypes(torchvision, name, one, other):
+    a, b = draw(7, one, 0, lead=(2, 1)), draw(5, other, 1, lead=(3,))
+    expected, found = (getattr(module, name)(a, b) for module in (torchvision.ops, compat))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("fmt", ["xywh", "cxcywh", "cxcywhr", "xywhr", "xyxyxyxy"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_iou_in_other_formats(torchvision, fmt, dtype):
@@ -105,8 +125,9 @@ def test_areas(torchvision, dtype, fmt, lead):
 
 
 @pytest.mark.parametrize("lead", [(), (2,), (0, 3)])
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("formats", [("xyxy", "xywh", "cxcywh"), ("xywhr", "cxcywhr", "xyxyxyxy")])
+@pytest.mark.parametrize(("formats", "dtype"), [
+    *((("xyxy", "xywh", "cxcywh"), dtype) for dtype in DTYPES),
+    *((("xywhr", "cxcywhr", "xyxyxyxy"), dtype) for dtype in DTYPES if dtype not in (torch.bfloat16, torch.int8))])
 def test_conversions(torchvision, formats, dtype, lead):
     for source in formats:
         boxes = draw(7, dtype, fmt=source, lead=lead)
@@ -115,7 +136,7 @@ def test_conversions(torchvision, formats, dtype, lead):
         for target in formats:
             expected, found = (m.box_convert(boxes, source, target) for m in (torchvision.ops, compat))
             if formats[0] == "xywhr":  # angles and roots: torchvision rounds each step of half, this the result
-                coarse = {torch.float16: 0.2, torch.int32: 1, torch.int64: 1}.get(dtype, 1e-4)
+                coarse = 0.2 if dtype == torch.float16 else 1e-4 if dtype.is_floating_point else 1
                 torch.testing.assert_close(found, expected, rtol=2e-3 if dtype == torch.float16 else 0, atol=coarse)
             else:
                 torch.testing.assert_close(found, expected, rtol=0, atol=0)
@@ -143,11 +164,23 @@ def test_clipping_and_small_boxes(torchvision, dtype):
     assert torch.equal(*both) and 0 < len(both[0]) < 40
 
 
+@pytest.mark.parametrize("shape", [(0,), (0, 4), (3, 0), (2, 0, 4)])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float32])
+def test_boxes_without_an_entry_of_any_shape_suppress_nothing(torchvision, dtype, shape):
+    both = [m.batched_nms(torch.empty(shape, dtype=dtype), None, None, None) for m in (compat, torchvision.ops)]
+    torch.testing.assert_close(*both)
+
+
 def test_masks_to_boxes(torchvision):
     masks = torch.zeros(3, 9, 11, dtype=torch.uint8)
     masks[0, 2:5, 3:9] = 1
     masks[1, 8, 10] = 1
-    assert torch.equal(compat.masks_to_boxes(masks), torchvision.ops.masks_to_boxes(masks))
+    for dtype in (torch.uint8, torch.bool, torch.float16, torch.float64, torch.int64):
+        both = [m.masks_to_boxes(masks.to(dtype)) for m in (compat, torchvision.ops)]
+        torch.testing.assert_close(*both)
+    for shape in ((0,), (0, 9, 11), (0, 4)):
+        torch.testing.assert_close(*[m.masks_to_boxes(torch.empty(shape)) for m in (compat, torchvision.ops)])
+    assert compat.masks_to_boxes(masks, inclusive=False)[1].tolist() == [10, 8, 11, 9]
 
 
 @pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
@@ -157,6 +190,17 @@ def test_losses_of_boxes(torchvision, name, reduction):
     losses = [getattr(m, name)(a, b, reduction) for m in (compat, torchvision.ops)]
     torch.testing.assert_close(*losses, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(*[torch.autograd.grad(x.sum(), a)[0] for x in losses], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("lead", [((), ()), ((2, 3), (2, 3)), ((2, 3), (3,)), ((2, 3), (2, 1)), ((0, 3), (0, 3))])
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+@pytest.mark.parametrize("name", ["generalized_box_iou_loss", "distance_box_iou_loss", "complete_box_iou_loss"])
+def test_losses_of_boxes_with_leading_axes(torchvision, name, reduction, lead):
+    a, b = ((draw(1, lead=shape, seed=i) + 0.375 * i)[..., 0, :].requires_grad_() for i, shape in enumerate(lead))
+    losses = [getattr(m, name)(a, b, reduction=reduction) for m in (compat, torchvision.ops)]
+    torch.testing.assert_close(*losses, rtol=1e-5, atol=1e-6)
+    gradients = [torch.autograd.grad(x.sum(), (a, b)) for x in losses]
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
@@ -192,6 +236,19 @@ def test_multiscale_roi_align_takes_the_maps_that_are_there(torchvision, names, 
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(("name", "arguments"), [
+    ("DeformConv2d", {"kernel_size": 3}),
+    ("DeformConv2d", {"kernel_size": (3, 2), "stride": (2, 1), "padding": 1, "dilation": 2, "groups": 2}),
+    ("DeformConv2d", {"kernel_size": 1, "bias": False}),
+    ("MultiScaleRoIAlign", {"featmap_names": ["0", "1"], "output_size": 7, "sampling_ratio": 2}),
+    ("MultiScaleRoIAlign", {"featmap_names": ["0"], "output_size": [7, 5], "sampling_ratio": -1}),
+])
+def test_modules_print_as_torchvisions(torchvision, name, arguments):
+    channels = (6, 4) if name == "DeformConv2d" else ()
+    ours, theirs = (repr(getattr(m, name)(*channels, **arguments)) for m in (compat, torchvision.ops))
+    assert ours == theirs
+
+
 def test_modules_hold_what_torchvisions_hold(torchvision):
     x = torch.rand(1, 8, 9, 9)
     rois = torch.tensor([[0, 1.0, 2.0, 7.0, 8.0]])
@@ -201,7 +258,7 @@ def test_modules_hold_what_torchvisions_hold(torchvision):
         assert repr(ours) == repr(theirs)
         assert torch.equal(ours(x, rois), theirs(x, rois))
     ours, theirs = (m.FrozenBatchNorm2d(8) for m in (compat, torchvision.ops))
-    assert repr(ours) == repr(theirs)
+    assert repr(ours) == repr(theirs) and compat.misc.FrozenBatchNorm2d is compat.FrozenBatchNorm2d
     theirs.load_state_dict({name: torch.rand(8) for name in ours.state_dict()})
     ours.load_state_dict(theirs.state_dict())
     torch.testing.assert_close(ours(x), theirs(x))

@@ -67,8 +67,16 @@ WRONG = [
     (lambda: tv.box_convert(TURNED, "xyxyxyxy", "cxcywhr"), "box_convert: boxes must have shape (..., 8), got (2, 5)"),
     (lambda: tv.clip_boxes_to_image(TURNED, (5, 5)), "clip_boxes_to_image: boxes must have shape (..., 4), got (2, 5)"),
     (lambda: tv.remove_small_boxes(TURNED, 1), "remove_small_boxes: boxes must have shape (..., 4), got (2, 5)"),
-    (lambda: tv.box_iou(TURNED, BOX), "box_iou: boxes must have shape (..., 4), got (2, 5)"),
-    (lambda: tv.complete_box_iou_loss(BOX.numpy(), BOX), "complete_box_iou_loss: boxes1 must be a torch tensor"),
+    (lambda: tv.box_iou(TURNED, BOX), "box_iou: boxes1 must have shape (..., N, 4), got (2, 5)"),
+    (lambda: tv.complete_box_iou_loss(BOX.numpy(), BOX), "complete_box_iou_loss: boxes1 must be a tensor, got ndarray"),
+    (lambda: tv.box_iou(BOX.numpy(), BOX, "xywh"), "box_iou: boxes1 must be a tensor, got ndarray"),
+    (lambda: tv.box_iou(BOX, BOX[0]), "box_iou: boxes2 must have shape (..., N, 4), got (4,)"),
+    (lambda: tv.generalized_box_iou(BOX.expand(2, 2, 4), BOX.expand(3, 2, 4)),
+     "generalized_box_iou: boxes1 and boxes2 must have leading axes that broadcast, got (2, 2, 4) and (3, 2, 4)"),
+    (lambda: tv.distance_box_iou_loss(BOX, BOX[:1].expand(3, 4)),
+     "distance_box_iou_loss: boxes1 and boxes2 must have leading axes that broadcast, got (2, 4) and (3, 4)"),
+    (lambda: tv.complete_box_iou_loss(BOX, TURNED), "complete_box_iou_loss: boxes2 must have shape (..., 4)"),
+    (lambda: tv.batched_nms(BOX, None, None, None), "batched_nms: scores must be"),
 ]
 
 

@@ -72,16 +72,20 @@ def test_law_crowds_are_no_objects_but_their_boxes_are_kept(made):
     made.image(1)
     made.square(1)
     made.square(1, x=12, iscrowd=1)
-    _, target = CocoDataset(*made.write())[0]
-    assert target["boxes"].tolist() == [[4, 5, 10, 11]]
+    made.square(1, x=20)
+    dataset = CocoDataset(*made.write())
+    _, target = dataset[0]
+    assert target["boxes"].tolist() == [[4, 5, 10, 11], [20, 5, 26, 11]]
     assert target["crowd_boxes"].tolist() == [[12, 5, 18, 11]]
-    assert target["iscrowd"].tolist() == [0]
+    assert target["iscrowd"].tolist() == [0, 0]
+    assert dataset.num_objects == 2
 
 
 def test_law_an_image_without_objects_gives_empty_targets(made):
     made.image(1)
     made.image(2)
     made.square(2)
+    made.square(2, x=12)
     made.image(3)
     made.square(3, iscrowd=1)
     dataset = CocoDataset(*made.write())
@@ -243,7 +247,7 @@ def test_contract_objects_that_cannot_be_learnt_are_counted(made):
     with pytest.warns(RoikitWarning) as caught:
         dataset = CocoDataset(*made.write())
     assert str(caught[0].message) == (
-        "CocoDataset: left out 6 annotations: 1 of an image that the file does not list, 1 with a box "
+        "CocoDataset: left out 6 of 7 annotations: 1 of an image that the file does not list, 1 with a box "
         "outside the image, 1 with a box without area, 2 with an empty mask, 1 without a mask; "
         "roikit.data.inspect_dataset names each")
     assert len(dataset[0][1]["labels"]) == 1

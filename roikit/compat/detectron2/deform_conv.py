@@ -32,7 +32,11 @@ def modulated_deform_conv(input, offset, mask, weight, bias=None, stride=1, padd
                     deformable_groups, mask)
 
 
-class DeformConv(DeformableConvolution):
+class _DeformableConvolution(DeformableConvolution):
+    SHOWN = (*DeformableConvolution.SHOWN, "deformable_groups")
+
+
+class DeformConv(_DeformableConvolution):
     """detectron2.layers.DeformConv. Input: features (N, in_channels, H, W); offset.
 
     Args:
@@ -53,7 +57,7 @@ class DeformConv(DeformableConvolution):
         return _run(self, x, offset)
 
 
-class ModulatedDeformConv(DeformableConvolution):
+class ModulatedDeformConv(_DeformableConvolution):
     """detectron2.layers.ModulatedDeformConv. Input: features (N, in_channels, H, W); offset; mask.
 
     Args:
@@ -65,6 +69,7 @@ class ModulatedDeformConv(DeformableConvolution):
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1,
                  deformable_groups=1, bias=True, norm=None, activation=None):
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
+        self.stride, self.padding, self.dilation = stride, padding, dilation  # not as pairs: detectron2 shows them so
         self.deformable_groups, self.norm, self.activation = deformable_groups, norm, activation
 
     def forward(self, x, offset, mask):

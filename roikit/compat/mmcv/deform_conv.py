@@ -45,7 +45,11 @@ def modulated_deform_conv2d(input, offset, mask, weight, bias=None, stride=1, pa
                     padding, dilation, groups, deform_groups, mask.type_as(offset))
 
 
-class DeformConv2d(DeformableConvolution):
+class _DeformableConvolution(DeformableConvolution):
+    SHOWN = (*DeformableConvolution.SHOWN, "deform_groups")
+
+
+class DeformConv2d(_DeformableConvolution):
     """mmcv.ops.DeformConv2d. Input: features (N, in_channels, H, W); offset.
 
     Args:
@@ -68,7 +72,7 @@ class DeformConv2d(DeformableConvolution):
                              self.deform_groups)
 
 
-class ModulatedDeformConv2d(DeformableConvolution):
+class ModulatedDeformConv2d(_DeformableConvolution):
     """mmcv.ops.ModulatedDeformConv2d. Input: features (N, in_channels, H, W); offset; mask.
 
     Args:

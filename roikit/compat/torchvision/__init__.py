@@ -35,9 +35,10 @@ from roikit.compat.torchvision.losses import (
     complete_box_iou_loss,
     distance_box_iou_loss,
     generalized_box_iou_loss,
+    sigmoid_focal_loss,
 )
+from roikit.compat.torchvision.misc import FrozenBatchNorm2d
 from roikit.compat.torchvision.poolers import MultiScaleRoIAlign
-from roikit.models import FrozenBatchNorm2d
 from roikit.ops import (
     DeformConv2d,
     PSRoIAlign,
@@ -49,7 +50,6 @@ from roikit.ops import (
     ps_roi_pool,
     roi_align,
     roi_pool,
-    sigmoid_focal_loss,
 )
 
 __all__ = [

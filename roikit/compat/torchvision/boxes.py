@@ -10,7 +10,8 @@ import torch
 
 import roikit.ops
 from roikit.compat._arguments import class_indices
-from roikit.ops import masks_to_boxes, nms
+from roikit.compat.torchvision._arguments import choice, each, floating, last_axis, nothing, rows
+from roikit.ops import nms
 
 __all__ = ["batched_nms", "box_area", "box_convert", "box_iou", "clip_boxes_to_image", "complete_box_iou",
            "distance_box_iou", "generalized_box_iou", "masks_to_boxes", "nms", "remove_small_boxes"]
@@ -19,28 +20,8 @@ UPRIGHT = ("xyxy", "xywh", "cxcywh")
 ROTATED = ("xywhr", "cxcywhr", "xyxyxyxy")
 
 
-def _choice(op, name, value, allowed):
-    if value not in allowed:
-        raise ValueError(f"{op}: {name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
-
-
-def _last_axis(op, boxes, columns):
-    """``boxes`` is a tensor (..., columns)."""
-    if not isinstance(boxes, torch.Tensor):
-        raise TypeError(f"{op}: boxes must be a tensor, got {type(boxes).__name__}")
-    if boxes.shape[-1:] != (columns,):
-        raise ValueError(f"{op}: boxes must have shape (..., {columns}), got {tuple(boxes.shape)}")
-
-
-def _floating(boxes):
-    """float64 for whole numbers, so that all of 32 bits are exact; float32 for half."""
-    if not boxes.is_floating_point():
-        return boxes.double()
-    return boxes.float() if boxes.dtype in (torch.float16, torch.bfloat16) else boxes
-
-
-def _rows(boxes):
-    return _floating(boxes).reshape(-1, boxes.shape[-1])
+def _columns(fmt):
+    return 4 if fmt in UPRIGHT else 8 if fmt == "xyxyxyxy" else 5
 
 
 def box_area(boxes, fmt="xyxy"):
@@ -52,8 +33,8 @@ def box_area(boxes, fmt="xyxy"):
     Raises:
         TypeError, ValueError: another format; boxes is not a tensor (..., 4).
     """
-    _choice("box_area", "fmt", fmt, UPRIGHT)
-    _last_axis("box_area", boxes, 4)
+    choice("box_area", "fmt", fmt, UPRIGHT, f"Unsupported Bounding Box area for given format {fmt}")
+    last_axis("box_area", 4, boxes=boxes)
     if boxes.dtype not in (torch.float32, torch.float64, torch.int32, torch.int64):
         boxes = boxes.float() if boxes.is_floating_point() else boxes.int()
     sides = boxes[..., 2:] - boxes[..., :2] if fmt == "xyxy" else boxes[..., 2:]
@@ -75,19 +56,20 @@ def box_convert(boxes, in_fmt, out_fmt):
         TypeError, ValueError: an unknown format; boxes is not a tensor of its columns.
         NotImplementedError: one upright format and one rotated.
     """
-    _choice("box_convert", "in_fmt", in_fmt, UPRIGHT + ROTATED)
-    _choice("box_convert", "out_fmt", out_fmt, UPRIGHT + ROTATED)
-    _last_axis("box_convert", boxes, 4 if in_fmt in UPRIGHT else 8 if in_fmt == "xyxyxyxy" else 5)
+    theirs = f"Unsupported Bounding Box Conversions for given in_fmt {in_fmt} and out_fmt {out_fmt}"
+    choice("box_convert", "in_fmt", in_fmt, UPRIGHT + ROTATED, theirs)
+    choice("box_convert", "out_fmt", out_fmt, UPRIGHT + ROTATED, theirs)
+    last_axis("box_convert", _columns(in_fmt), boxes=boxes)
     if in_fmt == out_fmt:
         return boxes.clone()
     if (in_fmt in ROTATED) != (out_fmt in ROTATED):
-        raise NotImplementedError(f"box_convert: {in_fmt!r} and {out_fmt!r} must both be upright or both rotated")
-    rows, dtype = _rows(boxes), boxes.dtype
+        raise NotImplementedError(f"box_convert: {theirs}; they must both be upright or both rotated")
+    flat, dtype = rows(boxes), boxes.dtype
     if in_fmt in ROTATED:
-        out = _from_corner(_to_corner(rows, in_fmt), out_fmt)
+        out = _from_corner(_to_corner(flat, in_fmt), out_fmt)
         out = out if boxes.is_floating_point() else out.round()
     else:
-        out = roikit.ops.box_convert(rows, in_fmt, out_fmt)
+        out = roikit.ops.box_convert(flat, in_fmt, out_fmt)
         if not boxes.is_floating_point() and "cxcywh" in (in_fmt, out_fmt):
             dtype = torch.get_default_dtype()
     return out.to(dtype).reshape(*boxes.shape[:-1], out.shape[-1])
@@ -126,39 +108,31 @@ def _from_corner(boxes, fmt):
 
 def clip_boxes_to_image(boxes, size):
     """Boxes (..., 4) xyxy, in their dtype, with x moved into [0, W] and y into [0, H]; ``size`` is (H, W)."""
-    _last_axis("clip_boxes_to_image", boxes, 4)
-    return roikit.ops.clip_boxes_to_image(_rows(boxes), size).to(boxes.dtype).reshape(boxes.shape)
+    last_axis("clip_boxes_to_image", 4, boxes=boxes)
+    return roikit.ops.clip_boxes_to_image(rows(boxes), size).to(boxes.dtype).reshape(boxes.shape)
 
 
 def remove_small_boxes(boxes, min_size):
     """Indices (K,) int64 of the boxes (N, 4) whose width and height are both at least ``min_size``."""
-    _last_axis("remove_small_boxes", boxes, 4)
-    return roikit.ops.remove_small_boxes(_floating(boxes), min_size)
+    last_axis("remove_small_boxes", 4, boxes=boxes)
+    return roikit.ops.remove_small_boxes(floating(boxes), min_size)
 
 
 def batched_nms(boxes, scores, idxs, iou_threshold):
-    """`roikit.ops.batched_nms`, whose classes may also be floats."""
+    """`roikit.ops.batched_nms`, whose classes may also be floats.
+
+    Boxes without an entry, of any shape and dtype, give no indices whatever the other arguments are.
+    """
+    if nothing(boxes):
+        return boxes.new_empty(0, dtype=torch.int64)
     return roikit.ops.batched_nms(boxes, scores, class_indices(idxs), iou_threshold)
 
 
-def _pairs(op, boxes1, boxes2, *rest):
-    """op(boxes1, boxes2) on the last two axes; the ones before them are broadcast."""
-    for boxes in (boxes1, boxes2):
-        _last_axis(op.__name__, boxes, 5 if op is roikit.ops.box_iou_rotated else 4)
-    whole = not (boxes1.is_floating_point() or boxes2.is_floating_point())
-    if boxes1.is_floating_point() != boxes2.is_floating_point():
-        dtype = boxes1.dtype if boxes1.is_floating_point() else boxes2.dtype
-        boxes1, boxes2 = boxes1.to(dtype), boxes2.to(dtype)
-    boxes1, boxes2 = _floating(boxes1), _floating(boxes2)
-    lead = torch.broadcast_shapes(boxes1.shape[:-2], boxes2.shape[:-2])
-    if lead:
-        many = [x.expand(*lead, *x.shape[-2:]).reshape(-1, *x.shape[-2:]) for x in (boxes1, boxes2)]
-        parts = [op(a, b, *rest) for a, b in zip(*many, strict=True)]
-        out = torch.stack(parts) if parts else boxes1.new_empty(0)
-        out = out.reshape(*lead, boxes1.shape[-2], boxes2.shape[-2])
-    else:
-        out = op(boxes1, boxes2, *rest)
-    return out.to(torch.get_default_dtype()) if whole else out
+def masks_to_boxes(masks, *, inclusive=True):
+    """`roikit.ops.masks_to_boxes`; what is not (N, H, W) and has no entry counts as no masks."""
+    if nothing(masks) and masks.dim() != 3:
+        masks = masks.reshape(0, 0, 0)
+    return roikit.ops.masks_to_boxes(masks, inclusive=inclusive)
 
 
 def box_iou(boxes1, boxes2, fmt="xyxy"):
@@ -166,14 +140,17 @@ def box_iou(boxes1, boxes2, fmt="xyxy"):
 
     ``fmt`` is any format of `box_convert`; rotated boxes have no gradient.
     """
-    _choice("box_iou", "fmt", fmt, UPRIGHT + ROTATED)
-    if fmt in ROTATED:
-        if fmt != "cxcywhr":
-            boxes1, boxes2 = (box_convert(_floating(x), fmt, "cxcywhr") for x in (boxes1, boxes2))
-        return _pairs(roikit.ops.box_iou_rotated, boxes1, boxes2)
-    if fmt != "xyxy":
-        boxes1, boxes2 = (box_convert(_floating(x), fmt, "xyxy") for x in (boxes1, boxes2))
-    return _pairs(roikit.ops.box_iou, boxes1, boxes2)
+    choice("box_iou", "fmt", fmt, UPRIGHT + ROTATED, f"Unsupported format '{fmt}'")
+    last_axis("box_iou", _columns(fmt), 2, boxes1=boxes1, boxes2=boxes2)
+    op, known = (roikit.ops.box_iou_rotated, "cxcywhr") if fmt in ROTATED else (roikit.ops.box_iou, "xyxy")
+    if fmt == known:
+        return each("box_iou", op, boxes1, boxes2)
+    return each("box_iou", lambda a, b: op(box_convert(a, fmt, known), box_convert(b, fmt, known)), boxes1, boxes2)
+
+
+def _pairs(op, boxes1, boxes2, *rest):
+    last_axis(op.__name__, 4, 2, boxes1=boxes1, boxes2=boxes2)
+    return each(op.__name__, lambda a, b: op(a, b, *rest), boxes1, boxes2)
 
 
 def generalized_box_iou(boxes1, boxes2):

@@ -1,0 +1,88 @@
+"""What the doctor hands back: findings, and the report that holds them."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+__all__ = ["Finding", "Report", "counted"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong or worth knowing.
+
+    Attributes:
+        kind: what it is, such as "degenerate-box"; findings of one kind read alike.
+        severity: "error" (training or evaluation would fail or be wrong), "warning" (an object is left
+            out, or is not what it seems) or "note".
+        subject: "image 5", "annotation 7 of image 5", "category 3", "the file" or "the images", their folder.
+        sentence: what was found, in words.
+    """
+
+    kind: str
+    severity: str
+    subject: str
+    sentence: str
+
+    def __str__(self):
+        return f"{self.subject}: {self.sentence}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `inspect_dataset` found.
+
+    Attributes:
+        images, annotations, objects, crowds, categories: how many there are; objects are the annotations
+            that are no crowds.
+        empty_images: images without a single object.
+        most_objects: the largest number of objects in one image. COCO's metric counts no more
+            than its limit of detections per image, 100 unless told otherwise.
+        findings: tuple of Finding, errors first.
+    """
+
+    images: int
+    annotations: int
+    objects: int
+    crowds: int
+    categories: int
+    empty_images: int
+    most_objects: int
+    findings: tuple
+
+    @property
+    def errors(self):
+        """The findings that are errors."""
+        return tuple(f for f in self.findings if f.severity == "error")
+
+    @property
+    def warnings(self):
+        """The findings that are warnings."""
+        return tuple(f for f in self.findings if f.severity == "warning")
+
+    @property
+    def fatal(self):
+        """Whether to mend the data set before using it: whether there is an error."""
+        return bool(self.errors)
+
+    def text(self, examples=5):
+        """A summary to read: counts, then each kind of finding with its first ``examples``."""
+        lines = [f"{counted(self.images, 'image')}, {counted(self.objects, 'object')} and "
+                 f"{counted(self.crowds, 'crowd')} of {counted(self.categories, 'category')}; "
+                 f"{counted(self.empty_images, 'image')} without objects, at most "
+                 f"{counted(self.most_objects, 'object')} in an image"]
+        kinds = Counter((f.severity, f.kind) for f in self.findings)
+        for (severity, kind), number in kinds.items():
+            lines.append(f"{severity}: {kind} ({number})")
+            same = [f for f in self.findings if (f.severity, f.kind) == (severity, kind)]
+            lines += [f"    {finding}" for finding in same[:examples]]
+            if number > examples:
+                lines.append(f"    and {number - examples} more")
+        lines.append("Nothing is wrong." if not self.errors + self.warnings else
+                     f"{counted(len(self.errors), 'error')}, {counted(len(self.warnings), 'warning')}")
+        return "\n".join(lines)
+
+
+def counted(number, noun):
+    """A number and its noun, in the plural but for 1."""
+    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+    return f"{number} {noun if number == 1 else plural}"

@@ -1,0 +1,74 @@
+"""What a record of COCO's file must say of itself, for the data set and the doctor alike."""
+
+__all__ = ["NEEDED", "crowds_sentence", "fault_of", "names_of", "shown", "usable_id"]
+
+NEEDED = {"image": ("id", "file_name", "height", "width"), "category": ("id",),
+          "annotation": ("image_id", "category_id")}
+_MOST_PIXELS = 2**32  # more than these no run-length code of COCO's counts
+
+
+def usable_id(number):
+    """Whether an id is an int of 64 bits."""
+    return type(number) is int and -2**63 <= number < 2**63
+
+
+def fault_of(record, what):
+    """What makes a record of no use, or None.
+
+    Args:
+        record: an entry of the list of "image", "category" or "annotation" records of `load_annotations`.
+        what: which of these.
+
+    Returns:
+        None; or (kind, sentence), the doctor's kind of finding and what is wrong, in words.
+    """
+    if (what == "annotation" and type(record) is dict and usable_id(record.get("image_id"))
+            and usable_id(record.get("category_id"))):
+        return None  # at once, for there may be a million of them
+    if not isinstance(record, dict):
+        return "malformed-record", f"it must be a dict, got {type(record).__name__}"
+    missing = [field for field in NEEDED[what] if record.get(field) is None]
+    if missing:
+        return "missing-field", f"it has no {' and no '.join(missing)}"
+    for field in ("id",) if what != "annotation" else ("image_id", "category_id"):
+        if not usable_id(record[field]):
+            return "malformed-id", f"its {field} must be a whole number, got {shown(record[field])}"
+    return _image_fault(record) if what == "image" else None
+
+
+def _image_fault(record):
+    height, width, name = record["height"], record["width"], record["file_name"]
+    if not all(type(n) is int and n > 0 for n in (height, width)):
+        return "malformed-size", (f"its height and width must be whole numbers from 1, got {shown(height)} and "
+                                  f"{shown(width)}")
+    if height * width >= _MOST_PIXELS:
+        return "malformed-size", f"its height and width must make fewer than 2^32 pixels, got {height} and {width}"
+    if not isinstance(name, str):
+        return "malformed-file-name", f"its file_name must be text, got {shown(name)}"
+    if not name.isascii():
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            return "malformed-file-name", f"its file_name must be text, got {shown(name)}"
+    return None
+
+
+def names_of(categories):
+    """The names of category records, as text; the id where there is none."""
+    return [str(c["id"] if c.get("name") is None else c["name"]) for c in categories]
+
+
+def crowds_sentence(annotations):
+    """What to say where at least half of the annotations are crowds; None where fewer are."""
+    crowds = sum(isinstance(a, dict) and a.get("iscrowd") == 1 for a in annotations)
+    if not crowds or 2 * crowds < len(annotations):
+        return None
+    return (f"{crowds} of {len(annotations)} annotations are marked as crowds (iscrowd 1), which are neither learnt "
+            "nor counted as found or missed; some tools, CVAT among them, mark every mask so: set iscrowd to 0 where "
+            "an annotation is one object")
+
+
+def shown(value):
+    """A value in a sentence: its repr, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."
