@@ -6,9 +6,6 @@ from torch.nn import functional as F
 
 __all__ = ["linear"]
 
-# torch has it from 2.7 on.
-_exporting = getattr(torch.compiler, "is_exporting", bool)
-
 
 class _Product(torch.autograd.Function):
     """(M, K) @ (N, K).T of float32 matrices; so are its gradients, whichever way the matrices lie in memory."""
@@ -30,9 +27,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """`F.linear` of a (M, K) `x` with a (N, K) `weight`.
 
     In float32 on a CPU by oneDNN: on an AMD processor with AVX-512 it took half the time of the library that torch's
-    own products call there. torch.export gets F.linear, which other runtimes know.
+    own products call there. torch.export gets F.linear, which other runtimes know, and so does torch.compile, which has no
+    kernel for the other one and chooses among libraries itself.
     """
-    if (x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32 and not _exporting()
+    if (x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32 and not torch.compiler.is_compiling()
             and x.numel() > 0 and not torch.is_autocast_enabled("cpu") and torch.backends.mkldnn.is_available()
             and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
         return _Product.apply(x, weight).add_(bias)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from roikit.models.box_head import Samples
 from roikit.models.config import MaskConfig
+from roikit.models.graphs import outside_graphs
 from roikit.models.image import Truth
 from roikit.models.losses import mask_loss
 from roikit.ops import mask_targets, paste_masks, paste_masks_rle
@@ -59,6 +60,7 @@ class MaskRCNNPredictor(nn.Sequential):
         return logits.unflatten(1, hidden.shape[2:])
 
 
+@outside_graphs
 def mask_losses(logits: Tensor, samples: list[Samples], truths: list[Truth], config: MaskConfig
                 ) -> dict[str, Tensor]:
     """`loss_mask` over the positive samples of all images.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from roikit.models.box_head import Samples, box_losses, sample_proposals, select_detections
 from roikit.models.config import BoxConfig, MaskConfig
+from roikit.models.graphs import outside_graphs
 from roikit.models.image import ImageBatch, Truth, rescale_boxes
 from roikit.models.mask_head import mask_losses, paste
 
@@ -68,11 +69,9 @@ class RoIHeads(nn.Module):
             if self.mask is not None:
                 self._add_masks(features, detections, batch)
             return detections, {}
-        samples = [sample_proposals(boxes, truth, self.box)
-                   for boxes, truth in zip(proposals, truths, strict=True)]
+        samples = self._sample(proposals, truths)
         logits, deltas = self._predict_boxes(features, [s.boxes for s in samples], batch)
-        self._check_labels(truths, logits.shape[1])
-        losses = box_losses(logits, deltas, samples, truths, self.box)
+        losses = self._box_losses(logits, deltas, samples, truths)
         if self.mask is not None:
             losses |= self._mask_losses(features, samples, truths, batch)
         return [], losses
@@ -94,10 +93,24 @@ class RoIHeads(nn.Module):
     def _detect(self, features: dict[str, Tensor], proposals: list[Tensor], batch: ImageBatch
                 ) -> Detections:
         logits, deltas = self._predict_boxes(features, proposals, batch)
+        return self._select(logits, deltas, proposals, batch.sizes)
+
+    @outside_graphs
+    def _select(self, logits: Tensor, deltas: Tensor, proposals: list[Tensor], sizes: list[tuple[int, int]]
+                ) -> Detections:
         counts = [boxes.shape[0] for boxes in proposals]
         return [select_detections(*image, self.box)
-                for image in zip(logits.split(counts), deltas.split(counts), proposals,
-                                 batch.sizes, strict=True)]
+                for image in zip(logits.split(counts), deltas.split(counts), proposals, sizes, strict=True)]
+
+    @outside_graphs
+    def _sample(self, proposals: list[Tensor], truths: list[Truth]) -> list[Samples]:
+        return [sample_proposals(boxes, truth, self.box) for boxes, truth in zip(proposals, truths, strict=True)]
+
+    @outside_graphs
+    def _box_losses(self, logits: Tensor, deltas: Tensor, samples: list[Samples], truths: list[Truth]
+                    ) -> dict[str, Tensor]:
+        self._check_labels(truths, logits.shape[1])
+        return box_losses(logits, deltas, samples, truths, self.box)
 
     def _add_masks(self, features: dict[str, Tensor], detections: Detections, batch: ImageBatch
                    ) -> None:
@@ -120,10 +133,16 @@ class RoIHeads(nn.Module):
 
     def _mask_losses(self, features: dict[str, Tensor], samples: list[Samples],
                      truths: list[Truth], batch: ImageBatch) -> dict[str, Tensor]:
+        boxes, labels = self._positives(samples)
+        return mask_losses(self._own_masks(features, boxes, labels, batch), samples, truths, self.mask)
+
+    @staticmethod
+    @outside_graphs
+    def _positives(samples: list[Samples]) -> tuple[list[Tensor], Tensor]:
         rows = [sample.positives() for sample in samples]
         boxes = [sample.boxes[own] for sample, own in zip(samples, rows, strict=True)]
         labels = torch.cat([sample.labels[own] for sample, own in zip(samples, rows, strict=True)])
-        return mask_losses(self._own_masks(features, boxes, labels, batch), samples, truths, self.mask)
+        return boxes, labels
 
     @staticmethod
     def _check_labels(truths: list[Truth], num_classes: int) -> None:
@@ -183,6 +202,10 @@ class FasterRCNN(nn.Module):
         detections, losses = self.roi_heads(features, proposals, batch, truths)
         if self.training:
             return losses | proposal_losses
+        return self._finish_all(detections, batch)
+
+    @outside_graphs
+    def _finish_all(self, detections: Detections, batch: ImageBatch) -> Detections:
         return [self.finish(found, size, original) for found, size, original
                 in zip(detections, batch.sizes, batch.original_sizes, strict=True)]
 

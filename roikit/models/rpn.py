@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from roikit.models.config import RpnConfig
+from roikit.models.graphs import outside_graphs
 from roikit.models.image import ImageBatch, Truth
 from roikit.models.losses import box_regression_loss, objectness_loss
 from roikit.models.sampling import sample_balanced
@@ -166,14 +167,20 @@ class RegionProposalNetwork(nn.Module):
         proposals = self.propose(logits, deltas, anchors, batch.sizes)
         if truths is None:
             return proposals, {}
-        samples = self.sample(torch.cat(anchors), truths)
+        return proposals, self._losses_of_samples(levels, logits, deltas, torch.cat(anchors), truths, few)
+
+    @outside_graphs
+    def _losses_of_samples(self, levels: list[Tensor], logits: list[Tensor], deltas: list[Tensor], anchors: Tensor,
+                           truths: list[Truth], few: bool) -> dict[str, Tensor]:
+        samples = self.sample(anchors, truths)
         images = torch.cat([torch.full_like(s.anchors, i) for i, s in enumerate(samples)])
         picked = torch.cat([s.anchors for s in samples])
         if few:
-            own_logits, own_deltas = (t.to(kind) for t in self.head.of_anchors(levels, images, picked))
+            found = self.head.of_anchors(levels, images, picked)
+            own_logits, own_deltas = (t.to(logits[0].dtype) for t in found)
         else:
             own_logits, own_deltas = torch.cat(logits, 1)[images, picked], torch.cat(deltas, 1)[images, picked]
-        return proposals, self.losses(own_logits, own_deltas, samples)
+        return self.losses(own_logits, own_deltas, samples)
 
     def anchors(self, levels: list[Tensor], padded_size: tuple[int, int],
                 dtype: torch.dtype = torch.float32) -> list[Tensor]:
@@ -187,6 +194,7 @@ class RegionProposalNetwork(nn.Module):
                                       (padded_size[0] // height, padded_size[1] // width)))
         return grids
 
+    @outside_graphs
     @torch.no_grad()
     def propose(self, logits: list[Tensor], deltas: list[Tensor], anchors: list[Tensor],
                 sizes: list[tuple[int, int]]) -> list[Tensor]:

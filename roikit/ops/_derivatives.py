@@ -9,6 +9,8 @@ from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
 from torch.autograd.function import Function, _SingleLevelFunction
 
+from roikit.ops._opaque import opaque
+
 
 def linear(op, place, tangent, inputs, output):
     """The tangent of an operator that is linear in the argument at ``place``: itself, of the tangent."""
@@ -93,8 +95,8 @@ def _function(op, base, backward, setup_context):
         return (*found, None, None)
 
     return type(f"{op._opname}_derivative", (base,),
-                {"forward": staticmethod(run), "backward": staticmethod(run_backward), "takes_lists": takes_lists,
-                 "gives_list": gives_list})
+                {"forward": staticmethod(run), "backward": staticmethod(opaque(run_backward)),
+                 "takes_lists": takes_lists, "gives_list": gives_list})
 
 
 def _applied(function, args, keyset):

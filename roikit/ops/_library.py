@@ -6,8 +6,14 @@ Registered with Library.define and .impl: a call costs 3.4 us this way, 65 us th
 import torch
 
 from roikit.ops._derivatives import autograd_kernel
+from roikit.ops._opaque import opaque
 
 LIBRARY = torch.library.Library("roikit", "DEF")
+
+
+def implement(name, function, key, with_keyset=False):
+    """What ``torch.ops.roikit.<name>`` runs for one of the dispatcher's keys; with_keyset: their set comes first."""
+    LIBRARY.impl(name, opaque(function), key, with_keyset=with_keyset)
 
 
 def register(schema, kernel, fake, *, backward=None, setup_context=None, tangents=None):
@@ -28,11 +34,11 @@ def register(schema, kernel, fake, *, backward=None, setup_context=None, tangent
     name = schema.split("(", 1)[0]
     LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
     for key in ("CPU", "CUDA"):
-        LIBRARY.impl(name, kernel, key)
+        implement(name, kernel, key)
     torch.library.register_fake(f"roikit::{name}", fake, lib=LIBRARY)
     if backward is not None:
         derivative = autograd_kernel(getattr(torch.ops.roikit, name).default, backward, setup_context, tangents or {})
-        LIBRARY.impl(name, derivative, "Autograd", with_keyset=True)
+        implement(name, derivative, "Autograd", with_keyset=True)
     return getattr(torch.ops.roikit, name)
 
 
@@ -43,4 +49,4 @@ def autocast_boxes(name):
             with torch.autocast(device, enabled=False):
                 return getattr(torch.ops.roikit, name)(input, boxes.float(), *rest)
 
-        LIBRARY.impl(name, rule, f"Autocast{device.upper()}")
+        implement(name, rule, f"Autocast{device.upper()}")

@@ -7,7 +7,7 @@ import torch
 from roikit import _check, _core
 from roikit.ops._derivatives import linear
 from roikit.ops._launch import backend, launch, view
-from roikit.ops._library import LIBRARY, register
+from roikit.ops._library import implement, register
 from roikit.ops._rois import empty_map, in_format, stored_channels_last
 
 __all__ = ["DeformConv2d", "deform_conv2d"]
@@ -284,4 +284,4 @@ def _autocast(device):
 
 
 for _device in ("cpu", "cuda"):
-    LIBRARY.impl("deform_conv2d", _autocast(_device), f"Autocast{_device.upper()}")
+    implement("deform_conv2d", _autocast(_device), f"Autocast{_device.upper()}")

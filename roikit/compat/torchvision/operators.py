@@ -7,6 +7,7 @@ their arguments, in their order, and gives what they give.
 import torch
 
 import roikit.ops
+from roikit.ops._derivatives import autograd_kernel
 
 __all__ = ["KERNELS", "SCHEMAS", "cuda_version", "missing", "register_gradients"]
 
@@ -180,7 +181,8 @@ def register_gradients(library):
         back = torch.ops.torchvision._deform_conv2d_backward(grad, *ctx.saved_tensors, *ctx.rest)
         return (*back, *[None] * 9)
 
-    torch.library.register_autograd("torchvision::deform_conv2d", convolution, setup_context=keep_all, lib=library)
-    for name, backward in (("roi_align", align), ("roi_pool", pool), ("ps_roi_align", ps_align),
-                           ("ps_roi_pool", ps_pool)):
-        torch.library.register_autograd(f"torchvision::{name}", backward, setup_context=keep, lib=library)
+    for name, backward, context in (("deform_conv2d", convolution, keep_all), ("roi_align", align, keep),
+                                    ("roi_pool", pool, keep), ("ps_roi_align", ps_align, keep),
+                                    ("ps_roi_pool", ps_pool, keep)):
+        derivative = autograd_kernel(getattr(torch.ops.torchvision, name).default, backward, context, {})
+        library.impl(name, derivative, "Autograd", with_keyset=True)

@@ -1,0 +1,29 @@
+"""What torch.compile leaves alone."""
+
+import torch
+
+# A part of torch that is loaded with it, unlike torch._dynamo, whose import takes seconds.
+_frames = torch._C._dynamo.eval_frame
+
+
+def opaque(function):
+    """The function, which torch.compile then neither looks into nor compiles, nor what it calls.
+
+    After a graph break torch.compile takes up every Python function that runs, those that torch's dispatcher calls
+    included. torch.compiler.disable would cost a microsecond a call; a mark on the code costs nothing. torch before
+    2.7 has no mark that holds for what the function calls as well: a frame around it costs 0.07 us there.
+    """
+    if hasattr(_frames, "set_code_exec_strategy"):
+        skip = _frames._FrameAction.SKIP
+        _frames.set_code_exec_strategy(function.__code__, _frames._FrameExecStrategy(skip, skip))
+        return function
+
+    def plain(*args, **kwargs):
+        compiling = _frames.set_eval_frame(None)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            _frames.set_eval_frame(compiling)
+
+    _frames.skip_code(plain.__code__)
+    return plain

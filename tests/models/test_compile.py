@@ -1,0 +1,115 @@
+"""torch.compile of a detector: eager's detections, losses and gradients, with a known number of graph breaks.
+
+The network's graphs are run by "aot_eager", which traces and differentiates as the default backend does and leaves out
+its C++ compiler; the layers whose kernels are roikit's own choice are compiled to the end.
+"""
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+import torch._dynamo
+from torch import nn
+
+from roikit.models import TwoMLPHead, maskrcnn_resnet18_fpn, prepare_for_inference
+
+# Calls that a compiled detector leaves outside its graphs, once for each of their callers that is cut in two.
+BREAKS_IN_EVALUATION = 7
+BREAKS_IN_TRAINING = 10
+
+
+@pytest.fixture(scope="module")
+def detector():
+    """A small `maskrcnn_resnet18_fpn` with logits so far apart that rounding exchanges no two detections."""
+    torch.manual_seed(0)
+    model = maskrcnn_resnet18_fpn(
+        num_classes=3, min_size=64, max_size=96, fpn_channels=16, mask_layers=(16,), box_representation=32,
+        rpn_pre_nms_top_n_train=60, rpn_post_nms_top_n_train=30, rpn_pre_nms_top_n_test=60, rpn_post_nms_top_n_test=30,
+        box_batch_size_per_image=32, box_detections_per_img=20)
+    for layer in (model.rpn.head.cls_logits, model.roi_heads.box_predictor.cls_score):
+        nn.init.normal_(layer.weight, std=0.5)
+    return model.eval()
+
+
+@pytest.fixture(autouse=True)
+def counted():
+    """The graph breaks of a test, by their reasons; no test finds what another one has compiled."""
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    yield torch._dynamo.utils.counters["graph_break"]
+    torch._dynamo.reset()
+
+
+def assert_same(found, expected, least=5):
+    for one, other in zip(found, expected, strict=True):
+        assert len(other["boxes"]) >= least and one.keys() == other.keys()
+        assert torch.equal(one["labels"], other["labels"])
+        for key, tolerance in (("boxes", 0.01), ("scores", 1e-5), ("masks", 1e-4)):
+            torch.testing.assert_close(one[key], other[key], atol=tolerance, rtol=0)
+
+
+def test_agreement_in_evaluation(detector, scene, counted):
+    images = [scene()[0]]
+    assert_same(torch.compile(detector, backend="aot_eager")(images), detector(images))
+    assert sum(counted.values()) == BREAKS_IN_EVALUATION, dict(counted)
+
+
+@torch.no_grad()
+def test_agreement_of_one_compiled_detector_for_all_images(detector, scene, counted):
+    """Of any sizes, without a gradient, with masks as runs, where nothing is found."""
+    compiled = torch.compile(detector, backend="eager")
+    box = detector.roi_heads.box
+    try:
+        for index, sizes in enumerate([[(64, 64), (50, 60)], [(90, 70), (64, 80)], [(64, 64), (60, 30)]]):
+            images = [scene(size, seed=seed)[0] for seed, size in enumerate(sizes)]
+            assert_same(compiled(images), detector(images))
+            if index == 0:
+                assert sum(counted.values()) == BREAKS_IN_EVALUATION, dict(counted)
+        detector.mask_format = "rle"
+        assert compiled(images)[0]["masks"] == detector(images)[0]["masks"]
+        detector.mask_format = "soft"
+        detector.roi_heads.box = dataclasses.replace(box, score_threshold=1.0)
+        assert_same(compiled(images), detector(images), least=0)
+        assert len(compiled(images)[0]["boxes"]) == 0
+    finally:
+        detector.roi_heads.box, detector.mask_format = box, "soft"
+
+
+def test_agreement_in_training(detector, scene, counted):
+    model = copy.deepcopy(detector).train()
+    compiled = torch.compile(model, backend="aot_eager")
+    for index, size in enumerate(((64, 64), (70, 90))):
+        images, targets = zip(scene(size), scene((50, 64), ((4, 6, 40, 30),), (2,), seed=1), strict=True)
+        steps = []
+        for step in (compiled, model):
+            torch.manual_seed(7)
+            model.zero_grad(set_to_none=True)
+            losses = step(list(images), list(targets))
+            sum(losses.values()).backward()
+            steps.append((losses, {name: p.grad for name, p in model.named_parameters()}))
+        for one, other in zip(*steps, strict=True):
+            assert one.keys() == other.keys()
+            for key, value in other.items():
+                torch.testing.assert_close(one[key], value, rtol=1e-4, atol=1e-4 * float(value.detach().abs().max()))
+        if index == 0:
+            assert sum(counted.values()) == BREAKS_IN_TRAINING, dict(counted)
+
+
+@torch.no_grad()
+def test_agreement_of_a_prepared_detector(detector, scene):
+    prepared = prepare_for_inference(detector)
+    image = scene()[0]
+    assert_same(torch.compile(prepared, backend="aot_eager")([image]), prepared([image]))
+
+
+def test_agreement_of_the_box_head_compiled_to_the_end():
+    """Its products are oneDNN's where it runs as it is, by an operator that the default backend does not take."""
+    torch.manual_seed(0)
+    head, x = TwoMLPHead(8 * 9, 16), torch.randn(5, 8, 3, 3)
+    results = []
+    for function in (torch.compile(head, fullgraph=True), head):
+        out = function(x)
+        results.append((out, *torch.autograd.grad(out.square().sum(), tuple(head.parameters()))))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
