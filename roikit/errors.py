@@ -4,7 +4,7 @@
     ValueError                   an argument of the wrong value or shape
     IndexError                   a batch index outside the input
     RuntimeError
-      BackendError               this build of roikit lacks what the call needs
+      BackendError               this build of roikit, or this machine, lacks what the call needs
       CudaError                  a kernel could not be launched
     UserWarning
       RoikitWarning              something that a user should look at
@@ -14,7 +14,7 @@ __all__ = ["BackendError", "CudaError", "RoikitWarning"]
 
 
 class BackendError(RuntimeError):
-    """This build of roikit lacks the module that the call needs (say, CUDA)."""
+    """What the call needs is not there: kernels for a device, roikit's CUDA module, bfloat16 in this processor."""
 
 
 class CudaError(RuntimeError):

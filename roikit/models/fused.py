@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from roikit.errors import BackendError
 from roikit.models.efficientnet import SameConv2d, same_padding
 from roikit.models.norm import FrozenBatchNorm2d
 
-__all__ = ["FusedConv2d", "NormedConv2d", "fuse"]
+__all__ = ["FusedConv2d", "NormedConv2d", "fuse", "require_bf16"]
 
 # oneDNN's name of each activation, and its numbers.
 _ACTIVATIONS = {"none": ("none", []), "relu": ("relu", []), "relu6": ("hardtanh", [0.0, 6.0])}
@@ -20,6 +21,13 @@ def _has_onednn() -> bool:
     """Whether this torch has oneDNN's fused convolutions, which its compiler calls as well."""
     return torch.backends.mkldnn.is_available() and all(
         hasattr(torch.ops.mkldnn, name) for name in ("_convolution_pointwise", "_convolution_pointwise_"))
+
+
+def require_bf16(op: str) -> None:
+    """Raises BackendError where oneDNN has no bfloat16 for this processor. What the environment says of it counts."""
+    if _has_onednn() and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        raise BackendError(f"{op}: precision 'bf16' needs oneDNN's bfloat16, which x86 has with AVX-512 and which "
+                           "ONEDNN_MAX_CPU_ISA may turn off; there is none here, where 'float32' works")
 
 
 class FusedConv2d(nn.Module):
@@ -51,6 +59,8 @@ class FusedConv2d(nn.Module):
         """The weight as its convolution reads it: in oneDNN's own order, or channels-last."""
         if not self.fused:
             return weight.clone(memory_format=torch.channels_last)
+        if weight.dtype == torch.bfloat16:
+            require_bf16("prepare_for_inference")
         # oneDNN picks the order by the size of the input, of which only the kind matters: large and channels-last.
         size = [1, weight.shape[1] * self.groups, 64, 64]
         padding = list(self.padding or (0, 0))

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from roikit.ops._library import opaque
+from roikit.ops._opaque import opaque
 
 __all__ = ["outside_graphs"]
 

@@ -16,7 +16,6 @@ from torch.nn import functional as F
 
 from roikit.masks import frPyObjects, merge
 from roikit.models.config import ImageConfig
-from roikit.models.graphs import outside_graphs
 
 __all__ = ["ImageBatch", "ImageTransform", "Truth", "rescale_boxes"]
 
@@ -153,7 +152,6 @@ class ImageTransform(nn.Module):
         self.register_buffer("mean", torch.tensor(config.mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(config.std)[:, None, None], persistent=False)
 
-    @outside_graphs
     def forward(self, images: Sequence[Tensor], targets: Sequence[dict[str, Any]] | None = None
                 ) -> tuple[ImageBatch, list[Truth] | None]:
         original_sizes = [self._check_image(image, index) for index, image in enumerate(images)]

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from roikit.models.box_head import FastRCNNPredictor, TwoMLPHead
 from roikit.models.efficientnet import EfficientNetLite0, InvertedResidual
 from roikit.models.fpn import BackboneWithFPN, FeaturePyramidNetwork
-from roikit.models.fused import FusedConv2d, fuse
+from roikit.models.fused import FusedConv2d, fuse, require_bf16
 from roikit.models.linear import linear
 from roikit.models.mask_head import MaskRCNNHeads, MaskRCNNPredictor
 from roikit.models.mask_rcnn import FasterRCNN, RoIHeads
@@ -37,7 +37,8 @@ def prepare_for_inference(model: FasterRCNN, precision: str = "float32") -> Fast
     Args:
         model: a float32 detector on the CPU. It is left as it is, and may be trained on.
         precision: "float32", or "bf16": weights and maps of the network in bfloat16; boxes, scores and the last layer
-            of the box head in float32. Pays on a CPU that multiplies bfloat16 in hardware.
+            of the box head in float32. Needs a CPU for which oneDNN has bfloat16 (on x86 one with AVX-512), and pays
+            on one that multiplies it in hardware.
 
     Returns:
         A model of the same class with the same `config`, in evaluation mode, called in the same way. It has the weights
@@ -48,6 +49,8 @@ def prepare_for_inference(model: FasterRCNN, precision: str = "float32") -> Fast
         TypeError: `model` is no detector, has weights other than float32, or `precision` is "bf16" and a part is not of
         `roikit.models`.
         ValueError: `precision` is unknown, or `model` is not on the CPU.
+        BackendError: `precision` is "bf16" and this processor, or what ONEDNN_MAX_CPU_ISA leaves of it, has too little
+        for oneDNN's bfloat16. A prepared model that is unpickled on such a processor raises it as well.
     """
     if precision not in ("float32", "bf16"):
         raise ValueError(f"prepare_for_inference: precision must be one of float32, bf16, got {precision!r}")
@@ -59,6 +62,8 @@ def prepare_for_inference(model: FasterRCNN, precision: str = "float32") -> Fast
         if weight.dtype != torch.float32:
             raise TypeError(f"prepare_for_inference: model must be float32, got {name} of {weight.dtype}")
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    if precision == "bf16":
+        require_bf16("prepare_for_inference")
     with torch.no_grad():
         prepared = _prepare(model, dtype)
     for module in prepared.modules():

@@ -27,8 +27,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """`F.linear` of a (M, K) `x` with a (N, K) `weight`.
 
     In float32 on a CPU by oneDNN: on an AMD processor with AVX-512 it took half the time of the library that torch's
-    own products call there. torch.export gets F.linear, which other runtimes know, and so does torch.compile, which has no
-    kernel for the other one and chooses among libraries itself.
+    own products call there. torch.export gets F.linear, which other runtimes know, and so does torch.compile, which
+    chooses among libraries itself and has no kernel for such a product of weights that change.
     """
     if (x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32 and not torch.compiler.is_compiling()
             and x.numel() > 0 and not torch.is_autocast_enabled("cpu") and torch.backends.mkldnn.is_available()

@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from roikit.errors import BackendError
 from roikit.models.box_head import Samples, box_losses, sample_proposals, select_detections
 from roikit.models.config import BoxConfig, MaskConfig
+from roikit.models.fused import FusedConv2d
 from roikit.models.graphs import outside_graphs
 from roikit.models.image import ImageBatch, Truth, rescale_boxes
 from roikit.models.mask_head import mask_losses, paste
@@ -175,7 +177,8 @@ class FasterRCNN(nn.Module):
                 ) -> dict[str, Tensor] | Detections:
         """
         Args:
-            images: (C, H, W) float tensors with values in [0, 1], of any sizes.
+            images: (C, H, W) tensors of the weights' dtype with values in [0, 1], of any sizes, on their device;
+                under autocast of any floating dtype where neither is float64.
             targets: needed when training, not looked at otherwise; for each image a dict with
                 `boxes` (N, 4) float xyxy in pixels with x1 < x2, y1 < y2, `labels` (N,) int64 from
                 1, and for masks `masks`: (N, H, W) uint8 or bool, or a list of N COCO RLE dicts or
@@ -187,8 +190,9 @@ class FasterRCNN(nn.Module):
             `masks` where the model has them.
 
         Raises:
-            TypeError, ValueError: an image or a target of the wrong kind, shape or value, by its
+            TypeError, ValueError: an image or a target of the wrong kind, dtype, shape, device or value, by its
             index.
+            BackendError: the model is on a device that is neither a CPU nor a CUDA GPU.
         """
         if self.training and targets is None:
             raise ValueError(f"{type(self).__name__}: targets must be given when training")
@@ -196,13 +200,44 @@ class FasterRCNN(nn.Module):
             if self.training:
                 raise ValueError(f"{type(self).__name__}: images must not be empty when training")
             return []
-        batch, truths = self.transform(images, targets if self.training else None)
+        batch, truths = self._batch(images, targets if self.training else None)
         features = self.backbone(batch.tensor)
         proposals, proposal_losses = self.rpn(features, batch, truths)
         detections, losses = self.roi_heads(features, proposals, batch, truths)
         if self.training:
             return losses | proposal_losses
         return self._finish_all(detections, batch)
+
+    @outside_graphs
+    def _batch(self, images: Sequence[Tensor], targets: Sequence[dict[str, Any]] | None
+               ) -> tuple[ImageBatch, list[Truth] | None]:
+        self._check_place(images)
+        return self.transform(images, targets)
+
+    def _check_place(self, images: Sequence[Tensor]) -> None:
+        """Images have the dtype and the device of the backbone's first convolution, and roikit has kernels there.
+
+        A fused convolution casts by itself, and of a backbone without convolutions nothing is known.
+        """
+        first = next((part for part in self.backbone.modules() if isinstance(part, (nn.Conv2d, FusedConv2d))), None)
+        if not isinstance(first, nn.Conv2d):
+            return
+        weight, name = first.weight, type(self).__name__
+        if weight.device.type not in ("cpu", "cuda"):
+            raise BackendError(f"{name}: the model is on {weight.device.type}, for which roikit has no kernels; it has "
+                               "them for the CPU and for CUDA")
+        # autocast takes images and weights of any floating dtype but float64.
+        cast = torch.is_autocast_enabled(weight.device.type)
+        for index, image in enumerate(images):
+            if not isinstance(image, Tensor):
+                continue  # which the transform will say
+            if image.device != weight.device:
+                raise ValueError(f"{name}: images[{index}] must be on {weight.device}, as the model's weights are, "
+                                 f"got {image.device}")
+            fits = image.dtype == weight.dtype or cast and torch.float64 not in (image.dtype, weight.dtype)
+            if image.is_floating_point() and not fits:
+                raise TypeError(f"{name}: images[{index}] must be {weight.dtype}, as the model's weights are, "
+                                f"got {image.dtype}")
 
     @outside_graphs
     def _finish_all(self, detections: Detections, batch: ImageBatch) -> Detections:

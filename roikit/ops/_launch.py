@@ -77,6 +77,12 @@ def workspace(t, size):
 host_kernels = _core
 
 
+def no_kernels(op, device):
+    """The error for tensors on another device than a CPU or a CUDA GPU."""
+    return BackendError(f"{op}: the tensors are on {device}, for which roikit has no kernels; it has them for the CPU "
+                        "and for CUDA")
+
+
 def backend(t, op):
     """The compiled module for the tensor's device, after a check that it has the op.
 
@@ -84,10 +90,12 @@ def backend(t, op):
     device.
 
     Raises:
-        BackendError: this build has no kernel for the device.
+        BackendError: roikit, or this build of it, has no kernel for the device.
     """
-    if not t.is_cuda:
+    if t.is_cpu:
         return host_kernels
+    if not t.is_cuda:
+        raise no_kernels(op, t.device.type)
     try:
         return importlib.import_module("roikit._cuda")
     except ImportError as reason:

@@ -1,7 +1,10 @@
-"""What the tests of the detectors share: a small detector, and a scene for it."""
+"""What the tests of the detectors share: a small detector, a scene for it, and the error that float32 may have."""
+
+import copy
 
 import pytest
 import torch
+from torch import nn
 
 from roikit.models import (
     BackboneConfig,
@@ -41,3 +44,35 @@ def scene(size=(64, 64), boxes=((4, 6, 40, 30), (30, 20, 60, 62)), labels=(1, 2)
 @pytest.fixture(name="scene")
 def _scene():
     return scene
+
+
+def float32_error(network, x):
+    """The maps of a network in float64, and for each the root mean square error that float32 may have anywhere.
+
+    A float32 sum of n terms of random signs, added one after another, has partial sums of k**0.5 terms' size, and each
+    addition is off by at most 2**-24 of its own: in relation to the sum, a root mean square of 2**-24 * (n / 2)**0.5.
+    Every other order, of vectors or of blocks, has shorter chains. A float64 copy gets that error at each convolution,
+    at random, so that what the network makes of it (norms of batches magnify it) is in the result.
+    """
+    exact = copy.deepcopy(network).double()
+    noisy = copy.deepcopy(exact)
+    generator = torch.Generator().manual_seed(0)
+    for conv in noisy.modules():
+        if isinstance(conv, nn.Conv2d):
+            conv._conv_forward = _rounded(conv._conv_forward, 2**-24 * (conv.weight[0].numel() / 2)**0.5, generator)
+    truth, off = exact(x.double()), noisy(x.double())
+    return truth, {level: (off[level] - truth[level]).square().mean().sqrt() for level in truth}
+
+
+def _rounded(convolve, error, generator):
+    def call(*arguments):
+        out = convolve(*arguments)
+        noise = torch.randn(out.shape, dtype=out.dtype, generator=generator)
+        return out + noise * out.square().mean().sqrt() * error
+
+    return call
+
+
+@pytest.fixture(name="float32_error")
+def _float32_error():
+    return float32_error

@@ -3,11 +3,14 @@
 import copy
 import dataclasses
 import pickle
+import platform
+import re
 
 import pytest
 import torch
 from torch import nn
 
+from roikit.errors import BackendError
 from roikit.models import (
     BackboneConfig,
     FrozenBatchNorm2d,
@@ -39,6 +42,7 @@ def detector(config, name="resnet18", norm="frozen", fpn_norm="none", mask=True)
     return model.eval()
 
 
+NO_BF16 = "^prepare_for_inference: precision 'bf16' needs oneDNN's bfloat16"
 CASES = [("resnet18", "frozen", "none", True), ("resnet50", "batch", "none", False),
          ("resnext50_32x4d", "frozen", "none", True), ("efficientnet_lite0", "frozen", "group", True),
          ("resnet18", "group", "group", True)]
@@ -73,16 +77,17 @@ def test_agreement_with_the_model_itself(small_config, scene, name, norm, fpn_no
     assert type(prepared) is type(model) and prepared.config == model.config
 
 
+@torch.no_grad()
 @pytest.mark.parametrize("name", ["resnet50", "resnext50_32x4d", "efficientnet_lite0"])
-def test_law_no_further_from_float64_than_the_model_itself(small_config, name):
+def test_law_as_near_to_float64_as_float32_can_tell(small_config, float32_error, name):
+    """The maps of the prepared network as those of the model itself."""
     backbone = detector(small_config, name, mask=False).backbone
     x = torch.randn(1, 3, 64, 96)
-    exact = copy.deepcopy(backbone).double()
-    with torch.no_grad():
-        truth, plain, found = exact(x.double()), backbone(x), _prepare(backbone, torch.float32)(x)
-    for level in truth:
-        error, own = ((maps[level] - truth[level]).square().mean().sqrt() for maps in (found, plain))
-        assert 0 < error < 2 * own
+    truth, allowed = float32_error(backbone, x)
+    for maps in (backbone(x), _prepare(backbone, torch.float32)(x)):
+        for level in truth:
+            error = (maps[level] - truth[level]).square().mean().sqrt()
+            assert 0 < error < allowed[level]
 
 
 @pytest.mark.parametrize("conv", [nn.Conv2d(6, 8, 3, 2, 1, groups=2), nn.Conv2d(6, 8, 1, 2),
@@ -167,6 +172,10 @@ def test_contract_bf16_differs_by_its_rounding(small_config, scene, name, norm, 
     """
     model = detector(small_config, name, norm, fpn_norm, mask)
     image = scene()[0]
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        with pytest.raises(BackendError, match=NO_BF16):
+            prepare_for_inference(model, "bf16")
+        return
     with torch.no_grad():
         expected, = model([image])
         found, = prepare_for_inference(model, "bf16")([image])
@@ -180,6 +189,32 @@ def test_contract_bf16_differs_by_its_rounding(small_config, scene, name, norm, 
     assert near.any(1).sum() >= 6
 
 
+def test_contract_a_processor_without_bf16_is_named_before_any_work(small_config, monkeypatch):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    monkeypatch.setattr("roikit.models.inference._prepare", lambda *arguments: pytest.fail("work has begun"))
+    with pytest.raises(BackendError, match=NO_BF16):
+        prepare_for_inference(detector(small_config), "bf16")
+
+
+def test_contract_what_the_environment_leaves_of_the_processor_counts(monkeypatch, run_python):
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
+    said = run_python("import torch\nfrom roikit.models import maskrcnn_resnet18_fpn, prepare_for_inference\n"
+                      "model = maskrcnn_resnet18_fpn(num_classes=2)\n"
+                      "try:\n    prepare_for_inference(model, 'bf16')\n    print('prepared')\n"
+                      "except RuntimeError as error:\n    print(type(error).__name__, error)\n")
+    supported = platform.machine() not in ("x86_64", "AMD64")
+    assert said.strip() == "prepared" if supported else re.match(f"BackendError {NO_BF16[1:]}", said), said
+
+
+@pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="oneDNN has no bfloat16 here")
+def test_contract_a_prepared_model_goes_to_a_processor_without_bf16(small_config, monkeypatch):
+    content = pickle.dumps(prepare_for_inference(detector(small_config), "bf16"))
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    with pytest.raises(BackendError, match=NO_BF16):
+        pickle.loads(content)
+
+
 def test_contract_wrong_calls_say_so(small_config):
     model = detector(small_config)
     with pytest.raises(ValueError, match="precision must be one of float32, bf16, got 'int8'"):
@@ -191,5 +226,8 @@ def test_contract_wrong_calls_say_so(small_config):
     model.roi_heads.box_head = nn.Sequential(nn.Flatten(1), nn.LazyLinear(32))
     model.roi_heads.box_head(torch.zeros(1, 16, 7, 7))
     assert prepare_for_inference(model).roi_heads.box_head is not model.roi_heads.box_head
-    with pytest.raises(TypeError, match="every part must be of roikit.models, got a Sequential"):
+    error, match = (TypeError, "every part must be of roikit.models, got a Sequential")
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        error, match = BackendError, NO_BF16
+    with pytest.raises(error, match=match):
         prepare_for_inference(model, "bf16")

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from roikit import masks as mask_formats
+from roikit.errors import BackendError
 from roikit.models import MaskRCNN, build_detector, maskrcnn_resnet18_fpn
 
 LOSSES = {"loss_classifier", "loss_box_reg", "loss_mask", "loss_objectness", "loss_rpn_box_reg"}
@@ -307,3 +308,30 @@ def test_contract_resnet18_is_sized_for_a_cpu(scene):
     assert sum(p.numel() for p in model.parameters()) < 15e6
     image, target = scene(labels=(1, 1))
     assert_trains(model, losses_of(model, [image], [target]))
+
+
+HALF, BF16, FLOAT, DOUBLE = torch.float16, torch.bfloat16, torch.float32, torch.float64
+
+
+@pytest.mark.parametrize("weights", [HALF, BF16, FLOAT, DOUBLE])
+@pytest.mark.parametrize("given", [HALF, BF16, FLOAT, DOUBLE])
+@pytest.mark.parametrize("cast", [None, BF16, HALF])
+def test_contract_images_have_the_dtype_of_the_weights(eager_model, scene, weights, given, cast):
+    """Or, under autocast, any but float64; torch's GroupNorm takes weights of the autocast's dtype or float32."""
+    model = eager_model.to(weights)
+    images = [scene()[0].to(weights), scene()[0].to(given)]
+    alike = weights == given or cast and DOUBLE not in (weights, given)
+    with torch.no_grad(), torch.autocast("cpu", cast or BF16, enabled=cast is not None):
+        if not alike:
+            with pytest.raises(TypeError, match=rf"images\[1\] must be {weights}, as .* weights are, got {given}"):
+                model(images)
+        elif cast is None or weights in (cast, FLOAT, DOUBLE):
+            assert all(found["boxes"].dtype == (DOUBLE if weights == DOUBLE else FLOAT) for found in model(images))
+
+
+def test_contract_devices_are_named(model, scene):
+    image = scene()[0]
+    with pytest.raises(ValueError, match=r"images\[1\] must be on cpu, as the model's weights are, got meta"):
+        model.eval()([image, image.to("meta")])
+    with pytest.raises(BackendError, match="^MaskRCNN: the model is on meta, for which roikit has no kernels"):
+        model.to("meta")([image.to("meta")])

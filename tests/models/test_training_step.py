@@ -121,15 +121,16 @@ def test_contract_maps_are_channels_last_but_for_group_norm(small_config, norm, 
 
 
 @pytest.mark.parametrize("norm", ["frozen", "batch"])
-def test_law_maps_are_no_further_from_float64_than_contiguous_ones(small_config, norm):
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_law_maps_are_as_near_to_float64_as_float32_can_tell(small_config, float32_error, norm, seed):
+    """Channels-last ones as the plain, contiguous ones."""
     model = detector(small_config, "resnet50", norm)
-    x = torch.randn(2, 3, 96, 96) + 3
-    truth = copy.deepcopy(model).double().backbone(x.double())
-    other = plain(model)
-    maps, contiguous = model.backbone(x), other.backbone(x)
-    for level in truth:
-        error, own = ((m[level] - truth[level]).square().mean().sqrt() for m in (maps, contiguous))
-        assert 0 < error < 2 * own
+    x = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(seed)) + 3
+    truth, allowed = float32_error(model.backbone, x)
+    for maps in (model.backbone(x), plain(model).backbone(x)):
+        for level in truth:
+            error = (maps[level] - truth[level]).square().mean().sqrt()
+            assert 0 < error < allowed[level]
 
 
 @pytest.mark.parametrize("conv", [nn.Conv2d(6, 8, 3, 2, 1, groups=2, bias=False), SameConv2d(6, 6, 5, 2, groups=6)])
