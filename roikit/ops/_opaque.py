@@ -10,8 +10,8 @@ def opaque(function):
     """The function, which torch.compile then neither looks into nor compiles, nor what it calls.
 
     After a graph break torch.compile takes up every Python function that runs, those that torch's dispatcher calls
-    included. torch.compiler.disable would cost a microsecond a call; a mark on the code costs nothing. torch before
-    2.7 has no mark that holds for what the function calls as well: a frame around it costs 0.07 us there.
+    included. torch.compiler.disable costs 0.7 us a call, a mark on the code nothing. Where torch has no mark that holds
+    for what the function calls as well (2.4 has none), a frame around it costs 0.07 us.
     """
     if hasattr(_frames, "set_code_exec_strategy"):
         skip = _frames._FrameAction.SKIP
