@@ -12,9 +12,14 @@ __all__ = ["autocast", "evaluation_of", "loader_of", "native_bf16", "to_device"]
 
 
 def native_bf16(device):
-    """Whether the device multiplies bfloat16 matrices in hardware; elsewhere bf16 costs time."""
+    """Whether the device multiplies bfloat16 matrices in hardware; elsewhere bf16 costs time.
+
+    Of a CPU, what ONEDNN_MAX_CPU_ISA leaves of it counts.
+    """
     if torch.device(device).type == "cuda":
         return torch.cuda.is_bf16_supported()
+    if not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+        return False
     asked = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported",
                                                          "_is_amx_tile_supported"))
     return any(ask() for ask in asked if ask is not None)

@@ -12,6 +12,7 @@ from roikit.errors import RoikitWarning
 from roikit.trainer import NonFiniteLoss, checkpoint, load_config, train
 from roikit.trainer.fields import merge, plain
 from roikit.trainer.records import read_records
+from roikit.trainer.running import native_bf16
 
 pytestmark = [pytest.mark.filterwarnings("ignore::roikit.errors.RoikitWarning"),
               pytest.mark.usefixtures("tiny")]
@@ -166,6 +167,11 @@ def test_contract_an_ap_of_zero_warns(settings, tmp_path):
     config = merge(with_values(settings, "schedule.steps=1"), {"data": {"val": {"limit": 1}}})
     with pytest.warns(RoikitWarning, match="AP is exactly 0"):
         train(config, out=tmp_path / "run")
+
+
+def test_contract_bf16_is_native_only_where_onednn_has_it(monkeypatch):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    assert not native_bf16("cpu")
 
 
 @pytest.mark.parametrize("amp", ["auto", "bf16", "fp16"])

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from roikit.compat.torchvision.operators import KERNELS, SCHEMAS, cuda_version, missing, register_gradients
+from roikit.ops._opaque import opaque
 
 __all__ = ["install", "uninstall"]
 
@@ -74,7 +75,7 @@ def _override():
         warnings.filterwarnings("ignore", "(?s).*verriding a previously registered kernel")  # it is meant
         for name, kernel in KERNELS.items():
             for key in _keys() if hasattr(torch.ops.torchvision, name) else ():
-                library.impl(name, kernel, key)
+                library.impl(name, opaque(kernel), key)
     _overrides.append(library)
 
 
@@ -95,7 +96,7 @@ def _define(extension):
             library.impl(name, cuda_version, "CompositeExplicitAutograd")  # it takes no tensor, so has no device
             continue
         for key in ("CPU", "CUDA"):
-            library.impl(name, KERNELS.get(name) or missing(name), key)
+            library.impl(name, opaque(KERNELS.get(name) or missing(name)), key)
     if not found and not (Path(extension.__file__).parent / "_autograd_registrations.py").exists():
         register_gradients(library)
     extension._has_ops = _has_ops
