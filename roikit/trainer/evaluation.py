@@ -22,14 +22,14 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
     """Average precision of ready results or of a trained model.
 
     Categories are paired by name where both sides have names, else by id; where the two differ, a RoikitWarning says
-    how they were paired and what is in one only, which is left out. Ready results with ``file_name``, such as those of
-    ``roikit.predict``, are paired with images by it, others by ``image_id``. An image that cannot be read is named and
+    how they were paired and what is in one only, which is left out. Ready results with ``file_name`` and
+    ``category_name``, such as those of ``roikit.predict``, are paired by these, others by their ids. An image that cannot be read is named and
     the others are gone on with; its objects count as missed.
 
     Args:
         source: a COCO results file (``.json``) or its list; or a checkpoint (``.pt``,
             ``.safetensors``) or the folder of a run, whose model is run over ``images``. Beside ``predictions.json``,
-            the ``images.json`` of ``roikit.predict`` tells the names of the categories.
+            the ``images.json`` of ``roikit.predict`` tells the images and categories of which nothing was found.
         annotations: COCO annotation file (or what it holds, for ready results). Default: the val
             part that the run was configured with.
         images: folder of the images; needed for a model with ``annotations``. With ready results, it tells the sizes of

@@ -46,8 +46,8 @@ def predict(source, images, *, out=None, score_threshold=0.5, max_detections=Non
 
     Returns:
         list of COCO results: ``image_id`` (1, 2, ... in the order of the files), ``file_name`` (relative to the folder
-        given, "/" between its parts), ``category_id`` of the training data, ``bbox`` (x, y, w, h), ``score`` and, with
-        masks, ``segmentation``.
+        given, "/" between its parts), ``category_id`` and ``category_name`` of the training data, ``bbox`` (x, y, w, h),
+        ``score`` and, with masks, ``segmentation``.
 
     Raises:
         FileNotFoundError: no such file, or a folder without images.
@@ -77,7 +77,9 @@ def predict(source, images, *, out=None, score_threshold=0.5, max_detections=Non
                 if kept is not None:
                     kept.add_unread(name, found)
                 continue
-            found = [{"image_id": number, "file_name": name, **result} for result in coco_results(found, number, ids)]
+            found = [{"image_id": number, "file_name": name, "category_id": result["category_id"],
+                      "category_name": names[result["category_id"]], **result}
+                     for result in coco_results(found, number, ids)]
             results += found
             if kept is not None:
                 kept.add({"id": number, "file_name": name, "height": image.shape[0], "width": image.shape[1]}, found)

@@ -4,7 +4,7 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -59,8 +59,8 @@ def place_results(results, truth, *, use_cats=True, categories=None, file_names=
     """Find the image and the category of each result, and its score.
 
     Images are paired by file name where the results have ``file_name``, else by id. Categories are paired by id, or as
-    `pair_categories` does where those of the results are known. What has no counterpart is left out with a
-    RoikitWarning.
+    `pair_categories` does where those of the results are known, from ``categories`` or because each result has a
+    ``category_name``. What has no counterpart is left out with a RoikitWarning.
 
     Args:
         results: of `read_results`.
@@ -70,11 +70,12 @@ def place_results(results, truth, *, use_cats=True, categories=None, file_names=
         file_names: all images that were looked at, those on which nothing was found among them, where that is known.
 
     Raises:
-        ValueError: results have no score, or of none the image or the category is in the annotations.
+        ValueError: results have no score, one category id has two names, or of no result the image or the category is
+            in the annotations.
     """
     places, image_ids = _images(results, truth, file_names)
     scores = _scores(results)
-    number_of = _category_numbers(truth, categories)
+    number_of = _category_numbers(truth, categories, _names_within(results))
     kept, numbers, unknown = [], [], Counter()
     for k, place in enumerate(places):
         category = whole_number(plain(results[place].get("category_id")))
@@ -97,13 +98,30 @@ def place_results(results, truth, *, use_cats=True, categories=None, file_names=
                   image_ids=[image_ids[k] for k in kept], categories=numbers, scores=[scores[places[k]] for k in kept])
 
 
-def _category_numbers(truth, categories):
-    if categories is None:
+def _names_within(results):
+    """Category id -> name, from the results; empty where not each of them has a name."""
+    names = {}
+    for place, result in enumerate(results):
+        category, name = whole_number(plain(result.get("category_id"))), result.get("category_name")
+        if not isinstance(name, str) or not isinstance(category, (int, str)):
+            return {}
+        if names.setdefault(category, name) != name:
+            raise ValueError(f"evaluate: result {place}: its category_name is {shown(name)}, that of another result of "
+                             f"category {shown(category)} is {shown(names[category])}")
+    return names
+
+
+def _category_numbers(truth, categories, named):
+    if categories is None and not named:
         return truth.category_numbers
-    pairing = pair_categories(categories, truth.categories, sides=("the results", "the annotations"))
+    listed = {c["id"]: c for c in categories or ()} | {i: {"id": i, "name": name} for i, name in named.items()}
+    pairing = pair_categories(listed.values(), truth.categories, sides=("the results", "the annotations"))
+    if categories is None:  # a category of which nothing was found may be known nevertheless
+        pairing = replace(pairing, theirs=[])
     if pairing.differ:
         warnings.warn(f"evaluate: {pairing.text()}", RoikitWarning, stacklevel=5)
-    return {c["id"]: truth.category_numbers[i] for c, i in zip(categories, pairing.ids, strict=True) if i is not None}
+    return {c["id"]: truth.category_numbers[i] for c, i in zip(listed.values(), pairing.ids, strict=True)
+            if i is not None}
 
 
 def _images(results, truth, file_names):

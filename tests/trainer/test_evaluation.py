@@ -170,6 +170,26 @@ def test_law_predictions_find_their_images_by_name(run, squares, tmp_path):
     assert evaluate(tmp_path / "p" / "predictions.json", edited(squares, tmp_path, elsewhere)[0])["bbox"]["AP"] == 1.0
 
 
+def test_law_predictions_carry_the_names_of_their_categories(run, squares, tmp_path):
+    """In memory, or in a file that lies alone; the categories of the annotations are exchanged."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RoikitWarning)
+        results = predict(run, squares[1], device="cpu")
+    assert {(r["category_id"], r["category_name"]) for r in results} == {(3, "odd"), (8, "even")}
+    (tmp_path / "alone.json").write_text(json.dumps(results))
+    annotations, _ = edited(squares, tmp_path, rename({3: 8, 8: 3}))
+    for source in (results, tmp_path / "alone.json"):
+        with pytest.warns(RoikitWarning, match=r"paired by name: odd \(3\) is odd \(8\), even \(8\) is even \(3\)"):
+            assert evaluate(source, annotations)["bbox"]["AP"] == 1.0
+        assert evaluate(source, squares[0])["bbox"]["AP"] == 1.0
+    odd = [r for r in results if r["category_name"] == "odd"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # that no even square was found says nothing of the categories
+        evaluate(odd, squares[0])
+    with pytest.raises(ValueError, match=r"result 1: its category_name is 'x', that of another .* 3 is 'odd'"):
+        evaluate([odd[0], {**odd[0], "category_name": "x"}], squares[0])
+
+
 def test_contract_an_evaluation_gets_as_many_detections_as_it_counts(run):
     configured = load_config(run / "config.yaml").model.box.detections_per_image
     for options, number in (({}, configured), ({"at_least": 5}, configured), ({"at_least": 999}, 999),
