@@ -67,7 +67,7 @@ def read_json(path):
         raise ValueError(f"{os.fspath(path)} is not JSON: {error}") from None
 
 
-def load_annotations(annotations):
+def load_annotations(annotations, *, categories=True):
     """The content of an annotation file, in plain values.
 
     NumPy's numbers and arrays (and all else that has ``tolist``) become Python's. Ids that are whole numbers in another
@@ -77,6 +77,7 @@ def load_annotations(annotations):
 
     Args:
         annotations: path of a JSON file, or its content, a mapping, which is not changed.
+        categories: False where the list of categories is not needed; one that is missing is empty then.
 
     Returns:
         dict with the lists ``images``, ``annotations`` and ``categories`` at least.
@@ -94,6 +95,8 @@ def load_annotations(annotations):
     else:
         name, own = os.fspath(annotations), True
         content = read_json(annotations)
+    if not categories and isinstance(content, dict) and content.get("categories") is None:
+        content = {**content, "categories": []}
     for key in ("images", "annotations", "categories"):
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise ValueError(f"{name} must have a list {key!r}, as COCO's instance files do")

@@ -37,7 +37,7 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
         iou_types: of "bbox", "segm", "keypoints"; default: bbox, and segm if there are masks.
         max_detections: ascending numbers of detections an image; AP counts the last one. Default:
             (1, 10, 100), or what the run was configured with; see ``coco_scores``.
-        use_cats: False lets a detection match an object of any category.
+        use_cats: False lets a detection match an object of any category; the annotations need not list any then.
         out: folder for ``metrics.json`` and, from a model, ``detections.json``.
         device: "auto", "cpu", "cuda", "cuda:1", ...
         batch_size, workers: images a forward pass and data-loading processes.
@@ -58,7 +58,7 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
     if _is_results(source):
         if annotations is None:
             raise ValueError("evaluate: annotations must be given to score ready results")
-        truth = read_truth(annotations)
+        truth = read_truth(annotations, use_cats=use_cats)
         if images is not None:
             _learn_sizes(truth, Path(images))
         results = read_results(source)
@@ -76,9 +76,9 @@ def _evaluate_model(source, annotations, images, iou_types, limits, use_cats, ou
     from roikit.trainer.trained import evaluation_paths, load_trained, val_set  # they import torch
 
     trained = load_trained(source, device, at_least=limits[-1] if limits else 0)
-    truth = read_truth(evaluation_paths(trained.config, annotations, images)[0])
+    truth = read_truth(evaluation_paths(trained.config, annotations, images)[0], use_cats=use_cats)
     categories = _paired(trained.categories, truth, use_cats)
-    dataset = val_set(trained.config, annotations, images)
+    dataset = val_set(trained.config, annotations, images, content=None if use_cats else truth.content)
     unread = []
 
     def note(path, error):
@@ -168,7 +168,7 @@ def score(annotations, results, *, iou_types=None, max_detections=None, use_cats
     An AP of 0.0 nearly always means that category ids or coordinates do not fit, seldom that
     nothing was learnt. ``categories`` and ``file_names``: see ``place_results``.
     """
-    truth, results = read_truth(annotations), read_results(results)
+    truth, results = read_truth(annotations, use_cats=use_cats), read_results(results)
     placed = place_results(results, truth, use_cats=use_cats, categories=categories, file_names=file_names)
     if iou_types is None:
         masks = bool(results) and all("segmentation" in r for r in results)

@@ -10,6 +10,7 @@ import numpy as np
 
 from roikit import masks as rle
 from roikit.data.annotations import plain, read_json, whole_number
+from roikit.data.findings import counted
 from roikit.data.records import shown
 from roikit.data.segmentation import read_segmentation
 from roikit.errors import RoikitWarning
@@ -75,7 +76,7 @@ def place_results(results, truth, *, use_cats=True, categories=None, file_names=
     """
     places, image_ids = _images(results, truth, file_names)
     scores = _scores(results)
-    number_of = _category_numbers(truth, categories, _names_within(results))
+    number_of = _category_numbers(truth, categories, _names_within(results)) if use_cats else truth.category_numbers
     kept, numbers, unknown = [], [], Counter()
     for k, place in enumerate(places):
         category = whole_number(plain(results[place].get("category_id")))
@@ -198,6 +199,10 @@ def detections_of(placed, truth, kind):
             raise ValueError(f"evaluate: result {place}: {str(error).removeprefix('evaluate: ')}") from None
         found.append({**item, "id": len(found) + 1, "image_id": truth.image_numbers[image], "category_id": category,
                       "score": score, "iscrowd": 0})
+    inverted = sum(min(item["bbox"][2:]) < 0 for item in found)
+    if inverted:
+        warnings.warn(f"evaluate: {inverted} of {counted(len(found), 'result')} have a box of negative width or height, "
+                      "which overlaps nothing; COCO's boxes are x, y, width, height", RoikitWarning, stacklevel=3)
     return found
 
 
@@ -209,9 +214,9 @@ def _boxed(row, image, truth):
         mask = _masked(row, image, truth)
         return {"bbox": mask["bbox"], "area": mask["area"]}
     box = _numbers(box, "box")
-    if len(box) != 4 or box[2] < 0 or box[3] < 0:
+    if len(box) != 4:
         raise ValueError(f"its box must be x, y, width, height, got {shown(box)}")
-    return {"bbox": box, "area": box[2] * box[3]}
+    return {"bbox": box, "area": box[2] * box[3]}  # of a negative side, too: it overlaps nothing
 
 
 def _masked(row, image, truth):

@@ -72,7 +72,7 @@ def coco_scores(annotations, results, iou_type, *, max_detections=None, use_cats
     limits = checked_limits(max_detections or ((20,) if keypoints else (1, 10, 100)))
     if keypoints:
         limits = limits[-1:]
-    truth = read_truth(annotations)
+    truth = read_truth(annotations, use_cats=use_cats)
     placed = results if isinstance(results, Placed) else place_results(read_results(results), truth, use_cats=use_cats)
     found = detections_of(placed, truth, iou_type)  # first, for it may tell sizes of images
     objects, reasons = objects_of(truth, iou_type)

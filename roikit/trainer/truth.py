@@ -37,6 +37,11 @@ class Truth:
     annotations: list
     sizes: dict = field(default_factory=dict)
 
+    @property
+    def content(self):
+        """What a data set reads, as `load_annotations` gives it."""
+        return {"images": list(self.images.values()), "categories": self.categories, "annotations": self.annotations}
+
     @cached_property
     def image_numbers(self):
         """Image id -> 1, 2, ... in the order of the ids; the matching works on these, so ids may be anything."""
@@ -60,11 +65,12 @@ class Truth:
                              "give the folder of the images") from None
 
 
-def read_truth(annotations):
+def read_truth(annotations, *, use_cats=True):
     """Read an annotation file for evaluation.
 
     Args:
         annotations: path of a COCO file, what it holds, or a Truth, which is returned.
+        use_cats: False where categories do not matter; a file without any gets one for all objects.
 
     Raises:
         OSError: the file cannot be read.
@@ -74,13 +80,16 @@ def read_truth(annotations):
     if isinstance(annotations, Truth):
         return annotations
     try:
-        content = load_annotations(annotations)
+        content = load_annotations(annotations, categories=use_cats)
         refuse_fractions(content)
     except ValueError as error:
         raise ValueError(f"evaluate: {error}") from None
     images = _by_id(content["images"], "image")
     categories = list(_by_id(content["categories"], "category").values())
     objects = content["annotations"]
+    if not use_cats and not categories:
+        categories = [{"id": 1}]
+        objects = [{**a, "category_id": 1} if isinstance(a, dict) else a for a in objects]
     for place, annotation in enumerate(objects):
         if not isinstance(annotation, dict):
             raise ValueError(f"evaluate: annotation at place {place} must be a dict, got {shown(annotation)}")

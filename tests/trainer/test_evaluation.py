@@ -107,6 +107,7 @@ def test_contract_categories_that_the_model_or_the_file_lacks(run, squares, tmp_
     with pytest.raises(ValueError, match="no category in common: .*only in the model: odd, even; .*: a, b"):
         ap(run, *edited(squares, tmp_path, others))
     assert ap(run, *edited(squares, tmp_path, others), use_cats=False) == 1.0
+    assert ap(run, *edited(squares, tmp_path, lambda c: c.pop("categories")), use_cats=False) == 1.0
 
 
 def test_contract_ids_decide_where_the_file_has_no_names(run, squares, tmp_path):

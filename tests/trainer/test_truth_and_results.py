@@ -13,7 +13,8 @@ from roikit.cli import main
 from roikit.errors import RoikitWarning
 from roikit.trainer import coco_scores, evaluate
 
-pytest.importorskip("pycocotools")
+pycoco = pytest.importorskip("pycocotools.coco")
+cocoeval = pytest.importorskip("pycocotools.cocoeval")
 
 HEIGHT, WIDTH = 60, 80
 
@@ -175,7 +176,7 @@ def test_contract_half_of_the_objects_as_crowds_is_said(truth, found):
     (lambda r: r.update(score=float("nan")), "must have a score"),
     (lambda r: r.update(score=[1]), "must have a score"),
     (lambda r: r.update(bbox=[1, 2, 3]), "result 4: its box must be x, y, width, height, got \\[1.0, 2.0, 3.0\\]"),
-    (lambda r: r.update(bbox=[9, 9, -3, 4]), "result 4: its box must be x, y, width, height"),
+    (lambda r: r.update(bbox=[9, 9, float("inf"), 4]), "result 4: its box must be finite numbers"),
     (lambda r: r.update(bbox="wide"), "result 4: its box must be numbers, got 'wide'"),
     (lambda r: r.update(bbox=None, segmentation=None), "result 4: it has neither a box nor a mask"),
     (lambda r: r.pop("segmentation"), "'segm' needs 'segmentation' in every result, 1 of 9 have none"),
@@ -193,6 +194,37 @@ def test_contract_results_of_no_use_get_a_sentence(truth, found, edit, sentence)
     edit(found[4])
     with pytest.raises(ValueError, match=f"^evaluate: .*{sentence}"):
         aps(truth, found)
+
+
+@pytest.mark.parametrize("box", [[9, 9, -3, 4], [9, 9, 3, -4], [9, 9, -3, -4]])
+def test_agreement_of_a_box_of_negative_size_with_pycocotools(truth, found, box):
+    found[4]["bbox"] = box
+    coco, judged = pycoco.COCO(), cocoeval.COCOeval
+    coco.dataset = copy.deepcopy(truth)
+    coco.createIndex()
+    results = [{k: v for k, v in r.items() if k != "segmentation"} for r in found]
+    judge = judged(coco, coco.loadRes(copy.deepcopy(results)), "bbox")
+    judge.evaluate()
+    judge.accumulate()
+    judge.summarize()
+    with pytest.warns(RoikitWarning, match="1 of 9 results have a box of negative width or height"):
+        figures = evaluate(results, truth)["bbox"]
+    assert list(figures.values())[:12] == pytest.approx(judge.stats.tolist(), abs=1e-12) and figures["AR100"] < 1
+
+
+def test_contract_categories_are_not_asked_for_where_they_do_not_matter(truth, found, tmp_path):
+    named = [{**r, "category_name": "screw"} for r in found]
+    for edit in (lambda t: t.pop("categories"), lambda t: t["categories"].clear(),
+                 lambda t: (t.pop("categories"), [a.pop("category_id") for a in t["annotations"]])):
+        content = copy.deepcopy(truth)
+        edit(content)
+        (tmp_path / "truth.json").write_text(json.dumps(content))
+        for given in (content, tmp_path / "truth.json"):
+            for results in (found, named, [{k: v for k, v in r.items() if k != "category_id"} for r in found]):
+                assert aps(given, results, use_cats=False) == [1.0, 1.0]
+        assert coco_scores(content, found, "bbox", use_cats=False)["AP"] == 1.0
+        with pytest.raises(ValueError, match="categor"):
+            aps(content, found)
 
 
 def test_contract_unknown_categories_are_counted_and_the_others_scored(truth, found):
