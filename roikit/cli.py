@@ -11,7 +11,7 @@ import click
 
 import roikit
 from roikit.errors import BackendError, RoikitWarning
-from roikit.trainer.sentences import sentence_about, sentence_of
+from roikit.trainer.sentences import out_of_memory, sentence_about, sentence_of
 
 __all__ = ["main"]
 
@@ -30,6 +30,10 @@ class _Group(click.Group):
         except BrokenPipeError:
             raise  # click ends in silence where the reader of its output has gone
         except (ValueError, OSError, ImportError, ArithmeticError, BackendError) as error:
+            raise click.ClickException(sentence_of(error)) from error
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
             raise click.ClickException(sentence_of(error)) from error
 
 

@@ -226,7 +226,7 @@ def detect(model, dataset, categories, *, device="cpu", amp="off", batch_size=1,
            progress=None, on_error=None):
     """Run a model over a data set.
 
-    Images that cannot be read are named, and the others are gone on with.
+    Images that cannot be read, or for which memory does not suffice, are named, and the others are gone on with.
 
     Args:
         model: a detector; its mode and mask format are put back.
@@ -244,7 +244,7 @@ def detect(model, dataset, categories, *, device="cpu", amp="off", batch_size=1,
         for images, ``forward`` the network down to boxes and mask probabilities, ``post``
         masks into RLE and results, ``images`` per second over all.
     """
-    from roikit.trainer.running import evaluation_of, loader_of  # they import torch
+    from roikit.trainer.running import each_by_itself, evaluation_of, loader_of  # they import torch
 
     ids = [c["id"] for c in categories]
     share = range(len(dataset))
@@ -254,11 +254,13 @@ def detect(model, dataset, categories, *, device="cpu", amp="off", batch_size=1,
         for places, images, targets, unread in loader_of(dataset, share, batch_size, workers):
             spent["data"] += time.perf_counter() - mark
             failed |= unread
-            outputs, forward, paste = run(images) if images else ([], 0.0, 0.0)
+            outputs, forward, paste, faults = each_by_itself(run, images) if images else ([], 0.0, 0.0, {})
+            failed |= {places[k]: text for k, text in faults.items()}
             spent["forward"] += forward
             mark = time.perf_counter()
             for place, output, target in zip(places, outputs, targets, strict=True):
-                found[place] = coco_results(output, int(target["image_id"]), ids)
+                if output is not None:
+                    found[place] = coco_results(output, int(target["image_id"]), ids)
             if progress is not None:
                 progress(len(found) + len(failed), len(share))
             now = time.perf_counter()

@@ -5,8 +5,6 @@ import os
 import warnings
 from pathlib import Path
 
-import torch
-
 from roikit.data import read_image
 from roikit.data.transforms import image_tensor
 from roikit.errors import RoikitWarning
@@ -15,7 +13,7 @@ from roikit.trainer.evaluation import coco_results
 from roikit.trainer.picture_files import find_pictures, overlay_names
 from roikit.trainer.result_files import ResultFiles
 from roikit.trainer.running import evaluation_of
-from roikit.trainer.sentences import sentence_about
+from roikit.trainer.sentences import out_of_memory, sentence_about, sentence_of
 from roikit.trainer.trained import load_trained, still_transform
 
 __all__ = ["predict"]
@@ -25,7 +23,7 @@ def predict(source, images, *, out=None, score_threshold=0.5, max_detections=Non
             overlays=True, boxes=True, on_image=None, on_error=None):
     """Detect objects on image files.
 
-    An image that cannot be read is named, and the others are gone on with. Files of a folder that are no pictures by
+    An image that cannot be read, or for which memory does not suffice, is named, and the others are gone on with. Files of a folder that are no pictures by
     their names are passed over, with one RoikitWarning that counts them.
 
     Args:
@@ -75,7 +73,7 @@ def predict(source, images, *, out=None, score_threshold=0.5, max_detections=Non
             if image is None:
                 failed(path, found)
                 if kept is not None:
-                    kept.add_unread(name, found)
+                    kept.add_unread(name, sentence_of(found))
                 continue
             found = [{"image_id": number, "file_name": name, "category_id": result["category_id"],
                       "category_name": names[result["category_id"]], **result}
@@ -87,7 +85,7 @@ def predict(source, images, *, out=None, score_threshold=0.5, max_detections=Non
                 try:
                     drawn[number - 1].parent.mkdir(parents=True, exist_ok=True)
                     save_png(drawn[number - 1], draw_objects(display_image(image), found, names, boxes=boxes))
-                except OSError as error:
+                except (OSError, MemoryError) as error:
                     failed(drawn[number - 1], error)
             if on_image is not None:
                 on_image(path, found)
@@ -100,11 +98,12 @@ def _detected(path, run, still):
         image = read_image(path)
     except (OSError, ValueError, MemoryError) as error:
         return None, error
-    tensor = image_tensor(image if still is None else still.image(image))
     try:
-        (output,), *_ = run([tensor])
-    except (MemoryError, torch.cuda.OutOfMemoryError) as error:  # this image's size; the next may be smaller
-        return None, error
+        (output,), *_ = run([image_tensor(image if still is None else still.image(image))])
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        return None, error  # this image's size; the next may be smaller
     return image, output
 
 

@@ -7,8 +7,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from roikit.data import collate
+from roikit.trainer.sentences import out_of_memory, sentence_of
 
-__all__ = ["autocast", "evaluation_of", "loader_of", "native_bf16", "to_device"]
+__all__ = ["autocast", "each_by_itself", "evaluation_of", "loader_of", "native_bf16", "to_device"]
 
 
 def native_bf16(device):
@@ -47,7 +48,7 @@ def loader_of(dataset, share, batch_size, workers):
     """Yields places in the data set, images and targets of those of a batch that could be read, and the others.
 
     Args:
-        dataset: its items are (image, target); an OSError, ValueError or MemoryError is one that cannot be read.
+        dataset: its items are (image, target); an OSError, a ValueError or too little memory is one that cannot be read.
         share: places in the data set.
 
     Yields:
@@ -77,8 +78,29 @@ class _Readable(Dataset):
         place = self.share[index]
         try:
             return place, self.dataset[place], None
-        except (OSError, ValueError, MemoryError) as error:
-            return place, None, str(error) or type(error).__name__
+        except (OSError, ValueError, MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not out_of_memory(error):
+                raise
+            return place, None, sentence_of(error)
+
+
+def each_by_itself(run, images):
+    """What ``run`` of `evaluation_of` gives for a batch; where memory does not suffice, image by image.
+
+    Returns:
+        a list with the output of each image, None for one that is too large even by itself; the two durations; and a
+        dict, place in the batch -> what is wrong, in words.
+    """
+    try:
+        return *run(images), {}
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        if len(images) == 1:
+            return [None], 0.0, 0.0, {0: sentence_of(error)}
+    parts = [each_by_itself(run, [image]) for image in images]
+    return ([output for (output,), *_ in parts], sum(part[1] for part in parts), sum(part[2] for part in parts),
+            {k: fault[0] for k, (*_, fault) in enumerate(parts) if fault})
 
 
 @contextlib.contextmanager

@@ -148,6 +148,33 @@ def test_contract_the_command_goes_on_and_ends_with_status_1(run, broken):
     assert ended.exit_code == 1 and "none of the 7 images could be read" in ended.output
 
 
+@pytest.mark.parametrize("where", ["data", "model"])
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_contract_an_image_that_memory_does_not_suffice_for_is_named(squares, where, error):
+    from roikit.data import CocoDataset
+
+    class Small(Knowing):
+        def forward(self, images):
+            if where == "model" and (len(images) > 2 or any(image[0, 0, 0] == 0.5 for image in images)):
+                raise error
+            return super().forward(images)
+
+    class Marked(CocoDataset):
+        def __getitem__(self, index):
+            image, target = super().__getitem__(index)
+            if index == 1:
+                if where == "data":
+                    raise error
+                image[0, 0, 0] = 0.5
+            return image, target
+
+    named = []
+    results, _ = detect(Small(None), Marked(*squares), [{"id": 3}, {"id": 8}], batch_size=4,
+                        on_error=lambda path, error: named.append((path.name, str(error))))
+    assert [name for name, _ in named] == ["1.png"] and named[0][1].startswith("not enough memory")
+    assert [r["image_id"] for r in results] == [10, 12, 13, 14, 15]
+
+
 def test_contract_detection_warns_of_each_image_by_default(run, broken):
     from roikit.data import CocoDataset
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from roikit import models
 from roikit.cli import main
 from roikit.errors import RoikitWarning
-from roikit.trainer import load_config, predict, train
+from roikit.trainer import load_config, predict, prediction, train
 from roikit.trainer.picture_files import find_pictures, overlay_names
 from roikit.trainer.result_files import ResultFiles
 
@@ -76,6 +76,54 @@ def test_contract_a_caller_learns_of_each_failure(run, photos):
     with pytest.warns(RoikitWarning) as said:
         predict(run, photos, score_threshold=0, device="cpu")
     assert sum(bool(re.search(r"0\.jpg|cut\.png|large\.png", str(w.message))) for w in said) == 3
+
+
+NO_MEMORY = [MemoryError(), RuntimeError(
+    "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 "
+    "bytes. Error code 12 (Cannot allocate memory)"), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"),
+    RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."), RuntimeError("std::bad_alloc")]
+
+
+def unless_wide(function, error):
+    """``function`` that has not the memory for an array (H, W, 3) wider than 20 pixels."""
+    def call(image, *args, **kwargs):
+        if image.shape[1] > 20:
+            raise error
+        return function(image, *args, **kwargs)
+
+    return call
+
+
+@pytest.mark.parametrize("error", NO_MEMORY)
+def test_contract_a_picture_that_memory_does_not_suffice_for_is_named(run, tmp_path, monkeypatch, error):
+    for k, width in enumerate((16, 40, 16)):
+        picture(tmp_path / "photos" / f"{k}.png", (width, 16))
+    monkeypatch.setattr(prediction, "image_tensor", unless_wide(prediction.image_tensor, error))
+    ended = command("predict", run, tmp_path / "photos", "--out", tmp_path / "found", "--score-threshold", 0)
+    assert ended.exit_code == 1 and isinstance(ended.exception, SystemExit), ended.exception
+    assert "1.png: not enough memory" in ended.output and "alloc_cpu.cpp" not in ended.output
+    results = json.loads((tmp_path / "found" / "predictions.json").read_text())
+    assert [r["file_name"] for r in results] == ["0.png", "2.png"]
+
+
+def test_contract_an_overlay_that_memory_does_not_suffice_for_costs_no_result(run, tmp_path, monkeypatch):
+    picture(tmp_path / "a.png", (40, 16))
+    monkeypatch.setattr(prediction, "display_image", unless_wide(prediction.display_image, MemoryError()))
+    failed = []
+    results = predict(run, tmp_path / "a.png", out=tmp_path / "found", score_threshold=0, device="cpu",
+                      on_error=lambda path, error: failed.append(path))
+    assert len(results) == 1 and failed == [tmp_path / "found" / "a.png"]
+
+
+@pytest.mark.parametrize("error", NO_MEMORY)
+def test_contract_the_command_says_that_memory_does_not_suffice(run, tmp_path, monkeypatch, error):
+    def fail(*args, **kwargs):
+        raise error
+
+    picture(tmp_path / "a.png")
+    monkeypatch.setattr("roikit.predict", fail)
+    ended = command("predict", run, tmp_path / "a.png", "--out", tmp_path / "found")
+    assert ended.exit_code == 1 and ended.output.startswith("Error: not enough memory")
 
 
 def test_contract_what_was_found_is_kept_whatever_ends_a_prediction(run, tmp_path):
