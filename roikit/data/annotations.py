@@ -17,7 +17,7 @@ import numpy as np
 
 import roikit.masks as rle
 from roikit.data.records import shown
-from roikit.data.segmentation import box_and_area, read_segmentation
+from roikit.data.segmentation import bitmap_of, box_and_area, read_segmentation
 
 __all__ = ["Instance", "MalformedField", "has_mask", "load_annotations", "plain", "read_box", "read_json",
            "read_object", "refuse_fractions", "whole_number"]
@@ -73,6 +73,7 @@ def load_annotations(annotations, *, categories=True):
     NumPy's numbers and arrays (and all else that has ``tolist``) become Python's. Ids that are whole numbers in another
     form, 7.0 or "7", become ints; so do an image's height and width. ``iscrowd`` becomes 0 or 1: 0 where it is missing
     or null, and False, 1.0 and "0" are the numbers that they show. ``area`` and ``bbox`` that are null are taken out.
+    A ``segmentation`` that is an array (H, W) of zeros and ones becomes an RLE.
     What has no such meaning stays as it is, for the caller to refuse.
 
     Args:
@@ -89,7 +90,7 @@ def load_annotations(annotations, *, categories=True):
     if isinstance(annotations, Mapping):
         name, own = "the annotations", False
         try:
-            content = plain(annotations)
+            content = plain(_with_encoded_bitmaps(annotations))
         except RecursionError:
             raise ValueError(f"{name} are nested too deeply") from None
     else:
@@ -104,6 +105,25 @@ def load_annotations(annotations, *, categories=True):
             "images": [_with_whole(record, ("id", "height", "width"), own) for record in content["images"]],
             "categories": [_with_whole(record, ("id",), own) for record in content["categories"]],
             "annotations": [_annotation(record, own) for record in content["annotations"]]}
+
+
+def _with_encoded_bitmaps(content):
+    """The content with RLEs for masks that are arrays, which would read as polygons once they are lists."""
+    records = content.get("annotations")
+    if not isinstance(records, (list, tuple)):
+        return content
+    return {**content, "annotations": [_with_encoded_bitmap(record) for record in records]}
+
+
+def _with_encoded_bitmap(record):
+    segmentation = record.get("segmentation") if isinstance(record, Mapping) else None
+    if not hasattr(segmentation, "__array__"):
+        return record
+    bitmap = bitmap_of(segmentation)
+    # An array of a single row is a polygon, unless it is one of flags.
+    if bitmap is None or len(bitmap) == 1 and "bool" not in str(segmentation.dtype):
+        return record
+    return {**record, "segmentation": rle.encode(np.asfortranarray(bitmap, np.uint8))}
 
 
 def plain(value):

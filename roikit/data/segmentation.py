@@ -17,7 +17,7 @@ import numpy as np
 import roikit.masks as rle
 from roikit.data.records import shown
 
-__all__ = ["BoxedMask", "box_and_area", "crop", "encode", "flip_horizontal", "flip_vertical",
+__all__ = ["BoxedMask", "bitmap_of", "box_and_area", "crop", "encode", "flip_horizontal", "flip_vertical",
            "opened", "read_segmentation", "resize", "rotate"]
 
 
@@ -34,7 +34,8 @@ def read_segmentation(segmentation, height, width):
 
     Args:
         segmentation: list of flat coordinate lists (at least 3 points each; empty ones are passed over),
-            or a dict with ``size`` and ``counts`` (str, bytes, or a list of run lengths).
+            a dict with ``size`` and ``counts`` (str, bytes, or a list of run lengths), or the rows of the whole image
+            as lists of zeros and ones.
         height, width: size of the image in pixels; an RLE must have the same.
 
     Returns:
@@ -53,6 +54,10 @@ def read_segmentation(segmentation, height, width):
     if not isinstance(segmentation[0], (list, tuple, np.ndarray)):
         raise ValueError("a list of polygons must hold lists, got one flat list of "
                          f"{type(segmentation[0]).__name__}")
+    if len(segmentation) == height > 1 and all(hasattr(row, "__len__") and len(row) == width for row in segmentation):
+        bitmap = bitmap_of(segmentation)
+        if bitmap is not None:
+            return rle.encode(np.asfortranarray(bitmap, np.uint8))
     rings = []
     for ring in segmentation:
         try:
@@ -73,6 +78,21 @@ def read_segmentation(segmentation, height, width):
     if not rings:
         raise ValueError("a segmentation must hold a polygon that is not empty")
     return rings
+
+
+def bitmap_of(values):
+    """An array (H, W) or (1, H, W) of zeros and ones, or of zeros and 255, as (H, W) bool; None for anything else."""
+    try:
+        pixels = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError):  # rows of several lengths; a tensor that is not on the CPU
+        return None
+    if pixels.ndim == 3 and pixels.shape[0] == 1:
+        pixels = pixels[0]
+    if pixels.ndim == 2 and pixels.dtype.kind in "biuf":
+        for one in (1, 255):
+            if ((pixels == 0) | (pixels == one)).all():
+                return pixels.astype(bool)
+    return None
 
 
 def _read_rle(segmentation, height, width):

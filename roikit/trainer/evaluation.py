@@ -23,8 +23,9 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
 
     Categories are paired by name where both sides have names, else by id; where the two differ, a RoikitWarning says
     how they were paired and what is in one only, which is left out. Ready results with ``file_name`` and
-    ``category_name``, such as those of ``roikit.predict``, are paired by these, others by their ids. An image that cannot be read is named and
-    the others are gone on with; its objects count as missed.
+    ``category_name``, such as those of ``roikit.predict``, are paired by these, others by their ids. An image that
+    cannot be read, or is too large for the memory, is named and the others are gone on with; its objects count as
+    missed.
 
     Args:
         source: a COCO results file (``.json``) or its list; or a checkpoint (``.pt``,

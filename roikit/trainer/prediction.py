@@ -23,8 +23,8 @@ def predict(source, images, *, out=None, score_threshold=0.5, max_detections=Non
             overlays=True, boxes=True, on_image=None, on_error=None):
     """Detect objects on image files.
 
-    An image that cannot be read, or for which memory does not suffice, is named, and the others are gone on with. Files of a folder that are no pictures by
-    their names are passed over, with one RoikitWarning that counts them.
+    An image that cannot be read, or for which memory does not suffice, is named, and the others are gone on with. Files
+    of a folder that are no pictures by their names are passed over, with one RoikitWarning that counts them.
 
     Args:
         source: checkpoint, exported weights, or the folder of a run.
@@ -44,8 +44,8 @@ def predict(source, images, *, out=None, score_threshold=0.5, max_detections=Non
 
     Returns:
         list of COCO results: ``image_id`` (1, 2, ... in the order of the files), ``file_name`` (relative to the folder
-        given, "/" between its parts), ``category_id`` and ``category_name`` of the training data, ``bbox`` (x, y, w, h),
-        ``score`` and, with masks, ``segmentation``.
+        given, "/" between its parts), ``category_id`` and ``category_name`` of the training data, ``bbox``
+        (x, y, w, h), ``score`` and, with masks, ``segmentation``.
 
     Raises:
         FileNotFoundError: no such file, or a folder without images.

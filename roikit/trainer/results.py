@@ -12,7 +12,7 @@ from roikit import masks as rle
 from roikit.data.annotations import plain, read_json, whole_number
 from roikit.data.findings import counted
 from roikit.data.records import shown
-from roikit.data.segmentation import read_segmentation
+from roikit.data.segmentation import bitmap_of, read_segmentation
 from roikit.errors import RoikitWarning
 from roikit.trainer.categories import pair_categories
 from roikit.trainer.file_names import pair_file_names
@@ -201,8 +201,8 @@ def detections_of(placed, truth, kind):
                       "score": score, "iscrowd": 0})
     inverted = sum(min(item["bbox"][2:]) < 0 for item in found)
     if inverted:
-        warnings.warn(f"evaluate: {inverted} of {counted(len(found), 'result')} have a box of negative width or height, "
-                      "which overlaps nothing; COCO's boxes are x, y, width, height", RoikitWarning, stacklevel=3)
+        warnings.warn(f"evaluate: {inverted} of {counted(len(found), 'result')} have a box of negative width or height "
+                      "and so overlap nothing; COCO's boxes are x, y, width, height", RoikitWarning, stacklevel=3)
     return found
 
 
@@ -275,13 +275,8 @@ def _pixels(segmentation, size):
             return None
     elif not hasattr(segmentation, "__array__"):
         return None
+    bitmap = bitmap_of(segmentation)
+    if bitmap is not None or rows:
+        return bitmap
     pixels = np.asarray(segmentation)
-    if pixels.ndim == 3 and pixels.shape[0] == 1:
-        pixels = pixels[0]
-    if pixels.ndim == 2 and pixels.dtype.kind in "biuf":
-        for one in (1, 255):
-            if ((pixels == 0) | (pixels == one)).all():
-                return pixels.astype(bool)
-    if rows:
-        return None
     raise ValueError(f"its mask must be an array (H, W) of zeros and ones, got {pixels.dtype} {pixels.shape}")

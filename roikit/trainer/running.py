@@ -48,7 +48,7 @@ def loader_of(dataset, share, batch_size, workers):
     """Yields places in the data set, images and targets of those of a batch that could be read, and the others.
 
     Args:
-        dataset: its items are (image, target); an OSError, a ValueError or too little memory is one that cannot be read.
+        dataset: its items are (image, target); an OSError, ValueError or too little memory is one that cannot be read.
         share: places in the data set.
 
     Yields:

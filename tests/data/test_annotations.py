@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from roikit import masks as rle
 from roikit.data import CocoDataset, inspect_dataset
 from roikit.data.annotations import (
     MalformedField,
@@ -86,6 +87,34 @@ def test_law_every_form_of_a_value_is_the_value(sound, form):
     if form in ("whole floats", "text", "nulls", "left out", "iscrowd '0'", "iscrowd False"):
         sound.content = content
         assert seen(sound) == wanted
+
+
+@pytest.mark.parametrize("form", [np.asarray, lambda m: m.astype(bool), lambda m: 255.0 * m[None], torch.from_numpy,
+                                  lambda m: m.tolist()])
+def test_law_a_mask_may_be_an_array_of_the_image(sound, form):
+    """Read as polygons, as many as the image has rows, it would be nothing."""
+    for annotation, x in zip(sound.content["annotations"], (4, 12), strict=True):
+        mask = np.zeros((20, 30), np.uint8)
+        mask[5:11, x:x + 6] = 1
+        annotation["segmentation"] = form(mask)
+    report = inspect_dataset(sound.content, sound.images)
+    assert not report.fatal and not report.warnings, report.text()
+    target = CocoDataset(sound.content, sound.images)[0][1]
+    assert target["boxes"].tolist() == [[4, 5, 10, 11], [12, 5, 18, 11]]
+    assert [rle.decode(m).sum() for m in target["masks"]] == [36, 36] and target["area"].tolist() == [36, 36]
+
+
+def test_law_polygons_may_be_an_array(sound):
+    for ring in ([RING], [[0, 0, 1, 0, 1, 1, 0, 1]]):
+        content = {**sound.content, "annotations": [
+            {**sound.content["annotations"][0], "segmentation": np.array(ring), "bbox": None}]}
+        assert CocoDataset(content, sound.images)[0][1]["masks"][0][0].tolist() == ring[0]
+
+
+def test_contract_an_array_of_another_size_than_the_image_is_named(sound):
+    sound.content["annotations"][0]["segmentation"] = np.eye(9, 7, dtype=np.uint8)
+    assert "the RLE is of an image of [9, 7] (height, width), the image is [20, 30]" in inspect_dataset(
+        sound.content, sound.images).text()
 
 
 def test_law_run_lengths_come_as_text_bytes_or_array(sound):

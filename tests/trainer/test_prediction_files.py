@@ -81,7 +81,8 @@ def test_contract_a_caller_learns_of_each_failure(run, photos):
 NO_MEMORY = [MemoryError(), RuntimeError(
     "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 "
     "bytes. Error code 12 (Cannot allocate memory)"), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"),
-    RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."), RuntimeError("std::bad_alloc")]
+    RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."),
+    RuntimeError("std::bad_alloc")]
 
 
 def unless_wide(function, error):
