@@ -9,8 +9,8 @@ __all__ = ["pair_file_names"]
 def pair_file_names(ours, theirs):
     """Pair file names by what they end in.
 
-    A pair is equal names, or else a name that is the end of the other by whole parts ("1.png" of "images/1.png"), where
-    it is the only such. A backslash counts as "/", and case counts unless nothing fits.
+    A pair is equal names, or else a name that is the end of the other by whole parts ("1.png" of "images/1.png"), the
+    longest such. A backslash counts as "/", and case counts unless nothing fits.
 
     Args:
         ours: distinct file names.
@@ -20,7 +20,7 @@ def pair_file_names(ours, theirs):
         dict, our name -> their id; a name that is not there is left out.
 
     Raises:
-        ValueError: a name fits several of theirs, or several names one of theirs.
+        ValueError: a name fits several of theirs equally well, or several names one of theirs.
     """
     found = {}
     for fold in (str, str.casefold):
@@ -52,8 +52,12 @@ def _ending(ours, theirs):
         whole[parts].append(i)
         for k in range(1, len(parts)):
             longer[parts[k:]].append(i)
-    return {name: longer.get(parts, []) + [i for k in range(1, len(parts)) for i in whole.get(parts[k:], [])]
-            for name, parts in ours.items()}
+
+    def longest(parts):
+        ends = (whole[parts[k:]] for k in range(1, len(parts)) if parts[k:] in whole)
+        return longer.get(parts) or next(ends, [])
+
+    return {name: longest(parts) for name, parts in ours.items()}
 
 
 def _only(name, ids, theirs):

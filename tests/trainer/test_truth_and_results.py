@@ -12,6 +12,7 @@ from roikit import masks as rle
 from roikit.cli import main
 from roikit.errors import RoikitWarning
 from roikit.trainer import coco_scores, evaluate
+from roikit.trainer.file_names import pair_file_names
 
 pycoco = pytest.importorskip("pycocotools.coco")
 cocoeval = pytest.importorskip("pycocotools.cocoeval")
@@ -254,6 +255,17 @@ def test_law_file_names_say_which_image_a_result_is_of(truth, found, names):
         annotation["image_id"] = 40 - annotation["image_id"]
     named = [{**r, "file_name": f"{r['image_id']}.png"} for r in found]
     assert aps(truth, named) == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("ours, theirs, pairs", [
+    (["b/c/a.png"], ["a.png", "c/a.png"], {"b/c/a.png": "c/a.png"}),
+    (["b/c/a.png", "x/a.png"], ["a.png", "c/a.png"], {"b/c/a.png": "c/a.png", "x/a.png": "a.png"}),
+    (["c/a.png"], ["a.png", "b/c/a.png"], {"c/a.png": "b/c/a.png"}),
+    (["b/c/a.png", "c/a.png"], ["a.png", "c/a.png"], {"b/c/a.png": "a.png", "c/a.png": "c/a.png"}),
+    (["b/c/a.png"], ["a.png", "C/a.png"], {"b/c/a.png": "a.png"}),
+])
+def test_law_of_several_images_the_one_of_the_longest_common_end(ours, theirs, pairs):
+    assert pair_file_names(ours, {name: name for name in theirs}) == pairs
 
 
 def test_contract_file_names_that_fit_no_image_or_several(truth, found):
