@@ -205,12 +205,11 @@ def _read(path: str | os.PathLike) -> State:
         return _read_safetensors(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
+    except (OSError, MemoryError):
         raise
-    except Exception as error:  # a picture, a file that is cut: torch has many ways to say so
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise ValueError(f"load_checkpoint: {path} must hold tensors and plain data only; what "
-                         f"else it holds is not executed ({reason[:200]})") from error
+    except Exception as error:  # a picture, a file that is cut; torch's own words advise to run what the file holds
+        raise ValueError(f"load_checkpoint: {path} must hold tensors and plain data only: it is no whole file of "
+                         "torch.save, or it holds code, which is not executed") from error
     for key in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]

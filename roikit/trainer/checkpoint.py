@@ -65,7 +65,7 @@ def load(path):
     """Read a checkpoint of the trainer onto the CPU.
 
     Raises:
-        FileNotFoundError: no such file.
+        OSError: no such file, or it cannot be read.
         ValueError: the file is something else.
     """
     path = Path(path)
@@ -73,9 +73,11 @@ def load(path):
         raise FileNotFoundError(f"checkpoint: {path} does not exist")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch has many ways to say so, of which the first line tells most
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise ValueError(f"checkpoint: {path} is not a readable checkpoint: {reason[:200]}") from error
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # torch's own words advise to run what the file holds
+        raise ValueError(f"checkpoint: {path} is not a readable checkpoint: it is no whole file of torch.save, or it "
+                         "holds code, which is not executed") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise ValueError(f"checkpoint: {path} was not written by roikit's trainer; "
                          "roikit.models.load_checkpoint reads plain state dicts")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from roikit.models import load_checkpoint
 from roikit.trainer import checkpoint
 from roikit.trainer.optim import WeightAverage, build_optimizer
 
@@ -68,6 +69,25 @@ def test_contract_files_that_are_no_checkpoint_say_so(tmp_path):
     torch.save({"format": checkpoint.FORMAT, "version": 9}, tmp_path / "new.pt")
     with pytest.raises(ValueError, match="version 9, this roikit reads version 1"):
         checkpoint.load(tmp_path / "new.pt")
+
+
+class Code:
+    """Not plain data."""
+
+
+def test_law_no_advice_to_run_what_a_file_holds(tmp_path):
+    files = {name: tmp_path / name for name in ("image.png", "data.json", "empty.pt", "cut.pt", "code.pt")}
+    files["image.png"].write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40))
+    files["data.json"].write_text('{"images": []}')
+    files["empty.pt"].write_bytes(b"")
+    checkpoint.save(tmp_path / "whole.pt", state())
+    files["cut.pt"].write_bytes((tmp_path / "whole.pt").read_bytes()[:900])
+    torch.save({"model": Code()}, files["code.pt"])
+    for path in files.values():
+        for load in (checkpoint.load, lambda path: load_checkpoint(torch.nn.Linear(3, 2), path)):
+            with pytest.raises(ValueError, match="no whole file of torch.save, or it holds code") as end:
+                load(path)
+            assert "weights_only" not in str(end.value) and str(path) in str(end.value)
 
 
 def test_agreement_of_exported_safetensors(tmp_path):
