@@ -24,13 +24,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from roikit.data.records import shown
 from roikit.trainer.extras import extra
 
-__all__ = ["FORMAT", "export_safetensors", "load", "read_rng", "restore_rng", "save",
+__all__ = ["FORMAT", "check_categories", "export_safetensors", "load", "read_rng", "restore_rng", "save",
            "write_atomically"]
 
 FORMAT = "roikit-checkpoint"
-FIELDS = ("model", "average", "optimizer", "scaler", "step", "epoch", "sampler", "rng", "best", "config", "categories")
+FIELDS = {"model": dict, "average": dict | None, "optimizer": dict, "scaler": dict | None, "step": int, "epoch": int,
+          "sampler": dict, "rng": list, "best": dict | None, "config": dict, "categories": list}
 
 
 def write_atomically(path, write):
@@ -87,7 +89,25 @@ def load(path):
     missing = [name for name in FIELDS if name not in state]
     if missing:
         raise ValueError(f"checkpoint: {path} has no {missing[0]}")
+    for name, kind in FIELDS.items():
+        if not isinstance(state[name], kind):
+            raise ValueError(f"checkpoint: {path}: its {name} must be {getattr(kind, '__name__', kind)}, "
+                             f"got {type(state[name]).__name__}")
+    check_categories(state["categories"], path)
     return state
+
+
+def check_categories(categories, path):
+    """Refuse what is no list of {"id", "name"}.
+
+    Raises:
+        ValueError: naming the file ``path``.
+    """
+    sound = isinstance(categories, list) and categories and all(
+        isinstance(c, dict) and isinstance(c.get("id"), int) and isinstance(c.get("name"), str) for c in categories)
+    if not sound:
+        raise ValueError(f"checkpoint: {path}: its categories must be a list of dicts with id and name, "
+                         f"got {shown(categories)}")
 
 
 def read_rng():

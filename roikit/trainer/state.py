@@ -70,8 +70,14 @@ class TrainState:
 
         Raises:
             ValueError: the checkpoint is of another data set, another model or optimizer, or of a
-                run without the averaged weights that this one has.
+                run without the averaged weights that this one has; or it is malformed.
         """
+        try:
+            self._take_over(state, process, batches, categories)
+        except (TypeError, KeyError, AttributeError, IndexError, OverflowError) as error:
+            raise ValueError(f"resume: the checkpoint is malformed: {type(error).__name__}: {error}") from error
+
+    def _take_over(self, state, process, batches, categories):
         if state["categories"] != categories:
             raise ValueError("resume: the checkpoint was trained on the categories "
                              f"{state['categories']}, the data have {categories}")
@@ -96,6 +102,7 @@ class TrainState:
                              f"has: {error}") from error
         if state["scaler"] is not None and self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
-        self.step, self.best = state["step"], state["best"]
+        self.step, best = state["step"], state["best"]
+        self.best = None if best is None else {"name": best["name"], "value": best["value"] + 0.0, "step": best["step"]}
         if len(state["rng"]) == process.world:
             checkpoint.restore_rng(state["rng"][process.rank])

@@ -61,11 +61,8 @@ def load_trained(source, device="auto", *, detections=None, at_least=0, score_th
         weights, config, categories = _read_safetensors(path)
     else:
         state = checkpoint.load(path)
-        missing = [name for name in ("model", "config", "categories") if name not in state]
-        if missing:
-            raise ValueError(f"checkpoint: {path} has no {missing[0]}")
         weights, config, categories = state["model"], state["config"], state["categories"]
-    config = load_config(config)
+    config = _configured(config, categories, path)
     if detections is not None:
         box = replace(config.model.box, detections_per_image=detections)
         config = replace(config, model=replace(config.model, box=box))
@@ -76,12 +73,24 @@ def load_trained(source, device="auto", *, detections=None, at_least=0, score_th
     model = models.build_detector(config.model)
     try:
         model.load_state_dict(weights)
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, AttributeError) as error:
         raise ValueError(f"checkpoint: the weights of {path} do not fit its configuration: {error}") from None
     place = pick_device(device)
     model.to(place, memory_format=torch.channels_last if config.run.channels_last
              else torch.preserve_format)
     return Trained(model.eval(), config, categories, place, path)
+
+
+def _configured(config, categories, path):
+    """The configuration of a file as ``TrainConfig``; of as many classes as there are categories."""
+    try:
+        config = load_config(config)
+    except ValueError as error:
+        raise ValueError(f"checkpoint: {path}: {error}") from None
+    if config.model.num_classes != len(categories) + 1:
+        raise ValueError(f"checkpoint: {path}: its model tells {config.model.num_classes - 1} categories apart, and it "
+                         f"names {len(categories)}")
+    return config
 
 
 def weights_file(path):
@@ -110,9 +119,13 @@ def _read_safetensors(path):
                          "roikit.models.load_checkpoint reads plain state dicts")
     try:
         header = json.loads(header)
-        return weights, header["config"], header["categories"]
+        config, categories = header["config"], header["categories"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"checkpoint: {path} has a header that cannot be read: {error}") from None
+    checkpoint.check_categories(categories, path)
+    if not isinstance(config, dict):
+        raise ValueError(f"checkpoint: {path}: its config must be dict, got {type(config).__name__}")
+    return weights, config, categories
 
 
 def with_detections(config, count):

@@ -1,5 +1,6 @@
 """What is found before the first step, or understood: val parts, figures, weights to start from, resuming."""
 
+import contextlib
 import json
 import os
 
@@ -9,7 +10,7 @@ from click.testing import CliRunner
 
 from roikit import models
 from roikit.cli import main
-from roikit.trainer import ConfigError, checkpoint, finish, load_config, train
+from roikit.trainer import ConfigError, checkpoint, finish, load_config, predict, train
 from roikit.trainer.config import config_text
 
 pytestmark = [pytest.mark.filterwarnings("ignore::roikit.errors.RoikitWarning"),
@@ -231,6 +232,33 @@ def test_contract_a_checkpoint_of_another_run(quick, tmp_path, monkeypatch):
     torch.save(state, out / "last.pt")
     with pytest.raises(ValueError, match="resume: the checkpoint was made with another model"):
         train(config, out=out, resume=True)
+
+
+ODD = [None, 3, "x", [], [{"id": 1}], {}, {"param_groups": [1], "state": {}}]
+
+
+@pytest.mark.parametrize("field", ["model", "average", "optimizer", "scaler", "step", "epoch", "sampler", "rng", "best",
+                                   "config", "categories"])
+def test_law_a_malformed_checkpoint_gets_a_sentence(quick, squares, tmp_path, field):
+    words = ["optimizer.ema=null"] if field != "average" else []
+    config, out, picture = load_config(quick, words), tmp_path / "run", squares[1] / "0.png"
+    train(config, out=out)
+    whole = checkpoint.load(out / "last.pt")
+    for odd in ODD:
+        torch.save({"format": checkpoint.FORMAT, "version": 1, **whole, field: odd}, out / "last.pt")
+        for call in (lambda: predict(out / "last.pt", picture, device="cpu"),
+                     lambda: train(config, ["schedule.steps=3"], out=out, resume=True)):
+            with contextlib.suppress(ValueError):  # and nothing else
+                call()
+
+
+def test_contract_a_safetensors_header_without_names(quick, squares, tmp_path):
+    train(load_config(quick), out=tmp_path / "run")
+    kept = checkpoint.load(tmp_path / "run" / "last.pt")
+    for categories in (None, [], [{"id": 3}], kept["categories"][:1]):
+        checkpoint.export_safetensors(tmp_path / "m.safetensors", kept["model"], kept["config"], categories)
+        with pytest.raises(ValueError, match="m.safetensors: its (categories must be|model tells 2 categories apart)"):
+            predict(tmp_path / "m.safetensors", squares[1] / "0.png", device="cpu")
 
 
 def test_law_a_tilde_is_the_home_folder(quick, tmp_path, monkeypatch):
