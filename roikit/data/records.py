@@ -1,6 +1,6 @@
 """What a record of COCO's file must say of itself, for the data set and the doctor alike."""
 
-__all__ = ["NEEDED", "crowds_sentence", "fault_of", "names_of", "shown", "usable_id"]
+__all__ = ["NEEDED", "crowds_sentence", "fault_of", "names_of", "shown", "size_fault", "usable_id"]
 
 NEEDED = {"image": ("id", "file_name", "height", "width"), "category": ("id",),
           "annotation": ("image_id", "category_id")}
@@ -41,8 +41,8 @@ def _image_fault(record):
     if not all(type(n) is int and n > 0 for n in (height, width)):
         return "malformed-size", (f"its height and width must be whole numbers from 1, got {shown(height)} and "
                                   f"{shown(width)}")
-    if height * width >= _MOST_PIXELS:
-        return "malformed-size", f"its height and width must make fewer than 2^32 pixels, got {height} and {width}"
+    if (sentence := size_fault(height, width)) is not None:
+        return "malformed-size", sentence
     if not isinstance(name, str):
         return "malformed-file-name", f"its file_name must be text, got {shown(name)}"
     if not name.isascii():
@@ -50,6 +50,13 @@ def _image_fault(record):
             name.encode()
         except UnicodeEncodeError:
             return "malformed-file-name", f"its file_name must be text, got {shown(name)}"
+    return None
+
+
+def size_fault(height, width):
+    """What is wrong with two whole numbers from 1 as the size of an image, or None."""
+    if height * width >= _MOST_PIXELS:
+        return f"its height and width must make fewer than 2^32 pixels, got {shown(height)} and {shown(width)}"
     return None
 
 
@@ -70,5 +77,8 @@ def crowds_sentence(annotations):
 
 def shown(value):
     """A value in a sentence: its repr, cut where it is long."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # more digits than Python writes
+        text = f"a value of type {type(value).__name__} that is too long to be written"
     return text if len(text) <= 60 else f"{text[:60]}..."

@@ -161,7 +161,7 @@ def _scores(results):
             scores.append(float(result["score"]))
             if not math.isfinite(scores[-1]):
                 raise ValueError
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             without.append(place)
     if without:
         raise ValueError(f"evaluate: each result must have a score, a finite number; {len(without)} of {len(results)} "

@@ -14,7 +14,7 @@ import numpy as np
 
 from roikit import masks as rle
 from roikit.data.annotations import has_mask, load_annotations, read_box, refuse_fractions
-from roikit.data.records import crowds_sentence, shown
+from roikit.data.records import crowds_sentence, shown, size_fault
 from roikit.data.segmentation import box_and_area, read_segmentation
 from roikit.errors import RoikitWarning
 
@@ -115,13 +115,19 @@ def _by_id(records, what):
 
 
 def _sizes(images, annotations):
-    sizes = {i: (r["height"], r["width"]) for i, r in images.items()
-             if all(type(r.get(side)) is int and r[side] > 0 for side in ("height", "width"))}
+    sizes = {}
+    for i, record in images.items():
+        if all(type(record.get(side)) is int and record[side] > 0 for side in ("height", "width")):
+            fault = size_fault(record["height"], record["width"])
+            if fault is not None:
+                raise ValueError(f"evaluate: image {shown(i)}: {fault}")
+            sizes[i] = record["height"], record["width"]
     for annotation in annotations:
         segmentation, image = annotation.get("segmentation"), annotation.get("image_id")
         if isinstance(segmentation, dict) and isinstance(image, (int, str)) and image not in sizes:
             size = segmentation.get("size")
-            if isinstance(size, list) and len(size) == 2 and all(type(n) is int and n > 0 for n in size):
+            if isinstance(size, list) and len(size) == 2 and all(
+                    type(n) is int and n > 0 for n in size) and size_fault(*size) is None:
                 sizes[image] = tuple(size)
     return sizes
 
@@ -264,6 +270,10 @@ def _area(annotation):
     area = annotation.get("area")
     if isinstance(area, bool) or not isinstance(area, (int, float, type(None))):
         raise ValueError(f"its area must be a number, got {shown(area)}")
+    try:
+        area = None if area is None else float(area)
+    except OverflowError:
+        raise ValueError(f"its area must be a number of double precision, got {shown(area)}") from None
     return area if area is not None and math.isfinite(area) and area > 0 else None
 
 

@@ -402,6 +402,26 @@ def test_law_no_traceback_whatever_the_files_hold(files, truth, found):
         assert ended.exception is None or isinstance(ended.exception, SystemExit), (first, second, ended.exception)
 
 
+@pytest.mark.parametrize("odd", [10**400, -10**400, 10**5000, 1e308, 2**70], ids=list("abcde"))
+def test_law_numbers_too_large_are_value_errors(truth, found, odd):
+    said = 0
+    for rows, fields in ((truth["annotations"], ("id", "image_id", "category_id", "area", "bbox", "segmentation")),
+                         (truth["images"], ("id", "height", "width")), (truth["categories"], ("id", "name")),
+                         (found, ("image_id", "category_id", "bbox", "score", "segmentation"))):
+        for field in fields:
+            value = {"bbox": [1, 2, odd, 4], "segmentation": {"size": [odd, 3], "counts": [odd]}}.get(field, odd)
+            for edited in (value, [[1, 2, 3, 4, 5, odd]] if field == "segmentation" else value):
+                first, rows[0] = rows[0], {**rows[0], field: edited}
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    try:
+                        aps(truth, found)
+                    except ValueError:
+                        said += 1
+                rows[0] = first
+    assert said >= 3
+
+
 def test_contract_folders_in_place_of_files(files, tmp_path):
     (tmp_path / "folder.json").mkdir()
     ended = command("eval", tmp_path / "folder.json", files[1])
