@@ -17,7 +17,7 @@ from roikit.trainer.extras import extra
 from roikit.trainer.results import Placed, detections_of, place_results, read_results
 from roikit.trainer.truth import objects_of, read_truth
 
-__all__ = ["coco_scores", "read_json", "table"]
+__all__ = ["coco_scores", "figure_names", "read_json", "table", "warn_of_reasons"]
 
 IOU_TYPES = ("bbox", "segm", "keypoints")
 SIZES = {"s": "small", "m": "medium", "l": "large"}
@@ -76,9 +76,7 @@ def coco_scores(annotations, results, iou_type, *, max_detections=None, use_cats
     placed = results if isinstance(results, Placed) else place_results(read_results(results), truth, use_cats=use_cats)
     found = detections_of(placed, truth, iou_type)  # first, for it may tell sizes of images
     objects, reasons = objects_of(truth, iou_type)
-    if reasons:
-        listed = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-        warnings.warn(f"evaluate: {iou_type}: annotations that do not count: {listed}", RoikitWarning, stacklevel=3)
+    warn_of_reasons(reasons, iou_type)
     evaluator = extra("pycocotools.cocoeval", "evaluation").COCOeval
     with contextlib.redirect_stdout(io.StringIO()):
         judge = evaluator(_coco(truth, objects), _coco(truth, found), iou_type)
@@ -95,6 +93,21 @@ def coco_scores(annotations, results, iou_type, *, max_detections=None, use_cats
         precision = judge.eval["precision"]
         scores["per_class"] = {name: _mean(precision[:, :, k, 0, -1]) for k, name in enumerate(_names(truth))}
     return scores
+
+
+def warn_of_reasons(reasons, iou_type):
+    """Warn of the objects that do not count; ``reasons`` is of `objects_of`."""
+    if reasons:
+        listed = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+        warnings.warn(f"evaluate: {iou_type}: annotations that do not count: {listed}", RoikitWarning, stacklevel=4)
+
+
+def figure_names(iou_type, max_detections):
+    """The names of the numbers that `coco_scores` gives, in its order, for these ``max_detections``."""
+    means = ["AP", "AP50", "AP75"]
+    if iou_type == "keypoints":
+        return [*means, "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl"]
+    return [*means, "APs", "APm", "APl", *(f"AR{n}" for n in checked_limits(max_detections)), "ARs", "ARm", "ARl"]
 
 
 def checked_limits(limits):

@@ -1,6 +1,7 @@
 """The val part of a run: what it needs is looked at before the first step, so that no evaluation ends a training."""
 
 import difflib
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,14 +11,18 @@ from roikit.data import CocoDataset
 from roikit.data.annotations import load_annotations
 from roikit.trainer.categories import pair_categories
 from roikit.trainer.evaluation import detect
+from roikit.trainer.extras import extra
 from roikit.trainer.failures import on_first, telling
 from roikit.trainer.fields import ConfigError
-from roikit.trainer.scores import coco_scores
+from roikit.trainer.scores import coco_scores, figure_names, warn_of_reasons
 from roikit.trainer.sentences import sentence_about
 from roikit.trainer.trained import val_paths, val_set
-from roikit.trainer.truth import Truth, read_truth
+from roikit.trainer.truth import Truth, objects_of, read_truth
 
 __all__ = ["Validation", "prepare_validation"]
+
+# So many annotations take seconds to be read.
+_MANY = 20_000
 
 
 @dataclass(frozen=True)
@@ -115,18 +120,22 @@ def prepare_validation(config, categories, process):
         raise ValueError(f"train: the val part shares no category with the training part: {pairs.text()}")
     kinds = ("bbox", "segm") if config.model.mask is not None and dataset.has_masks else ("bbox",)
     own = [{"id": found, "name": c["name"]} for found, c in zip(pairs.ids, categories, strict=True)]
-    known = on_first(process, _figures, config, truth, dataset, kinds)
+    known = on_first(process, _figures, config, truth, kinds)
     best = _best(config.eval.best, known)
     if config.model.mask is not None and not dataset.has_masks:
         notes.append(f"the val part has no masks: boxes alone are evaluated, and {best} picks best.pt")
     return Validation(dataset, truth, own, kinds, best, tuple(notes))
 
 
-def _figures(config, truth, dataset, kinds):
-    """Names of all figures, "bbox/AP" say. Scoring nothing reads every object, as any evaluation will."""
+def _figures(config, truth, kinds):
+    """Names of all figures, "bbox/AP" say. Every object is read, as any evaluation will."""
+    if len(truth.annotations) >= _MANY:
+        print(f"reading the {len(truth.annotations)} annotations of the val part", file=sys.stderr, flush=True)
+    extra("pycocotools.cocoeval", "evaluation")  # where it is missing, that is found now
     with telling("the val part"):
-        return [f"{kind}/{name}" for kind in kinds for name in coco_scores(
-            truth, [], kind, image_ids=dataset.image_ids, max_detections=config.eval.max_detections, use_cats=False)]
+        for kind in kinds:
+            warn_of_reasons(objects_of(truth, kind)[1], kind)
+        return [f"{kind}/{name}" for kind in kinds for name in figure_names(kind, config.eval.max_detections)]
 
 
 def _best(wanted, known):

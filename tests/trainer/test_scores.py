@@ -7,7 +7,7 @@ import pytest
 
 from roikit.errors import RoikitWarning
 from roikit.trainer import evaluate
-from roikit.trainer.scores import coco_scores, table
+from roikit.trainer.scores import coco_scores, figure_names, table
 
 pytest.importorskip("pycocotools")
 
@@ -21,6 +21,7 @@ def test_agreement_with_the_published_coco_figures(case):
     got = evaluate(DATA / want["results"], DATA / want["gt"], iou_types=[want["iou_type"]],
                           use_cats=bool(want.get("use_cats", 1)))[want["iou_type"]]
     assert set(want["stats"]) == set(got) - {"per_class"}
+    assert figure_names(want["iou_type"], (1, 10, 100)) == [name for name in got if name != "per_class"]
     for name, value in want["stats"].items():
         assert got[name] == pytest.approx(value, abs=1e-9, rel=0), name
 
@@ -39,6 +40,7 @@ def test_law_a_limit_above_every_count_leaves_ap_as_it_is():
     assert got["AP"] == pytest.approx(want["stats"]["AP"], abs=1e-12)
     assert got["AR200"] == pytest.approx(want["stats"]["AR100"], abs=1e-12)
     assert "AR100" not in got
+    assert figure_names("segm", (1, 10, 200)) == [name for name in got if name != "per_class"]
 
 
 def test_law_ap_counts_the_detections_up_to_the_last_limit():

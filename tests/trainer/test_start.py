@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from roikit import models
 from roikit.cli import main
-from roikit.trainer import ConfigError, checkpoint, finish, load_config, predict, train
+from roikit.trainer import ConfigError, checkpoint, finish, load_config, predict, train, validation
 from roikit.trainer.config import config_text
 
 pytestmark = [pytest.mark.filterwarnings("ignore::roikit.errors.RoikitWarning"),
@@ -54,6 +54,16 @@ def refused(error, sentence, config, words, out):
 def test_contract_a_figure_that_does_not_exist(quick, tmp_path, best, hint):
     quick["eval"] = {"best": best}
     refused(ConfigError, f"eval.best must be kind/figure .*, got '{best}'; {hint}", quick, [], tmp_path / "run")
+
+
+def test_law_nothing_is_scored_before_the_first_step(quick, tmp_path, monkeypatch, capsys):
+    """Scoring nothing takes seconds on a large val part; its objects are looked at all the same."""
+    calls, steps = [], []
+    monkeypatch.setattr(validation, "coco_scores", lambda *args, **kw: calls.append(len(steps)) or {"AP": 0.5})
+    monkeypatch.setattr(validation, "_MANY", 6)
+    train(load_config(quick), out=tmp_path / "run", on_step=steps.append)
+    assert calls and min(calls) == 2
+    assert "reading the 6 annotations of the val part" in capsys.readouterr().err
 
 
 def test_law_the_figures_are_those_of_the_limits(quick, tmp_path):
