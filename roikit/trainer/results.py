@@ -134,8 +134,9 @@ def _images(results, truth, file_names):
         ids = [whole_number(plain(r.get("image_id"))) for r in results]
         unlisted = {shown(i) for i in ids if not isinstance(i, (int, str)) or i not in truth.images}
         if unlisted:
-            raise ValueError(f"evaluate: {len(unlisted)} image ids of the results are not in the annotations, among "
-                             f"them [{', '.join(sorted(unlisted)[:5])}]")
+            raise ValueError(f"evaluate: {counted(len(unlisted), 'image id')} of the results "
+                             f"{'is' if len(unlisted) == 1 else 'are'} not in the annotations, among them "
+                             f"[{', '.join(sorted(unlisted)[:5])}]")
         return list(range(len(results))), ids
     names = dict.fromkeys([*map(str, file_names), *(r["file_name"] for r in results)])
     theirs = {i: record["file_name"] for i, record in truth.images.items() if isinstance(record.get("file_name"), str)}

@@ -33,6 +33,29 @@ def test_contract_ids_decide_where_names_do_not():
     assert pair_categories(named(bolt=1), named(screw=2)).ids == [None]
 
 
+def test_contract_a_category_that_was_renamed_is_said():
+    pairing = pair_categories(named(bolt=1, nut=2, car=3, pin=4), named(bolt=1, nut=2, auto=3, gear=5))
+    assert pairing.ids == [1, 2, None, None]
+    assert pairing.text().endswith("only in the model: car, pin; only in the file: auto, gear; "
+                                   "car and auto have one id, 3")
+    assert "one id" not in pair_categories(named(bolt=1, car=3), named(bolt=1, auto=4)).text()
+
+
+def test_contract_names_that_are_ids_are_names_only_where_both_lists_have_them():
+    without = named(**{str(i): i for i in (1, 2, 3)})  # as a training set without names is saved
+    for theirs in (named(**{"0": 1, "1": 2, "2": 3}), named(**{"1": 3, "x": 1})):
+        for ours, other in ((without, theirs), (theirs, without)):
+            pairing = pair_categories(ours, other)
+            assert pairing.by == "id" and all(i in (c["id"], None) for c, i in zip(ours, pairing.ids, strict=True))
+    digits = named(**{str(i): i for i in range(10)})
+    assert pair_categories(digits, named(**{str(i): i + 1 for i in range(10)})).ids == list(range(1, 11))
+
+
+def test_contract_one_category_is_singular():
+    assert pair_categories(named(bolt=1, nut=2), named(bolt=5)).text().startswith(
+        "1 category of the model and the file is paired by name: ")
+
+
 def test_contract_case_space_and_accents_do_not_part_names_unless_they_must():
     assert pair_categories(named(**{"Schl\u00fcssel": 1}), named(**{" schlu\u0308ssel": 5})).ids == [5]
     assert pair_categories(named(A=1, a=2), named(a=1, A=2)).ids == [2, 1]

@@ -12,7 +12,6 @@ from roikit import masks as rle
 from roikit.cli import main
 from roikit.errors import RoikitWarning
 from roikit.trainer import coco_scores, evaluate
-from roikit.trainer.file_names import pair_file_names
 
 pycoco = pytest.importorskip("pycocotools.coco")
 cocoeval = pytest.importorskip("pycocotools.cocoeval")
@@ -191,8 +190,8 @@ def test_contract_half_of_the_objects_as_crowds_is_said(truth, found):
     (lambda r: r.update(segmentation=[[1, 2, 3, 4]]), "result 4: a polygon has 2 points"),
     (lambda r: r.update(segmentation=np.zeros((4, 4))), "result 4: its mask must have the shape of the image"),
     (lambda r: r.update(segmentation=np.full((HEIGHT, WIDTH), 0.5)), "an array \\(H, W\\) of zeros and ones"),
-    (lambda r: r.update(image_id="x"), "1 image ids of the results are not in the annotations, among them \\['x'\\]"),
-    (lambda r: r.update(image_id=[1]), "are not in the annotations"),
+    (lambda r: r.update(image_id="x"), "1 image id of the results is not in the annotations, among them \\['x'\\]"),
+    (lambda r: r.update(image_id=[1]), "is not in the annotations"),
     (lambda r: r.update(file_name="1.png"), "either all results or none must have a file_name, 1 of 9 have"),
 ])
 def test_contract_results_of_no_use_get_a_sentence(truth, found, edit, sentence):
@@ -255,17 +254,6 @@ def test_law_file_names_say_which_image_a_result_is_of(truth, found, names):
         annotation["image_id"] = 40 - annotation["image_id"]
     named = [{**r, "file_name": f"{r['image_id']}.png"} for r in found]
     assert aps(truth, named) == [1.0, 1.0]
-
-
-@pytest.mark.parametrize("ours, theirs, pairs", [
-    (["b/c/a.png"], ["a.png", "c/a.png"], {"b/c/a.png": "c/a.png"}),
-    (["b/c/a.png", "x/a.png"], ["a.png", "c/a.png"], {"b/c/a.png": "c/a.png", "x/a.png": "a.png"}),
-    (["c/a.png"], ["a.png", "b/c/a.png"], {"c/a.png": "b/c/a.png"}),
-    (["b/c/a.png", "c/a.png"], ["a.png", "c/a.png"], {"b/c/a.png": "a.png", "c/a.png": "c/a.png"}),
-    (["b/c/a.png"], ["a.png", "C/a.png"], {"b/c/a.png": "a.png"}),
-])
-def test_law_of_several_images_the_one_of_the_longest_common_end(ours, theirs, pairs):
-    assert pair_file_names(ours, {name: name for name in theirs}) == pairs
 
 
 def test_contract_file_names_that_fit_no_image_or_several(truth, found):
@@ -400,26 +388,6 @@ def test_law_no_traceback_whatever_the_files_hold(files, truth, found):
             warnings.simplefilter("ignore")
             ended = command("eval", results, annotations, "--iou-type", "bbox", "--iou-type", "segm")
         assert ended.exception is None or isinstance(ended.exception, SystemExit), (first, second, ended.exception)
-
-
-@pytest.mark.parametrize("odd", [10**400, -10**400, 10**5000, 1e308, 2**70], ids=list("abcde"))
-def test_law_numbers_too_large_are_value_errors(truth, found, odd):
-    said = 0
-    for rows, fields in ((truth["annotations"], ("id", "image_id", "category_id", "area", "bbox", "segmentation")),
-                         (truth["images"], ("id", "height", "width")), (truth["categories"], ("id", "name")),
-                         (found, ("image_id", "category_id", "bbox", "score", "segmentation"))):
-        for field in fields:
-            value = {"bbox": [1, 2, odd, 4], "segmentation": {"size": [odd, 3], "counts": [odd]}}.get(field, odd)
-            for edited in (value, [[1, 2, 3, 4, 5, odd]] if field == "segmentation" else value):
-                first, rows[0] = rows[0], {**rows[0], field: edited}
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    try:
-                        aps(truth, found)
-                    except ValueError:
-                        said += 1
-                rows[0] = first
-    assert said >= 3
 
 
 def test_contract_folders_in_place_of_files(files, tmp_path):
