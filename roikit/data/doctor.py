@@ -65,6 +65,7 @@ class _Inspection:
     def __init__(self):
         self.findings = []
         self.unread = 0  # annotations of which nothing can be said, as an error found says
+        self.unplaced = False  # whether some images, or annotations' images, cannot be told
 
     def add(self, kind, severity, subject, sentence):
         self.findings.append(Finding(kind, severity, subject, sentence))
@@ -76,7 +77,7 @@ class _Inspection:
             images=len(content["images"]), annotations=len(content["annotations"]),
             objects=len(content["annotations"]) - crowds, crowds=crowds,
             categories=len(content["categories"]),
-            empty_images=len(content["images"]) - len(objects),
+            empty_images=None if self.unplaced else len(content["images"]) - len(objects),
             most_objects=max(objects.values(), default=0),
             findings=tuple(sorted(self.findings, key=lambda f: order[f.severity])))
 
@@ -89,10 +90,12 @@ class _Inspection:
             subject = f"{what} {number}" if usable else f"{what} at place {place}"
             if usable and number in found:
                 self.add(f"duplicate-{what}-id", "error", subject, "its id occurs more than once")
+                self.unplaced |= what == "image"
                 continue
             fault = fault_of(record, what)
             if fault is not None:
                 self.add(fault[0], "error", subject, fault[1])
+                self.unplaced |= what == "image"
             if type(number) in (int, float, str):  # others may have no hash
                 found[number] = record if fault is None else None
         return found
@@ -229,7 +232,7 @@ class _Inspection:
                 without += 1
             fault = fault_of(record, "annotation")
             if fault is not None:
-                self.unread += 1
+                self.unread, self.unplaced = self.unread + 1, True
                 if not _refers_to_a_faulty_one(record, images, categories):
                     self.add(fault[0], "error", subject, fault[1])
                 continue

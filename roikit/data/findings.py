@@ -34,7 +34,7 @@ class Report:
     Attributes:
         images, annotations, objects, crowds, categories: how many there are; objects are the annotations
             that are no crowds.
-        empty_images: images without a single object.
+        empty_images: images without a single object; None where some records are so faulty that nobody can tell.
         most_objects: the largest number of objects in one image. COCO's metric counts no more
             than its limit of detections per image, 100 unless told otherwise.
         findings: tuple of Finding, errors first.
@@ -45,7 +45,7 @@ class Report:
     objects: int
     crowds: int
     categories: int
-    empty_images: int
+    empty_images: int | None
     most_objects: int
     findings: tuple
 
@@ -67,9 +67,10 @@ class Report:
     def text(self, examples=5):
         """A summary to read: counts, then each kind of finding with its first ``examples``."""
         lines = [f"{counted(self.images, 'image')}, {counted(self.objects, 'object')} and "
-                 f"{counted(self.crowds, 'crowd')} of {counted(self.categories, 'category')}; "
-                 f"{counted(self.empty_images, 'image')} without objects, at most "
-                 f"{counted(self.most_objects, 'object')} in an image"]
+                 f"{counted(self.crowds, 'crowd')} of {counted(self.categories, 'category')}"]
+        if self.empty_images is not None:
+            lines[0] += (f"; {counted(self.empty_images, 'image')} without objects, at most "
+                         f"{counted(self.most_objects, 'object')} in an image")
         kinds = Counter((f.severity, f.kind) for f in self.findings)
         for (severity, kind), number in kinds.items():
             lines.append(f"{severity}: {kind} ({number})")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from roikit.data.findings import counted
 from roikit.errors import RoikitWarning
 from roikit.trainer.categories import pair_categories
 from roikit.trainer.results import place_results, read_results
@@ -89,7 +90,7 @@ def _evaluate_model(source, annotations, images, iou_types, limits, use_cats, ou
     results, speed = detect(trained.model, dataset, categories, device=trained.device, amp=trained.config.run.amp,
                             on_error=note, **loading)
     if unread and len(unread) == len(dataset):
-        raise OSError(f"evaluate: none of the {len(unread)} images could be read")
+        raise OSError(f"evaluate: none of the {counted(len(unread), 'image')} could be read")
     if unread:
         warnings.warn(f"evaluate: {len(unread)} of {len(dataset)} images could not be read; their objects count as "
                       "missed", RoikitWarning, stacklevel=3)
@@ -190,8 +191,8 @@ def warn_of_zero(metrics, annotations, results):
     """
     zero = [kind for kind, figures in metrics.items() if figures["AP"] == 0.0]
     if zero:
-        warnings.warn(f"evaluate: AP is exactly 0 for {', '.join(zero)} with {len(results)} detections and "
-                      f"{len(annotations['annotations'])} annotations", RoikitWarning, stacklevel=3)
+        warnings.warn(f"evaluate: AP is exactly 0 for {', '.join(zero)} with {counted(len(results), 'detection')} and "
+                      f"{counted(len(annotations['annotations']), 'annotation')}", RoikitWarning, stacklevel=3)
 
 
 def coco_results(output, image_id, category_ids):

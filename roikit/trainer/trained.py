@@ -47,7 +47,7 @@ def load_trained(source, device="auto", *, detections=None, at_least=0, score_th
 
     Args:
         source: ``.pt`` written by the trainer, ``.safetensors`` exported by it, or the folder of
-            a run (``best.pt`` where there is one, else ``last.pt``).
+            a run (``best.pt`` where there is one, else ``last.pt`` or ``model.safetensors``).
         device: "auto", "cpu", "cuda", ...
         detections: detections an image at most, if not as configured.
         at_least: raises that number where it is lower, so that an evaluation gets as many as it counts.
@@ -101,7 +101,7 @@ def weights_file(path):
     for name in ("best.pt", "last.pt", "model.safetensors"):
         if (path / name).is_file():
             return path / name
-    raise FileNotFoundError(f"checkpoint: {path} holds neither best.pt nor last.pt")
+    raise FileNotFoundError(f"checkpoint: {path} holds none of best.pt, last.pt and model.safetensors")
 
 
 def _read_safetensors(path):

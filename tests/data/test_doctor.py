@@ -292,6 +292,18 @@ def test_law_whatever_a_file_holds_is_a_finding_and_no_exception(sound, place, j
     assert repr(content) == before
 
 
+@pytest.mark.parametrize("edit", [
+    lambda c: [i.pop("id") for i in c["images"]], lambda c: [i.update(id="x") for i in c["images"]],
+    lambda c: [a.update(image_id=None) for a in c["annotations"]], lambda c: c["images"].append(c["images"][0]),
+    lambda c: [i.update(height=0) for i in c["images"]]])
+def test_contract_no_image_is_called_empty_for_a_fault_of_its_record(sound, edit):
+    sound.image(2)
+    assert "1 image without objects" in inspect_dataset(*sound.write()).text()
+    edit(sound.content)
+    report = inspect_dataset(*sound.write())
+    assert report.empty_images is None and "without objects" not in report.text()
+
+
 def test_contract_notes_about_categories(made):
     made.content["categories"] = [{"id": 0, "name": "cat"}, {"id": 5, "name": "dog"}]
     made.image(1)

@@ -48,7 +48,7 @@ def test_contract_mistakes_are_one_line(tmp_path):
     for words, text in [
         (["train", "nuclei-mini", "optimizer.lrr=1"], "did you mean optimizer.lr?"),
         (["train", "nuclei-mni"], "did you mean nuclei-mini?"),
-        (["predict", tmp_path, __file__], "neither best.pt nor last.pt"),
+        (["predict", tmp_path, __file__], "none of best.pt, last.pt and model.safetensors"),
     ]:
         said = call(*words, code=1)
         assert text in said and len(said.splitlines()) == 1

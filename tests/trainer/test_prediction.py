@@ -62,7 +62,7 @@ def test_contract_prediction_errors(run, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="has no images"):
         predict(run, tmp_path / "empty")
-    with pytest.raises(FileNotFoundError, match="neither best.pt nor last.pt"):
+    with pytest.raises(FileNotFoundError, match="none of best.pt, last.pt and model.safetensors"):
         predict(tmp_path / "empty", run / "predictions" / "0.png")
     with pytest.raises(ValueError, match="given together"):
         evaluate(run, tmp_path / "a.json")

@@ -189,7 +189,7 @@ def test_law_a_run_can_start_from_another_ones_folder(quick, tmp_path, capsys):
     kept = [checkpoint.load(tmp_path / name)["model"] for name in ("first/best.pt", "second/last.pt")]
     assert all(torch.equal(kept[1][name], value) for name, value in kept[0].items())
     assert f"{tmp_path / 'first' / 'best.pt'}: 9 tensors loaded" in capsys.readouterr().err
-    refused(FileNotFoundError, "neither best.pt nor last.pt", quick, [f"run.init={tmp_path}"], tmp_path / "third")
+    refused(FileNotFoundError, "none of best.pt, last.pt", quick, [f"run.init={tmp_path}"], tmp_path / "third")
 
 
 def test_law_wrapped_weights_start_a_run(quick, tmp_path):
