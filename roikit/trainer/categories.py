@@ -44,7 +44,7 @@ class Pairing:
             parts[0] += ": " + _some([f"{our} is {their}" for our, their in self.moved])
         parts += [f"only in {side}: {_some(names)}"
                   for side, names in zip(self.sides, (self.ours, self.theirs), strict=True) if names]
-        if self.theirs and self.same_id:
+        if self.same_id:
             parts.append(_some([f"{our} and {their} have one id, {i}" for our, their, i in self.same_id]))
         return "; ".join(parts)
 
