@@ -27,3 +27,10 @@ def opaque(function):
 
     _frames.skip_code(plain.__code__)
     return plain
+
+
+def skipped(function):
+    """The function, which torch.compile does not compile; what it calls is compiled as ever. Needs torch 2.7."""
+    action = _frames._FrameAction
+    _frames.set_code_exec_strategy(function.__code__, _frames._FrameExecStrategy(action.SKIP, action.DEFAULT))
+    return function
