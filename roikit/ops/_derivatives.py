@@ -13,6 +13,7 @@ from roikit.ops._opaque import opaque
 
 # Why a tangent is refused.
 _CONSTANT = "the results have no derivative; detach it"
+_ONCE = "there is no second derivative by it; detach it"
 _REVERSE_ONLY = "forward mode knows no derivative by it; detach it, or differentiate in reverse mode"
 
 
@@ -175,7 +176,8 @@ def _tangent(op, names, rules, primals, given, output):
         if tangent is None:
             continue
         if name not in rules:
-            _refuse(op._opname, name, _REVERSE_ONLY)
+            second = op._opname.endswith("_backward")
+            _refuse(op._opname, name, _ONCE if second else _REVERSE_ONLY)
         part = _listed(rules[name](op, place, tangent, primals, output))
         total = part if total is None else [a if b is None else a + b for a, b in zip(total, part, strict=True)]
     return total

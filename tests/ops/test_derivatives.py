@@ -164,7 +164,8 @@ def every_argument_without():
 def case(request, placed):
     name, args, place, right = request.param
     args = tree_map(lambda x: placed(x)[0] if isinstance(x, torch.Tensor) else x, args)
-    return Call(name, args, place), right, refusal(name, place, "forward mode knows no derivative")
+    reason = "there is no second derivative by it" if name.endswith("_backward") else "forward mode knows no derivative"
+    return Call(name, args, place), right, refusal(name, place, reason)
 
 
 def test_every_operator_is_here():
@@ -244,6 +245,16 @@ def test_the_functions_around_hide_no_tangent(name):
         torch.func.jvp(AROUND[name], (boxes,), (boxes,))
     with forward_ad.dual_level(), pytest.raises(NotImplementedError, match="must not have a tangent"):
         AROUND[name](forward_ad.make_dual(boxes, boxes))
+
+
+@pytest.mark.parametrize("place", [0, 2], ids=["input", "weight"])
+def test_a_second_derivative_that_there_is_not_is_said_to_be_none(place):
+    call = Call("deform_conv2d", CASES["deform_conv2d"][0][0], place)
+    at = tuple(x.clone().requires_grad_() for x in call.at)
+    with pytest.raises(NotImplementedError, match="^deform_conv2d_backward: .* as there is no second derivative by it"):
+        torch.func.hessian(call.total)(*call.at)
+    with pytest.raises(NotImplementedError, match="^deform_conv2d: it can be differentiated once"):
+        torch.autograd.grad(sum(g.sum() for g in torch.autograd.grad(call.total(*at), at, create_graph=True)), at)
 
 
 def test_a_gradient_under_torch_func_is_that_of_autograd(case):
