@@ -33,7 +33,12 @@ def opaque(function):
 
 
 def skipped(function):
-    """The function, which torch.compile does not compile; what it calls is compiled as ever. Needs torch 2.7."""
+    """The function, which torch.compile does not compile; what it calls is compiled as ever.
+
+    Where torch cannot tell the two apart (2.4 cannot), it is left to torch.compile.
+    """
+    if not hasattr(_frames, "set_code_exec_strategy"):
+        return function
     action = _frames._FrameAction
     _frames.set_code_exec_strategy(function.__code__, _frames._FrameExecStrategy(action.SKIP, action.DEFAULT))
     return function
