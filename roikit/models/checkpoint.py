@@ -210,16 +210,18 @@ def _read(path: str | os.PathLike) -> State:
     except Exception as error:  # a picture, a file that is cut; torch's own words advise to run what the file holds
         raise ValueError(f"load_checkpoint: {path} must hold tensors and plain data only: it is no whole file of "
                          "torch.save, or it holds code, which is not executed") from error
-    for key in ("model", "state_dict"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-            break
-    if not isinstance(content, dict) or not content or not all(
-            isinstance(name, str) and isinstance(value, Tensor)
-            for name, value in content.items()):
-        raise ValueError(f"load_checkpoint: {path} must hold a state dict (names to tensors), or "
-                         f"a dict with one under 'model' or 'state_dict'")
-    return content
+    # Under "model" there may be something else, a model's hyper-parameters say.
+    places = [content, content.get("model"), content.get("state_dict")] if isinstance(content, dict) else []
+    for state in places:
+        if _is_state(state):
+            return state
+    raise ValueError(f"load_checkpoint: {path} must hold a state dict (names to tensors), or a dict with one under "
+                     "'model' or 'state_dict'")
+
+
+def _is_state(content: object) -> bool:
+    return isinstance(content, dict) and bool(content) and all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items())
 
 
 def _read_safetensors(path: Path) -> State:

@@ -14,8 +14,8 @@ from roikit.errors import BackendError
 from roikit.models.box_head import Samples, box_losses, sample_proposals, select_detections
 from roikit.models.config import BoxConfig, MaskConfig
 from roikit.models.fused import FusedConv2d
-from roikit.models.graphs import outside_graphs
-from roikit.models.image import ImageBatch, Truth, rescale_boxes
+from roikit.models.graphs import between_graphs, outside_graphs
+from roikit.models.image import ImageBatch, ImageTransform, Truth, rescale_boxes
 from roikit.models.mask_head import mask_losses, paste
 
 __all__ = ["FasterRCNN", "MaskRCNN", "RoIHeads"]
@@ -53,6 +53,7 @@ class RoIHeads(nn.Module):
         self.mask_predictor = mask_predictor
         self.mask = mask
 
+    @between_graphs
     def forward(self, features: dict[str, Tensor], proposals: list[Tensor], batch: ImageBatch,
                 truths: list[Truth] | None = None) -> tuple[Detections, dict[str, Tensor]]:
         """
@@ -78,20 +79,18 @@ class RoIHeads(nn.Module):
             losses |= self._mask_losses(features, samples, truths, batch)
         return [], losses
 
+    @between_graphs
     def _predict_boxes(self, features: dict[str, Tensor], boxes: list[Tensor], batch: ImageBatch
                        ) -> tuple[Tensor, Tensor]:
-        pooled = self.box_roi_pool(features, boxes, batch.padded_size)
+        return self._box_layers(self.box_roi_pool(features, boxes, batch.padded_size))
+
+    def _box_layers(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         logits, deltas = self.box_predictor(self.box_head(pooled))
         # Boxes, scores and losses are float32 under autocast and for half models as well.
         kind = torch.promote_types(logits.dtype, torch.float32)
         return logits.to(kind), deltas.to(kind)
 
-    def _predict_masks(self, features: dict[str, Tensor], boxes: list[Tensor], batch: ImageBatch
-                       ) -> Tensor:
-        pooled = self.mask_roi_pool(features, boxes, batch.padded_size)
-        logits = self.mask_predictor(self.mask_head(pooled))
-        return logits.to(torch.promote_types(logits.dtype, torch.float32))
-
+    @between_graphs
     def _detect(self, features: dict[str, Tensor], proposals: list[Tensor], batch: ImageBatch
                 ) -> Detections:
         logits, deltas = self._predict_boxes(features, proposals, batch)
@@ -114,25 +113,39 @@ class RoIHeads(nn.Module):
         self._check_labels(truths, logits.shape[1])
         return box_losses(logits, deltas, samples, truths, self.box)
 
+    @between_graphs
     def _add_masks(self, features: dict[str, Tensor], detections: Detections, batch: ImageBatch
                    ) -> None:
-        boxes = [found["boxes"] for found in detections]
-        labels = torch.cat([found["labels"] for found in detections])
-        masks = self._own_masks(features, boxes, labels, batch).sigmoid()[:, None]
+        boxes, labels = self._found(detections)
+        self._share(self._own_masks(features, boxes, labels, batch), detections)
+
+    @staticmethod
+    @outside_graphs
+    def _found(detections: Detections) -> tuple[list[Tensor], Tensor]:
+        return [found["boxes"] for found in detections], torch.cat([found["labels"] for found in detections])
+
+    @staticmethod
+    @outside_graphs
+    def _share(logits: Tensor, detections: Detections) -> None:
         counts = [found["labels"].shape[0] for found in detections]
-        for found, own in zip(detections, masks.split(counts), strict=True):
+        for found, own in zip(detections, logits.sigmoid()[:, None].split(counts), strict=True):
             found["masks"] = own
 
+    @between_graphs
     def _own_masks(self, features: dict[str, Tensor], boxes: list[Tensor], labels: Tensor,
                    batch: ImageBatch) -> Tensor:
         """(D, M, M) logits of each box's own class."""
-        if not hasattr(self.mask_predictor, "logits_of"):
-            logits = self._predict_masks(features, boxes, batch)
-            return logits[torch.arange(len(labels), device=labels.device), labels]
-        pooled = self.mask_roi_pool(features, boxes, batch.padded_size)
-        logits = self.mask_predictor.logits_of(self.mask_head(pooled), labels)
+        return self._mask_layers(self.mask_roi_pool(features, boxes, batch.padded_size), labels)
+
+    def _mask_layers(self, pooled: Tensor, labels: Tensor) -> Tensor:
+        hidden = self.mask_head(pooled)
+        if hasattr(self.mask_predictor, "logits_of"):
+            logits = self.mask_predictor.logits_of(hidden, labels)
+        else:
+            logits = self.mask_predictor(hidden)[torch.arange(len(labels), device=labels.device), labels]
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
+    @between_graphs
     def _mask_losses(self, features: dict[str, Tensor], samples: list[Samples],
                      truths: list[Truth], batch: ImageBatch) -> dict[str, Tensor]:
         boxes, labels = self._positives(samples)
@@ -173,6 +186,7 @@ class FasterRCNN(nn.Module):
         self.rpn = rpn
         self.roi_heads = roi_heads
 
+    @between_graphs
     def forward(self, images: Sequence[Tensor], targets: Sequence[dict[str, Any]] | None = None
                 ) -> dict[str, Tensor] | Detections:
         """
@@ -201,12 +215,15 @@ class FasterRCNN(nn.Module):
                 raise ValueError(f"{type(self).__name__}: images must not be empty when training")
             return []
         batch, truths = self._batch(images, targets if self.training else None)
-        features = self.backbone(batch.tensor)
+        features = self._features(batch.tensor)
         proposals, proposal_losses = self.rpn(features, batch, truths)
         detections, losses = self.roi_heads(features, proposals, batch, truths)
         if self.training:
             return losses | proposal_losses
         return self._finish_all(detections, batch)
+
+    def _features(self, x: Tensor) -> dict[str, Tensor]:
+        return self.backbone(x)
 
     @outside_graphs
     def _batch(self, images: Sequence[Tensor], targets: Sequence[dict[str, Any]] | None
@@ -217,8 +234,12 @@ class FasterRCNN(nn.Module):
     def _check_place(self, images: Sequence[Tensor]) -> None:
         """Images have the dtype and the device of the backbone's first convolution, and roikit has kernels there.
 
-        A fused convolution casts by itself, and of a backbone without convolutions nothing is known.
+        A fused convolution casts by itself. Nothing is known of a backbone without convolutions, nor where a transform
+        of another class or a hook, FSDP's for one, may cast or move them on the way.
         """
+        hooks = any(part._forward_pre_hooks for part in (self, self.transform, self.backbone))
+        if type(self.transform) is not ImageTransform or hooks:
+            return
         first = next((part for part in self.backbone.modules() if isinstance(part, (nn.Conv2d, FusedConv2d))), None)
         if not isinstance(first, nn.Conv2d):
             return

@@ -4,6 +4,7 @@ import math
 
 from torch import Tensor, nn
 
+from roikit.models.graphs import outside_graphs
 from roikit.ops import multiscale_roi_align
 
 __all__ = ["PyramidRoIAlign"]
@@ -27,6 +28,7 @@ class PyramidRoIAlign(nn.Module):
         self.sampling_ratio = sampling_ratio
         self.aligned = aligned
 
+    @outside_graphs
     def forward(self, features: dict[str, Tensor], boxes: list[Tensor],
                 padded_size: tuple[int, int]) -> Tensor:
         levels = [level for name, level in features.items() if name != "pool"]

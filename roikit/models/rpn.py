@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from roikit.models.config import RpnConfig
-from roikit.models.graphs import outside_graphs
+from roikit.models.graphs import between_graphs, outside_graphs
 from roikit.models.image import ImageBatch, Truth
 from roikit.models.losses import box_regression_loss, objectness_loss
 from roikit.models.sampling import sample_balanced
@@ -136,6 +136,7 @@ class RegionProposalNetwork(nn.Module):
         self.head = head
         self.config = config
 
+    @between_graphs
     def forward(self, features: dict[str, Tensor], batch: ImageBatch,
                 truths: list[Truth] | None = None) -> tuple[list[Tensor], dict[str, Tensor]]:
         """
@@ -154,20 +155,22 @@ class RegionProposalNetwork(nn.Module):
         # because a subclass may compute something else.
         few = truths is not None and type(self.head) is RPNHead
         with torch.set_grad_enabled(torch.is_grad_enabled() and not few):
-            logits, deltas = self.head(levels)
+            logits, deltas = self._predict(levels)
         if few:
             # Some versions of torch would take weights from it that were cast without a gradient.
             torch.clear_autocast_cache()
-        # Boxes are float32 under autocast and for half models as well: a half coordinate is a
-        # whole pixel beyond 1024.
-        kind = torch.promote_types(logits[0].dtype, torch.float32)
-        logits = [level.to(kind) for level in logits]
-        deltas = [level.to(kind) for level in deltas]
-        anchors = self.anchors(levels, batch.padded_size, kind)
+        anchors = self.anchors(levels, batch.padded_size, logits[0].dtype)
         proposals = self.propose(logits, deltas, anchors, batch.sizes)
         if truths is None:
             return proposals, {}
         return proposals, self._losses_of_samples(levels, logits, deltas, torch.cat(anchors), truths, few)
+
+    def _predict(self, levels: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        logits, deltas = self.head(levels)
+        # Boxes are float32 under autocast and for half models as well: a half coordinate is a
+        # whole pixel beyond 1024.
+        kind = torch.promote_types(logits[0].dtype, torch.float32)
+        return [level.to(kind) for level in logits], [level.to(kind) for level in deltas]
 
     @outside_graphs
     def _losses_of_samples(self, levels: list[Tensor], logits: list[Tensor], deltas: list[Tensor], anchors: Tensor,
@@ -182,6 +185,7 @@ class RegionProposalNetwork(nn.Module):
             own_logits, own_deltas = torch.cat(logits, 1)[images, picked], torch.cat(deltas, 1)[images, picked]
         return self.losses(own_logits, own_deltas, samples)
 
+    @outside_graphs
     def anchors(self, levels: list[Tensor], padded_size: tuple[int, int],
                 dtype: torch.dtype = torch.float32) -> list[Tensor]:
         """(H*W*A, 4) anchors of each level; its stride is the padded size // the level's size."""

@@ -11,10 +11,36 @@ from torch.autograd.function import Function, _SingleLevelFunction
 
 from roikit.ops._opaque import opaque
 
+# Why a tangent is refused.
+_CONSTANT = "the results have no derivative; detach it"
+_ONCE = "there is no second derivative by it; detach it"
+_REVERSE_ONLY = "forward mode knows no derivative by it; detach it, or differentiate in reverse mode"
+
 
 def linear(op, place, tangent, inputs, output):
     """The tangent of an operator that is linear in the argument at ``place``: itself, of the tangent."""
     return op(*inputs[:place], tangent, *inputs[place + 1 :])
+
+
+def constant_kernel(op):
+    """What the dispatcher calls for the overload ``op`` at its key Autograd, where its results have no derivative.
+
+    They do not require grad. A tangent is an error where a result could have one, that is, is floating.
+    """
+    names = _names(op)
+
+    def kernel(keyset, *args):
+        if _forward_mode():
+            primals, given = _unpacked(args)
+            if any(t is not None for t in given):
+                output = op(*primals)
+                if any(x.is_floating_point() for x in _listed(output)):
+                    _refuse(op._opname, next(name for name, t in zip(names, given, strict=False) if t is not None),
+                            _CONSTANT)
+                return output
+        return _below(op, keyset, args)
+
+    return kernel
 
 
 def autograd_kernel(op, backward, setup_context, tangents):
@@ -25,17 +51,16 @@ def autograd_kernel(op, backward, setup_context, tangents):
         tangents: as in `roikit.ops._library.register`.
     """
     eager, level = (_function(op, base, backward, setup_context) for base in (Function, _SingleLevelFunction))
-    names = [argument.name for argument in op._schema.arguments]
+    names = _names(op)
 
     def kernel(keyset, *args):
-        transformed = torch._C._are_functorch_transforms_active()
-        if (transformed or forward_ad._current_level >= 0) and torch._C._is_fwd_grad_enabled():
+        if _forward_mode():
             primals, given = _unpacked(args)
             if any(t is not None for t in given):
                 output = op(*primals)
                 return _dual(output, _tangent(op, names, tangents, primals, given, output))
         if torch.is_grad_enabled() and _requires_grad(args):
-            if not transformed:
+            if not torch._C._are_functorch_transforms_active():
                 return _applied(eager, args, keyset)
             # The dispatcher calls once for each nested transform, so that a graph of this one alone is right.
             with enable_single_level_autograd_function():
@@ -43,6 +68,17 @@ def autograd_kernel(op, backward, setup_context, tangents):
         return _below(op, keyset, args)
 
     return kernel
+
+
+def _names(op):
+    return [argument.name for argument in op._schema.arguments]
+
+
+def _forward_mode():
+    """Whether an argument may have a tangent."""
+    if forward_ad._current_level < 0 and not torch._C._are_functorch_transforms_active():
+        return False
+    return torch._C._is_fwd_grad_enabled()
 
 
 def _below(op, keyset, args):
@@ -140,11 +176,21 @@ def _tangent(op, names, rules, primals, given, output):
         if tangent is None:
             continue
         if name not in rules:
-            raise NotImplementedError(f"{op._opname}: {name} must not have a tangent, as forward mode knows no "
-                                      "derivative by it; detach it, or differentiate in reverse mode")
+            second = op._opname.endswith("_backward")
+            _refuse(op._opname, name, _ONCE if second else _REVERSE_ONLY)
         part = _listed(rules[name](op, place, tangent, primals, output))
         total = part if total is None else [a if b is None else a + b for a, b in zip(total, part, strict=True)]
     return total
+
+
+def refuse_tangent(op, name, x):
+    """What `constant_kernel` refuses, for a function that runs a kernel by itself: of its argument ``name``, ``x``."""
+    if _forward_mode() and forward_ad.unpack_dual(x, level=0).tangent is not None:
+        _refuse(op, name, _CONSTANT)
+
+
+def _refuse(op, name, reason):
+    raise NotImplementedError(f"{op}: {name} must not have a tangent, as {reason}")
 
 
 def _listed(x):

@@ -66,7 +66,7 @@ def grid_anchors(cell_anchors, feature_size, stride, *, offset=0.0, device=None)
     stride_y, stride_x = _check.two_numbers("grid_anchors", "stride", stride)
     offset = _check.number("grid_anchors", "offset", offset)
     dtype = torch.float64 if cell_anchors.dtype == torch.float64 else torch.float32
-    cell = cell_anchors.detach().to(device=device, dtype=dtype)
+    cell = cell_anchors.to(device=device, dtype=dtype)
     return torch.ops.roikit.grid_anchors(cell, height, width, stride_y, stride_x, offset)
 
 

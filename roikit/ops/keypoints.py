@@ -10,7 +10,7 @@ __all__ = ["decode_keypoints", "encode_keypoints"]
 
 
 def _as_pair(op, name, values, boxes, pattern):
-    """The values, of the shape in words, and their boxes, without gradients and of the wider dtype."""
+    """The values, of the shape in words, and their boxes, of the wider dtype."""
     _check.array(op, name, values)
     _check.dtype(op, name, values)
     _check.keypoints(op, name, values, pattern)
@@ -18,7 +18,7 @@ def _as_pair(op, name, values, boxes, pattern):
     _check.same_rows(op, **{name: values, "boxes": boxes})
     _check.same_device(op, **{name: values, "boxes": boxes})
     dtype = torch.float64 if torch.float64 in (values.dtype, boxes.dtype) else torch.float32
-    return values.detach().to(dtype), boxes.detach().to(dtype)
+    return values.to(dtype), boxes.to(dtype)
 
 
 def encode_keypoints(keypoints, boxes, size):
@@ -90,5 +90,6 @@ def _decode(maps, boxes):
     return xy, scores
 
 
-register("encode_keypoints(Tensor keypoints, Tensor boxes, SymInt size) -> (Tensor, Tensor)", _encode, _encode_fake)
+register("encode_keypoints(Tensor keypoints, Tensor boxes, SymInt size) -> (Tensor, Tensor)", _encode, _encode_fake,
+         discrete=True)
 register("decode_keypoints(Tensor maps, Tensor boxes) -> (Tensor, Tensor)", _decode, _decode_fake)

@@ -30,7 +30,7 @@ def _inputs(op, masks, boxes, rule):
     _check.choice(op, "rule", rule, RULES)
     wide = torch.float64 in (masks.dtype, boxes.dtype)
     dtype = torch.float64 if wide else torch.float32
-    return masks.detach().to(dtype), boxes.detach().to(dtype)
+    return masks.to(dtype), boxes.to(dtype)
 
 
 def _threshold(op, threshold, dtype):

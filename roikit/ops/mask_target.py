@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from roikit import _check, _config, _core, _polygon
+from roikit.ops._derivatives import refuse_tangent
 from roikit.ops._launch import backend, launch, view
 from roikit.ops._library import register
 
@@ -57,8 +58,9 @@ def mask_targets(masks, boxes, matched, size, *, rule="soft", image_size=None):
     frame = None if image_size is None else _check.pair(op, "image_size", image_size, 0)
     _check.same_device(op, **({} if listed else {"masks": masks}), boxes=boxes, matched=matched)
     half = boxes.dtype in (torch.float16, torch.bfloat16)
-    boxes, matched = (boxes.float() if half else boxes).detach(), matched.long()
+    boxes, matched = boxes.float() if half else boxes, matched.long()
     if listed:
+        refuse_tangent(op, "boxes", boxes)
         return _from_runs(op, masks, boxes, matched, cells, rule == "binary", frame)
     return torch.ops.roikit.mask_targets(masks, boxes, matched, cells, rule == "binary")
 

@@ -39,7 +39,7 @@ def match_boxes(anchors, gt_boxes, high, low, *, allow_low_quality=True):
         raise ValueError(f"match_boxes: low must be at most high, got low={low}, high={high}")
     wide = torch.float64 in (anchors.dtype, gt_boxes.dtype)
     dtype = torch.float64 if wide else torch.float32
-    a, b = anchors.detach().to(dtype), gt_boxes.detach().to(dtype)  # the assignment is a decision
+    a, b = anchors.to(dtype), gt_boxes.to(dtype)
     return torch.ops.roikit.match_boxes(a, b, high, low, bool(allow_low_quality))
 
 

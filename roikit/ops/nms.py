@@ -110,8 +110,9 @@ def _batched_nms_kernel(boxes, scores, idxs, iou_threshold):
     return keep[: count.item()].clone()
 
 
-register("nms(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor", _nms_kernel, _candidates.kept_fake)
+register("nms(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor", _nms_kernel, _candidates.kept_fake,
+         discrete=True)
 register("batched_nms(Tensor boxes, Tensor scores, Tensor idxs, float iou_threshold) -> Tensor",
-         _batched_nms_kernel, _candidates.kept_fake)
+         _batched_nms_kernel, _candidates.kept_fake, discrete=True)
 register("nms_padded(Tensor boxes, Tensor scores, float iou_threshold, SymInt max_output) -> (Tensor, Tensor)",
-         _nms_padded_kernel, _nms_padded_fake)
+         _nms_padded_kernel, _nms_padded_fake, discrete=True)

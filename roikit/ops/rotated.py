@@ -35,7 +35,7 @@ def box_iou_rotated(boxes1, boxes2):
     a, b = _boxes("boxes1", boxes1), _boxes("boxes2", boxes2)
     _check.same_device("box_iou_rotated", boxes1=a, boxes2=b)
     dtype = torch.promote_types(a.dtype, b.dtype)
-    return torch.ops.roikit.box_iou_rotated(a.detach().to(dtype), b.detach().to(dtype))
+    return torch.ops.roikit.box_iou_rotated(a.to(dtype), b.to(dtype))
 
 
 def nms_rotated(boxes, scores, iou_threshold):
@@ -136,6 +136,6 @@ def _batched_nms_kernel(boxes, scores, idxs, iou_threshold):
 
 register("box_iou_rotated(Tensor boxes1, Tensor boxes2) -> Tensor", _iou_kernel, _iou_fake)
 register("nms_rotated(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor", _nms_kernel,
-         _candidates.kept_fake)
+         _candidates.kept_fake, discrete=True)
 register("batched_nms_rotated(Tensor boxes, Tensor scores, Tensor idxs, float iou_threshold) -> Tensor",
-         _batched_nms_kernel, _candidates.kept_fake)
+         _batched_nms_kernel, _candidates.kept_fake, discrete=True)

@@ -15,7 +15,7 @@ METHODS = {"naive": 0, "linear": 1, "gaussian": 2}
 def _same_dtype(op, boxes, scores):
     boxes = _candidates.check(op, boxes, scores)
     dtype = torch.promote_types(boxes.dtype, scores.dtype)
-    return boxes.detach().to(dtype), scores.detach().to(dtype)
+    return boxes.to(dtype), scores.to(dtype)
 
 
 def soft_nms(boxes, scores, iou_threshold=0.3, *, sigma=0.5, min_score=1e-3, method="linear"):
@@ -171,6 +171,6 @@ def _decayed_fake(boxes, *_):
 register("soft_nms(Tensor boxes, Tensor scores, float iou_threshold, float sigma, float min_score, str method) "
          "-> (Tensor, Tensor)", _soft_nms_kernel, _decayed_fake)
 register("fast_nms(Tensor boxes, Tensor scores, Tensor idxs, float iou_threshold, SymInt top_k) -> Tensor",
-         _fast_nms_kernel, _candidates.kept_fake)
+         _fast_nms_kernel, _candidates.kept_fake, discrete=True)
 register("matrix_nms(Tensor boxes, Tensor scores, Tensor idxs, float sigma, float min_score, str method) "
          "-> (Tensor, Tensor)", _matrix_nms_kernel, _decayed_fake)

@@ -221,6 +221,20 @@ def test_law_weights_of_a_wrapped_model_are_the_models(model, other, tmp_path, w
     assert same(*bodies)
 
 
+@pytest.mark.parametrize("beside", [
+    {}, {"depth": 50, "anchors": [32, 64]}, {"mean": torch.zeros(3), "classes": 91}, "resnet50", None, [1]])
+def test_law_what_is_no_state_dict_hides_none(model, other, tmp_path, beside):
+    torch.save({"model": beside, "state_dict": model.state_dict()}, tmp_path / "m.pth")
+    load_checkpoint(other, tmp_path / "m.pth")
+    assert same(model, other)
+
+
+def test_law_of_two_state_dicts_the_one_of_the_model_is_read(model, other, tmp_path):
+    torch.save({"state_dict": other.state_dict(), "model": model.state_dict()}, tmp_path / "m.pth")
+    load_checkpoint(other, tmp_path / "m.pth")
+    assert same(model, other)
+
+
 def test_law_a_wrapper_of_ones_own_is_left_alone(tmp_path):
     wrapped = torch.nn.Sequential(torch.nn.DataParallel(torch.nn.Linear(2, 2)), torch.nn.Linear(2, 2))
     again = copy.deepcopy(wrapped)

@@ -335,3 +335,18 @@ def test_contract_devices_are_named(model, scene):
         model.eval()([image, image.to("meta")])
     with pytest.raises(BackendError, match="^MaskRCNN: the model is on meta, for which roikit has no kernels"):
         model.to("meta")([image.to("meta")])
+
+
+@torch.no_grad()
+def test_contract_parts_and_hooks_may_cast_images(eager_model, scene):
+    class Casting(type(eager_model.transform)):
+        def forward(self, images, targets=None):
+            return super().forward([image.float() for image in images], targets)
+
+    image = scene()[0].double()
+    expected = eager_model([image.float()])[0]["boxes"]
+    plain, eager_model.transform = eager_model.transform, Casting(eager_model.config.image)
+    torch.testing.assert_close(eager_model([image])[0]["boxes"], expected)
+    eager_model.transform = plain
+    eager_model.backbone.register_forward_pre_hook(lambda backbone, inputs: (inputs[0].float(),))
+    torch.testing.assert_close(eager_model([image])[0]["boxes"], expected)

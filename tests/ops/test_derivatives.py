@@ -1,11 +1,11 @@
-"""Forward mode and torch.func on every operator that has a derivative: right, or an error that names it; never 0."""
+"""Forward mode and torch.func on every operator: right, an error that names it, or no floating result; never 0."""
 
 import pytest
 import torch
 from torch.autograd import forward_ad
 from torch.utils._pytree import tree_map
 
-import roikit.ops  # noqa: F401, the operators
+from roikit import masks, ops
 
 ROIKIT = torch.ops.roikit
 # The fallback of vmap, in which jacrev runs an operator, asks for a rule that would be faster.
@@ -65,6 +65,42 @@ CASES = {
     "roi_warp_at": [((MAPS, WINNERS, ROIS, 1.0), ("input",))],
     "roi_warp_backward": [((BINS, argmax, ROIS, 2, 6, 5, 1.0), ("grad",)) for argmax in (WINNERS, NONE)],
 }
+SCORES, CLASSES, MATCHED = random(3, seed=13), torch.tensor([0, 1, 0]), torch.tensor([1, 0, 1])
+BITMAPS = (random(2, 6, 6, seed=14) > 0.5).to(torch.uint8)
+RUNS = [masks.encode(bitmap) for bitmap in BITMAPS.numpy()]
+POINTS = torch.cat([2 + 2 * random(3, 4, 2, seed=15), torch.ones(3, 4, 1, dtype=torch.float64)], dim=2)
+
+# Each of the others, whose results are decisions, and do not require grad.
+WITHOUT = {
+    "batched_nms": [(BOXES, SCORES, CLASSES, 0.5)],
+    "batched_nms_rotated": [(TURNED, SCORES, CLASSES, 0.5)],
+    "box_iou_rotated": [(TURNED, TURNED_ANCHORS)],
+    "cell_anchors": [(1 + SCORES, 1 + SCORES, True, False)],
+    "decode_keypoints": [(BINS, BOXES)],
+    "encode_keypoints": [(POINTS, BOXES, 7)],
+    "fast_nms": [(BOXES, SCORES, CLASSES, 0.5, 3)],
+    "grid_anchors": [(BOXES, 2, 3, 4.0, 4.0, 0.5)],
+    "mask_targets": [(BITMAPS, BOXES.float(), MATCHED, 3, False)],
+    "match_boxes": [(ANCHORS, BOXES, 0.5, 0.3, True)],
+    "matrix_nms": [(BOXES, SCORES, CLASSES, 2.0, 0.0, "gaussian")],
+    "nms": [(BOXES, SCORES, 0.5)],
+    "nms_padded": [(BOXES, SCORES, 0.5, 2)],
+    "nms_rotated": [(TURNED, SCORES, 0.5)],
+    "paste_masks": [(random(3, 4, 4, seed=16), BOXES, 6, 6, threshold, "continuous") for threshold in (None, 0.5)],
+    "soft_nms": [(BOXES, SCORES, 0.3, 0.5, 0.0, "linear")],
+}
+# The functions around them.
+AROUND = {
+    "box_iou_rotated": lambda x: ops.box_iou_rotated(x, TURNED_ANCHORS),
+    "decode_keypoints": lambda x: ops.decode_keypoints(BINS, x),
+    "grid_anchors": lambda x: ops.grid_anchors(x, (2, 3), 4),
+    "mask_targets": lambda x: ops.mask_targets(BITMAPS, x, MATCHED, 3),
+    "mask_targets of runs": lambda x: ops.mask_targets(RUNS, x, MATCHED, 3),
+    "match_boxes": lambda x: ops.match_boxes(x, ANCHORS, 0.5, 0.3),
+    "matrix_nms": lambda x: ops.matrix_nms(x, SCORES, CLASSES),
+    "paste_masks": lambda x: ops.paste_masks(random(3, 4, 4, seed=16), x, (6, 6), threshold=None),
+    "soft_nms": lambda x: ops.soft_nms(x, SCORES),
+}
 
 
 def leaves(x):
@@ -76,6 +112,10 @@ def argument_names(name):
     return [argument.name for argument in getattr(ROIKIT, name).default._schema.arguments]
 
 
+def refusal(name, place, reason):
+    return rf"^{name}: {argument_names(name)[place]} must not have a tangent, as {reason}"
+
+
 class Call:
     """One operator as a function of one of its arguments, which is a tuple of tensors."""
 
@@ -84,10 +124,12 @@ class Call:
         self.many = isinstance(args[place], list)
         self.at = tuple(leaves(args[place]))
 
-    def __call__(self, *at):
+    def results(self, *at):
         given = list(at) if self.many else at[0]
-        results = leaves(self.op(*self.args[: self.place], given, *self.args[self.place + 1 :]))
-        return tuple(x for x in results if x.is_floating_point())
+        return tuple(leaves(self.op(*self.args[: self.place], given, *self.args[self.place + 1 :])))
+
+    def __call__(self, *at):
+        return tuple(x for x in self.results(*at) if x.is_floating_point())
 
     def total(self, *at):
         return sum((x * x * x).sum() for x in self(*at))
@@ -98,26 +140,38 @@ class Call:
         return [(a - b) / (2 * step) for a, b in zip(ahead, behind, strict=True)]
 
 
+def floating_arguments(name, args):
+    for place, (argument, x) in enumerate(zip(argument_names(name), args, strict=False)):
+        if leaves(x) and all(part.is_floating_point() for part in leaves(x)):
+            yield place, argument
+
+
 def every_argument():
     for name, calls in CASES.items():
         for i, (args, right) in enumerate(calls):
-            for place, (argument, x) in enumerate(zip(argument_names(name), args, strict=False)):
-                if leaves(x) and all(part.is_floating_point() for part in leaves(x)):
-                    yield pytest.param((name, args, place, argument in right), id=f"{name}-{i}-{argument}")
+            for place, argument in floating_arguments(name, args):
+                yield pytest.param((name, args, place, argument in right), id=f"{name}-{i}-{argument}")
+
+
+def every_argument_without():
+    for name, calls in WITHOUT.items():
+        for i, args in enumerate(calls):
+            for place, argument in floating_arguments(name, args):
+                yield pytest.param((name, args, place), id=f"{name}-{i}-{argument}")
 
 
 @pytest.fixture(params=every_argument())
 def case(request, placed):
     name, args, place, right = request.param
     args = tree_map(lambda x: placed(x)[0] if isinstance(x, torch.Tensor) else x, args)
-    return Call(name, args, place), right, rf"^{name}: {argument_names(name)[place]} must not have a tangent"
+    reason = "there is no second derivative by it" if name.endswith("_backward") else "forward mode knows no derivative"
+    return Call(name, args, place), right, refusal(name, place, reason)
 
 
-def test_every_operator_with_a_derivative_is_here():
-    names = {n for n in torch._C._dispatch_get_all_op_names() if n.startswith("roikit::")}
-    derived = {n for n in names if torch._C._dispatch_has_kernel_for_dispatch_key(n, "Autograd")}
-    assert len(names) > len(derived) > 0
-    assert {n.removeprefix("roikit::") for n in derived} == set(CASES)
+def test_every_operator_is_here():
+    names = {n.removeprefix("roikit::") for n in torch._C._dispatch_get_all_op_names() if n.startswith("roikit::")}
+    assert names == set(CASES) | set(WITHOUT)
+    assert not set(CASES) & set(WITHOUT)
 
 
 def dual_tangents(call, direction):
@@ -141,6 +195,66 @@ def test_a_tangent_is_right_or_an_error(case):
         torch.testing.assert_close(mine, slope, rtol=1e-6, atol=1e-6)
         torch.testing.assert_close(mine, other)
         assert mine.numel() == 0 or mine.abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("case", list(every_argument_without()))
+def test_a_tangent_of_a_decision_is_an_error_unless_no_result_could_have_one(case, placed):
+    name, args, place = case
+    call = Call(name, tree_map(lambda x: placed(x)[0] if isinstance(x, torch.Tensor) else x, args), place)
+    direction = tuple(map(torch.ones_like, call.at))
+    plain = call.results(*call.at)
+
+    def tangents():
+        return torch.func.jvp(call.results, call.at, direction)[0]
+
+    def under_another_transform():
+        return torch.func.grad(lambda s: s * torch.func.jvp(call.results, call.at, direction)[0][0].sum())(
+            torch.ones((), dtype=torch.float64))
+
+    with forward_ad.dual_level():
+        at = [forward_ad.make_dual(x, v) for x, v in zip(call.at, direction, strict=True)]
+        if any(x.is_floating_point() for x in plain):
+            message = refusal(name, place, "the results have no derivative")
+            with pytest.raises(NotImplementedError, match=message):
+                call.results(*at)
+        else:
+            assert all(map(torch.equal, call.results(*at), plain))
+    if any(x.is_floating_point() for x in plain):
+        for find in (tangents, under_another_transform):
+            with pytest.raises(NotImplementedError, match=message):
+                find()
+    else:
+        assert all(map(torch.equal, tangents(), plain))
+
+
+@pytest.mark.parametrize("case", list(every_argument_without()))
+def test_a_decision_does_not_require_grad(case, placed):
+    name, args, place = case
+    call = Call(name, tree_map(lambda x: placed(x)[0] if isinstance(x, torch.Tensor) else x, args), place)
+    found = call.results(*(x.clone().requires_grad_() for x in call.at))
+    assert all(map(torch.equal, found, call.results(*call.at)))
+    if any(x.is_floating_point() for x in found):
+        assert not any(x.requires_grad for x in found)
+
+
+@pytest.mark.parametrize("name", AROUND)
+def test_the_functions_around_hide_no_tangent(name):
+    boxes = TURNED if name == "box_iou_rotated" else BOXES
+    assert not any(x.requires_grad for x in leaves(AROUND[name](boxes.clone().requires_grad_())))
+    with pytest.raises(NotImplementedError, match=rf"^{name.split()[0]}: \w+ must not have a tangent"):
+        torch.func.jvp(AROUND[name], (boxes,), (boxes,))
+    with forward_ad.dual_level(), pytest.raises(NotImplementedError, match="must not have a tangent"):
+        AROUND[name](forward_ad.make_dual(boxes, boxes))
+
+
+@pytest.mark.parametrize("place", [0, 2], ids=["input", "weight"])
+def test_a_second_derivative_that_there_is_not_is_said_to_be_none(place):
+    call = Call("deform_conv2d", CASES["deform_conv2d"][0][0], place)
+    at = tuple(x.clone().requires_grad_() for x in call.at)
+    with pytest.raises(NotImplementedError, match="^deform_conv2d_backward: .* as there is no second derivative by it"):
+        torch.func.hessian(call.total)(*call.at)
+    with pytest.raises(NotImplementedError, match="^deform_conv2d: it can be differentiated once"):
+        torch.autograd.grad(sum(g.sum() for g in torch.autograd.grad(call.total(*at), at, create_graph=True)), at)
 
 
 def test_a_gradient_under_torch_func_is_that_of_autograd(case):

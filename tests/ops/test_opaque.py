@@ -46,3 +46,24 @@ def test_contract_compiling_does_not_enter_the_operators(name, autocast):
     assert _call.__code__ in taken_up
     of_roikit = [code.co_name for code in taken_up if code and Path(code.co_filename).is_relative_to(ROIKIT)]
     assert not of_roikit, of_roikit
+
+
+@pytest.mark.parametrize("gone", [
+    ["set_code_exec_strategy"],
+    ["set_code_exec_strategy", "skip_code"],
+    ["set_code_exec_strategy", "set_eval_frame", "skip_code"],
+    ["eval_frame"],
+], ids=" ".join)
+def test_without_torchs_private_names_the_operators_run(run_python, gone):
+    out = run_python(f"""
+import torch
+for name in {gone!r}:
+    for owner in (torch._C._dynamo, torch._C._dynamo.eval_frame):
+        if hasattr(owner, name):
+            delattr(owner, name)
+            break
+import roikit.ops
+boxes = torch.tensor([[2.0, 3, 12, 11], [3, 3, 12, 12], [14, 2, 22, 19]])
+print(roikit.ops.nms(boxes, torch.tensor([0.9, 0.8, 0.7]), 0.5).tolist())
+""")
+    assert out == "[0, 2]\n"

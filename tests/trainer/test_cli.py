@@ -1,7 +1,6 @@
 """The command line: each command on small data, and what a mistake looks like."""
 
 import json
-import subprocess
 import sys
 
 import pytest
@@ -76,9 +75,8 @@ def test_contract_doctor_ends_with_its_verdict(squares, tmp_path):
     "import roikit.cli, sys",
     "import sys; from roikit.trainer.scores import coco_scores",
 ])
-def test_law_the_command_line_waits_for_no_torch(code):
-    check = f"{code}; assert 'torch' not in sys.modules and 'yaml' not in sys.modules"
-    subprocess.run([sys.executable, "-c", check], check=True)
+def test_law_the_command_line_waits_for_no_torch(code, run_python):
+    run_python(f"{code}; assert 'torch' not in sys.modules and 'yaml' not in sys.modules")
 
 
 def test_contract_a_missing_extra_names_the_remedy(monkeypatch):

@@ -8,6 +8,7 @@ import torch
 
 import roikit.ops
 from roikit.ops._derivatives import autograd_kernel
+from roikit.ops._opaque import opaque
 
 __all__ = ["KERNELS", "SCHEMAS", "cuda_version", "missing", "register_gradients"]
 
@@ -185,4 +186,4 @@ def register_gradients(library):
                                     ("roi_pool", pool, keep), ("ps_roi_align", ps_align, keep),
                                     ("ps_roi_pool", ps_pool, keep)):
         derivative = autograd_kernel(getattr(torch.ops.torchvision, name).default, backward, context, {})
-        library.impl(name, derivative, "Autograd", with_keyset=True)
+        library.impl(name, opaque(derivative), "Autograd", with_keyset=True)
