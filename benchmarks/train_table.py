@@ -19,7 +19,7 @@ import torch
 
 from roikit.bench.peers import import_peers
 from roikit.models import BackboneConfig, ImageConfig, build_detector
-from roikit.models.config import DetectorConfig
+from roikit.models.configs import DetectorConfig
 
 from .gpu_step import scenes
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from roikit.errors import RoikitWarning
 from roikit.export.table import own_forms, translations, untranslated
 from roikit.models import FasterRCNN, ImageTransform
-from roikit.models.fused import FusedConv2d
+from roikit.models.parts.fused import FusedConv2d
 
 __all__ = ["OnnxFile", "to_onnx", "without_resizing"]
 

@@ -1,58 +1,79 @@
-"""Detectors made of roikit's ops: Faster R-CNN and Mask R-CNN with a feature pyramid."""
+"""Detectors made of roikit's ops: Faster R-CNN, Mask R-CNN and their family."""
 
-from roikit.models.box_head import FastRCNNPredictor, TwoMLPHead
-from roikit.models.build import (
-    build_backbone,
-    build_detector,
+from roikit.models.bodies.efficientnet import EfficientNetLite0
+from roikit.models.bodies.resnet import ResNet
+from roikit.models.build import build_backbone, build_detector
+from roikit.models.builders import (
     detector_config,
     fasterrcnn_resnet50_fpn,
     maskrcnn_efficientnet_lite0_fpn,
     maskrcnn_resnet18_fpn,
     maskrcnn_resnet50_fpn,
 )
-from roikit.models.checkpoint import LoadReport, load_backbone, load_checkpoint
-from roikit.models.config import (
+from roikit.models.configs import (
     BackboneConfig,
     BoxConfig,
+    CascadeConfig,
     DetectorConfig,
+    HybridConfig,
     ImageConfig,
+    IntegralConfig,
+    IterativeConfig,
+    KeypointConfig,
     MaskConfig,
+    MaskScoreConfig,
     RpnConfig,
+    SelectionConfig,
+    SemanticConfig,
+    StageConfig,
 )
-from roikit.models.efficientnet import EfficientNetLite0
-from roikit.models.fpn import BackboneWithFPN, FeaturePyramidNetwork
-from roikit.models.image import ImageTransform
+from roikit.models.detectors.two_stage import FasterRCNN, KeypointRCNN, MaskRCNN
 from roikit.models.inference import prepare_for_inference
-from roikit.models.mask_head import MaskRCNNHeads, MaskRCNNPredictor
-from roikit.models.mask_rcnn import FasterRCNN, MaskRCNN, RoIHeads
-from roikit.models.norm import FrozenBatchNorm2d
-from roikit.models.pooling import PyramidRoIAlign
-from roikit.models.resnet import ResNet
-from roikit.models.rpn import RegionProposalNetwork, RPNHead
+from roikit.models.necks.fpn import BackboneWithFPN, FeaturePyramidNetwork
+from roikit.models.parts.image import ImageTransform
+from roikit.models.parts.norm import FrozenBatchNorm2d
+from roikit.models.proposals.rpn import RegionProposalNetwork, RPNHead
+from roikit.models.roi.box import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
+from roikit.models.roi.heads import RoIHeads
+from roikit.models.roi.mask import MaskRCNNHeads, MaskRCNNPredictor
+from roikit.models.roi.pooling import PyramidRoIAlign, PyramidRoIPool
+from roikit.models.weights.checkpoint import LoadReport, load_backbone, load_checkpoint
 
 __all__ = [
     "BackboneConfig",
     "BackboneWithFPN",
     "BoxConfig",
+    "CascadeConfig",
     "DetectorConfig",
     "EfficientNetLite0",
+    "FastRCNNConvFCHead",
     "FastRCNNPredictor",
     "FasterRCNN",
     "FeaturePyramidNetwork",
     "FrozenBatchNorm2d",
+    "HybridConfig",
     "ImageConfig",
     "ImageTransform",
+    "IntegralConfig",
+    "IterativeConfig",
+    "KeypointConfig",
+    "KeypointRCNN",
     "LoadReport",
     "MaskConfig",
     "MaskRCNN",
     "MaskRCNNHeads",
     "MaskRCNNPredictor",
+    "MaskScoreConfig",
     "PyramidRoIAlign",
+    "PyramidRoIPool",
     "RPNHead",
     "RegionProposalNetwork",
     "ResNet",
     "RoIHeads",
     "RpnConfig",
+    "SelectionConfig",
+    "SemanticConfig",
+    "StageConfig",
     "TwoMLPHead",
     "build_backbone",
     "build_detector",

@@ -1,45 +1,44 @@
-"""From configs to modules, and builders with torchvision's names and keyword arguments.
+"""From configs to modules: the only file that knows both sides. One function a part."""
 
-Nothing is ever downloaded: `weights` and `weights_backbone` are paths of files.
-"""
-
-import os
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable
 
 import torch
+from torch import nn
 
-from roikit.models.box_head import FastRCNNPredictor, TwoMLPHead
-from roikit.models.checkpoint import load_backbone, load_checkpoint, published_norm_eps
-from roikit.models.config import (
-    BackboneConfig,
-    BoxConfig,
-    DetectorConfig,
-    ImageConfig,
-    MaskConfig,
-    RpnConfig,
-)
-from roikit.models.efficientnet import EfficientNetLite0
-from roikit.models.fpn import BackboneWithFPN, FeaturePyramidNetwork
-from roikit.models.image import ImageTransform
-from roikit.models.mask_head import MaskRCNNHeads, MaskRCNNPredictor
-from roikit.models.mask_rcnn import FasterRCNN, MaskRCNN, RoIHeads
-from roikit.models.norm import norm_layer
-from roikit.models.pooling import PyramidRoIAlign
-from roikit.models.resnet import RESNETS, ResNet
-from roikit.models.rpn import RegionProposalNetwork, RPNHead
+from roikit.models.bodies.efficientnet import EfficientNetLite0
+from roikit.models.bodies.resnet import RESNETS, ResNet
+from roikit.models.configs import BackboneConfig, BoxConfig, DetectorConfig, MaskConfig, RpnConfig
+from roikit.models.detectors.two_stage import FasterRCNN, MaskRCNN
+from roikit.models.necks.fpn import BackboneWithFPN, FeaturePyramidNetwork
+from roikit.models.parts.image import ImageTransform
+from roikit.models.parts.norm import norm_layer
+from roikit.models.proposals.rpn import RegionProposalNetwork, RPNHead
+from roikit.models.roi.box import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
+from roikit.models.roi.heads import RoIHeads
+from roikit.models.roi.mask import MaskRCNNHeads, MaskRCNNPredictor
+from roikit.models.roi.pooling import PyramidRoIAlign, PyramidRoIPool
+from roikit.models.roi.samples import BalancedSampler, HardestSampler
 
-__all__ = ["build_backbone", "build_detector", "detector_config", "fasterrcnn_resnet50_fpn",
-           "maskrcnn_efficientnet_lite0_fpn", "maskrcnn_resnet18_fpn", "maskrcnn_resnet50_fpn"]
+__all__ = ["build_backbone", "build_detector"]
 
-Weights = str | os.PathLike | None
+_SAMPLERS = {"balanced": BalancedSampler, "hardest": HardestSampler}
 
-# Published EfficientNet-Lite0 weights take (x - 127) / 128 of 0..255.
-_LITE_MEAN = (127 / 255,) * 3
-_LITE_STD = (128 / 255,) * 3
-# Anchors for images of 250 to 500 pixels, half the usual sizes.
-_SMALL_ANCHORS = ((16.0,), (32.0,), (64.0,), (128.0,), (256.0,))
+
+def build_detector(config: DetectorConfig) -> FasterRCNN:
+    """A detector with random weights: a `MaskRCNN`, or a `FasterRCNN` where `config.mask` is None.
+
+    The result keeps `config` as its attribute of that name.
+    """
+    backbone = build_backbone(config.backbone)
+    rpn = build_rpn(config.rpn, config.backbone, backbone.out_channels)
+    heads = build_heads(config, backbone.out_channels)
+    transform = ImageTransform(config.image)
+    if config.mask is None:
+        model = FasterRCNN(transform, backbone, rpn, heads)
+    else:
+        model = MaskRCNN(transform, backbone, rpn, heads, config.mask.mask_format)
+    model.config = config
+    return model
 
 
 def build_backbone(config: BackboneConfig) -> BackboneWithFPN:
@@ -55,11 +54,13 @@ def build_backbone(config: BackboneConfig) -> BackboneWithFPN:
     for part in body.parts()[:5 - config.trainable_layers]:
         for module in part:
             module.requires_grad_(False)
-    fpn_norm = None
-    if config.fpn_norm == "group":
-        fpn_norm = norm_layer("group", groups=config.norm_groups)
-    fpn = FeaturePyramidNetwork(body.channels, config.fpn_channels, fpn_norm)
+    fpn = FeaturePyramidNetwork(body.channels, config.fpn_channels, _norm(config.fpn_norm, config.norm_groups))
     return BackboneWithFPN(body, fpn, config.fpn_channels, _map_format(config.norm), _map_format(config.fpn_norm))
+
+
+def _norm(kind: str, groups: int) -> Callable[[int], nn.Module] | None:
+    """What makes the norms of a head or a pyramid; None where a bias stands in their place."""
+    return None if kind == "none" else norm_layer(kind, groups=groups)
 
 
 def _map_format(norm: str) -> torch.memory_format:
@@ -71,201 +72,38 @@ def _map_format(norm: str) -> torch.memory_format:
     return torch.contiguous_format if norm == "group" else torch.channels_last
 
 
-def build_detector(config: DetectorConfig) -> FasterRCNN:
-    """A detector with random weights: a `MaskRCNN`, or a `FasterRCNN` where `config.mask` is None.
-
-    The result keeps `config` as its attribute of that name.
-    """
-    box, mask = config.box, config.mask
-    channels = config.backbone.fpn_channels
-    backbone = build_backbone(config.backbone)
-    head = RPNHead(channels, config.rpn.anchors_per_cell, config.rpn.conv_depth)
-    rpn = RegionProposalNetwork(head, config.rpn)
-    box_parts = (PyramidRoIAlign(box.pool_size, box.sampling_ratio, box.aligned),
-                 TwoMLPHead(channels * box.pool_size ** 2, box.representation),
-                 FastRCNNPredictor(box.representation, config.num_classes), box)
-    transform = ImageTransform(config.image)
-    if mask is None:
-        model = FasterRCNN(transform, backbone, rpn, RoIHeads(*box_parts))
-    else:
-        mask_norm = norm_layer("group", groups=mask.norm_groups) if mask.norm == "group" else None
-        mask_parts = (PyramidRoIAlign(mask.pool_size, mask.sampling_ratio, mask.aligned),
-                      MaskRCNNHeads(channels, mask.layers, mask_norm),
-                      MaskRCNNPredictor(mask.layers[-1] if mask.layers else channels,
-                                        mask.deconv_channels, config.num_classes), mask)
-        model = MaskRCNN(transform, backbone, rpn, RoIHeads(*box_parts, *mask_parts),
-                         mask.mask_format)
-    model.config = config
-    return model
+def build_rpn(config: RpnConfig, backbone: BackboneConfig, channels: int) -> RegionProposalNetwork:
+    head = RPNHead(channels, config.anchors_per_cell, config.conv_depth)
+    return RegionProposalNetwork(head, config, backbone.proposal_strides if config.nominal_strides else None)
 
 
-def detector_config(
-    backbone: BackboneConfig,
-    mask: MaskConfig | None,
-    *,
-    num_classes: int = 91,
-    min_size: int | Sequence[int] = 800,
-    max_size: int = 1333,
-    image_mean: Sequence[float] | None = None,
-    image_std: Sequence[float] | None = None,
-    rpn_pre_nms_top_n_train: int = 2000,
-    rpn_pre_nms_top_n_test: int = 1000,
-    rpn_post_nms_top_n_train: int = 2000,
-    rpn_post_nms_top_n_test: int = 1000,
-    rpn_nms_thresh: float = 0.7,
-    rpn_fg_iou_thresh: float = 0.7,
-    rpn_bg_iou_thresh: float = 0.3,
-    rpn_batch_size_per_image: int = 256,
-    rpn_positive_fraction: float = 0.5,
-    rpn_score_thresh: float = 0.0,
-    box_score_thresh: float = 0.05,
-    box_nms_thresh: float = 0.5,
-    box_detections_per_img: int = 100,
-    box_fg_iou_thresh: float = 0.5,
-    box_bg_iou_thresh: float = 0.5,
-    box_batch_size_per_image: int = 512,
-    box_positive_fraction: float = 0.25,
-    bbox_reg_weights: Sequence[float] | None = None,
-    size_divisible: int = 32,
-    rpn_anchor_sizes: Sequence[Sequence[float]] = RpnConfig.anchor_sizes,
-    rpn_aspect_ratios: Sequence[float] = RpnConfig.aspect_ratios,
-    box_representation: int = 1024,
-) -> DetectorConfig:
-    """A config from torchvision's keyword arguments, in their order and with their defaults.
-
-    The last three are roikit's own; `DetectorConfig` documents what each one means. torchvision's
-    arguments that are modules have no counterpart: give such parts to `MaskRCNN` itself.
-    """
-    image = ImageConfig(
-        mean=tuple(image_mean) if image_mean is not None else ImageConfig.mean,
-        std=tuple(image_std) if image_std is not None else ImageConfig.std,
-        min_size=(min_size,) if isinstance(min_size, int) else tuple(min_size),
-        max_size=max_size, size_divisible=size_divisible)
-    rpn = RpnConfig(
-        anchor_sizes=tuple(tuple(float(size) for size in sizes) for sizes in rpn_anchor_sizes),
-        aspect_ratios=tuple(float(ratio) for ratio in rpn_aspect_ratios),
-        keep_before_nms_train=rpn_pre_nms_top_n_train, keep_before_nms_test=rpn_pre_nms_top_n_test,
-        keep_after_nms_train=rpn_post_nms_top_n_train, keep_after_nms_test=rpn_post_nms_top_n_test,
-        nms_threshold=rpn_nms_thresh, score_threshold=rpn_score_thresh,
-        foreground_iou=rpn_fg_iou_thresh, background_iou=rpn_bg_iou_thresh,
-        samples_per_image=rpn_batch_size_per_image, positive_fraction=rpn_positive_fraction)
-    weights = BoxConfig.regression_weights
-    box = BoxConfig(
-        representation=box_representation,
-        regression_weights=weights if bbox_reg_weights is None else tuple(bbox_reg_weights),
-        score_threshold=box_score_thresh, nms_threshold=box_nms_thresh,
-        detections_per_image=box_detections_per_img, foreground_iou=box_fg_iou_thresh,
-        background_iou=box_bg_iou_thresh, samples_per_image=box_batch_size_per_image,
-        positive_fraction=box_positive_fraction)
-    return DetectorConfig(num_classes, image, backbone, rpn, box, mask)
+def build_heads(config: DetectorConfig, channels: int) -> RoIHeads:
+    """The stages and branches of a detector, on maps of so many channels."""
+    box, mask, strides = config.box, config.mask, config.backbone.strides
+    parts = (build_pooler(box, strides), build_box_head(box, channels),
+             FastRCNNPredictor(box.representation, config.num_classes, box.class_agnostic), box)
+    heads = RoIHeads(*parts, *build_mask_parts(mask, config, channels), sampler=_SAMPLERS[box.sampler]())
+    return heads
 
 
-def maskrcnn_resnet50_fpn(*, weights: Weights = None, num_classes: int = 91,
-                          weights_backbone: Weights = None,
-                          trainable_backbone_layers: int | None = None,
-                          mask_format: str = "soft", **kwargs: Any) -> MaskRCNN:
-    """Mask R-CNN with ResNet-50 and FPN, as torchvision's builder of that name.
-
-    Args:
-        weights: file of the whole detector; `load_checkpoint` says which kinds.
-        num_classes: classes including the background.
-        weights_backbone: file of torchvision's ResNet-50 classifier; not looked at with `weights`.
-        trainable_backbone_layers: 0 to 5, counted from the last stage; None is 3 with weights
-            (their batch norms are frozen then) and 5 without.
-        mask_format: see `MaskRCNN`.
-        **kwargs: see `detector_config`.
-    """
-    backbone = _backbone("resnet50", weights, weights_backbone, trainable_backbone_layers)
-    config = detector_config(backbone, MaskConfig(mask_format=mask_format),
-                             num_classes=num_classes, **kwargs)
-    return _with_weights(config, weights, weights_backbone)
+def build_pooler(config: BoxConfig | MaskConfig, strides: tuple[int, ...]) -> nn.Module:
+    if config.pool_kind == "roi_align":
+        return PyramidRoIAlign(config.pool_size, config.sampling_ratio, config.aligned, strides, config.pool_reduce)
+    return PyramidRoIPool(config.pool_size, config.pool_kind, config.pool_reduce, strides)
 
 
-def fasterrcnn_resnet50_fpn(*, weights: Weights = None, num_classes: int = 91,
-                            weights_backbone: Weights = None,
-                            trainable_backbone_layers: int | None = None,
-                            **kwargs: Any) -> FasterRCNN:
-    """Faster R-CNN with ResNet-50 and FPN, as torchvision's builder of that name.
-
-    The arguments are those of `maskrcnn_resnet50_fpn`.
-    """
-    backbone = _backbone("resnet50", weights, weights_backbone, trainable_backbone_layers)
-    config = detector_config(backbone, None, num_classes=num_classes, **kwargs)
-    return _with_weights(config, weights, weights_backbone)
+def build_box_head(config: BoxConfig, channels: int) -> nn.Module:
+    if not config.conv_layers and config.fc_layers == 2:
+        return TwoMLPHead(channels * config.pool_size ** 2, config.representation)
+    return FastRCNNConvFCHead(channels, config.pool_size, config.conv_layers,
+                              (config.representation,) * config.fc_layers, _norm(config.norm, config.norm_groups))
 
 
-def maskrcnn_resnet18_fpn(*, weights: Weights = None, num_classes: int = 91,
-                          trainable_backbone_layers: int = 5, fpn_channels: int = 128,
-                          mask_layers: Sequence[int] = (128, 128), mask_format: str = "soft",
-                          **kwargs: Any) -> MaskRCNN:
-    """Mask R-CNN sized for training on a CPU from random weights.
-
-    ResNet-18 with GroupNorm in body, pyramid and mask head (batch statistics of one or two images
-    are useless), half the width of the usual pyramid and heads, fewer proposals and samples,
-    images of 320 pixels and anchors from 16 pixels.
-
-    Args:
-        weights: file of the whole detector.
-        fpn_channels: width of the pyramid.
-        mask_layers: widths of the mask head's convolutions.
-        The others are those of `maskrcnn_resnet50_fpn`.
-    """
-    backbone = BackboneConfig("resnet18", norm="group", fpn_channels=fpn_channels,
-                              fpn_norm="group", trainable_layers=trainable_backbone_layers)
-    config = _small_config(backbone, mask_layers, mask_format, num_classes, kwargs)
-    return _with_weights(config, weights, None)
-
-
-def maskrcnn_efficientnet_lite0_fpn(*, weights: Weights = None, num_classes: int = 91,
-                                    weights_backbone: Weights = None,
-                                    trainable_backbone_layers: int | None = None,
-                                    fpn_channels: int = 128,
-                                    mask_layers: Sequence[int] = (128, 128),
-                                    mask_format: str = "soft", **kwargs: Any) -> MaskRCNN:
-    """Mask R-CNN on EfficientNet-Lite0, for fine-tuning on a CPU from its ImageNet weights.
-
-    Args:
-        weights_backbone: the published EfficientNet-Lite0 state dict.
-        The others are those of `maskrcnn_resnet18_fpn`.
-    """
-    backbone = _backbone("efficientnet_lite0", weights, weights_backbone,
-                         trainable_backbone_layers)
-    backbone = replace(backbone, norm_eps=1e-3, fpn_channels=fpn_channels, fpn_norm="group")
-    kwargs = {"image_mean": _LITE_MEAN, "image_std": _LITE_STD} | kwargs
-    config = _small_config(backbone, mask_layers, mask_format, num_classes, kwargs)
-    return _with_weights(config, weights, weights_backbone)
-
-
-def _backbone(name: str, weights: Weights, weights_backbone: Weights,
-              trainable_layers: int | None) -> BackboneConfig:
-    """torchvision's rule: with weights batch norms are frozen and the first two parts fixed."""
-    pretrained = weights is not None or weights_backbone is not None
-    if trainable_layers is None:
-        trainable_layers = 3 if pretrained else 5
-    eps = published_norm_eps(weights) if weights is not None else BackboneConfig.norm_eps
-    return BackboneConfig(name, norm="frozen" if pretrained else "batch", norm_eps=eps,
-                          trainable_layers=trainable_layers)
-
-
-def _small_config(backbone: BackboneConfig, mask_layers: Sequence[int], mask_format: str,
-                  num_classes: int, kwargs: dict[str, Any]) -> DetectorConfig:
-    layers = tuple(mask_layers)
-    mask = MaskConfig(layers=layers, norm="group", mask_format=mask_format,
-                      deconv_channels=layers[-1] if layers else backbone.fpn_channels)
-    small: dict[str, Any] = {
-        "min_size": 320, "max_size": 640, "rpn_anchor_sizes": _SMALL_ANCHORS,
-        "rpn_pre_nms_top_n_train": 1000, "rpn_post_nms_top_n_train": 500,
-        "rpn_pre_nms_top_n_test": 500, "rpn_post_nms_top_n_test": 500,
-        "box_batch_size_per_image": 256, "box_representation": 512,
-    }
-    return detector_config(backbone, mask, num_classes=num_classes, **(small | kwargs))
-
-
-def _with_weights(config: DetectorConfig, weights: Weights, weights_backbone: Weights
-                  ) -> FasterRCNN:
-    model = build_detector(config)
-    if weights is not None:
-        load_checkpoint(model, weights)
-    elif weights_backbone is not None:
-        load_backbone(model.backbone.body, weights_backbone)
-    return model
+def build_mask_parts(config: MaskConfig | None, detector: DetectorConfig, channels: int) -> tuple:
+    """Pooler, head, predictor and configuration of a mask branch; nothing without one."""
+    if config is None:
+        return ()
+    head = MaskRCNNHeads(channels, config.layers, _norm(config.norm, config.norm_groups))
+    classes = 1 if config.class_agnostic else detector.num_classes
+    predictor = MaskRCNNPredictor(config.layers[-1] if config.layers else channels, config.deconv_channels, classes)
+    return build_pooler(config, detector.backbone.strides), head, predictor, config

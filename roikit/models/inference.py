@@ -13,16 +13,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from roikit.models.box_head import FastRCNNPredictor, TwoMLPHead
-from roikit.models.efficientnet import EfficientNetLite0, InvertedResidual
-from roikit.models.fpn import BackboneWithFPN, FeaturePyramidNetwork
-from roikit.models.fused import FusedConv2d, fuse, require_bf16
-from roikit.models.linear import linear
-from roikit.models.mask_head import MaskRCNNHeads, MaskRCNNPredictor
-from roikit.models.mask_rcnn import FasterRCNN, RoIHeads
-from roikit.models.pooling import PyramidRoIAlign
-from roikit.models.resnet import BasicBlock, Bottleneck, ResNet
-from roikit.models.rpn import RegionProposalNetwork, RPNHead
+from roikit.models.bodies.efficientnet import EfficientNetLite0, InvertedResidual
+from roikit.models.bodies.resnet import BasicBlock, Bottleneck, ResNet
+from roikit.models.detectors.two_stage import FasterRCNN
+from roikit.models.necks.fpn import BackboneWithFPN, FeaturePyramidNetwork
+from roikit.models.parts.fused import FusedConv2d, fuse, require_bf16
+from roikit.models.parts.linear import linear
+from roikit.models.proposals.rpn import RegionProposalNetwork, RPNHead
+from roikit.models.roi.box import FastRCNNPredictor, TwoMLPHead
+from roikit.models.roi.heads import RoIHeads
+from roikit.models.roi.mask import MaskRCNNHeads, MaskRCNNPredictor
+from roikit.models.roi.pooling import PyramidRoIAlign
 
 __all__ = ["prepare_for_inference"]
 

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from roikit.models import BackboneConfig, FrozenBatchNorm2d, build_backbone, load_backbone
-from roikit.models.efficientnet import EfficientNetLite0, SameConv2d
-from roikit.models.norm import norm_layer
-from roikit.models.resnet import RESNETS, ResNet
+from roikit.models.bodies.efficientnet import EfficientNetLite0, SameConv2d
+from roikit.models.bodies.resnet import RESNETS, ResNet
+from roikit.models.parts.norm import norm_layer
 
 NAMES = [*RESNETS, "efficientnet_lite0"]
 
@@ -63,7 +63,7 @@ def test_contract_trainable_layers_count_from_the_last(name, parts):
 def test_contract_unknown_backbone_and_norm_say_so():
     with pytest.raises(ValueError, match="name must be one of resnet18, .*, got 'vgg16'"):
         build_backbone(BackboneConfig("vgg16"))
-    with pytest.raises(ValueError, match="norm must be one of frozen, batch, group, got 'layer'"):
+    with pytest.raises(ValueError, match="norm must be one of frozen, batch, sync, group, none, got 'layer'"):
         BackboneConfig(norm="layer")
     with pytest.raises(ValueError, match="kind must be one of"):
         norm_layer("layer")
@@ -114,7 +114,11 @@ def test_law_same_padding_puts_the_extra_zero_last(kernel, size):
 
 def test_agreement_resnet_names_are_torchvisions(torchvision):
     for name, spec in RESNETS.items():
-        theirs = getattr(torchvision.models, name)(weights=None).state_dict()
+        if name == "resnext152_32x8d":  # which torchvision does not name
+            resnet = torchvision.models.resnet
+            theirs = resnet.ResNet(resnet.Bottleneck, list(spec.depths), groups=32, width_per_group=8).state_dict()
+        else:
+            theirs = getattr(torchvision.models, name)(weights=None).state_dict()
         ours = ResNet(spec, norm_layer("batch")).state_dict()
         assert {key: value.shape for key, value in ours.items()} == {
             key: value.shape for key, value in theirs.items() if not key.startswith("fc.")}

@@ -18,7 +18,7 @@ from roikit.models import (
     load_checkpoint,
     maskrcnn_resnet50_fpn,
 )
-from roikit.models import checkpoint as module
+from roikit.models.weights import checkpoint as module
 
 
 @pytest.fixture

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roikit.models import DetectorConfig, ImageConfig, ImageTransform, MaskConfig, RpnConfig
-from roikit.models.image import rescale_boxes
-from roikit.models.losses import (
+from roikit.models.parts.image import rescale_boxes
+from roikit.models.parts.losses import (
     box_regression_loss,
     classification_loss,
     mask_loss,
     objectness_loss,
 )
-from roikit.models.sampling import sample_balanced
+from roikit.models.parts.sampling import sample_balanced
 
 
 @given(st.lists(st.sampled_from([-1, 0, 1]), max_size=40), st.integers(0, 20),
@@ -103,7 +103,8 @@ def test_law_boxes_follow_the_image():
     (lambda: ImageConfig(std=(0.0, 1.0, 1.0)), "ImageConfig: std must be positive"),
     (lambda: ImageConfig(mean=(0.0,)), "ImageConfig: mean and std must have one number a channel"),
     (lambda: ImageConfig(min_size=()), "ImageConfig: min_size must hold positive sizes"),
-    (lambda: RpnConfig(anchor_sizes=((32.0,),)), "RpnConfig: anchor_sizes must have one entry"),
+    (lambda: DetectorConfig(rpn=RpnConfig(anchor_sizes=((32.0,),))),
+     "DetectorConfig: rpn.anchor_sizes must have one entry for each of the 5 levels"),
     (lambda: RpnConfig(foreground_iou=0.2), "RpnConfig: background_iou must not exceed"),
     (lambda: RpnConfig(nms_threshold=1.5), "RpnConfig: nms_threshold must be between 0 and 1"),
     (lambda: MaskConfig(mask_format="png"), "MaskConfig: mask_format must be one of soft, bool"),
@@ -122,4 +123,4 @@ def test_contract_configuration_is_plain_data():
             return [leaf for item in value for leaf in leaves(item)]
         return [value]
     plain = dataclasses.asdict(DetectorConfig())
-    assert all(isinstance(leaf, int | float | str | bool) for leaf in leaves(plain))
+    assert all(leaf is None or isinstance(leaf, int | float | str | bool) for leaf in leaves(plain))

@@ -9,9 +9,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from roikit.models import BackboneConfig, FrozenBatchNorm2d, MaskRCNNPredictor, RPNHead, TwoMLPHead, build_detector
-from roikit.models.efficientnet import SameConv2d
-from roikit.models.linear import linear
-from roikit.models.norm import conv_norm
+from roikit.models.bodies.efficientnet import SameConv2d
+from roikit.models.parts.linear import linear
+from roikit.models.parts.norm import conv_norm
 
 
 class EveryAnchor(RPNHead):

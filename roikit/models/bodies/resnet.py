@@ -1,8 +1,7 @@
 """ResNet and ResNeXt bodies: four stages with strides 4, 8, 16, 32.
 
-Source: He et al. 2015, arXiv:1512.03385; Xie et al. 2016, arXiv:1611.05431. The stride of a
-bottleneck stands on its 3x3 convolution ("v1.5"), and parameters carry torchvision's names, so that
-its classification weights fit.
+Source: He et al. 2015, arXiv:1512.03385; Xie et al. 2016, arXiv:1611.05431. Parameters carry torchvision's names, so
+that its classification weights fit.
 """
 
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from roikit.models.norm import conv_norm
+from roikit.models.parts.norm import conv_norm
 
 __all__ = ["RESNETS", "BasicBlock", "Bottleneck", "ResNet", "ResNetSpec"]
 
@@ -19,12 +18,16 @@ MakeNorm = Callable[[int], nn.Module]
 
 @dataclass(frozen=True)
 class ResNetSpec:
-    """Depths of the four stages; `bottleneck` blocks have `groups` groups of `width` / 64."""
+    """Depths of the four stages; `bottleneck` blocks have `groups` groups of `width` / 64.
+
+    Their stride stands on the 3x3 convolution ("v1.5"), or on the first 1x1 one (`stride_in_1x1`).
+    """
 
     depths: tuple[int, int, int, int]
     bottleneck: bool
     groups: int = 1
     width: int = 64
+    stride_in_1x1: bool = False
 
 
 RESNETS = {
@@ -35,6 +38,8 @@ RESNETS = {
     "resnext50_32x4d": ResNetSpec((3, 4, 6, 3), bottleneck=True, groups=32, width=4),
     "resnext101_32x8d": ResNetSpec((3, 4, 23, 3), bottleneck=True, groups=32, width=8),
     "resnext101_64x4d": ResNetSpec((3, 4, 23, 3), bottleneck=True, groups=64, width=4),
+    "resnet152": ResNetSpec((3, 8, 36, 3), bottleneck=True),
+    "resnext152_32x8d": ResNetSpec((3, 8, 36, 3), bottleneck=True, groups=32, width=8),
 }
 
 

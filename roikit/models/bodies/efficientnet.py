@@ -6,14 +6,14 @@ published weights were trained with: at stride 2 an even side gets its extra zer
 the right.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from roikit.models.norm import conv_norm
+from roikit.models.parts.conv import SameConv2d
+from roikit.models.parts.norm import conv_norm
 
-__all__ = ["EfficientNetLite0", "InvertedResidual", "SameConv2d", "same_padding"]
+__all__ = ["EfficientNetLite0", "InvertedResidual"]
 
 MakeNorm = Callable[[int], nn.Module]
 
@@ -22,33 +22,6 @@ _GROUPS = ((1, 3, 1, 1, 32, 16), (2, 3, 2, 6, 16, 24), (2, 5, 2, 6, 24, 40), (3,
            (3, 5, 1, 6, 80, 112), (4, 5, 2, 6, 112, 192), (1, 3, 1, 6, 192, 320))
 # The last block of each pyramid stage: what has stride 4, 8, 16 and 32.
 _STAGE_ENDS = (2, 4, 10, 15)
-
-
-def same_padding(x: Tensor, kernel: Sequence[int], stride: Sequence[int]) -> tuple[Tensor, list[int]]:
-    """What a convolution takes for SAME padding: its input, and its padding on either side (y, x)."""
-    missing = [max((-(-size // step) - 1) * step + width - size, 0)
-               for size, width, step in zip(x.shape[-2:], kernel, stride, strict=True)]
-    if missing[0] % 2 or missing[1] % 2:
-        height, width = missing
-        x = F.pad(x, (width // 2, width - width // 2, height // 2, height - height // 2))
-        missing = [0, 0]
-    # Even amounts go into the convolution itself, which pads without a copy.
-    return x, [m // 2 for m in missing]
-
-
-class SameConv2d(nn.Conv2d):
-    """A convolution without bias whose output has ceil(size / stride) cells (TensorFlow's SAME)."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1,
-                 groups: int = 1) -> None:
-        super().__init__(inputs, outputs, kernel, stride, groups=groups, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self._conv_forward(x, self.weight, None)
-
-    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        x, padding = same_padding(input, self.kernel_size, self.stride)
-        return F.conv2d(x, weight, bias, self.stride, padding, self.dilation, self.groups)
 
 
 class InvertedResidual(nn.Module):

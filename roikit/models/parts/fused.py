@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from roikit.errors import BackendError
-from roikit.models.efficientnet import SameConv2d, same_padding
-from roikit.models.norm import FrozenBatchNorm2d
+from roikit.models.parts.conv import SameConv2d, same_padding
+from roikit.models.parts.norm import FrozenBatchNorm2d
 
 __all__ = ["FusedConv2d", "NormedConv2d", "fuse", "require_bf16"]
 

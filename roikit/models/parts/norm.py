@@ -63,7 +63,7 @@ def norm_layer(kind: str, *, eps: float = 1e-5, groups: int = 32) -> Callable[[i
     """The function that makes a normalisation layer for a number of channels.
 
     Args:
-        kind: "frozen", "batch" or "group".
+        kind: "frozen", "batch", "sync" (statistics over all processes of a distributed training) or "group".
         eps: added to the variance.
         groups: GroupNorm takes gcd(channels, groups) groups: 32 of them wherever that divides.
     """
@@ -71,6 +71,8 @@ def norm_layer(kind: str, *, eps: float = 1e-5, groups: int = 32) -> Callable[[i
         return lambda channels: FrozenBatchNorm2d(channels, eps)
     if kind == "batch":
         return lambda channels: nn.BatchNorm2d(channels, eps)
+    if kind == "sync":
+        return lambda channels: nn.SyncBatchNorm(channels, eps)
     if kind == "group":
         return lambda channels: nn.GroupNorm(gcd(channels, groups), channels, eps)
-    raise ValueError(f"norm_layer: kind must be one of frozen, batch, group, got {kind!r}")
+    raise ValueError(f"norm_layer: kind must be one of frozen, batch, sync, group, got {kind!r}")

@@ -10,14 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from roikit.models.box_head import Samples
-from roikit.models.config import MaskConfig
-from roikit.models.graphs import outside_graphs
-from roikit.models.image import Truth
-from roikit.models.losses import mask_loss
+from roikit.models.configs import MaskConfig
+from roikit.models.parts.graphs import between_graphs, outside_graphs
+from roikit.models.parts.image import ImageBatch, Truth
+from roikit.models.parts.losses import mask_loss
+from roikit.models.roi.samples import Samples, positives
 from roikit.ops import mask_targets, paste_masks, paste_masks_rle
 
-__all__ = ["MaskRCNNHeads", "MaskRCNNPredictor", "mask_losses", "paste"]
+__all__ = ["MaskBranch", "MaskRCNNHeads", "MaskRCNNPredictor", "found_boxes", "mask_losses", "own_logits", "paste",
+           "share"]
 
 
 class MaskRCNNHeads(nn.Sequential):
@@ -58,6 +59,60 @@ class MaskRCNNPredictor(nn.Sequential):
         biases = self.mask_fcn_logits.bias.index_select(0, labels)
         logits = torch.bmm(filters[:, None], hidden.flatten(2))[:, 0] + biases[:, None]
         return logits.unflatten(1, hidden.shape[2:])
+
+
+class MaskBranch:
+    """Asks a mask of each box. Its layers are `mask_roi_pool`, `mask_head` and `mask_predictor` of the `RoIHeads`, its
+    configuration is `mask`."""
+
+    @between_graphs
+    def losses(self, heads: Any, features: dict[str, Tensor], samples: list[Samples], truths: list[Truth],
+               batch: ImageBatch) -> dict[str, Tensor]:
+        boxes, labels = positives(samples)
+        return mask_losses(self.logits(heads, features, boxes, labels, batch), samples, truths, heads.mask)
+
+    @between_graphs
+    def add(self, heads: Any, detections: list[dict[str, Any]], features: dict[str, Tensor], batch: ImageBatch) -> None:
+        boxes, labels = found_boxes(detections)
+        share("masks", self.logits(heads, features, boxes, labels, batch).sigmoid()[:, None], detections)
+
+    def finish(self, found: dict[str, Any], size: tuple[int, int], original: tuple[int, int]) -> dict[str, Any]:
+        # `MaskRCNN` pastes them, in the format that it is asked for.
+        return found
+
+    @between_graphs
+    def logits(self, heads: Any, features: dict[str, Tensor], boxes: list[Tensor], labels: Tensor, batch: ImageBatch
+               ) -> Tensor:
+        """(R, M, M) logits of each box's own class."""
+        return self._layers(heads, heads.mask_roi_pool(features, boxes, batch.padded_size), labels)
+
+    def _layers(self, heads: Any, pooled: Tensor, labels: Tensor) -> Tensor:
+        return own_logits(heads.mask_predictor, heads.mask_head(heads.shared(pooled)), labels, heads.mask)
+
+
+def own_logits(predictor: nn.Module, hidden: Tensor, labels: Tensor, config: MaskConfig) -> Tensor:
+    """(R, M, M) logits of the class `labels[r]` of each box, of what the mask head gives."""
+    if config.class_agnostic:
+        labels = torch.zeros_like(labels)
+    if hasattr(predictor, "logits_of"):
+        logits = predictor.logits_of(hidden, labels)
+    else:
+        logits = predictor(hidden)[torch.arange(len(labels), device=labels.device), labels]
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+@outside_graphs
+def found_boxes(detections: list[dict[str, Any]]) -> tuple[list[Tensor], Tensor]:
+    """The boxes of each image's detections, and their labels, image after image."""
+    return [found["boxes"] for found in detections], torch.cat([found["labels"] for found in detections])
+
+
+@outside_graphs
+def share(key: str, values: Tensor, detections: list[dict[str, Any]]) -> None:
+    """(D, ...) `values` of all images' detections, put into those of each."""
+    counts = [found["labels"].shape[0] for found in detections]
+    for found, own in zip(detections, values.split(counts), strict=True):
+        found[key] = own
 
 
 @outside_graphs

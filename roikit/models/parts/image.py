@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from roikit.masks import frPyObjects, merge
-from roikit.models.config import ImageConfig
+from roikit.models.configs import ImageConfig
 
-__all__ = ["ImageBatch", "ImageTransform", "Truth", "rescale_boxes"]
+__all__ = ["ImageBatch", "ImageTransform", "Truth", "rescale_boxes", "rescale_keypoints"]
 
 Size = tuple[int, int]
 
@@ -52,6 +52,8 @@ class Truth:
             the size of the image as it was given; None when the target has no masks.
         image_size: (height, width) of the resized image.
         mask_size: (height, width) of the masks' frame.
+        keypoints: (N, K, 3) x, y in pixels of the resized image and visibility; None when the target has none.
+        semantic: (H, W) uint8 class of each pixel of the resized image; None when the target has none.
     """
 
     boxes: Tensor
@@ -59,6 +61,8 @@ class Truth:
     masks: Tensor | list[Any] | None
     image_size: Size
     mask_size: Size
+    keypoints: Tensor | None = None
+    semantic: Tensor | None = None
 
     def boxes_in_mask_frame(self, boxes: Tensor) -> Tensor:
         """`boxes` (R, 4) of the resized image in the pixels of the masks."""
@@ -71,6 +75,13 @@ def rescale_boxes(boxes: Tensor, size: Size, new_size: Size) -> Tensor:
         return boxes
     ratios = boxes.new_tensor([new_size[1] / size[1], new_size[0] / size[0]])
     return boxes * ratios.repeat(2)
+
+
+def rescale_keypoints(keypoints: Tensor, size: Size, new_size: Size) -> Tensor:
+    """(N, K, 3) x, y, visibility in an image of `size` (H, W), as those of the same image at `new_size`."""
+    if size == new_size:
+        return keypoints
+    return keypoints * keypoints.new_tensor([new_size[1] / size[1], new_size[0] / size[0], 1.0])
 
 
 def _check_boxes(boxes: Any, index: int) -> Tensor:
@@ -125,6 +136,26 @@ def _check_masks(masks: Any, count: int, size: Size, index: int) -> Tensor | lis
     return list(masks)
 
 
+def _check_keypoints(keypoints: Any, count: int, index: int) -> Tensor:
+    if not isinstance(keypoints, Tensor) or not keypoints.is_floating_point():
+        kind = keypoints.dtype if isinstance(keypoints, Tensor) else type(keypoints).__name__
+        raise TypeError(f"detector: targets[{index}]['keypoints'] must be a floating tensor, got {kind}")
+    if keypoints.ndim != 3 or len(keypoints) != count or keypoints.shape[2] != 3:
+        raise ValueError(f"detector: targets[{index}]['keypoints'] must have shape ({count}, K, 3), one for each box, "
+                         f"got {tuple(keypoints.shape)}")
+    return keypoints if keypoints.dtype == torch.float64 else keypoints.float()
+
+
+def _check_semantic(semantic: Any, size: Size, index: int) -> Tensor:
+    if not isinstance(semantic, Tensor) or semantic.dtype not in (torch.uint8, torch.int64):
+        kind = semantic.dtype if isinstance(semantic, Tensor) else type(semantic).__name__
+        raise TypeError(f"detector: targets[{index}]['semantic'] must be a uint8 or int64 tensor, got {kind}")
+    if semantic.shape != size:
+        raise ValueError(f"detector: targets[{index}]['semantic'] must have the image's shape {size}, "
+                         f"got {tuple(semantic.shape)}")
+    return semantic
+
+
 def _read_target(target: dict[str, Any], size: Size, index: int) -> Truth:
     """A target in the frame of its image as it was given, checked."""
     for key in ("boxes", "labels"):
@@ -136,7 +167,12 @@ def _read_target(target: dict[str, Any], size: Size, index: int) -> Truth:
     masks = target.get("masks")
     if masks is not None:
         masks = _check_masks(masks, len(boxes), size, index)
-    return Truth(boxes, labels, masks, size, size)
+    keypoints, semantic = target.get("keypoints"), target.get("semantic")
+    if keypoints is not None:
+        keypoints = _check_keypoints(keypoints, len(boxes), index)
+    if semantic is not None:
+        semantic = _check_semantic(semantic, size, index)
+    return Truth(boxes, labels, masks, size, size, keypoints, semantic)
 
 
 class ImageTransform(nn.Module):
@@ -218,4 +254,9 @@ class ImageTransform(nn.Module):
                 masks = masks.new_zeros((0, *size))
             mask_size = size
         boxes = rescale_boxes(truth.boxes, truth.image_size, size)
-        return Truth(boxes, truth.labels, masks, size, mask_size)
+        keypoints, semantic = truth.keypoints, truth.semantic
+        if keypoints is not None:
+            keypoints = rescale_keypoints(keypoints, truth.image_size, size)
+        if semantic is not None and tuple(semantic.shape) != size:
+            semantic = F.interpolate(semantic[None, None], size=size, mode="nearest")[0, 0]
+        return Truth(boxes, truth.labels, masks, size, mask_size, keypoints, semantic)

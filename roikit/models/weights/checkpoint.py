@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from roikit.errors import RoikitWarning
-from roikit.models.norm import FrozenBatchNorm2d
+from roikit.models.parts.norm import FrozenBatchNorm2d
 
 __all__ = ["LoadReport", "load_backbone", "load_checkpoint", "published_norm_eps"]
 

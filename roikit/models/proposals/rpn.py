@@ -1,21 +1,22 @@
 """Region proposal network. Source: Ren et al. 2015, arXiv:1506.01497; one head for all levels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from roikit.models.config import RpnConfig
-from roikit.models.graphs import between_graphs, outside_graphs
-from roikit.models.image import ImageBatch, Truth
-from roikit.models.losses import box_regression_loss, objectness_loss
-from roikit.models.sampling import sample_balanced
+from roikit.models.configs import RpnConfig
+from roikit.models.parts.codec import decode
+from roikit.models.parts.graphs import between_graphs, outside_graphs
+from roikit.models.parts.image import ImageBatch, Truth
+from roikit.models.parts.losses import box_regression_loss, objectness_loss
+from roikit.models.parts.sampling import sample_balanced
 from roikit.ops import (
     batched_nms,
     cell_anchors,
     clip_boxes_to_image,
-    decode_boxes,
     encode_boxes,
     grid_anchors,
     match_boxes,
@@ -23,10 +24,6 @@ from roikit.ops import (
 )
 
 __all__ = ["AnchorSamples", "RPNHead", "RegionProposalNetwork"]
-
-# Proposals with a shorter side than this many pixels are dropped.
-_MIN_SIDE = 1e-3
-
 
 class RPNHead(nn.Module):
     """3x3 convolutions, then an objectness logit and four deltas for every anchor of a cell."""
@@ -129,12 +126,14 @@ class RegionProposalNetwork(nn.Module):
     Args:
         head: as `RPNHead`.
         config: anchors, thresholds, counts.
+        strides: of the levels; None takes the batch's size // the level's size, as torchvision does.
     """
 
-    def __init__(self, head: nn.Module, config: RpnConfig) -> None:
+    def __init__(self, head: nn.Module, config: RpnConfig, strides: Sequence[int] | None = None) -> None:
         super().__init__()
         self.head = head
         self.config = config
+        self.strides = None if strides is None else tuple(strides)
 
     @between_graphs
     def forward(self, features: dict[str, Tensor], batch: ImageBatch,
@@ -188,14 +187,17 @@ class RegionProposalNetwork(nn.Module):
     @outside_graphs
     def anchors(self, levels: list[Tensor], padded_size: tuple[int, int],
                 dtype: torch.dtype = torch.float32) -> list[Tensor]:
-        """(H*W*A, 4) anchors of each level; its stride is the padded size // the level's size."""
+        """(H*W*A, 4) anchors of each level."""
         grids = []
-        for level, sizes in zip(levels, self.config.anchor_sizes, strict=True):
+        for index, (level, sizes) in enumerate(zip(levels, self.config.anchor_sizes, strict=True)):
             height, width = level.shape[-2:]
             cell = cell_anchors(sizes, self.config.aspect_ratios, dtype=dtype, device=level.device,
-                                rounded=self.config.rounded_anchors)
-            grids.append(grid_anchors(cell, (height, width),
-                                      (padded_size[0] // height, padded_size[1] // width)))
+                                rounded=self.config.rounded_anchors, order=self.config.anchor_order)
+            if self.strides is None:
+                stride = (padded_size[0] // height, padded_size[1] // width)
+            else:
+                stride = (self.strides[index],) * 2
+            grids.append(grid_anchors(cell, (height, width), stride))
         return grids
 
     @outside_graphs
@@ -211,7 +213,7 @@ class RegionProposalNetwork(nn.Module):
         for level, (score, delta, anchor) in enumerate(zip(logits, deltas, anchors, strict=True)):
             top, index = score.topk(torch.sym_min(before, score.shape[1]), dim=1)
             chosen = delta.gather(1, index[:, :, None].expand(-1, -1, 4))
-            moved = decode_boxes(chosen.reshape(-1, 4), anchor[index.flatten()])
+            moved = decode(chosen.reshape(-1, 4), anchor[index.flatten()], clip_below=config.clip_below)
             best.append(top)
             boxes.append(moved.view_as(chosen))
             owners.append(torch.full_like(index, level))
@@ -223,7 +225,7 @@ class RegionProposalNetwork(nn.Module):
     def _thin(self, boxes: Tensor, scores: Tensor, levels: Tensor, size: tuple[int, int],
               count: int) -> Tensor:
         boxes = clip_boxes_to_image(boxes, size)
-        keep = remove_small_boxes(boxes, _MIN_SIDE)
+        keep = remove_small_boxes(boxes, self.config.min_side)
         keep = keep[scores[keep] >= self.config.score_threshold]
         boxes, scores, levels = boxes[keep], scores[keep], levels[keep]
         return boxes[batched_nms(boxes, scores, levels, self.config.nms_threshold)[:count]]

@@ -1,0 +1,1 @@
+"""Networks that give the maps c2 to c5 of an image."""

@@ -1,0 +1,37 @@
+"""What a detector is made of, as plain frozen data; `roikit.models.build` turns it into modules.
+
+Every field is a number, a string, a tuple of those or another of these classes, so that
+`dataclasses.asdict` of a config can be stored in a checkpoint or written as YAML.
+"""
+
+from roikit.models.configs.body import BackboneConfig
+from roikit.models.configs.detector import DetectorConfig
+from roikit.models.configs.image import ImageConfig
+from roikit.models.configs.proposals import RpnConfig
+from roikit.models.configs.roi import BoxConfig, KeypointConfig, MaskConfig, MaskScoreConfig, SelectionConfig
+from roikit.models.configs.wiring import (
+    CascadeConfig,
+    HybridConfig,
+    IntegralConfig,
+    IterativeConfig,
+    SemanticConfig,
+    StageConfig,
+)
+
+__all__ = [
+    "BackboneConfig",
+    "BoxConfig",
+    "CascadeConfig",
+    "DetectorConfig",
+    "HybridConfig",
+    "ImageConfig",
+    "IntegralConfig",
+    "IterativeConfig",
+    "KeypointConfig",
+    "MaskConfig",
+    "MaskScoreConfig",
+    "RpnConfig",
+    "SelectionConfig",
+    "SemanticConfig",
+    "StageConfig",
+]

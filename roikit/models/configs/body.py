@@ -1,0 +1,88 @@
+"""The network that gives the maps: a body, and the neck on top of it."""
+
+from dataclasses import dataclass
+
+from roikit.models.configs.checks import one_of, positive, require
+
+__all__ = ["BackboneConfig", "LEVELS"]
+
+# A body's maps; c2 has stride 4, each next one twice the stride of the one before.
+LEVELS = ("c2", "c3", "c4", "c5")
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """A body of up to four stages (strides 4, 8, 16, 32), and a feature pyramid or nothing on top of it.
+
+    Args:
+        name: "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "resnext101_32x8d",
+            "resnext101_64x4d", "resnext152_32x8d", "vgg16", "efficientnet_lite0", or "timm:" and the name of a network
+            of the timm package that gives feature maps.
+        norm: "frozen" (batch norm with fixed statistics and affine), "batch", "sync" (batch norm over all processes),
+            "group", or "none" (a VGG-16 has none).
+        norm_eps: added to the variance; 1e-5 for ResNets, 1e-3 for EfficientNet-Lite0,
+            0.0 for torchvision's published detection weights of 2019.
+        norm_groups: GroupNorm takes gcd(channels, norm_groups) groups.
+        trainable_layers: how many of the five parts (stem and four stages), counted from the last
+            one, take part in training; 0 to 5.
+        fpn_channels: width of the pyramid levels.
+        fpn_norm: "none" (a bias instead), "group", "batch" or "sync".
+        neck: "fpn", or "none": the body's maps as they are.
+        levels: the body's maps that go into the neck, finest first, adjacent ones of "c2" to "c5". Stages after the
+            last of them are not built.
+        stride_in_1x1: a bottleneck's stride stands on its first 1x1 convolution, as in the networks of 2015 that
+            detectron2 and mmdetection's "caffe" style start from, not on its 3x3 one.
+        dilated_c5: the last stage keeps stride 16 and is dilated by 2 (DC5).
+        deform_stages: the maps whose stages have deformable 3x3 convolutions, of "c3", "c4", "c5".
+        deform_version: 1, or 2 with a weight for each sample (modulated).
+        deform_groups: groups of channels with offsets of their own.
+    """
+
+    name: str = "resnet50"
+    norm: str = "batch"
+    norm_eps: float = 1e-5
+    norm_groups: int = 32
+    trainable_layers: int = 5
+    fpn_channels: int = 256
+    fpn_norm: str = "none"
+    neck: str = "fpn"
+    levels: tuple[str, ...] = LEVELS
+    stride_in_1x1: bool = False
+    dilated_c5: bool = False
+    deform_stages: tuple[str, ...] = ()
+    deform_version: int = 1
+    deform_groups: int = 1
+
+    def __post_init__(self) -> None:
+        one_of("BackboneConfig", "norm", self.norm, ("frozen", "batch", "sync", "group", "none"))
+        one_of("BackboneConfig", "fpn_norm", self.fpn_norm, ("none", "group", "batch", "sync"))
+        one_of("BackboneConfig", "neck", self.neck, ("fpn", "none"))
+        one_of("BackboneConfig", "deform_version", self.deform_version, (1, 2))
+        positive("BackboneConfig", "deform_groups", self.deform_groups)
+        require(0 <= self.trainable_layers <= 5,
+                f"BackboneConfig: trainable_layers must be between 0 and 5, got {self.trainable_layers}")
+        runs = [LEVELS[a:b] for a in range(4) for b in range(a + 1, 5)]
+        require(self.levels in runs,
+                f"BackboneConfig: levels must be adjacent ones of {', '.join(LEVELS)}, got {self.levels}")
+        require(self.neck == "fpn" or len(self.levels) == 1,
+                f"BackboneConfig: with neck 'none' levels must hold one map, got {self.levels}")
+        require(set(self.deform_stages) <= set(LEVELS[1:]),
+                f"BackboneConfig: deform_stages must be of c3, c4, c5, got {self.deform_stages}")
+        require(not self.dilated_c5 or self.levels[-1] == "c5",
+                f"BackboneConfig: dilated_c5 needs levels that end with c5, got {self.levels}")
+        require(not self.dilated_c5 or self.neck == "none",
+                "BackboneConfig: dilated_c5 needs neck 'none', because a pyramid's levels have each half the size of "
+                "the one before")
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Of the maps that boxes are pooled from: those of `levels`."""
+        strides = [4 << LEVELS.index(level) for level in self.levels]
+        if self.dilated_c5:
+            strides[-1] = 16
+        return tuple(strides)
+
+    @property
+    def proposal_strides(self) -> tuple[int, ...]:
+        """Of the maps that boxes are proposed on: with a pyramid there is one more."""
+        return (*self.strides, 2 * self.strides[-1]) if self.neck == "fpn" else self.strides

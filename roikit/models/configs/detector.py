@@ -1,0 +1,103 @@
+"""A whole detector."""
+
+from dataclasses import dataclass, field
+
+from roikit.models.configs.body import BackboneConfig
+from roikit.models.configs.checks import require
+from roikit.models.configs.image import ImageConfig
+from roikit.models.configs.proposals import RpnConfig
+from roikit.models.configs.roi import BoxConfig, KeypointConfig, MaskConfig, MaskScoreConfig
+from roikit.models.configs.wiring import CascadeConfig, HybridConfig, IntegralConfig, IterativeConfig
+
+__all__ = ["DetectorConfig"]
+
+
+@dataclass(frozen=True)
+class DetectorConfig:
+    """A two-stage detector; `mask=None` makes it a Faster R-CNN.
+
+    Args:
+        num_classes: classes including the background, which is 0.
+        mask, keypoint: branches that are asked of every detection, or None.
+        mask_score: predicts how good a mask is (Mask Scoring R-CNN), or None.
+        cascade: several stages in place of one, or None.
+        hybrid: what makes a Hybrid Task Cascade of the cascade, or None.
+        iterative: the one stage is applied several times at test time, or None.
+        integral: the one stage has several classifiers, or None.
+
+    A combination that cannot work is a ValueError that names the fields.
+    """
+
+    num_classes: int = 91
+    image: ImageConfig = field(default_factory=ImageConfig)
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    rpn: RpnConfig = field(default_factory=RpnConfig)
+    box: BoxConfig = field(default_factory=BoxConfig)
+    mask: MaskConfig | None = field(default_factory=MaskConfig)
+    keypoint: KeypointConfig | None = None
+    mask_score: MaskScoreConfig | None = None
+    cascade: CascadeConfig | None = None
+    hybrid: HybridConfig | None = None
+    iterative: IterativeConfig | None = None
+    integral: IntegralConfig | None = None
+
+    def __post_init__(self) -> None:
+        require(self.num_classes >= 2,
+                "DetectorConfig: num_classes must be at least 2 (the background counts), "
+                f"got {self.num_classes}")
+        levels = len(self.backbone.proposal_strides)
+        require(len(self.rpn.anchor_sizes) == levels,
+                f"DetectorConfig: rpn.anchor_sizes must have one entry for each of the {levels} levels that "
+                f"backbone.neck {self.backbone.neck!r} gives, got {len(self.rpn.anchor_sizes)}")
+        self._check_res5()
+        self._check_branches()
+        self._check_wiring()
+
+    def _check_res5(self) -> None:
+        if self.box.head != "res5":
+            return
+        require(self.backbone.neck == "none" and self.backbone.levels == ("c4",),
+                "DetectorConfig: box.head 'res5' goes on from c4: backbone.neck must be 'none' and backbone.levels "
+                f"('c4',), got {self.backbone.neck!r} and {self.backbone.levels}")
+        require(self.backbone.name.startswith("res"),
+                f"DetectorConfig: box.head 'res5' needs a ResNet or ResNeXt, got backbone.name {self.backbone.name!r}")
+        if self.mask is not None:
+            require(not self.mask.layers and self.mask.head == "fcn" and self.mask_score is None,
+                    "DetectorConfig: with box.head 'res5' the mask branch takes that stage's maps: mask.layers must be "
+                    "empty, mask.head 'fcn' and mask_score None")
+            own, theirs = ((p.pool_size, p.sampling_ratio, p.aligned, p.pool_kind, p.pool_reduce)
+                           for p in (self.mask, self.box))
+            require(own == theirs, "DetectorConfig: with box.head 'res5' boxes and masks are pooled alike: pool_size, "
+                    "sampling_ratio, aligned, pool_kind, pool_reduce of mask and box must agree, got "
+                    f"{own} and {theirs}")
+
+    def _check_branches(self) -> None:
+        require(self.mask_score is None or self.mask is not None,
+                "DetectorConfig: mask_score needs masks to score, but mask is None")
+        require(self.mask_score is None or not self.mask.class_agnostic,
+                "DetectorConfig: mask_score looks at the mask of one class: mask.class_agnostic must be False")
+        require(self.mask_score is None or self.mask.loss == "sigmoid",
+                "DetectorConfig: mask_score needs mask.loss 'sigmoid'")
+
+    def _check_wiring(self) -> None:
+        given = [name for name in ("cascade", "iterative", "integral") if getattr(self, name) is not None]
+        require(len(given) <= 1, f"DetectorConfig: cascade, iterative and integral exclude each other, got {given}")
+        require(not given or self.box.sampler == "balanced" or given == ["iterative"],
+                f"DetectorConfig: box.sampler 'hardest' ranks the losses of one stage, got {given}")
+        require(not given or self.box.head == "layers" or given == ["iterative"],
+                f"DetectorConfig: box.head 'res5' is one stage's, got {given}")
+        every = self.cascade is not None and self.cascade.mask_stages == "every"
+        require(not every or self.mask is not None,
+                "DetectorConfig: cascade.mask_stages 'every' needs masks, but mask is None")
+        require(not every or self.mask_score is None,
+                "DetectorConfig: mask_score looks at one mask branch, but cascade.mask_stages is 'every'")
+        if self.hybrid is not None:
+            require(every, "DetectorConfig: hybrid needs a cascade with mask_stages 'every'")
+            require(not self.hybrid.mask_flow or self.mask.head == "fcn",
+                    "DetectorConfig: hybrid.mask_flow hands on maps: mask.head must be 'fcn'")
+            semantic = self.hybrid.semantic
+            require(semantic is None or self.backbone.neck == "fpn",
+                    "DetectorConfig: hybrid.semantic takes the levels of a pyramid: backbone.neck must be 'fpn'")
+            require(semantic is None or 0 <= semantic.fusion_level < len(self.backbone.proposal_strides),
+                    "DetectorConfig: hybrid.semantic.fusion_level must be the index of one of the "
+                    f"{len(self.backbone.proposal_strides)} levels")

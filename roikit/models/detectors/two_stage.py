@@ -1,0 +1,158 @@
+"""Faster R-CNN and Mask R-CNN: the parts in the order in which an image meets them.
+
+Sources: Ren et al. 2015, arXiv:1506.01497; He et al. 2017, arXiv:1703.06870. Parts and parameters
+carry torchvision's names, so that its state dicts fit.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from roikit.errors import BackendError
+from roikit.models.parts.fused import FusedConv2d
+from roikit.models.parts.graphs import between_graphs, outside_graphs
+from roikit.models.parts.image import ImageBatch, ImageTransform, Truth, rescale_boxes
+from roikit.models.roi.heads import Detections
+from roikit.models.roi.mask import paste
+
+__all__ = ["FasterRCNN", "KeypointRCNN", "MaskRCNN"]
+
+class FasterRCNN(nn.Module):
+    """Boxes and classes of objects.
+
+    Args:
+        transform: as `ImageTransform`.
+        backbone: (N, C, H, W) -> dict of pyramid levels, as `BackboneWithFPN`.
+        rpn: as `RegionProposalNetwork`.
+        roi_heads: as `RoIHeads`.
+    """
+
+    def __init__(self, transform: nn.Module, backbone: nn.Module, rpn: nn.Module,
+                 roi_heads: nn.Module) -> None:
+        super().__init__()
+        self.transform = transform
+        self.backbone = backbone
+        self.rpn = rpn
+        self.roi_heads = roi_heads
+
+    @between_graphs
+    def forward(self, images: Sequence[Tensor], targets: Sequence[dict[str, Any]] | None = None
+                ) -> dict[str, Tensor] | Detections:
+        """
+        Args:
+            images: (C, H, W) tensors of the weights' dtype with values in [0, 1], of any sizes, on their device;
+                under autocast of any floating dtype where neither is float64.
+            targets: needed when training, not looked at otherwise; for each image a dict with
+                `boxes` (N, 4) float xyxy in pixels with x1 < x2, y1 < y2, `labels` (N,) int64 from
+                1, and for masks `masks`: (N, H, W) uint8 or bool, or a list of N COCO RLE dicts or
+                lists of polygons. N may be 0.
+
+        Returns:
+            When training a dict of scalar losses. Otherwise a list of dicts: `boxes` (D, 4) in
+            pixels of the image as given, `labels` (D,) int64, `scores` (D,), best first, and
+            `masks` where the model has them.
+
+        Raises:
+            TypeError, ValueError: an image or a target of the wrong kind, dtype, shape, device or value, by its
+            index.
+            BackendError: the model is on a device that is neither a CPU nor a CUDA GPU.
+        """
+        if self.training and targets is None:
+            raise ValueError(f"{type(self).__name__}: targets must be given when training")
+        if len(images) == 0:
+            if self.training:
+                raise ValueError(f"{type(self).__name__}: images must not be empty when training")
+            return []
+        batch, truths = self._batch(images, targets if self.training else None)
+        features = self._features(batch.tensor)
+        proposals, proposal_losses = self.rpn(features, batch, truths)
+        detections, losses = self.roi_heads(features, proposals, batch, truths)
+        if self.training:
+            return losses | proposal_losses
+        return self._finish_all(detections, batch)
+
+    def _features(self, x: Tensor) -> dict[str, Tensor]:
+        return self.backbone(x)
+
+    @outside_graphs
+    def _batch(self, images: Sequence[Tensor], targets: Sequence[dict[str, Any]] | None
+               ) -> tuple[ImageBatch, list[Truth] | None]:
+        self._check_place(images)
+        return self.transform(images, targets)
+
+    def _check_place(self, images: Sequence[Tensor]) -> None:
+        """Images have the dtype and the device of the backbone's first convolution, and roikit has kernels there.
+
+        A fused convolution casts by itself. Nothing is known of a backbone without convolutions, nor where a transform
+        of another class or a hook, FSDP's for one, may cast or move them on the way.
+        """
+        hooks = any(part._forward_pre_hooks for part in (self, self.transform, self.backbone))
+        if type(self.transform) is not ImageTransform or hooks:
+            return
+        first = next((part for part in self.backbone.modules() if isinstance(part, (nn.Conv2d, FusedConv2d))), None)
+        if not isinstance(first, nn.Conv2d):
+            return
+        weight, name = first.weight, type(self).__name__
+        if weight.device.type not in ("cpu", "cuda"):
+            raise BackendError(f"{name}: the model is on {weight.device.type}, for which roikit has no kernels; it has "
+                               "them for the CPU and for CUDA")
+        # autocast takes images and weights of any floating dtype but float64.
+        cast = torch.is_autocast_enabled(weight.device.type)
+        for index, image in enumerate(images):
+            if not isinstance(image, Tensor):
+                continue  # which the transform will say
+            if image.device != weight.device:
+                raise ValueError(f"{name}: images[{index}] must be on {weight.device}, as the model's weights are, "
+                                 f"got {image.device}")
+            fits = image.dtype == weight.dtype or cast and torch.float64 not in (image.dtype, weight.dtype)
+            if image.is_floating_point() and not fits:
+                raise TypeError(f"{name}: images[{index}] must be {weight.dtype}, as the model's weights are, "
+                                f"got {image.dtype}")
+
+    @outside_graphs
+    def _finish_all(self, detections: Detections, batch: ImageBatch) -> Detections:
+        return [self.finish(found, size, original) for found, size, original
+                in zip(detections, batch.sizes, batch.original_sizes, strict=True)]
+
+    def finish(self, found: dict[str, Any], size: tuple[int, int], original: tuple[int, int]
+               ) -> dict[str, Any]:
+        """Detections of an image of `size` (H, W) in the batch, in the frame of the `original`."""
+        found = found | {"boxes": rescale_boxes(found["boxes"], size, original)}
+        for branch in getattr(self.roi_heads, "branches", ()):
+            found = branch.finish(found, size, original)
+        return found
+
+
+class KeypointRCNN(FasterRCNN):
+    """Faster R-CNN whose `roi_heads` have a keypoint branch, and no mask branch."""
+
+    def __init__(self, transform: nn.Module, backbone: nn.Module, rpn: nn.Module, roi_heads: nn.Module) -> None:
+        super().__init__(transform, backbone, rpn, roi_heads)
+        if getattr(roi_heads, "keypoint", None) is None:
+            raise ValueError("KeypointRCNN: roi_heads must have a keypoint branch")
+
+
+class MaskRCNN(FasterRCNN):
+    """Faster R-CNN whose `roi_heads` have a mask branch.
+
+    Attributes:
+        mask_format: what `masks` of the detections are: "soft" float (D, 1, H, W) probabilities,
+            "bool" (D, 1, H, W), or "rle", a list of D COCO RLE dicts, made without an (H, W)
+            array. May be set at any time.
+    """
+
+    def __init__(self, transform: nn.Module, backbone: nn.Module, rpn: nn.Module,
+                 roi_heads: nn.Module, mask_format: str = "soft") -> None:
+        super().__init__(transform, backbone, rpn, roi_heads)
+        if roi_heads.mask is None:
+            raise ValueError("MaskRCNN: roi_heads must have a mask branch")
+        self.mask_format = mask_format
+
+    def finish(self, found: dict[str, Any], size: tuple[int, int], original: tuple[int, int]
+               ) -> dict[str, Any]:
+        found = super().finish(found, size, original)
+        masks = paste(found["masks"], found["boxes"], original, self.roi_heads.mask,
+                      self.mask_format)
+        return found | {"masks": masks}

@@ -1,0 +1,1 @@
+"""From a body's maps to those that boxes are found in and pooled from."""

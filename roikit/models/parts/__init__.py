@@ -1,0 +1,1 @@
+"""What bodies, necks, proposals and heads have in common."""

@@ -1,0 +1,1 @@
+"""From maps to boxes that may hold an object, and their losses."""

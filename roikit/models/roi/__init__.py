@@ -1,0 +1,1 @@
+"""What is asked of a proposed box: class, place, mask and more."""

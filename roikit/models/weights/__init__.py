@@ -1,0 +1,1 @@
+"""Files of weights: reading, writing, names of other libraries, what is published."""
