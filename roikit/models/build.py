@@ -15,7 +15,9 @@ from roikit.models.parts.norm import norm_layer
 from roikit.models.proposals.rpn import RegionProposalNetwork, RPNHead
 from roikit.models.roi.box import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from roikit.models.roi.heads import RoIHeads
-from roikit.models.roi.mask import MaskRCNNHeads, MaskRCNNPredictor
+from roikit.models.roi.mask import MaskBranch, MaskRCNNHeads, MaskRCNNPredictor
+from roikit.models.roi.mask_score import MaskScoreHead, ScoredMaskBranch
+from roikit.models.roi.mask_variants import MaskMLPHead, MaskMLPPredictor, SoftmaxMaskBranch
 from roikit.models.roi.pooling import PyramidRoIAlign, PyramidRoIPool
 from roikit.models.roi.samples import BalancedSampler, HardestSampler
 
@@ -82,7 +84,9 @@ def build_heads(config: DetectorConfig, channels: int) -> RoIHeads:
     box, mask, strides = config.box, config.mask, config.backbone.strides
     parts = (build_pooler(box, strides), build_box_head(box, channels),
              FastRCNNPredictor(box.representation, config.num_classes, box.class_agnostic), box)
-    heads = RoIHeads(*parts, *build_mask_parts(mask, config, channels), sampler=_SAMPLERS[box.sampler]())
+    heads = RoIHeads(*parts, sampler=_SAMPLERS[box.sampler]())
+    if mask is not None:
+        add_mask_branch(heads, config, channels)
     return heads
 
 
@@ -99,11 +103,25 @@ def build_box_head(config: BoxConfig, channels: int) -> nn.Module:
                               (config.representation,) * config.fc_layers, _norm(config.norm, config.norm_groups))
 
 
-def build_mask_parts(config: MaskConfig | None, detector: DetectorConfig, channels: int) -> tuple:
-    """Pooler, head, predictor and configuration of a mask branch; nothing without one."""
-    if config is None:
-        return ()
+def add_mask_branch(heads: RoIHeads, config: DetectorConfig, channels: int) -> None:
+    """A mask for each box, and where `mask_score` is given a score for each mask."""
+    mask, score = config.mask, config.mask_score
+    head, predictor = build_mask_layers(mask, channels, config.num_classes)
+    layers = {"mask_roi_pool": build_pooler(mask, config.backbone.strides), "mask_head": head,
+              "mask_predictor": predictor, "mask": mask}
+    if score is not None:
+        heads.add_branch(ScoredMaskBranch(), **layers, mask_score=score, mask_score_head=MaskScoreHead(
+            channels, mask.pool_size, config.num_classes, score))
+    elif mask.loss == "softmax":
+        heads.add_branch(SoftmaxMaskBranch(), **layers)
+    else:
+        heads.add_branch(MaskBranch(), **layers)
+
+
+def build_mask_layers(config: MaskConfig, channels: int, num_classes: int) -> tuple[nn.Module, nn.Module]:
+    """Head and predictor of a mask branch."""
+    classes = 1 if config.class_agnostic else num_classes
+    if config.head == "mlp":
+        return MaskMLPHead(channels, config.pool_size), MaskMLPPredictor(classes, 2 * config.pool_size)
     head = MaskRCNNHeads(channels, config.layers, _norm(config.norm, config.norm_groups))
-    classes = 1 if config.class_agnostic else detector.num_classes
-    predictor = MaskRCNNPredictor(config.layers[-1] if config.layers else channels, config.deconv_channels, classes)
-    return build_pooler(config, detector.backbone.strides), head, predictor, config
+    return head, MaskRCNNPredictor(config.layers[-1] if config.layers else channels, config.deconv_channels, classes)

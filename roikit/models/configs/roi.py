@@ -205,12 +205,15 @@ class MaskScoreConfig:
     Args:
         layers: widths of the 3x3 convolutions; the last one has stride 2.
         representation: width of the two fully connected layers.
-        loss_weight: factor of the loss.
+        loss_weight: factor of the loss, half the mean squared error.
+        target_logit: a cell of the 28 x 28 prediction belongs to the mask, whose IoU is the target, above this logit;
+            mmdetection's 0.5 is a probability of 0.62, the paper's is 0.5, a logit of 0.
     """
 
     layers: tuple[int, ...] = (256, 256, 256, 256)
     representation: int = 1024
     loss_weight: float = 1.0
+    target_logit: float = 0.5
 
     def __post_init__(self) -> None:
         require(len(self.layers) > 0, "MaskScoreConfig: layers must not be empty")

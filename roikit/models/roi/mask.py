@@ -18,7 +18,7 @@ from roikit.models.roi.samples import Samples, positives
 from roikit.ops import mask_targets, paste_masks, paste_masks_rle
 
 __all__ = ["MaskBranch", "MaskRCNNHeads", "MaskRCNNPredictor", "found_boxes", "mask_losses", "own_logits", "paste",
-           "share"]
+           "positive_targets", "share"]
 
 
 class MaskRCNNHeads(nn.Sequential):
@@ -84,7 +84,11 @@ class MaskBranch:
     def logits(self, heads: Any, features: dict[str, Tensor], boxes: list[Tensor], labels: Tensor, batch: ImageBatch
                ) -> Tensor:
         """(R, M, M) logits of each box's own class."""
-        return self._layers(heads, heads.mask_roi_pool(features, boxes, batch.padded_size), labels)
+        return self._layers(heads, self.pool(heads, features, boxes, batch), labels)
+
+    @between_graphs
+    def pool(self, heads: Any, features: dict[str, Tensor], boxes: list[Tensor], batch: ImageBatch) -> Tensor:
+        return heads.mask_roi_pool(features, boxes, batch.padded_size)
 
     def _layers(self, heads: Any, pooled: Tensor, labels: Tensor) -> Tensor:
         return own_logits(heads.mask_predictor, heads.mask_head(heads.shared(pooled)), labels, heads.mask)
@@ -123,6 +127,11 @@ def mask_losses(logits: Tensor, samples: list[Samples], truths: list[Truth], con
     Args:
         logits: (P, M, M) of the positives' own classes, image after image.
     """
+    return {"loss_mask": mask_loss(logits, positive_targets(samples, truths, logits, config))}
+
+
+def positive_targets(samples: list[Samples], truths: list[Truth], logits: Tensor, config: MaskConfig) -> Tensor:
+    """(P, M, M) target of each positive, image after image; as many and as large as the `logits`."""
     targets = []
     for index, (sample, truth) in enumerate(zip(samples, truths, strict=True)):
         if truth.masks is None:
@@ -131,8 +140,7 @@ def mask_losses(logits: Tensor, samples: list[Samples], truths: list[Truth], con
         if len(rows):
             targets.append(_targets(truth, sample.boxes[rows], sample.matched[rows],
                                     logits.shape[-1], config.target_rule))
-    target = torch.cat(targets) if targets else logits.new_zeros((0, *logits.shape[-2:]))
-    return {"loss_mask": mask_loss(logits, target)}
+    return torch.cat(targets) if targets else logits.new_zeros((0, *logits.shape[-2:]))
 
 
 def _targets(truth: Truth, boxes: Tensor, matched: Tensor, size: int, rule: str) -> Tensor:
