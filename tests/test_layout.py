@@ -309,6 +309,20 @@ def test_each_core_header_names_its_source():
         assert "Source:" in comment, f"src/core/{path.name} does not say where its mathematics comes from"
 
 
+def test_parts_of_detectors_know_no_system():
+    """A system is a configuration and at most one file of its own; what systems share asks none of them for its name."""
+    systems = re.compile(r"cascade|hybrid|htc|interleaved|iterative|integral|yolact|panoptic|keypoint_?rcnn", re.I)
+    shared = [path for room in ("parts", "bodies", "necks", "proposals", "roi")
+              for path in python_files(f"roikit/models/{room}")]
+    assert len(shared) > 20
+    for path in shared:
+        found = [word for word in systems.findall(path.read_text())]
+        assert not found, f"{path.relative_to(ROOT)} names {found}"
+        upward = [name for name in imports(path) if under(name, "roikit.models") and name.split(".")[2] not in (
+            "configs", "parts", "bodies", "necks", "proposals", "roi")]
+        assert not upward, f"{path.relative_to(ROOT)} imports {upward}"
+
+
 def test_no_file_holds_loose_ends():
     words = re.compile(r"\b(?:TODO|FIXME|XXX)\b")
     wrong = [str(p.relative_to(ROOT)) for folder in ("roikit", "src", "benchmarks", "docs")

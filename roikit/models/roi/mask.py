@@ -135,7 +135,7 @@ def positive_targets(samples: list[Samples], truths: list[Truth], logits: Tensor
     targets = []
     for index, (sample, truth) in enumerate(zip(samples, truths, strict=True)):
         if truth.masks is None:
-            raise ValueError(f"MaskRCNN: targets[{index}] must have the key 'masks' when training")
+            raise ValueError(f"detector: targets[{index}] must have the key 'masks' when training")
         rows = sample.positives()
         if len(rows):
             targets.append(_targets(truth, sample.boxes[rows], sample.matched[rows],

@@ -39,7 +39,7 @@ class MaskMLPPredictor(nn.Module):
         self.mask_logits = nn.Linear(_WIDTH, num_classes * size ** 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.mask_logits(x).view(len(x), -1, self.size, self.size)
+        return self.mask_logits(x).unflatten(1, (-1, self.size, self.size))
 
 
 class SoftmaxMaskBranch(MaskBranch):
