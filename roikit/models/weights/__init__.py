@@ -1,0 +1,1 @@
+"""Weights that others publish: where they are, how they are fetched, and how their files are read."""
