@@ -158,18 +158,8 @@ def _load(stream: Stream, memory_of: Callable[[str, int, int], bytearray]) -> An
             raise ValueError(f"storage {key[:100]!r} of {count} {dtype} has {len(memory[key])} bytes")
         return _Storage(view(memory[key], dtype))
 
-    def typed(make: Any, _kind: Any, args: Any, _state: Any) -> Any:
-        return machine.call(make, args)
-
-    machine = Machine(stream, {
-        "torch._utils._rebuild_tensor": _tensor,
-        "torch._utils._rebuild_tensor_v2": _tensor,
-        "torch._utils._rebuild_parameter": lambda data, *_: data,
-        "torch._utils._rebuild_parameter_with_state": lambda data, *_: data,
-        "torch._tensor._rebuild_from_type_v2": typed,
-        "torch.Size": lambda sizes: sizes,
-    }, _INERT, storage)
-    return machine.load()
+    makers = {**_MAKERS, "torch._tensor._rebuild_from_type_v2": _tensor_of_a_class, "torch.Size": lambda sizes: sizes}
+    return Machine(stream, makers, _INERT, storage).load()
 
 
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor | Foreign:
@@ -184,3 +174,15 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tenso
     if count and (last >= room or count > room):
         raise ValueError(f"a tensor of shape {size} is larger than its storage of {room}")
     return storage.data.as_strided(size, stride, offset) if count else torch.empty(size, dtype=storage.data.dtype)
+
+
+_MAKERS = {"torch._utils._rebuild_tensor": _tensor, "torch._utils._rebuild_tensor_v2": _tensor,
+           "torch._utils._rebuild_parameter": lambda data, *_: data,
+           "torch._utils._rebuild_parameter_with_state": lambda data, *_: data}
+
+
+def _tensor_of_a_class(make: Any, _class: Any, args: Any, _state: Any) -> Any:
+    """The tensor without its class and attributes."""
+    if type(make) is not Foreign or type(args) is not tuple:
+        raise ValueError("a tensor is made by something that is no name")
+    return _MAKERS[make.name](*args) if make.name in _MAKERS else make

@@ -133,8 +133,7 @@ class Machine:
         (result,) = self._stack
         return result
 
-    def call(self, what: Any, args: Any) -> Any:
-        """What the call of a name makes."""
+    def _call(self, what: Any, args: Any) -> Any:
         if type(what) is not Foreign or type(args) is not tuple:
             raise ValueError("it calls something that is no name")
         maker = self._makers.get(what.name)
@@ -188,10 +187,10 @@ class Machine:
             case "STACK_GLOBAL":
                 stack[-2:] = [self._name(*self._top(2))]
             case "REDUCE" | "NEWOBJ":
-                stack[-2:] = [self.call(*self._top(2))]
+                stack[-2:] = [self._call(*self._top(2))]
             case "NEWOBJ_EX":
                 what, args, _ = self._top(3)
-                stack[-3:] = [self.call(what, args)]
+                stack[-3:] = [self._call(what, args)]
             case "BUILD":
                 state = stack.pop()
                 self._build(state)
