@@ -122,6 +122,19 @@ def presets():
     click.echo("\n".join(preset_names()))
 
 
+@main.command()
+@click.argument("words", nargs=-1, metavar="[FILTER ...]")
+def zoo(words):
+    """List the weights that others publish, with their AP and licence.
+
+    FILTER is words that name, source, system, data or licence must have, say `mask_rcnn x101` or `detectron2 keypoint`.
+    Nothing is downloaded.
+    """
+    from roikit.models.weights.published import published_table
+
+    click.echo(published_table(" ".join(words)))
+
+
 def _limits(ctx, param, value):
     if value is None:
         return None

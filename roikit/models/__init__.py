@@ -33,13 +33,16 @@ from roikit.models.necks.fpn import BackboneWithFPN, FeaturePyramidNetwork
 from roikit.models.parts.image import ImageTransform
 from roikit.models.parts.norm import FrozenBatchNorm2d
 from roikit.models.proposals.rpn import RegionProposalNetwork, RPNHead
-from roikit.models.roi.box import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
+from roikit.models.roi.box import AverageHead, FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from roikit.models.roi.heads import RoIHeads
 from roikit.models.roi.mask import MaskRCNNHeads, MaskRCNNPredictor
+from roikit.models.roi.mask_score import MaskScoreHead
 from roikit.models.roi.pooling import PyramidRoIAlign, PyramidRoIPool
 from roikit.models.weights.checkpoint import LoadReport, load_backbone, load_checkpoint
+from roikit.models.weights.published import Published, published
 
 __all__ = [
+    "AverageHead",
     "BackboneConfig",
     "BackboneWithFPN",
     "BoxConfig",
@@ -64,6 +67,8 @@ __all__ = [
     "MaskRCNNHeads",
     "MaskRCNNPredictor",
     "MaskScoreConfig",
+    "MaskScoreHead",
+    "Published",
     "PyramidRoIAlign",
     "PyramidRoIPool",
     "RPNHead",
@@ -85,4 +90,5 @@ __all__ = [
     "maskrcnn_resnet18_fpn",
     "maskrcnn_resnet50_fpn",
     "prepare_for_inference",
+    "published",
 ]
