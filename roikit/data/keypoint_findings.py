@@ -57,7 +57,7 @@ def keypoint_findings(categories, annotations, images):
             over = max(-labelled[:, :2].min(), (labelled[:, :2] - [image["width"], image["height"]]).max())
             if over > _BORDER:
                 yield ("keypoint-over-border", "warning", subject,
-                       f"a keypoint lies {over:g} pixels over the border of the {image['width']}x{image['height']} image")
+                       f"a keypoint lies {over:g} pixels over the border of the image")
     if nameless:
         yield ("nameless-keypoints", "note", "the file",
                f"{counted(nameless, 'annotation')} with keypoints of a category that names none, so they are not read")

@@ -11,6 +11,7 @@ from roikit import data, models
 from roikit.trainer import checkpoint
 from roikit.trainer.failures import on_first, sentence
 from roikit.trainer.fields import ConfigError, differences, plain
+from roikit.trainer.kinds import asks_for_keypoints
 from roikit.trainer.optim import WeightAverage, build_optimizer
 from roikit.trainer.state import TrainState
 from roikit.trainer.trained import train_paths, val_paths, weights_file, with_detections
@@ -58,8 +59,12 @@ def _made_folder(out, name, saved):
     return Path(out)
 
 
-def inspect(config):
+def inspect(config, *, semantic=False, semantic_classes=None):
     """Print the doctor's report on each part.
+
+    Args:
+        config: ``TrainConfig``.
+        semantic, semantic_classes: see ``train_set``.
 
     Raises:
         ValueError: a finding that cannot be trained on.
@@ -67,7 +72,9 @@ def inspect(config):
     for name, paths in (("train", train_paths(config)), ("val", val_paths(config))):
         if paths is None:
             continue
-        report = data.inspect_dataset(*paths)
+        labels = config.data.train.semantic if semantic and name == "train" else None
+        report = data.inspect_dataset(*paths, keypoints=asks_for_keypoints(config.model), semantic=labels,
+                                      semantic_classes=semantic_classes)
         print(f"{name}: {report.text()}", flush=True)
         if report.fatal:
             raise ValueError(f"train: the {name} part cannot be used as it is, see the report "
@@ -93,7 +100,7 @@ def fitted(config, dataset):
     """The configuration with what the data and the metric decide put in.
 
     Raises:
-        ValueError: data without an object, or without masks for a model with masks.
+        ValueError: data without an object, or without masks or keypoints for a model with those.
     """
     if not dataset.num_objects:
         raise ValueError(f"train: none of the {len(dataset)} training images has an object to learn; "
@@ -101,7 +108,13 @@ def fitted(config, dataset):
     if config.model.mask is not None and not dataset.has_masks:
         raise ValueError("train: the training data have no masks; model.mask=null trains boxes "
                          "alone")
-    config = replace(config, model=replace(config.model, num_classes=dataset.num_classes))
+    model = replace(config.model, num_classes=dataset.num_classes)
+    if asks_for_keypoints(model):
+        if not dataset.has_keypoints:
+            raise ValueError("train: the training data have no keypoints: a category must name them and an object have "
+                             "one that is labelled; model.keypoint=null trains without")
+        model = replace(model, keypoint=replace(model.keypoint, num_keypoints=dataset.num_keypoints))
+    config = replace(config, model=model)
     return with_detections(config, config.eval.max_detections[-1])
 
 

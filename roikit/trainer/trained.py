@@ -15,6 +15,7 @@ from roikit.trainer import checkpoint
 from roikit.trainer.config import TrainConfig, load_config
 from roikit.trainer.distributed import pick_device
 from roikit.trainer.extras import extra
+from roikit.trainer.kinds import asks_for_keypoints
 
 __all__ = ["Trained", "evaluation_paths", "load_trained", "still_transform", "train_paths",
            "train_set", "val_paths", "val_set", "weights_file", "with_detections"]
@@ -27,7 +28,7 @@ class Trained:
     Attributes:
         model: in evaluation mode on ``device``.
         config: of the run that made it.
-        categories: [{"id", "name"}, ...] in the order of the labels 1, 2, ...
+        categories: as the checkpoint has them, in the order of the labels 1, 2, ...
         path: the file it came from.
     """
 
@@ -185,12 +186,23 @@ def train_paths(config):
     return paths
 
 
-def train_set(config):
-    """The training part with its augmentation."""
+def train_set(config, *, semantic=False, semantic_classes=None):
+    """The training part with its augmentation, and with keypoints for a model that has them.
+
+    Args:
+        config: ``TrainConfig``.
+        semantic: whether the model learns a class for each pixel: from ``data.train.semantic``, else from the union of
+            the objects' masks.
+        semantic_classes: the number of values 0..C that label maps of a folder may have beside 255; None for any.
+    """
     annotations, images = train_paths(config)
     content = load_annotations(annotations)
+    labels = (config.data.train.semantic or "instances") if semantic else None
     return data.CocoDataset(content, images, transform=_augmentation(config.augment),
-                            seed=config.run.seed, ids=_lowest_ids(content, config.data.train.limit))
+                            seed=config.run.seed, ids=_lowest_ids(content, config.data.train.limit),
+                            keypoints=asks_for_keypoints(config.model),
+                            keypoint_pairs=config.augment.keypoint_pairs, semantic=labels,
+                            semantic_classes=semantic_classes)
 
 
 def val_set(config, annotations=None, images=None, *, content=None):
@@ -201,8 +213,8 @@ def val_set(config, annotations=None, images=None, *, content=None):
     limit = config.data.val.limit if annotations is None else None
     annotations, images = evaluation_paths(config, annotations, images)
     content = load_annotations(annotations) if content is None else content
-    return data.CocoDataset(content, images, transform=still_transform(config),
-                            ids=_lowest_ids(content, limit))
+    return data.CocoDataset(content, images, transform=still_transform(config), ids=_lowest_ids(content, limit),
+                            keypoints=asks_for_keypoints(config.model))
 
 
 def still_transform(config):
