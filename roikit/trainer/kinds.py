@@ -12,7 +12,7 @@ def asks_for_keypoints(model):
 
 
 def kinds_of_model(model, *, masks, keypoints):
-    """The kinds that a model of this ``DetectorConfig`` is judged by where the data have ``masks`` and ``keypoints``."""
+    """The kinds that a model of this ``DetectorConfig`` is judged by where the data have masks and keypoints."""
     kinds = ["bbox"]
     if model.mask is not None and masks:
         kinds.append("segm")
