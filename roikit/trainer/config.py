@@ -65,6 +65,8 @@ class DataConfig:
     def __post_init__(self):
         _require(self.batch_size >= 1, f"batch_size must be at least 1, got {self.batch_size}")
         _require(self.workers >= 0, f"workers must not be negative, got {self.workers}")
+        _require(self.val.semantic is None,
+                 "val.semantic is of no use: a class for each pixel is learnt, and not evaluated")
 
 
 @dataclass(frozen=True)
