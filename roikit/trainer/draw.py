@@ -124,7 +124,9 @@ def _with_skeletons(canvas, objects, order, colors, factor, skeletons):
         at = [tuple(xy) for xy in (points[:, :2] * factor).tolist()]
         for a, b in skeletons[objects[i]["category_id"]].limbs:
             if known[a] and known[b]:
-                draw.line((at[a], at[b]), fill=colors[i], width=radius if clear[a] and clear[b] else 1)
+                width = radius if clear[a] and clear[b] else 1
+                draw.line((at[a], at[b]), fill=(0, 0, 0), width=width + 2)  # stands out from the mask of its colour
+                draw.line((at[a], at[b]), fill=colors[i], width=width)
         for (x, y), is_clear in [(at[k], clear[k]) for k in np.flatnonzero(known)]:
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=JOINT if is_clear else None,
                          outline=colors[i])

@@ -1,14 +1,10 @@
 """The kinds of overlap that a model is judged by: "bbox", "segm", "keypoints"; and what each of them takes."""
 
 from roikit.data.keypoints import skeletons_of
+from roikit.trainer.asked import asks_for_keypoints
 from roikit.trainer.scores import COCO_KEYPOINTS
 
-__all__ = ["asks_for_keypoints", "check_keypoints", "kinds_of_model", "kinds_of_results", "limits_of", "results_of"]
-
-
-def asks_for_keypoints(model):
-    """Whether a ``DetectorConfig`` has a branch of keypoints."""
-    return getattr(model, "keypoint", None) is not None
+__all__ = ["check_keypoints", "kinds_of_model", "kinds_of_results", "limits_of", "results_of"]
 
 
 def kinds_of_model(model, *, masks, keypoints):

@@ -9,9 +9,9 @@ import torch
 
 from roikit import data, models
 from roikit.trainer import checkpoint
+from roikit.trainer.asked import asks_for_keypoints, asks_for_semantic, fitted_model, semantic_classes
 from roikit.trainer.failures import on_first, sentence
 from roikit.trainer.fields import ConfigError, differences, plain
-from roikit.trainer.kinds import asks_for_keypoints
 from roikit.trainer.optim import WeightAverage, build_optimizer
 from roikit.trainer.state import TrainState
 from roikit.trainer.trained import train_paths, val_paths, weights_file, with_detections
@@ -59,12 +59,8 @@ def _made_folder(out, name, saved):
     return Path(out)
 
 
-def inspect(config, *, semantic=False, semantic_classes=None):
+def inspect(config):
     """Print the doctor's report on each part.
-
-    Args:
-        config: ``TrainConfig``.
-        semantic, semantic_classes: see ``train_set``.
 
     Raises:
         ValueError: a finding that cannot be trained on.
@@ -72,9 +68,9 @@ def inspect(config, *, semantic=False, semantic_classes=None):
     for name, paths in (("train", train_paths(config)), ("val", val_paths(config))):
         if paths is None:
             continue
-        labels = config.data.train.semantic if semantic and name == "train" else None
-        report = data.inspect_dataset(*paths, keypoints=asks_for_keypoints(config.model), semantic=labels,
-                                      semantic_classes=semantic_classes)
+        semantic = config.data.train.semantic if name == "train" and asks_for_semantic(config.model) else None
+        report = data.inspect_dataset(*paths, keypoints=asks_for_keypoints(config.model), semantic=semantic,
+                                      semantic_classes=semantic_classes(config.model))
         print(f"{name}: {report.text()}", flush=True)
         if report.fatal:
             raise ValueError(f"train: the {name} part cannot be used as it is, see the report "
@@ -105,16 +101,7 @@ def fitted(config, dataset):
     if not dataset.num_objects:
         raise ValueError(f"train: none of the {len(dataset)} training images has an object to learn; "
                          "`roikit doctor` names the reasons")
-    if config.model.mask is not None and not dataset.has_masks:
-        raise ValueError("train: the training data have no masks; model.mask=null trains boxes "
-                         "alone")
-    model = replace(config.model, num_classes=dataset.num_classes)
-    if asks_for_keypoints(model):
-        if not dataset.has_keypoints:
-            raise ValueError("train: the training data have no keypoints: a category must name them and an object have "
-                             "one that is labelled; model.keypoint=null trains without")
-        model = replace(model, keypoint=replace(model.keypoint, num_keypoints=dataset.num_keypoints))
-    config = replace(config, model=model)
+    config = replace(config, model=fitted_model(config.model, dataset))
     return with_detections(config, config.eval.max_detections[-1])
 
 

@@ -12,10 +12,10 @@ from roikit import data, models
 from roikit.data import transforms
 from roikit.data.annotations import load_annotations
 from roikit.trainer import checkpoint
+from roikit.trainer.asked import asks_for_keypoints, asks_for_semantic, semantic_classes
 from roikit.trainer.config import TrainConfig, load_config
 from roikit.trainer.distributed import pick_device
 from roikit.trainer.extras import extra
-from roikit.trainer.kinds import asks_for_keypoints
 
 __all__ = ["Trained", "evaluation_paths", "load_trained", "still_transform", "train_paths",
            "train_set", "val_paths", "val_set", "weights_file", "with_detections"]
@@ -186,23 +186,19 @@ def train_paths(config):
     return paths
 
 
-def train_set(config, *, semantic=False, semantic_classes=None):
-    """The training part with its augmentation, and with keypoints for a model that has them.
+def train_set(config):
+    """The training part with its augmentation, and with the keypoints and semantic labels that the model asks for.
 
-    Args:
-        config: ``TrainConfig``.
-        semantic: whether the model learns a class for each pixel: from ``data.train.semantic``, else from the union of
-            the objects' masks.
-        semantic_classes: the number of values 0..C that label maps of a folder may have beside 255; None for any.
+    Semantic labels are those of ``data.train.semantic``, or else the union of the objects' masks.
     """
     annotations, images = train_paths(config)
     content = load_annotations(annotations)
-    labels = (config.data.train.semantic or "instances") if semantic else None
+    semantic = (config.data.train.semantic or "instances") if asks_for_semantic(config.model) else None
     return data.CocoDataset(content, images, transform=_augmentation(config.augment),
                             seed=config.run.seed, ids=_lowest_ids(content, config.data.train.limit),
                             keypoints=asks_for_keypoints(config.model),
-                            keypoint_pairs=config.augment.keypoint_pairs, semantic=labels,
-                            semantic_classes=semantic_classes)
+                            keypoint_pairs=config.augment.keypoint_pairs, semantic=semantic,
+                            semantic_classes=semantic_classes(config.model))
 
 
 def val_set(config, annotations=None, images=None, *, content=None):

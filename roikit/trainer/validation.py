@@ -10,12 +10,13 @@ from torch.utils.data import Subset
 from roikit.data import CocoDataset
 from roikit.data.annotations import load_annotations
 from roikit.data.keypoints import skeletons_of
+from roikit.trainer.asked import asks_for_keypoints
 from roikit.trainer.categories import pair_categories
 from roikit.trainer.evaluation import detect
 from roikit.trainer.extras import extra
 from roikit.trainer.failures import on_first, telling
 from roikit.trainer.fields import ConfigError
-from roikit.trainer.kinds import asks_for_keypoints, check_keypoints, kinds_of_model, limits_of
+from roikit.trainer.kinds import check_keypoints, kinds_of_model, limits_of
 from roikit.trainer.scores import coco_scores, figure_names, warn_of_reasons
 from roikit.trainer.sentences import sentence_about
 from roikit.trainer.trained import val_paths, val_set

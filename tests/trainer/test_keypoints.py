@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from roikit import masks as rle
 from roikit import models
 from roikit.cli import main
+from roikit.data import CocoDataset
 from roikit.data.keypoints import skeletons_of
 from roikit.errors import RoikitWarning
 from roikit.trainer import checkpoint, config, evaluate, finish, load_config, predict, train
@@ -37,8 +38,19 @@ class KeypointConfig:
 
 
 @dataclass(frozen=True)
+class SemanticConfig:
+    num_classes: int = 7
+
+
+@dataclass(frozen=True)
+class HybridConfig:
+    semantic: SemanticConfig | None = None
+
+
+@dataclass(frozen=True)
 class PointConfig(models.DetectorConfig):
     keypoint: KeypointConfig | None = field(default_factory=KeypointConfig)
+    hybrid: HybridConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -216,23 +228,44 @@ def test_law_the_doctor_of_a_run_looks_at_keypoints(configured, corners, tmp_pat
                      "eval.best=bbox/AP"), out=tmp_path / "b")
 
 
-def test_law_pairs_and_semantic_labels_come_from_the_configuration(configured, tmp_path):
-    plain = train_set(configured("augment.flip=1", "augment.vertical_flip=0", "augment.rotate=false"))
-    bare = train_set(configured("augment.flip=1", "augment.vertical_flip=0", "augment.rotate=false",
-                                "augment.keypoint_pairs=[[left_top, left_end]]"))
-    one, other = plain[0][1]["keypoints"], bare[0][1]["keypoints"]
+def test_law_pairs_of_keypoints_come_from_the_configuration(configured):
+    still = "augment.flip=1", "augment.vertical_flip=0", "augment.rotate=false"
+    plain = train_set(configured(*still))
+    bare = train_set(configured(*still, "augment.keypoint_pairs=[[left_top, left_end]]"))
     assert plain.skeletons[3].pairs == ((0, 1), (2, 3)) and bare.skeletons[3].pairs == ((0, 3),)
-    assert not torch.equal(one, other) and "semantic" not in plain[0][1]
-    labels = train_set(configured(), semantic=True)[0][1]["semantic"]
-    assert labels.shape == (16, 16) and set(labels.unique().tolist()) == {0, 1}
-    from PIL import Image
+    assert not torch.equal(plain[0][1]["keypoints"], bare[0][1]["keypoints"])
+
+
+@pytest.fixture
+def maps(tmp_path):
+    """A folder of label maps of the squares, all 6."""
+    image = pytest.importorskip("PIL.Image")
     (tmp_path / "maps").mkdir()
     for i in range(7):
-        Image.fromarray(np.full((16, 16), 6, np.uint8)).save(tmp_path / "maps" / f"{i}.png")
-    words = [f"data.train.semantic={tmp_path / 'maps'}"]
-    assert (train_set(configured(*words), semantic=True, semantic_classes=7)[0][1]["semantic"] == 6).all()
+        image.new("L", (16, 16), 6).save(tmp_path / "maps" / f"{i}.png")
+    return tmp_path / "maps"
+
+
+def test_law_semantic_labels_are_read_where_the_model_asks(configured, maps):
+    asked, given = "model.hybrid={semantic: {}}", f"data.train.semantic={maps}"
+    assert "semantic" not in train_set(configured(given))[0][1]
+    labels = train_set(configured(asked))[0][1]["semantic"]
+    assert labels.shape == (16, 16) and set(labels.unique().tolist()) == {0, 1}
+    assert (train_set(configured(asked, given))[0][1]["semantic"] == 6).all()
     with pytest.raises(ValueError, match="has the label 6, and labels are 0"):
-        train_set(configured(*words), semantic=True, semantic_classes=6)[0]
+        train_set(configured(asked, given, "model.hybrid.semantic.num_classes=6"))[0]
+
+
+def test_law_a_run_fits_its_semantic_branch_to_the_data(configured, maps, tmp_path):
+    asked, given = "model.hybrid={semantic: {}}", f"data.train.semantic={maps}"
+    for words, classes in (([asked], 3), ([asked, given], 7)):
+        train(configured(*words), out=tmp_path / str(classes))
+        saved = checkpoint.load(tmp_path / str(classes) / "last.pt")["config"]["model"]
+        assert saved["hybrid"] == {"semantic": {"num_classes": classes}}
+    (maps / "3.png").unlink()
+    with pytest.raises(ValueError, match="the train part cannot be used as it is"):
+        train(configured(asked, given, "run.doctor=true"), out=tmp_path / "doctor")
+    train(configured(given, "run.doctor=true", "schedule.steps=0"), out=tmp_path / "not asked")
 
 
 def test_contract_configurations(settings):
@@ -253,6 +286,25 @@ def test_agreement_of_ready_results_with_the_published_figures():
     assert got["keypoints"]["AP"] == pytest.approx(want["stats"]["AP"], abs=1e-9)
     bare = [{k: v for k, v in r.items() if k != "bbox"} for r in results]
     assert list(evaluate(bare, DATA / want["gt"])) == ["keypoints"]
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_law_the_truth_of_photographs_is_found_whole(test_data, split):
+    root = test_data / "coco-mini"
+    truth = root / "annotations" / f"person_keypoints_{split}.json"
+    dataset = CocoDataset(truth, root / "images" / split, keypoints=True)
+    results = []
+    for index, image_id in enumerate(dataset.image_ids):
+        sample = dataset.sample(index)
+        keep = (sample.keypoints[..., 2] > 0).any(1)
+        points, boxes = torch.from_numpy(sample.keypoints[keep]), torch.from_numpy(sample.boxes[keep])
+        output = {"boxes": boxes, "labels": torch.from_numpy(sample.labels[keep]), "scores": torch.ones(len(boxes)),
+                  "keypoints": points, "keypoints_scores": points[..., 2]}
+        results += coco_results(output, image_id, dataset.category_ids)
+    metrics = evaluate(results, truth)
+    assert metrics["keypoints"]["AP"] == metrics["keypoints"]["AR"] == pytest.approx(1.0)
+    shifted = [{**r, "keypoints": [v + 30 * (k % 3 == 0) for k, v in enumerate(r["keypoints"])]} for r in results]
+    assert coco_scores(truth, shifted, "keypoints")["AP"] < 0.8
 
 
 def test_contract_ready_results_of_other_keypoints(configured, corners, tmp_path):
