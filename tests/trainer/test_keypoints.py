@@ -208,6 +208,14 @@ def test_contract_keypoints_that_cannot_be_compared(configured, corners, tmp_pat
         train(configured(*words), out=tmp_path / "b")
 
 
+def test_contract_a_model_without_keypoints(configured, corners, tmp_path):
+    train(configured("model.keypoint=null", "eval.best=bbox/AP", "schedule.steps=0"), out=tmp_path / "run")
+    saved = checkpoint.load(tmp_path / "run" / "last.pt")
+    assert saved["categories"] == [{"id": 3, "name": "odd"}, {"id": 8, "name": "even"}]
+    with pytest.raises(ValueError, match="needs a model with keypoints, and this one has none"):
+        evaluate(tmp_path / "run", device="cpu", iou_types=["keypoints"])
+
+
 def test_contract_training_data_without_keypoints(configured, squares, tmp_path):
     words = [f"data.train.annotations={squares[0]}"]
     with pytest.raises(ValueError, match="train: the training data have no keypoints"):
