@@ -16,6 +16,7 @@ from roikit.ops import multiscale_roi_align, roi_align, roi_pool, roi_warp, soft
 
 CHOICES = {
     "roi_pool": ({"pool_kind": "roi_pool", "pool_reduce": "max"},) * 2,
+    "roi_align_max": ({"pool_reduce": "max"},) * 2,
     "roi_warp_max": ({"pool_kind": "roi_warp", "pool_reduce": "max"},) * 2,
     "roi_warp_mean": ({"pool_kind": "roi_warp"},) * 2,
     "class_agnostic": ({"class_agnostic": True},) * 2,
