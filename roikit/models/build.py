@@ -8,6 +8,10 @@ from torch import nn
 from roikit.models.bodies.efficientnet import EfficientNetLite0
 from roikit.models.bodies.resnet import RESNETS, ResNet
 from roikit.models.configs import BackboneConfig, BoxConfig, DetectorConfig, MaskConfig, RpnConfig
+from roikit.models.detectors.cascade import CascadeRoIHeads
+from roikit.models.detectors.hybrid import HybridRoIHeads, MaskFlow
+from roikit.models.detectors.integral import IntegralPredictor, IntegralRoIHeads
+from roikit.models.detectors.iterative import IterativeRoIHeads
 from roikit.models.detectors.two_stage import FasterRCNN, MaskRCNN
 from roikit.models.necks.fpn import BackboneWithFPN, FeaturePyramidNetwork
 from roikit.models.parts.image import ImageTransform
@@ -18,6 +22,7 @@ from roikit.models.roi.heads import RoIHeads
 from roikit.models.roi.mask import MaskRCNNHeads, MaskRCNNPredictor
 from roikit.models.roi.pooling import PyramidRoIAlign, PyramidRoIPool
 from roikit.models.roi.samples import BalancedSampler, HardestSampler
+from roikit.models.roi.semantic import SemanticHead, SemanticRoIPool
 
 __all__ = ["build_backbone", "build_detector"]
 
@@ -79,11 +84,72 @@ def build_rpn(config: RpnConfig, backbone: BackboneConfig, channels: int) -> Reg
 
 def build_heads(config: DetectorConfig, channels: int) -> RoIHeads:
     """The stages and branches of a detector, on maps of so many channels."""
-    box, mask, strides = config.box, config.mask, config.backbone.strides
-    parts = (build_pooler(box, strides), build_box_head(box, channels),
-             FastRCNNPredictor(box.representation, config.num_classes, box.class_agnostic), box)
-    heads = RoIHeads(*parts, *build_mask_parts(mask, config, channels), sampler=_SAMPLERS[box.sampler]())
+    if config.cascade is not None:
+        heads = build_cascade(config, channels)
+    elif config.integral is not None:
+        heads = build_integral(config, channels)
+    elif config.iterative is not None:
+        heads = IterativeRoIHeads(*build_stage_parts(config, channels), iterative=config.iterative,
+                                  sampler=_SAMPLERS[config.box.sampler]())
+    else:
+        heads = RoIHeads(*build_stage_parts(config, channels), sampler=_SAMPLERS[config.box.sampler]())
     return heads
+
+
+def build_stage_parts(config: DetectorConfig, channels: int) -> tuple:
+    """What `RoIHeads` takes of one stage and a mask branch."""
+    box = config.box
+    return (build_pooler(box, config.backbone.strides), *build_box_parts(config, channels), box,
+            *build_mask_parts(config.mask, config, channels))
+
+
+def build_box_parts(config: DetectorConfig, channels: int) -> tuple[nn.Module, nn.Module]:
+    """Head and predictor of one stage."""
+    box = config.box
+    return (build_box_head(box, channels),
+            FastRCNNPredictor(box.representation, config.num_classes, box.class_agnostic))
+
+
+def build_integral(config: DetectorConfig, channels: int) -> IntegralRoIHeads:
+    pool, head, _, *rest = build_stage_parts(config, channels)
+    predictor = IntegralPredictor(config.box.representation, config.num_classes, config.box.class_agnostic,
+                                  len(config.integral.ious))
+    return IntegralRoIHeads(pool, head, predictor, *rest, integral=config.integral,
+                            sampler=_SAMPLERS[config.box.sampler]())
+
+
+def build_cascade(config: DetectorConfig, channels: int) -> CascadeRoIHeads:
+    """The stages of a cascade, with one mask branch or one in every stage; with what makes a hybrid one of it."""
+    count, hybrid = len(config.cascade.stages), config.hybrid
+    heads, predictors = zip(*(build_box_parts(config, channels) for _ in range(count)), strict=True)
+    pool = build_pooler(config.box, config.backbone.strides)
+    masks = build_mask_parts(config.mask, config, channels)
+    if config.cascade.mask_stages == "every":
+        more = [build_mask_parts(config.mask, config, channels) for _ in range(count - 1)]
+        masks = (masks[0], *([own[part] for own in (masks, *more)] for part in (1, 2)), config.mask)
+    if hybrid is not None and hybrid.semantic is not None:
+        pool, masks = build_semantic_pooler(pool, config), (build_semantic_pooler(masks[0], config), *masks[1:])
+    parts, sampler = (pool, heads, predictors, config.box, config.cascade, *masks), _SAMPLERS[config.box.sampler]()
+    if hybrid is None:
+        return CascadeRoIHeads(*parts, sampler=sampler)
+    return HybridRoIHeads(*parts, hybrid=hybrid, **build_hybrid_parts(config, channels), sampler=sampler)
+
+
+def build_hybrid_parts(config: DetectorConfig, channels: int) -> dict[str, object]:
+    """The layers that a hybrid cascade has and a cascade has not."""
+    hybrid, mask, parts = config.hybrid, config.mask, {}
+    if hybrid.mask_flow:
+        width = mask.layers[-1] if mask.layers else channels
+        parts["mask_flow"] = [MaskFlow(width, channels) for _ in config.cascade.stages[1:]]
+    if hybrid.semantic is not None:
+        parts["semantic_head"] = SemanticHead(channels, len(config.backbone.proposal_strides), hybrid.semantic)
+    return parts
+
+
+def build_semantic_pooler(pool: nn.Module, config: DetectorConfig) -> SemanticRoIPool:
+    """A pooler with the embedding of the semantic branch, of which as many cells are pooled as for a mask."""
+    mask, stride = config.mask, config.backbone.proposal_strides[config.hybrid.semantic.fusion_level]
+    return SemanticRoIPool(pool, PyramidRoIAlign(mask.pool_size, mask.sampling_ratio, mask.aligned, (stride,)))
 
 
 def build_pooler(config: BoxConfig | MaskConfig, strides: tuple[int, ...]) -> nn.Module:
