@@ -73,6 +73,7 @@ class CascadeRoIHeads(RoIHeads):
         if cascade.mask_stages == "every":
             self.branches = ()  # the stages ask for the masks
 
+    @between_graphs
     def stages(self) -> list[BoxConfig]:
         """What holds for the boxes of each stage."""
         return [replace(self.box, foreground_iou=stage.iou, background_iou=stage.iou,
@@ -115,6 +116,7 @@ class CascadeRoIHeads(RoIHeads):
         pooled = self._scaled(self.box_roi_pool(features, boxes, batch.padded_size))
         return _box_layers(self.box_head[stage], self.box_predictor[stage], pooled)
 
+    @between_graphs
     def _scaled(self, pooled: Tensor) -> Tensor:
         """The pooled boxes, whose gradient is scaled on its way into the maps."""
         factor = self.cascade.gradient_scale
@@ -130,6 +132,7 @@ class CascadeRoIHeads(RoIHeads):
         return [match_proposals(own, truth, box.foreground_iou, box.background_iou)[0]
                 for own, truth in zip(boxes, truths, strict=True)]
 
+    @between_graphs
     def _mask_samples(self, samples: list[Samples], refined: list[Tensor], truths: list[Truth], box: BoxConfig
                       ) -> list[Samples]:
         """What a stage's mask branch learns from: what its box head has learnt from."""
@@ -200,8 +203,10 @@ class CascadeRoIHeads(RoIHeads):
     @between_graphs
     def _mask_logits(self, pooled: Tensor, labels: Tensor, stages: Sequence[int]) -> list[Tensor]:
         """(R, M, M) logits of each box's own class by the mask branch of each of these stages."""
-        return [_mask_layers(self.mask_head[stage], self.mask_predictor[stage], pooled, labels, self.mask)
-                for stage in stages]
+        logits = []
+        for stage in stages:  # a comprehension would be a function of its own to torch.compile, and one graph of all
+            logits.append(_mask_layers(self.mask_head[stage], self.mask_predictor[stage], pooled, labels, self.mask))
+        return logits
 
 
 # Layers as arguments: stages of the same shapes share a graph.

@@ -92,6 +92,7 @@ class HybridRoIHeads(CascadeRoIHeads):
         samples, losses = super().learn(features | {EMBEDDING: embedding}, proposals, batch, truths)
         return samples, losses | semantic_loss(logits, truths, batch.padded_size, self.hybrid.semantic)
 
+    @between_graphs
     def _mask_samples(self, samples: list[Samples], refined: list[Tensor], truths: list[Truth], box: BoxConfig
                       ) -> list[Samples]:
         if not self.hybrid.interleaved:
@@ -108,13 +109,12 @@ class HybridRoIHeads(CascadeRoIHeads):
             return super()._mask_logits(pooled, labels, stages)
         logits, seen = [], None
         for stage in range(stages[-1] + 1):
-            head = self.mask_head[stage]
-            seen = head(pooled) if seen is None else _told(head, self.mask_flow[stage - 1], pooled, seen)
+            seen = _seen(self.mask_head[stage], pooled, *(() if seen is None else (self.mask_flow[stage - 1], seen)))
             if stage in stages:
                 logits.append(own_logits(self.mask_predictor[stage], seen, labels, self.mask))
         return logits
 
 
-def _told(head: nn.Module, flow: nn.Module, pooled: Tensor, seen: Tensor) -> Tensor:
-    """What a mask head makes of its boxes and of what the head before has seen."""
-    return head(pooled + flow(seen))
+def _seen(head: nn.Module, pooled: Tensor, flow: nn.Module | None = None, before: Tensor | None = None) -> Tensor:
+    """What a mask head makes of its boxes, and of what the head before has seen."""
+    return head(pooled if flow is None else pooled + flow(before))
