@@ -14,6 +14,10 @@ from roikit.models.bodies.timm_body import TimmBody
 from roikit.models.bodies.vgg import VGG16
 from roikit.models.configs import BackboneConfig, BoxConfig, DetectorConfig, MaskConfig, RpnConfig
 from roikit.models.configs.body import LEVELS
+from roikit.models.detectors.cascade import CascadeRoIHeads
+from roikit.models.detectors.hybrid import HybridRoIHeads, MaskFlow
+from roikit.models.detectors.integral import IntegralPredictor, IntegralRoIHeads
+from roikit.models.detectors.iterative import IterativeRoIHeads
 from roikit.models.detectors.two_stage import FasterRCNN, MaskRCNN
 from roikit.models.necks.fpn import BackboneWithFPN, FeaturePyramidNetwork
 from roikit.models.necks.single import BackboneWithoutNeck
@@ -27,6 +31,7 @@ from roikit.models.roi.mask_score import MaskScoreHead, ScoredMaskBranch
 from roikit.models.roi.mask_variants import MaskMLPHead, MaskMLPPredictor, SoftmaxMaskBranch
 from roikit.models.roi.pooling import PyramidRoIAlign, PyramidRoIPool
 from roikit.models.roi.samples import BalancedSampler, HardestSampler
+from roikit.models.roi.semantic import SemanticHead, SemanticRoIPool
 
 __all__ = ["build_backbone", "build_detector"]
 
@@ -138,17 +143,68 @@ def build_rpn(config: RpnConfig, backbone: BackboneConfig, channels: int) -> Reg
 
 def build_heads(config: DetectorConfig, channels: int) -> RoIHeads:
     """The stages and branches of a detector, on maps of so many channels."""
-    box, mask, strides = config.box, config.mask, config.backbone.strides
-    res5, width = None, box.representation
+    box, width, named = config.box, config.box.representation, {}
+    if config.cascade is not None:
+        return build_cascade(config, channels)
     if box.head == "res5":
-        res5 = build_res5(config.backbone)
+        named["res5"] = build_res5(config.backbone)
         width = channels = 2 * channels
-    parts = (build_pooler(box, strides), build_box_head(box, channels),
-             FastRCNNPredictor(width, config.num_classes, box.class_agnostic), box)
-    heads = RoIHeads(*parts, res5=res5, sampler=_SAMPLERS[box.sampler]())
-    if mask is not None:
+    kind, agnostic = RoIHeads, box.class_agnostic
+    predictor = FastRCNNPredictor(width, config.num_classes, agnostic)
+    if config.integral is not None:
+        kind, named["integral"] = IntegralRoIHeads, config.integral
+        predictor = IntegralPredictor(width, config.num_classes, agnostic, len(config.integral.ious))
+    elif config.iterative is not None:
+        kind, named["iterative"] = IterativeRoIHeads, config.iterative
+    heads = kind(build_pooler(box, config.backbone.strides), build_box_head(box, channels), predictor, box,
+                 sampler=_SAMPLERS[box.sampler](), **named)
+    if config.mask is not None:
         add_mask_branch(heads, config, channels)
     return heads
+
+
+def build_box_parts(config: DetectorConfig, channels: int) -> tuple[nn.Module, nn.Module]:
+    """Head and predictor of one stage."""
+    box = config.box
+    return (build_box_head(box, channels),
+            FastRCNNPredictor(box.representation, config.num_classes, box.class_agnostic))
+
+
+def build_cascade(config: DetectorConfig, channels: int) -> CascadeRoIHeads:
+    """The stages of a cascade, with one mask branch or one in every stage; with what makes a hybrid one of it."""
+    count, hybrid = len(config.cascade.stages), config.hybrid
+    heads, predictors = zip(*(build_box_parts(config, channels) for _ in range(count)), strict=True)
+    pool = build_pooler(config.box, config.backbone.strides)
+    masks = ()
+    if config.cascade.mask_stages == "every":
+        layers = [build_mask_layers(config.mask, channels, config.num_classes) for _ in range(count)]
+        masks = (build_pooler(config.mask, config.backbone.strides), *map(list, zip(*layers, strict=True)), config.mask)
+    if hybrid is not None and hybrid.semantic is not None:
+        pool, masks = build_semantic_pooler(pool, config), (build_semantic_pooler(masks[0], config), *masks[1:])
+    parts, sampler = (pool, heads, predictors, config.box, config.cascade, *masks), _SAMPLERS[config.box.sampler]()
+    if hybrid is None:
+        found = CascadeRoIHeads(*parts, sampler=sampler)
+        if config.mask is not None and not masks:
+            add_mask_branch(found, config, channels)
+        return found
+    return HybridRoIHeads(*parts, hybrid=hybrid, **build_hybrid_parts(config, channels), sampler=sampler)
+
+
+def build_hybrid_parts(config: DetectorConfig, channels: int) -> dict[str, object]:
+    """The layers that a hybrid cascade has and a cascade has not."""
+    hybrid, mask, parts = config.hybrid, config.mask, {}
+    if hybrid.mask_flow:
+        width = mask.layers[-1] if mask.layers else channels
+        parts["mask_flow"] = [MaskFlow(width, channels) for _ in config.cascade.stages[1:]]
+    if hybrid.semantic is not None:
+        parts["semantic_head"] = SemanticHead(channels, len(config.backbone.proposal_strides), hybrid.semantic)
+    return parts
+
+
+def build_semantic_pooler(pool: nn.Module, config: DetectorConfig) -> SemanticRoIPool:
+    """A pooler with the embedding of the semantic branch, of which as many cells are pooled as for a mask."""
+    mask, stride = config.mask, config.backbone.proposal_strides[config.hybrid.semantic.fusion_level]
+    return SemanticRoIPool(pool, PyramidRoIAlign(mask.pool_size, mask.sampling_ratio, mask.aligned, (stride,)))
 
 
 def build_pooler(config: BoxConfig | MaskConfig, strides: tuple[int, ...]) -> nn.Module:
