@@ -6,9 +6,12 @@ from roikit.models.build import build_backbone, build_detector
 from roikit.models.builders import (
     detector_config,
     fasterrcnn_resnet50_fpn,
+    fasterrcnn_resnet50_fpn_v2,
+    keypointrcnn_resnet50_fpn,
     maskrcnn_efficientnet_lite0_fpn,
     maskrcnn_resnet18_fpn,
     maskrcnn_resnet50_fpn,
+    maskrcnn_resnet50_fpn_v2,
 )
 from roikit.models.configs import (
     BackboneConfig,
@@ -35,6 +38,7 @@ from roikit.models.parts.norm import FrozenBatchNorm2d
 from roikit.models.proposals.rpn import RegionProposalNetwork, RPNHead
 from roikit.models.roi.box import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from roikit.models.roi.heads import RoIHeads
+from roikit.models.roi.keypoint import KeypointRCNNHeads, KeypointRCNNPredictor
 from roikit.models.roi.mask import MaskRCNNHeads, MaskRCNNPredictor
 from roikit.models.roi.pooling import PyramidRoIAlign, PyramidRoIPool
 from roikit.models.weights.checkpoint import LoadReport, load_backbone, load_checkpoint
@@ -58,6 +62,8 @@ __all__ = [
     "IterativeConfig",
     "KeypointConfig",
     "KeypointRCNN",
+    "KeypointRCNNHeads",
+    "KeypointRCNNPredictor",
     "LoadReport",
     "MaskConfig",
     "MaskRCNN",
@@ -79,10 +85,13 @@ __all__ = [
     "build_detector",
     "detector_config",
     "fasterrcnn_resnet50_fpn",
+    "fasterrcnn_resnet50_fpn_v2",
+    "keypointrcnn_resnet50_fpn",
     "load_backbone",
     "load_checkpoint",
     "maskrcnn_efficientnet_lite0_fpn",
     "maskrcnn_resnet18_fpn",
     "maskrcnn_resnet50_fpn",
+    "maskrcnn_resnet50_fpn_v2",
     "prepare_for_inference",
 ]

@@ -7,14 +7,15 @@ from torch import nn
 
 from roikit.models.bodies.efficientnet import EfficientNetLite0
 from roikit.models.bodies.resnet import RESNETS, ResNet
-from roikit.models.configs import BackboneConfig, BoxConfig, DetectorConfig, MaskConfig, RpnConfig
-from roikit.models.detectors.two_stage import FasterRCNN, MaskRCNN
+from roikit.models.configs import BackboneConfig, BoxConfig, DetectorConfig, KeypointConfig, MaskConfig, RpnConfig
+from roikit.models.detectors.two_stage import FasterRCNN, KeypointRCNN, MaskRCNN
 from roikit.models.necks.fpn import BackboneWithFPN, FeaturePyramidNetwork
 from roikit.models.parts.image import ImageTransform
 from roikit.models.parts.norm import norm_layer
 from roikit.models.proposals.rpn import RegionProposalNetwork, RPNHead
 from roikit.models.roi.box import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from roikit.models.roi.heads import RoIHeads
+from roikit.models.roi.keypoint import KeypointBranch, KeypointRCNNHeads, KeypointRCNNPredictor
 from roikit.models.roi.mask import MaskRCNNHeads, MaskRCNNPredictor
 from roikit.models.roi.pooling import PyramidRoIAlign, PyramidRoIPool
 from roikit.models.roi.samples import BalancedSampler, HardestSampler
@@ -25,7 +26,8 @@ _SAMPLERS = {"balanced": BalancedSampler, "hardest": HardestSampler}
 
 
 def build_detector(config: DetectorConfig) -> FasterRCNN:
-    """A detector with random weights: a `MaskRCNN`, or a `FasterRCNN` where `config.mask` is None.
+    """A detector with random weights: a `MaskRCNN` where there are masks, else a `KeypointRCNN` where there are
+    keypoints, else a `FasterRCNN`.
 
     The result keeps `config` as its attribute of that name.
     """
@@ -33,10 +35,11 @@ def build_detector(config: DetectorConfig) -> FasterRCNN:
     rpn = build_rpn(config.rpn, config.backbone, backbone.out_channels)
     heads = build_heads(config, backbone.out_channels)
     transform = ImageTransform(config.image)
-    if config.mask is None:
-        model = FasterRCNN(transform, backbone, rpn, heads)
-    else:
+    if config.mask is not None:
         model = MaskRCNN(transform, backbone, rpn, heads, config.mask.mask_format)
+    else:
+        kind = FasterRCNN if config.keypoint is None else KeypointRCNN
+        model = kind(transform, backbone, rpn, heads)
     model.config = config
     return model
 
@@ -83,10 +86,12 @@ def build_heads(config: DetectorConfig, channels: int) -> RoIHeads:
     parts = (build_pooler(box, strides), build_box_head(box, channels),
              FastRCNNPredictor(box.representation, config.num_classes, box.class_agnostic), box)
     heads = RoIHeads(*parts, *build_mask_parts(mask, config, channels), sampler=_SAMPLERS[box.sampler]())
+    if config.keypoint is not None:
+        add_keypoints(heads, config.keypoint, strides, channels)
     return heads
 
 
-def build_pooler(config: BoxConfig | MaskConfig, strides: tuple[int, ...]) -> nn.Module:
+def build_pooler(config: BoxConfig | KeypointConfig | MaskConfig, strides: tuple[int, ...]) -> nn.Module:
     if config.pool_kind == "roi_align":
         return PyramidRoIAlign(config.pool_size, config.sampling_ratio, config.aligned, strides, config.pool_reduce)
     return PyramidRoIPool(config.pool_size, config.pool_kind, config.pool_reduce, strides)
@@ -107,3 +112,10 @@ def build_mask_parts(config: MaskConfig | None, detector: DetectorConfig, channe
     classes = 1 if config.class_agnostic else detector.num_classes
     predictor = MaskRCNNPredictor(config.layers[-1] if config.layers else channels, config.deconv_channels, classes)
     return build_pooler(config, detector.backbone.strides), head, predictor, config
+
+
+def add_keypoints(heads: RoIHeads, config: KeypointConfig, strides: tuple[int, ...], channels: int) -> None:
+    """The keypoint branch, on maps of so many channels."""
+    heads.add_branch(KeypointBranch(), keypoint_roi_pool=build_pooler(config, strides),
+                     keypoint_head=KeypointRCNNHeads(channels, config.layers),
+                     keypoint_predictor=KeypointRCNNPredictor(config.layers[-1], config.num_keypoints), keypoint=config)
