@@ -13,7 +13,6 @@ from torch import nn
 
 import roikit.reference
 from roikit import models
-from roikit.models import fasterrcnn_resnet50_fpn, maskrcnn_resnet50_fpn
 
 # Fewer proposals and samples than usual, because the oracle's kernels are slow. 216 is no multiple
 # of 32, so that zeros follow every image: torchvision's formula lacks the rule of its compiled
