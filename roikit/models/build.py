@@ -12,13 +12,13 @@ from roikit.models.bodies.efficientnet import EfficientNetLite0
 from roikit.models.bodies.resnet import RESNETS, ResNet, ResNetSpec, resnet_stage
 from roikit.models.bodies.timm_body import TimmBody
 from roikit.models.bodies.vgg import VGG16
-from roikit.models.configs import BackboneConfig, BoxConfig, DetectorConfig, MaskConfig, RpnConfig
+from roikit.models.configs import BackboneConfig, BoxConfig, DetectorConfig, KeypointConfig, MaskConfig, RpnConfig
 from roikit.models.configs.body import LEVELS
 from roikit.models.detectors.cascade import CascadeRoIHeads
 from roikit.models.detectors.hybrid import HybridRoIHeads, MaskFlow
 from roikit.models.detectors.integral import IntegralPredictor, IntegralRoIHeads
 from roikit.models.detectors.iterative import IterativeRoIHeads
-from roikit.models.detectors.two_stage import FasterRCNN, MaskRCNN
+from roikit.models.detectors.two_stage import FasterRCNN, KeypointRCNN, MaskRCNN
 from roikit.models.necks.fpn import BackboneWithFPN, FeaturePyramidNetwork
 from roikit.models.necks.single import BackboneWithoutNeck
 from roikit.models.parts.image import ImageTransform
@@ -26,6 +26,7 @@ from roikit.models.parts.norm import norm_layer
 from roikit.models.proposals.rpn import RegionProposalNetwork, RPNHead
 from roikit.models.roi.box import AverageHead, FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from roikit.models.roi.heads import RoIHeads
+from roikit.models.roi.keypoint import KeypointBranch, KeypointRCNNHeads, KeypointRCNNPredictor
 from roikit.models.roi.mask import MaskBranch, MaskRCNNHeads, MaskRCNNPredictor
 from roikit.models.roi.mask_score import MaskScoreHead, ScoredMaskBranch
 from roikit.models.roi.mask_variants import MaskMLPHead, MaskMLPPredictor, SoftmaxMaskBranch
@@ -39,7 +40,8 @@ _SAMPLERS = {"balanced": BalancedSampler, "hardest": HardestSampler}
 
 
 def build_detector(config: DetectorConfig) -> FasterRCNN:
-    """A detector with random weights: a `MaskRCNN`, or a `FasterRCNN` where `config.mask` is None.
+    """A detector with random weights: a `MaskRCNN` where there are masks, else a `KeypointRCNN` where there are
+    keypoints, else a `FasterRCNN`.
 
     The result keeps `config` as its attribute of that name.
     """
@@ -47,10 +49,11 @@ def build_detector(config: DetectorConfig) -> FasterRCNN:
     rpn = build_rpn(config.rpn, config.backbone, backbone.out_channels)
     heads = build_heads(config, backbone.out_channels)
     transform = ImageTransform(config.image)
-    if config.mask is None:
-        model = FasterRCNN(transform, backbone, rpn, heads)
-    else:
+    if config.mask is not None:
         model = MaskRCNN(transform, backbone, rpn, heads, config.mask.mask_format)
+    else:
+        kind = FasterRCNN if config.keypoint is None else KeypointRCNN
+        model = kind(transform, backbone, rpn, heads)
     model.config = config
     return model
 
@@ -143,9 +146,14 @@ def build_rpn(config: RpnConfig, backbone: BackboneConfig, channels: int) -> Reg
 
 def build_heads(config: DetectorConfig, channels: int) -> RoIHeads:
     """The stages and branches of a detector, on maps of so many channels."""
+    heads = build_cascade(config, channels) if config.cascade is not None else build_stage(config, channels)
+    if config.keypoint is not None:
+        add_keypoints(heads, config.keypoint, config.backbone.strides, channels)
+    return heads
+
+
+def build_stage(config: DetectorConfig, channels: int) -> RoIHeads:
     box, width, named = config.box, config.box.representation, {}
-    if config.cascade is not None:
-        return build_cascade(config, channels)
     if box.head == "res5":
         named["res5"] = build_res5(config.backbone)
         width = channels = 2 * channels
@@ -207,7 +215,7 @@ def build_semantic_pooler(pool: nn.Module, config: DetectorConfig) -> SemanticRo
     return SemanticRoIPool(pool, PyramidRoIAlign(mask.pool_size, mask.sampling_ratio, mask.aligned, (stride,)))
 
 
-def build_pooler(config: BoxConfig | MaskConfig, strides: tuple[int, ...]) -> nn.Module:
+def build_pooler(config: BoxConfig | KeypointConfig | MaskConfig, strides: tuple[int, ...]) -> nn.Module:
     if config.pool_kind == "roi_align":
         return PyramidRoIAlign(config.pool_size, config.sampling_ratio, config.aligned, strides, config.pool_reduce)
     return PyramidRoIPool(config.pool_size, config.pool_kind, config.pool_reduce, strides)
@@ -244,3 +252,10 @@ def build_mask_layers(config: MaskConfig, channels: int, num_classes: int) -> tu
         return MaskMLPHead(channels, config.pool_size), MaskMLPPredictor(classes, 2 * config.pool_size)
     head = MaskRCNNHeads(channels, config.layers, _norm(config.norm, config.norm_groups))
     return head, MaskRCNNPredictor(config.layers[-1] if config.layers else channels, config.deconv_channels, classes)
+
+
+def add_keypoints(heads: RoIHeads, config: KeypointConfig, strides: tuple[int, ...], channels: int) -> None:
+    """The keypoint branch, on maps of so many channels."""
+    heads.add_branch(KeypointBranch(), keypoint_roi_pool=build_pooler(config, strides),
+                     keypoint_head=KeypointRCNNHeads(channels, config.layers),
+                     keypoint_predictor=KeypointRCNNPredictor(config.layers[-1], config.num_keypoints), keypoint=config)

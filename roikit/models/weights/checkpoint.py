@@ -26,11 +26,12 @@ __all__ = ["LoadReport", "load_backbone", "load_checkpoint", "published_norm_eps
 
 State = dict[str, Tensor]
 
-# What depends on the number of classes, and so cannot be taken over when that changes.
+# What depends on the number of classes or keypoints, and so cannot be taken over when that changes.
 _PREDICTORS = ("roi_heads.box_predictor.cls_score.", "roi_heads.box_predictor.bbox_pred.",
-               "roi_heads.mask_predictor.mask_fcn_logits.")
+               "roi_heads.mask_predictor.mask_fcn_logits.", "roi_heads.keypoint_predictor.kps_score_lowres.")
 
 _CLASSES = "roi_heads.box_predictor.cls_score.bias"
+_KEYPOINTS = "roi_heads.keypoint_predictor.kps_score_lowres.bias"
 
 # torchvision renamed these layers in 0.13 (2022); files of either age are in use.
 _RENAMED = (
@@ -57,9 +58,10 @@ _OFFSETS = re.compile(r"\.conv2_offset\.(weight|bias)$")
 _WRAPPERS = ("module", "_orig_mod")
 _COUNTER = "n_averaged"
 
-# sha256 prefixes of torchvision's COCO files of 2019 (they stand in the files' names as well).
-# Those two networks were trained with frozen batch norm without an eps, which no tensor shows.
-_TRAINED_WITHOUT_EPS = ("bf2d0c1e", "258fb6c6")
+# sha256 prefixes of torchvision's COCO files of 2019 (they stand in the files' names as well): masks, boxes, keypoints.
+# Those networks were trained with frozen batch norm without an eps, which no tensor shows. torchvision gives its other
+# file of keypoints (9f466800), an earlier state of the training, the eps.
+_TRAINED_WITHOUT_EPS = ("bf2d0c1e", "258fb6c6", "fc266e95")
 
 _SAFETENSORS_TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16,
                       "BF16": torch.bfloat16, "I64": torch.int64, "I32": torch.int32,
@@ -73,7 +75,7 @@ class LoadReport:
     Attributes:
         loaded: copied from the file.
         reinitialised: the model's own values kept on purpose: predictors of another number of
-            classes, and batch counters that the file lacks.
+            classes or keypoints, and batch counters that the file lacks.
         missing: in the model, but not in the file with that shape.
         unexpected: in the file, but not in the model with that shape.
         dropped: in the file and of no use here: a classifier's last layers, batch counters of
@@ -111,7 +113,7 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike, *, strict: bool =
         strict: True raises when a tensor of the model or of the file stays without its partner;
             False loads the rest and reports.
         allow_new_classes: True keeps the model's own predictors where they differ from the file's
-            in shape, that is in the number of classes.
+            in shape, that is in the number of classes or keypoints.
 
     Raises:
         OSError: the file cannot be read.
@@ -134,7 +136,7 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike, *, strict: bool =
     fresh = _PREDICTORS if allow_new_classes else ()
     hint = "" if allow_new_classes else _class_hint(own, state)
     report = _copy(model, state, dropped, strict, fresh, f"load_checkpoint: {path}", hint)
-    if len(state.get(_CLASSES, ())) == 91:
+    if len(state.get(_CLASSES, ())) == 91 or _KEYPOINTS in state:
         _warn_of_eps(model, path)
     return replace(report, prefix=prefix)
 
@@ -192,7 +194,7 @@ def _with_heads(body: nn.Module, heads: nn.Module | None) -> nn.Module:
 
 
 def published_norm_eps(path: str | os.PathLike) -> float:
-    """The eps of the frozen batch norms of a torchvision detection file: 0 for the two of 2019."""
+    """The eps of the frozen batch norms of a torchvision detection file: 0 for the three of 2019."""
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     return 0.0 if digest.startswith(_TRAINED_WITHOUT_EPS) else 1e-5
 
@@ -283,10 +285,12 @@ def _read_safetensors(path: Path) -> State:
 
 
 def _class_hint(own: State, state: State) -> str:
-    if _CLASSES in own and _CLASSES in state and own[_CLASSES].shape != state[_CLASSES].shape:
-        return (f"\nThe file has {len(state[_CLASSES])} classes and the model "
-                f"{len(own[_CLASSES])}; allow_new_classes=True starts the predictors afresh.")
-    return ""
+    differ = [f"{len(state[name])} {what} and the model {len(own[name])}"
+              for name, what in ((_CLASSES, "classes"), (_KEYPOINTS, "keypoints"))
+              if name in own and name in state and own[name].shape != state[name].shape]
+    if not differ:
+        return ""
+    return f"\nThe file has {', and '.join(differ)}; allow_new_classes=True starts the predictors afresh."
 
 
 def _warn_of_eps(model: nn.Module, path: str | os.PathLike) -> None:
