@@ -51,7 +51,8 @@ def persons(tmp_path_factory):
     path = folder / "persons.json"
     path.write_text(json.dumps({
         "images": [{"id": i, "file_name": f"{i}.png", "height": SIDE, "width": SIDE} for i in range(2)],
-        "annotations": objects, "categories": [{"id": 1, "name": "person", "keypoints": POINTS, "skeleton": [[1, 2]]}]}))
+        "annotations": objects,
+        "categories": [{"id": 1, "name": "person", "keypoints": POINTS, "skeleton": [[1, 2]]}]}))
     return {"annotations": str(path), "images": str(folder)}
 
 
@@ -59,9 +60,8 @@ def expected_losses(model):
     """How the names of a detector's losses begin."""
     names = {"loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg"}
     if model.cascade is not None:
-        names |= {f"loss_{what}_stage{t}" for what in ("classifier", "box_reg") for t in range(len(model.cascade.stages))}
-    if model.cascade is not None and model.cascade.mask_stages == "every":
-        names |= {f"loss_mask_stage{t}" for t in range(len(model.cascade.stages))}
+        parts = ("classifier", "box_reg", *(["mask"] if model.cascade.mask_stages == "every" else []))
+        names |= {f"loss_{part}_stage{t}" for part in parts for t in range(len(model.cascade.stages))}
     given = {"loss_mask": model.mask, "loss_keypoint": model.keypoint, "loss_mask_score": model.mask_score,
              "loss_semantic": model.hybrid and model.hybrid.semantic}
     return names | {name for name, part in given.items() if part is not None}
