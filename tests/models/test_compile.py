@@ -12,7 +12,7 @@ import torch
 import torch._dynamo
 from torch import nn
 
-from roikit.models import TwoMLPHead, maskrcnn_resnet18_fpn, prepare_for_inference
+from roikit.models import KeypointConfig, TwoMLPHead, build_detector, maskrcnn_resnet18_fpn, prepare_for_inference
 
 # Backbone, RPN head, layers of the boxes and of the masks; before torch 2.7, pieces of everything.
 GRAPHS, BREAKS = 4, 0
@@ -39,6 +39,15 @@ def counted():
     counters.clear()
     yield lambda: (counters["stats"]["unique_graphs"], sum(counters["graph_break"].values()))
     torch._dynamo.reset()
+
+
+@pytest.fixture
+def with_keypoints(detector):
+    """The same with keypoints besides, whose layers are one more graph."""
+    torch.manual_seed(0)
+    model = build_detector(dataclasses.replace(detector.config, keypoint=KeypointConfig(3, layers=(16,))))
+    model.load_state_dict(detector.state_dict(), strict=False)
+    return model.eval()
 
 
 def assert_same(found, expected, least=5):
@@ -94,6 +103,32 @@ def test_agreement_in_training(detector, scene, counted):
                 torch.testing.assert_close(one[key], value, rtol=1e-4, atol=1e-4 * float(value.detach().abs().max()))
         if index == 0:
             assert counted() == (GRAPHS, BREAKS)
+
+
+def test_agreement_with_keypoints(with_keypoints, scene, counted):
+    model = with_keypoints
+    compiled = torch.compile(model, backend="eager")
+    images = [scene()[0], scene((50, 60), seed=1)[0]]
+    found, expected = compiled(images), model(images)
+    assert_same(found, expected)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one["keypoints_scores"], other["keypoints_scores"], atol=1e-4, rtol=1e-4)
+        assert ((one["keypoints"] - other["keypoints"]).abs().amax(-1) < 0.01).float().mean() > 0.95
+    assert counted() == (GRAPHS + 1, BREAKS)
+    model.train()
+    for boxes in (((4, 6, 40, 30), (30, 20, 60, 62)), ((10, 10, 50, 40),), ()):
+        image, target = scene(boxes=boxes, labels=(1, 2)[:len(boxes)])
+        target["keypoints"] = torch.cat((target["boxes"][:, None, :2].expand(-1, 3, 2) + 5,
+                                         torch.ones(len(boxes), 3, 1)), 2)
+        losses = []
+        for step in (compiled, model):
+            torch.manual_seed(7)
+            losses.append(step([image], [target]))
+            sum(losses[-1].values()).backward()
+        assert losses[0].keys() == losses[1].keys() and (losses[0]["loss_keypoint"] > 0) == (len(boxes) > 0)
+        for key, value in losses[1].items():
+            torch.testing.assert_close(losses[0][key], value, rtol=1e-4, atol=1e-5)
+    assert counted()[1] == BREAKS
 
 
 def test_law_graphs_are_for_any_number_of_objects(detector, scene, counted):
