@@ -6,7 +6,6 @@ import dataclasses
 import pytest
 import torch
 from torch import nn
-from wirings import EVERY, LAST, build, step, wired
 
 from roikit.models import BoxConfig, CascadeConfig, IntegralConfig, IterativeConfig, StageConfig
 from roikit.models.detectors.cascade import CascadeRoIHeads
@@ -14,6 +13,8 @@ from roikit.models.parts.image import ImageBatch, Truth
 from roikit.models.roi.refine import refined_boxes
 from roikit.models.roi.selection import select_detections
 from roikit.ops import clip_boxes_to_image, decode_boxes
+
+from .wirings import EVERY, LAST, build, step, wired
 
 
 def transfer(plain, other):

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from wirings import EVERY, HYBRID, SEMANTIC, build, labelled, step, wired
 
 from roikit.models import HybridConfig, SemanticConfig
 from roikit.models.detectors.hybrid import HybridRoIHeads, MaskFlow
@@ -14,6 +13,8 @@ from roikit.models.parts.image import ImageTransform, Truth
 from roikit.models.roi.pooling import PyramidRoIAlign
 from roikit.models.roi.semantic import EMBEDDING, SemanticHead, SemanticRoIPool, semantic_loss
 from roikit.ops import multiscale_roi_align
+
+from .wirings import EVERY, HYBRID, SEMANTIC, build, labelled, step, wired
 
 NOTHING = HybridConfig(interleaved=False, mask_flow=False, semantic=None)
 
