@@ -179,3 +179,14 @@ def test_contract_hard_samples_are_one_stage_s(small_config, fields):
     box = dataclasses.replace(small_config.box, sampler="hardest")
     with pytest.raises(ValueError, match="box.sampler 'hardest' ranks the losses of one stage"):
         dataclasses.replace(small_config, box=box, **fields)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("model", ["cascade of classes", "hybrid", "iterative", "integral"], indirect=True)
+def test_agreement_of_an_exported_program(model, scene):
+    images = [scene()[0]]
+    program = torch.export.export(model.eval(), (images,), strict=False)
+    found, expected = program.module()(images)[0], model(images)[0]
+    assert len(expected["boxes"]) > 5 and torch.equal(found["labels"], expected["labels"])
+    for key, tolerance in (("boxes", 0.01), ("scores", 1e-5), ("masks", 1e-4)):
+        torch.testing.assert_close(found[key], expected[key], atol=tolerance, rtol=0)

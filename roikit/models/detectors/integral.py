@@ -54,7 +54,7 @@ class IntegralRoIHeads(RoIHeads):
     @outside_graphs
     def _select(self, logits: Tensor, deltas: Tensor, proposals: list[Tensor], sizes: list[tuple[int, int]]
                 ) -> Detections:
-        counts = [len(boxes) for boxes in proposals]
+        counts = [boxes.shape[0] for boxes in proposals]
         probabilities = logits.softmax(-1).mean(1)
         return [select_detections(*image, self.box) for image in zip(probabilities.split(counts), deltas.split(counts),
                                                                      proposals, sizes, strict=True)]
