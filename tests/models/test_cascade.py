@@ -7,7 +7,16 @@ import pytest
 import torch
 from torch import nn
 
-from roikit.models import BoxConfig, CascadeConfig, IntegralConfig, IterativeConfig, StageConfig
+from roikit.models import (
+    BoxConfig,
+    CascadeConfig,
+    DetectorConfig,
+    HybridConfig,
+    IntegralConfig,
+    IterativeConfig,
+    StageConfig,
+    build_detector,
+)
 from roikit.models.detectors.cascade import CascadeRoIHeads
 from roikit.models.parts.image import ImageBatch, Truth
 from roikit.models.roi.refine import refined_boxes
@@ -319,3 +328,14 @@ def test_contract_parts_for_every_stage(small_config):
                                                  f"stages, got {told}"):
                 CascadeRoIHeads(*given)
     assert len(CascadeRoIHeads(*parts).box_head) == 3
+
+
+@pytest.mark.parametrize("cascade, hybrid, published", [(LAST, None, 72_038_046), (EVERY, None, 77_324_606),
+                                                        (EVERY, HybridConfig(), 80_258_293)])
+def test_contract_parameters_as_detectron2_and_mmdetection_have_them(cascade, hybrid, published):
+    """Of ResNet-50 and 80 classes; their masks have no map of the background."""
+    config = DetectorConfig(81, box=BoxConfig(class_agnostic=True), cascade=cascade, hybrid=hybrid)
+    with torch.device("meta"):
+        model = build_detector(config)
+    background = 257 * (len(cascade.stages) if cascade.mask_stages == "every" else 1)
+    assert sum(weight.numel() for weight in model.parameters()) - background == published
