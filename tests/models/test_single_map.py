@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from roikit.models import BackboneConfig, BoxConfig, MaskConfig, RpnConfig, build_detector
+from roikit.models import BackboneConfig, BoxConfig, MaskConfig, RpnConfig, build_detector, prepare_for_inference
 
 RPN = RpnConfig(anchor_sizes=((8.0, 16.0, 32.0),), keep_after_nms_train=40, keep_after_nms_test=24,
                 samples_per_image=32)
@@ -111,6 +111,22 @@ def test_contract_a_copy_detects_the_same(system, scene):
     other.load_state_dict(model.state_dict())
     found, = other([image])
     assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+@torch.no_grad()
+def test_agreement_of_a_prepared_detector(system, scene):
+    """Offsets and all; the model that it was made from is left as it is."""
+    for name, p in system.named_parameters():
+        if "conv2_offset" in name:
+            nn.init.normal_(p, std=0.01)
+    prepared = prepare_for_inference(spread(system).train())
+    assert all(module.training for module in system.modules())
+    image = scene()[0]
+    found, = prepared([image])
+    expected, = system.eval()([image])
+    assert len(found["boxes"]) >= 3 and torch.equal(found["labels"], expected["labels"])
+    torch.testing.assert_close(found["boxes"], expected["boxes"], atol=0.01, rtol=0)
+    torch.testing.assert_close(found["scores"], expected["scores"], atol=1e-5, rtol=0)
 
 
 def test_contract_masks_on_res5_are_twice_its_maps(small_config, scene):
