@@ -12,7 +12,15 @@ import torch
 import torch._dynamo
 from torch import nn
 
-from roikit.models import KeypointConfig, TwoMLPHead, build_detector, maskrcnn_resnet18_fpn, prepare_for_inference
+from roikit.models import (
+    BackboneConfig,
+    KeypointConfig,
+    MaskConfig,
+    TwoMLPHead,
+    build_detector,
+    maskrcnn_resnet18_fpn,
+    prepare_for_inference,
+)
 
 # Backbone, RPN head, layers of the boxes and of the masks; before torch 2.7, pieces of everything.
 GRAPHS, BREAKS = 4, 0
@@ -187,3 +195,24 @@ def test_agreement_of_the_box_head_compiled_to_the_end(monkeypatch, tmp_path):
         results.append((out, *torch.autograd.grad(out.square().sum(), tuple(head.parameters()))))
     for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_agreement_of_a_detector_on_c4(scene, counted, small_config):
+    """Its boxes and its masks have a stage of the body in their graphs; a deformable convolution is an operator."""
+    torch.manual_seed(0)
+    backbone = BackboneConfig(norm="group", neck="none", levels=("c4",), deform_stages=("c3",), deform_version=2)
+    model = build_detector(dataclasses.replace(
+        small_config, backbone=backbone, rpn=dataclasses.replace(small_config.rpn, anchor_sizes=((8.0, 16.0, 32.0),)),
+        box=dataclasses.replace(small_config.box, head="res5", pool_size=14),
+        mask=MaskConfig(layers=(), deconv_channels=16)))
+    nn.init.normal_(model.rpn.head.cls_logits.weight, std=0.5)
+    predictor = model.roi_heads.box_predictor.cls_score
+    nn.init.normal_(predictor.weight, std=predictor.in_features**-0.5)
+    compiled = torch.compile(model.eval(), backend="aot_eager")
+    images = [scene()[0]]
+    assert_same(compiled(images), model(images))
+    assert counted() == (GRAPHS, BREAKS)
+    image, target = scene()
+    sum(compiled.train()([image], [target]).values()).backward()
+    assert all(p.grad is not None for p in model.parameters())
+    assert counted()[1] == BREAKS
