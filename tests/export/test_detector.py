@@ -1,12 +1,13 @@
 """A Mask R-CNN as a program of torch.export and as an ONNX file: the detections of the model itself."""
 
+import dataclasses
 import warnings
 
 import pytest
 import torch
 
 from roikit.errors import RoikitWarning
-from roikit.models import prepare_for_inference
+from roikit.models import KeypointConfig, build_detector, prepare_for_inference
 
 NEAR = 1e-4  # of scores and masks; of boxes 1e-4 of the image's longer side
 
@@ -149,6 +150,37 @@ def test_a_file_that_does_not_agree_is_a_warning(written, detector, nuclei):
     with pytest.warns(RoikitWarning, match="detections for the model's"):
         found = compare(file.path, nuclei[:1], tuple(x[1:] for x in expected), keys)
     assert all(value != value for value in found.values())
+
+
+@pytest.fixture(scope="module")
+def keypoint_detector(detector):
+    """The detector with keypoints besides its masks."""
+    torch.manual_seed(0)
+    model = build_detector(dataclasses.replace(detector.config, keypoint=KeypointConfig(5, layers=(32, 32))))
+    model.load_state_dict(detector.state_dict(), strict=False)
+    model.roi_heads.box = detector.roi_heads.box
+    return model.eval()
+
+
+@torch.no_grad()
+def test_keypoints_are_exported(keypoint_detector, nuclei, onnxruntime, tmp_path):
+    from roikit.export import to_onnx, without_resizing
+
+    file = to_onnx(keypoint_detector, [nuclei[0][:, :150, :224]], tmp_path / "model.onnx", any_size=True)
+    assert file.outputs == ("boxes", "labels", "scores", "masks", "keypoints", "keypoints_scores")
+    assert file.differences["keypoints"] < 0.02 and file.differences["keypoints_scores"] < 1e-3
+    session = onnxruntime.InferenceSession(file.path, providers=["CPUExecutionProvider"])
+    model = without_resizing(keypoint_detector)
+    for image in (nuclei[1], torch.full((3, 100, 90), float("nan"))):
+        found = dict(zip(file.outputs, map(torch.from_numpy, session.run(None, {"image": image.numpy()})), strict=True))
+        expected, = model([image])
+        assert (len(expected["boxes"]) >= 10) == (image is nuclei[1])
+        agree({key: found[key] for key in file.outputs[:4]}, {key: expected[key] for key in file.outputs[:4]},
+              image.shape[1:])
+        assert found["keypoints"].shape == expected["keypoints"].shape
+        torch.testing.assert_close(found["keypoints_scores"], expected["keypoints_scores"], rtol=NEAR, atol=NEAR)
+        same = (found["keypoints"] - expected["keypoints"]).abs().amax(-1) < 0.02
+        assert same.float().sum() >= 0.95 * same.numel()
 
 
 def test_what_cannot_be_exported_is_refused(detector, nuclei, tmp_path, onnxruntime):
