@@ -2,13 +2,18 @@
 
 from roikit.models.bodies.efficientnet import EfficientNetLite0
 from roikit.models.bodies.resnet import ResNet
+from roikit.models.bodies.timm_body import TimmBody
+from roikit.models.bodies.vgg import VGG16
 from roikit.models.build import build_backbone, build_detector
 from roikit.models.builders import (
     detector_config,
     fasterrcnn_resnet50_fpn,
+    fasterrcnn_resnet50_fpn_v2,
+    keypointrcnn_resnet50_fpn,
     maskrcnn_efficientnet_lite0_fpn,
     maskrcnn_resnet18_fpn,
     maskrcnn_resnet50_fpn,
+    maskrcnn_resnet50_fpn_v2,
 )
 from roikit.models.configs import (
     BackboneConfig,
@@ -30,11 +35,13 @@ from roikit.models.configs import (
 from roikit.models.detectors.two_stage import FasterRCNN, KeypointRCNN, MaskRCNN
 from roikit.models.inference import prepare_for_inference
 from roikit.models.necks.fpn import BackboneWithFPN, FeaturePyramidNetwork
+from roikit.models.necks.single import BackboneWithoutNeck
 from roikit.models.parts.image import ImageTransform
 from roikit.models.parts.norm import FrozenBatchNorm2d
 from roikit.models.proposals.rpn import RegionProposalNetwork, RPNHead
 from roikit.models.roi.box import AverageHead, FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from roikit.models.roi.heads import RoIHeads
+from roikit.models.roi.keypoint import KeypointRCNNHeads, KeypointRCNNPredictor
 from roikit.models.roi.mask import MaskRCNNHeads, MaskRCNNPredictor
 from roikit.models.roi.mask_score import MaskScoreHead
 from roikit.models.roi.pooling import PyramidRoIAlign, PyramidRoIPool
@@ -45,6 +52,7 @@ __all__ = [
     "AverageHead",
     "BackboneConfig",
     "BackboneWithFPN",
+    "BackboneWithoutNeck",
     "BoxConfig",
     "CascadeConfig",
     "DetectorConfig",
@@ -61,6 +69,8 @@ __all__ = [
     "IterativeConfig",
     "KeypointConfig",
     "KeypointRCNN",
+    "KeypointRCNNHeads",
+    "KeypointRCNNPredictor",
     "LoadReport",
     "MaskConfig",
     "MaskRCNN",
@@ -79,16 +89,21 @@ __all__ = [
     "SelectionConfig",
     "SemanticConfig",
     "StageConfig",
+    "TimmBody",
     "TwoMLPHead",
+    "VGG16",
     "build_backbone",
     "build_detector",
     "detector_config",
     "fasterrcnn_resnet50_fpn",
+    "fasterrcnn_resnet50_fpn_v2",
+    "keypointrcnn_resnet50_fpn",
     "load_backbone",
     "load_checkpoint",
     "maskrcnn_efficientnet_lite0_fpn",
     "maskrcnn_resnet18_fpn",
     "maskrcnn_resnet50_fpn",
+    "maskrcnn_resnet50_fpn_v2",
     "prepare_for_inference",
     "published",
 ]

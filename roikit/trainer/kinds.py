@@ -60,8 +60,10 @@ def check_keypoints(categories, dataset, sigmas):
         sigmas: a number for each keypoint, or None for COCO's.
 
     Raises:
-        ValueError: the two name other keypoints, or there are no sigmas for so many.
+        ValueError: the model has none, the two name other keypoints, or there are no sigmas for so many.
     """
+    if not skeletons_of(categories):
+        raise ValueError("evaluate: iou_type 'keypoints' needs a model with keypoints, and this one has none")
     names = [[s.names for s in found.values()][:1] for found in (skeletons_of(categories), dataset.skeletons)]
     if names[0] != names[1]:
         own, other = (", ".join(found[0]) if found else "none" for found in names)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from roikit.data import CocoDataset, inspect_dataset
@@ -264,6 +264,28 @@ def test_law_the_doctor_finds_what_is_planted(faces, kind, severity, edit):
     assert kind in {f.kind for f in report.findings if f.severity == severity}
     assert {f.kind for f in report.findings} <= {kind, "without-keypoints", "category-id-gaps"}
     assert not any("keypoint" in f.kind for f in inspect_dataset(*faces.write(), keypoints=False).findings)
+
+
+ANYTHING = st.recursive(st.none() | st.booleans() | st.integers(-3, 2**70) | st.floats() | st.text(max_size=3),
+                        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner))
+
+
+@settings(suppress_health_check=list(HealthCheck))
+@given(names=ANYTHING | st.lists(st.text(max_size=2), max_size=3), skeleton=ANYTHING, points=ANYTHING, count=ANYTHING)
+def test_law_whatever_a_file_says_of_keypoints_is_a_finding_or_read(tmp_path_factory, names, skeleton, points, count):
+    content = {"images": [{"id": 1, "file_name": "1.png", "height": 20, "width": 30}],
+               "categories": [{"id": 3, "name": "cat", "keypoints": names, "skeleton": skeleton}],
+               "annotations": [{"id": 1, "image_id": 1, "category_id": 3, "bbox": [1, 1, 5, 5], "keypoints": points,
+                                "num_keypoints": count}]}
+    folder = tmp_path_factory.getbasetemp()
+    report = inspect_dataset(content, folder)
+    faults = [f for f in report.errors if f.kind != "missing-image"]
+    try:
+        dataset = CocoDataset(content, folder, keypoints=True)
+    except ValueError:
+        assert faults
+    else:
+        assert not faults and isinstance(dataset.num_keypoints, int)
 
 
 def test_agreement_with_coco_persons(test_data):

@@ -52,6 +52,9 @@ class PointConfig(models.DetectorConfig):
     keypoint: KeypointConfig | None = field(default_factory=KeypointConfig)
     hybrid: HybridConfig | None = None
 
+    def __post_init__(self):
+        """Whatever a real detector asks of its parts, Pointing has none."""
+
 
 @dataclass(frozen=True)
 class PointTrainConfig(config.TrainConfig):
@@ -206,6 +209,14 @@ def test_contract_keypoints_that_cannot_be_compared(configured, corners, tmp_pat
     words = [f"data.val.annotations={corners(swap, 'other.json')}"]
     with pytest.raises(ValueError, match="the annotations must be those of the model, left_top, .*; got left_"):
         train(configured(*words), out=tmp_path / "b")
+
+
+def test_contract_a_model_without_keypoints(configured, corners, tmp_path):
+    train(configured("model.keypoint=null", "eval.best=bbox/AP", "schedule.steps=0"), out=tmp_path / "run")
+    saved = checkpoint.load(tmp_path / "run" / "last.pt")
+    assert saved["categories"] == [{"id": 3, "name": "odd"}, {"id": 8, "name": "even"}]
+    with pytest.raises(ValueError, match="needs a model with keypoints, and this one has none"):
+        evaluate(tmp_path / "run", device="cpu", iou_types=["keypoints"])
 
 
 def test_contract_training_data_without_keypoints(configured, squares, tmp_path):

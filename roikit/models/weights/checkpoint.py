@@ -18,17 +18,20 @@ import torch
 from torch import Tensor, nn
 
 from roikit.errors import RoikitWarning
+from roikit.models.bodies.vgg import VGG16
 from roikit.models.parts.norm import FrozenBatchNorm2d
+from roikit.models.roi.box import TwoMLPHead
 
 __all__ = ["LoadReport", "load_backbone", "load_checkpoint", "published_norm_eps"]
 
 State = dict[str, Tensor]
 
-# What depends on the number of classes, and so cannot be taken over when that changes.
+# What depends on the number of classes or keypoints, and so cannot be taken over when that changes.
 _PREDICTORS = ("roi_heads.box_predictor.cls_score.", "roi_heads.box_predictor.bbox_pred.",
-               "roi_heads.mask_predictor.mask_fcn_logits.")
+               "roi_heads.mask_predictor.mask_fcn_logits.", "roi_heads.keypoint_predictor.kps_score_lowres.")
 
 _CLASSES = "roi_heads.box_predictor.cls_score.bias"
+_KEYPOINTS = "roi_heads.keypoint_predictor.kps_score_lowres.bias"
 
 # torchvision renamed these layers in 0.13 (2022); files of either age are in use.
 _RENAMED = (
@@ -45,15 +48,20 @@ _LITE_BLOCK = {"_expand_conv": "expand_conv", "_bn0": "expand_norm",
                "_project_conv": "project_conv", "_bn2": "project_norm"}
 _LITE_STEM = {"_conv_stem": "stem_conv", "_bn0": "stem_norm"}
 _LITE_CLASSIFIER = ("_conv_head.", "_bn1.", "_fc.")
+# Those of torchvision's ResNets and VGG-16.
+_CLASSIFIERS = ("fc.", "classifier.")
+# What no classification network has: its convolutions are where they are.
+_OFFSETS = re.compile(r"\.conv2_offset\.(weight|bias)$")
 
 # What torch's wrappers put between the dots of a model's names: DataParallel and its distributed and averaging kin,
 # torch.compile. AveragedModel counts in a tensor of its own.
 _WRAPPERS = ("module", "_orig_mod")
 _COUNTER = "n_averaged"
 
-# sha256 prefixes of torchvision's COCO files of 2019 (they stand in the files' names as well).
-# Those two networks were trained with frozen batch norm without an eps, which no tensor shows.
-_TRAINED_WITHOUT_EPS = ("bf2d0c1e", "258fb6c6")
+# sha256 prefixes of torchvision's COCO files of 2019 (they stand in the files' names as well): masks, boxes, keypoints.
+# Those networks were trained with frozen batch norm without an eps, which no tensor shows. torchvision gives its other
+# file of keypoints (9f466800), an earlier state of the training, the eps.
+_TRAINED_WITHOUT_EPS = ("bf2d0c1e", "258fb6c6", "fc266e95")
 
 _SAFETENSORS_TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16,
                       "BF16": torch.bfloat16, "I64": torch.int64, "I32": torch.int32,
@@ -67,7 +75,7 @@ class LoadReport:
     Attributes:
         loaded: copied from the file.
         reinitialised: the model's own values kept on purpose: predictors of another number of
-            classes, and batch counters that the file lacks.
+            classes or keypoints, and batch counters that the file lacks.
         missing: in the model, but not in the file with that shape.
         unexpected: in the file, but not in the model with that shape.
         dropped: in the file and of no use here: a classifier's last layers, batch counters of
@@ -105,7 +113,7 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike, *, strict: bool =
         strict: True raises when a tensor of the model or of the file stays without its partner;
             False loads the rest and reports.
         allow_new_classes: True keeps the model's own predictors where they differ from the file's
-            in shape, that is in the number of classes.
+            in shape, that is in the number of classes or keypoints.
 
     Raises:
         OSError: the file cannot be read.
@@ -128,36 +136,65 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike, *, strict: bool =
     fresh = _PREDICTORS if allow_new_classes else ()
     hint = "" if allow_new_classes else _class_hint(own, state)
     report = _copy(model, state, dropped, strict, fresh, f"load_checkpoint: {path}", hint)
-    if len(state.get(_CLASSES, ())) == 91:
+    if len(state.get(_CLASSES, ())) == 91 or _KEYPOINTS in state:
         _warn_of_eps(model, path)
     return replace(report, prefix=prefix)
 
 
-def load_backbone(body: nn.Module, path: str | os.PathLike) -> LoadReport:
-    """Load a classification network's weights into a body, dropping its classifier.
+def load_backbone(body: nn.Module, path: str | os.PathLike, heads: nn.Module | None = None) -> LoadReport:
+    """Load a classification network's weights into a body, dropping its classifier and the stages that are not built.
 
     Args:
-        body: a `ResNet` or an `EfficientNetLite0`.
-        path: torchvision's state dict of that ResNet or ResNeXt, the published EfficientNet-Lite0
-            state dict, or either as .safetensors; wrapped as in `load_checkpoint`, as training scripts save them.
+        body: as `build_backbone(...).body`.
+        path: torchvision's state dict of that ResNet, ResNeXt or VGG-16, the published EfficientNet-Lite0 state dict,
+            timm's of that network, or any of them as .safetensors; wrapped as in `load_checkpoint`, as training scripts
+            save them. Offsets of deformable convolutions, which no classifier has, stay as they are.
+        heads: the `RoIHeads` of the body's detector, or None. What of the network stands there is loaded as well: the
+            last stage of a ResNet as `res5`, and the two fully connected layers of a VGG-16 where the box head's have
+            their sizes.
 
     Raises:
         OSError, ValueError: as `load_checkpoint`.
     """
-    own = body.state_dict()
+    network = _with_heads(body, heads)
+    own = network.state_dict()
+    unbuilt = tuple(name for name in getattr(body, "unbuilt", ()) if not any(n.startswith(name) for n in own))
     state, dropped = {}, []
-    found, prefix = _unwrapped(_read(path), own, _body_name)
+    rename = getattr(body, "own_name", _body_name)
+    found, prefix = _unwrapped(_read(path), own, rename)
     for name, value in found.items():
-        new = _body_name(name)
-        if new is None or (new not in own and (new.endswith(".num_batches_tracked") or new == _COUNTER)):
+        new = rename(name)
+        counts = new is not None and (new.endswith(".num_batches_tracked") or new == _COUNTER)
+        if new not in own and (new is None or counts or new.startswith((*_CLASSIFIERS, *unbuilt))):
             dropped.append(name)
         else:
             state[new] = value
-    return replace(_copy(body, state, dropped, True, (), f"load_backbone: {path}", ""), prefix=prefix)
+    kept = {name for name in own.keys() - state.keys() if _OFFSETS.search(name)}
+    report = _copy(network, state | {name: own[name] for name in kept}, dropped, True, (), f"load_backbone: {path}", "")
+    return replace(report, loaded=tuple(name for name in report.loaded if name not in kept),
+                   reinitialised=tuple(sorted({*report.reinitialised, *kept})), prefix=prefix)
+
+
+def _with_heads(body: nn.Module, heads: nn.Module | None) -> nn.Module:
+    """The body, beside what the heads have of its network, under the names of the whole network."""
+    further: dict[str, nn.Module] = {}
+    if hasattr(heads, "res5"):
+        further["layer4"] = heads.res5
+    box_head = getattr(heads, "box_head", None)
+    if isinstance(body, VGG16) and isinstance(box_head, TwoMLPHead):
+        sizes = tuple(box_head.fc6.weight.shape), tuple(box_head.fc7.weight.shape)
+        if sizes == ((4096, 512 * 7 * 7), (4096, 4096)):
+            further["classifier"] = nn.ModuleDict({"0": box_head.fc6, "3": box_head.fc7})
+    if not further:
+        return body
+    network = nn.Module()
+    for name, part in (*body.named_children(), *further.items()):
+        network.add_module(name, part)
+    return network
 
 
 def published_norm_eps(path: str | os.PathLike) -> float:
-    """The eps of the frozen batch norms of a torchvision detection file: 0 for the two of 2019."""
+    """The eps of the frozen batch norms of a torchvision detection file: 0 for the three of 2019."""
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     return 0.0 if digest.startswith(_TRAINED_WITHOUT_EPS) else 1e-5
 
@@ -189,7 +226,7 @@ def _unwrapped(state: State, own: Container[str], renamed: Callable[[str], str |
 
 def _body_name(name: str) -> str | None:
     """A classification network's tensor name in the body, None for its classifier."""
-    if name.startswith(("fc.", *_LITE_CLASSIFIER)):
+    if name.startswith(_LITE_CLASSIFIER):
         return None
     parts = name.split(".")
     if parts[0] in _LITE_STEM:
@@ -248,10 +285,12 @@ def _read_safetensors(path: Path) -> State:
 
 
 def _class_hint(own: State, state: State) -> str:
-    if _CLASSES in own and _CLASSES in state and own[_CLASSES].shape != state[_CLASSES].shape:
-        return (f"\nThe file has {len(state[_CLASSES])} classes and the model "
-                f"{len(own[_CLASSES])}; allow_new_classes=True starts the predictors afresh.")
-    return ""
+    differ = [f"{len(state[name])} {what} and the model {len(own[name])}"
+              for name, what in ((_CLASSES, "classes"), (_KEYPOINTS, "keypoints"))
+              if name in own and name in state and own[name].shape != state[name].shape]
+    if not differ:
+        return ""
+    return f"\nThe file has {', and '.join(differ)}; allow_new_classes=True starts the predictors afresh."
 
 
 def _warn_of_eps(model: nn.Module, path: str | os.PathLike) -> None:
