@@ -1,4 +1,4 @@
-"""Golden files: what another library detected with weights that are a function of their names, and how close is the same.
+"""Golden files: what another library detects with weights that are functions of their names, and how near is the same.
 
     golden = load("detectron2/mask_rcnn_R_50_FPN_3x")
     write_peer_file(golden, folder / "model.pkl")

@@ -13,6 +13,7 @@ __all__ = ["draw", "picture", "tensor_of"]
 # A norm at the end of a residual branch: there are up to 33 branches, and each adds its variance.
 LAST_NORMS = ("conv3.norm.weight", "bn3.weight")
 SMALL = 0.25
+CENTRES = {"fc_mask_iou.bias": 0.6}  # predicted overlaps are not clamped: around this
 
 
 def uniform(count, *key):
@@ -29,7 +30,7 @@ def tensor_of(name, shape, seed, factor=1.0):
     A matrix or kernel keeps the variance of what a ReLU lets through: uniform, standard deviation
     sqrt(2 / fan-in) * factor. The rows of a matrix have the sum 0, so that scores show what differs between boxes, and
     not what all have in common. The weight and the variance of a norm are in [0.8, 1.2) (a quarter of that at the end
-    of a residual branch), its mean and every bias in [-0.1, 0.1). A counter of batches is 0.
+    of a residual branch), its mean and every bias in [-0.1, 0.1), or about its centre. A counter of batches is 0.
 
     Returns:
         `shape` float32; int64 for a counter.
@@ -44,7 +45,8 @@ def tensor_of(name, shape, seed, factor=1.0):
     if name.endswith((".weight", ".running_var")):
         small = SMALL if name.endswith(LAST_NORMS) else 1.0
         return (np.float32(1) + np.float32(0.2) * x) * np.float32(small)
-    return np.float32(0.1) * x
+    centre = sum(value for end, value in CENTRES.items() if name.endswith(end))
+    return np.float32(0.1) * x + np.float32(centre)
 
 
 def draw(shapes, seed, factors):
