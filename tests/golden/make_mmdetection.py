@@ -34,7 +34,7 @@ DEVIATIONS = {"backbone.conv1": 1.0, "conv2.conv_offset": 1.0, "rpn_cls": 1.5, "
               "fc_reg": 0.4, "conv_logits": 3.0, "fc_mask_iou": 0.15}
 
 
-def convolve(input, offset, weight, stride, padding, dilation, groups, deform_groups):
+def convolve(input, offset, weight, stride, padding, dilation, groups, deform_groups, *others):
     return torchvision.ops.deform_conv2d(input, offset, weight, None, stride, padding, dilation)
 
 
@@ -47,12 +47,12 @@ def detector(name):
     return model
 
 
-def prepared(model, image, sample):
+def prepared(model, image, sample, training=False):
     """The batch of an RGB image in 0..255, which mmdetection reads as BGR, and its data sample."""
     height, width = image.shape[1:]
     sample.set_metainfo({"img_shape": (height, width), "ori_shape": (height, width), "scale_factor": (1.0, 1.0)})
     batch = {"inputs": [torch.from_numpy(image[::-1].copy())], "data_samples": [sample]}
-    return model.data_preprocessor(batch, training=False)
+    return model.data_preprocessor(batch, training=training)
 
 
 def detections(model, image):
@@ -75,8 +75,8 @@ def detections(model, image):
 
 
 def truth(height, width):
-    """Boxes (5, 4) float32, labels from 0, masks (5, H, W) uint8: ellipses and triangles, some cut by their boxes."""
-    boxes = np.array([[20.25, 30.5, 120, 150], [100, 10, 290.75, 90], [150.5, 100.25, 200, 190], [0, 160, 90, 236],
+    """Boxes (5, 4) float32, labels from 0, masks (5, H, W) uint8: ellipses and cut rectangles."""
+    boxes = np.array([[20.25, 30.5, 120, 150], [100, 10, 290.75, 90], [150.5, 100.25, 200, 190], [4, 160, 90, 230],
                       [210, 120, 310, 230]], dtype=np.float32)
     y, x = np.mgrid[:height, :width] + 0.5
     masks = []
@@ -109,7 +109,7 @@ def with_losses(model, golden):
     sample.ignored_instances = InstanceData(bboxes=torch.zeros(0, 4))
     image = golden.image() * np.float32(255)
     with torch.no_grad():
-        batch = prepared(model, np.round(image), sample)
+        batch = prepared(model, np.round(image), sample, training=True)
         given = InstanceData(bboxes=torch.from_numpy(proposals), scores=torch.ones(60),
                              labels=torch.zeros(60, dtype=torch.int64))
         losses = model.roi_head.loss(model.extract_feat(batch["inputs"]), [given], batch["data_samples"])
@@ -118,8 +118,7 @@ def with_losses(model, golden):
             logits, embedding = model.roi_head.semantic_head(model.extract_feat(batch["inputs"]))
             arrays.update(semantic=semantic, semantic_logits=logits[0, ::16, ::4, ::4].numpy(),
                           semantic_embedding=embedding[0, ::16, ::4, ::4].numpy())
-    facts = {"losses": {key: float(value) for key, value in losses.items()}, "gt_masks": encoded(masks)}
-    print(facts["losses"])
+    facts = {"losses": {key: float(value) for key, value in losses.items() if "loss" in key}, "gt_masks": encoded(masks)}
     return replace(golden, arrays={**golden.arrays, **arrays}, facts=facts)
 
 
