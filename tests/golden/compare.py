@@ -37,9 +37,11 @@ class Golden:
         factors: {name of a weight: what multiplied it}.
         arrays: the detections, by falling score of the box: boxes (D, 4) float32 xyxy in pixels; scores (D,) float32;
             labels (D,) int64 as the library counts, from 0; where there are any: mask_scores (D,), keypoints
-            (D, K, 2), keypoints_scores (D, K), and whatever else a test needs.
+            (D, K, 2), keypoints_scores (D, K). Where there are losses: gt_boxes (G, 4), gt_labels (G,) from 0 and
+            proposals (P, 4), so few that a sampler takes all. With a semantic head: semantic (H, W) uint8, the true classes, 255
+            not counted; semantic_logits and semantic_embedding of the padded picture, at [0, ::16, ::4, ::4].
         masks: D COCO RLE dicts, or None.
-        facts: whatever else a test needs, as JSON has it.
+        facts: losses {name: value as the library weights it} of all that follows the proposals; gt_masks, G RLE dicts.
     """
 
     library: str

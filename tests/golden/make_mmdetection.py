@@ -118,7 +118,8 @@ def with_losses(model, golden):
             logits, embedding = model.roi_head.semantic_head(model.extract_feat(batch["inputs"]))
             arrays.update(semantic=semantic, semantic_logits=logits[0, ::16, ::4, ::4].numpy(),
                           semantic_embedding=embedding[0, ::16, ::4, ::4].numpy())
-    facts = {"losses": {key: float(value) for key, value in losses.items() if "loss" in key}, "gt_masks": encoded(masks)}
+    losses = {key: float(value) for key, value in losses.items() if "loss" in key}
+    facts = {"losses": losses, "gt_masks": encoded(masks)}
     return replace(golden, arrays={**golden.arrays, **arrays}, facts=facts)
 
 

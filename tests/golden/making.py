@@ -47,8 +47,8 @@ def difference(found, other):
     if not np.array_equal(found["labels"], other["labels"]):
         return "labels"
     for key in set(found) & set(BOUNDS) - {"masks"}:
-        if np.abs(found[key] - other[key]).max() > BOUNDS[key] / 2:
-            return key
+        if (apart := np.abs(found[key] - other[key]).max()) > BOUNDS[key] / 2:
+            return f"{key} {apart:.1e} apart"
     if "masks" in found and (bitmaps(found) ^ bitmaps(other)).sum() > BOUNDS["masks"] / 2 * bitmaps(found).sum():
         return "masks"
     return None
