@@ -6,6 +6,7 @@ Needs detectron2 with its compiled module, torchvision, pycocotools and roikit (
 import sys
 
 import torch
+from compare import DETECTIONS
 from detectron2 import model_zoo
 from detectron2.modeling import build_model
 from making import make
@@ -24,6 +25,7 @@ DEVIATIONS = {"stem.conv1": 1.0, "conv2_offset": 1.0, "objectness_logits": 1.5, 
 def detector(name):
     config = model_zoo.get_config(f"{name}.yaml")
     config.MODEL.DEVICE = "cpu"
+    config.TEST.DETECTIONS_PER_IMAGE = DETECTIONS
     return build_model(config).eval()
 
 

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from compare import BOUNDS, FOLDER, assert_same, load, write_peer_file
+from compare import BOUNDS, DETECTIONS, FOLDER, assert_same, load, write_peer_file
 from weights import draw, picture, tensor_of
 
 from roikit.masks import decode
@@ -44,7 +44,7 @@ def test_weights_have_the_deviation_and_the_sums_that_they_promise():
 def test_a_golden_file_decides(name):
     golden = load(name)
     boxes, scores, labels = (golden.arrays[key] for key in ("boxes", "scores", "labels"))
-    assert 30 <= len(boxes) == len(scores) == len(labels) <= 100
+    assert 30 <= len(boxes) == len(scores) == len(labels) <= DETECTIONS
     assert (len(np.unique(labels)) >= 3) == ("keypoint" not in name)
     assert np.all(np.diff(scores) < -1e-6)
     assert (boxes[:, 2:] > boxes[:, :2]).all() and (boxes >= 0).all() and (boxes <= golden.size[::-1] * 2).all()
