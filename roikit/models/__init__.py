@@ -2,6 +2,8 @@
 
 from roikit.models.bodies.efficientnet import EfficientNetLite0
 from roikit.models.bodies.resnet import ResNet
+from roikit.models.bodies.timm_body import TimmBody
+from roikit.models.bodies.vgg import VGG16
 from roikit.models.build import build_backbone, build_detector
 from roikit.models.builders import (
     detector_config,
@@ -30,6 +32,7 @@ from roikit.models.configs import (
 from roikit.models.detectors.two_stage import FasterRCNN, KeypointRCNN, MaskRCNN
 from roikit.models.inference import prepare_for_inference
 from roikit.models.necks.fpn import BackboneWithFPN, FeaturePyramidNetwork
+from roikit.models.necks.single import BackboneWithoutNeck
 from roikit.models.parts.image import ImageTransform
 from roikit.models.parts.norm import FrozenBatchNorm2d
 from roikit.models.proposals.rpn import RegionProposalNetwork, RPNHead
@@ -45,6 +48,7 @@ __all__ = [
     "AverageHead",
     "BackboneConfig",
     "BackboneWithFPN",
+    "BackboneWithoutNeck",
     "BoxConfig",
     "CascadeConfig",
     "DetectorConfig",
@@ -79,7 +83,9 @@ __all__ = [
     "SelectionConfig",
     "SemanticConfig",
     "StageConfig",
+    "TimmBody",
     "TwoMLPHead",
+    "VGG16",
     "build_backbone",
     "build_detector",
     "detector_config",

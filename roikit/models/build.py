@@ -1,19 +1,26 @@
 """From configs to modules: the only file that knows both sides. One function a part."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import nn
 
+from roikit.models.bodies.deformable import DeformableBottleneck
 from roikit.models.bodies.efficientnet import EfficientNetLite0
-from roikit.models.bodies.resnet import RESNETS, ResNet
+from roikit.models.bodies.resnet import RESNETS, ResNet, ResNetSpec, resnet_stage
+from roikit.models.bodies.timm_body import TimmBody
+from roikit.models.bodies.vgg import VGG16
 from roikit.models.configs import BackboneConfig, BoxConfig, DetectorConfig, MaskConfig, RpnConfig
+from roikit.models.configs.body import LEVELS
 from roikit.models.detectors.two_stage import FasterRCNN, MaskRCNN
 from roikit.models.necks.fpn import BackboneWithFPN, FeaturePyramidNetwork
+from roikit.models.necks.single import BackboneWithoutNeck
 from roikit.models.parts.image import ImageTransform
 from roikit.models.parts.norm import norm_layer
 from roikit.models.proposals.rpn import RegionProposalNetwork, RPNHead
-from roikit.models.roi.box import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
+from roikit.models.roi.box import AverageHead, FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from roikit.models.roi.heads import RoIHeads
 from roikit.models.roi.mask import MaskBranch, MaskRCNNHeads, MaskRCNNPredictor
 from roikit.models.roi.mask_score import MaskScoreHead, ScoredMaskBranch
@@ -43,21 +50,71 @@ def build_detector(config: DetectorConfig) -> FasterRCNN:
     return model
 
 
-def build_backbone(config: BackboneConfig) -> BackboneWithFPN:
-    """A body and its pyramid, with the parts before `trainable_layers` frozen."""
-    make_norm = norm_layer(config.norm, eps=config.norm_eps, groups=config.norm_groups)
-    if config.name == "efficientnet_lite0":
-        body = EfficientNetLite0(make_norm)
-    elif config.name in RESNETS:
-        body = ResNet(RESNETS[config.name], make_norm)
-    else:
-        raise ValueError(f"build_backbone: name must be one of {', '.join(RESNETS)}, "
-                         f"efficientnet_lite0, got {config.name!r}")
+def build_backbone(config: BackboneConfig) -> BackboneWithFPN | BackboneWithoutNeck:
+    """A body and its pyramid, or a body and its one map, with the parts before `trainable_layers` frozen."""
+    body = build_body(config)
     for part in body.parts()[:5 - config.trainable_layers]:
         for module in part:
             module.requires_grad_(False)
+    has_groups = any(isinstance(module, nn.GroupNorm) for module in body.modules())
+    body_format = _map_format("group" if has_groups else config.norm)
+    if config.neck == "none":
+        return BackboneWithoutNeck(body, body.channels[0], body_format)
     fpn = FeaturePyramidNetwork(body.channels, config.fpn_channels, _norm(config.fpn_norm, config.norm_groups))
-    return BackboneWithFPN(body, fpn, config.fpn_channels, _map_format(config.norm), _map_format(config.fpn_norm))
+    return BackboneWithFPN(body, fpn, config.fpn_channels, body_format, _map_format(config.fpn_norm))
+
+
+def build_body(config: BackboneConfig) -> nn.Module:
+    """The network that gives the maps `config.levels`, all of it trainable."""
+    maps = [LEVELS.index(level) for level in config.levels]
+    _check_body(config)
+    if config.name.startswith("timm:"):
+        return TimmBody(config.name.removeprefix("timm:"), maps, config.norm)
+    if config.name == "vgg16":
+        return VGG16(maps)
+    if config.name == "efficientnet_lite0":
+        return EfficientNetLite0(_body_norm(config), maps)
+    block = partial(DeformableBottleneck, version=config.deform_version, groups=config.deform_groups)
+    special = {LEVELS.index(stage): block for stage in config.deform_stages}
+    return ResNet(_spec(config), _body_norm(config), maps, special)
+
+
+def _check_body(config: BackboneConfig) -> None:
+    """ValueError where the body cannot have what the other fields ask for."""
+    name = config.name
+    if name not in RESNETS and name not in ("vgg16", "efficientnet_lite0") and not name.startswith("timm:"):
+        raise ValueError(f"build_backbone: BackboneConfig.name must be one of {', '.join(RESNETS)}, vgg16, "
+                         f"efficientnet_lite0, or begin with 'timm:', got {name!r}")
+    if (config.norm == "none") != (name == "vgg16"):
+        raise ValueError("build_backbone: BackboneConfig.norm must be 'none' for the name 'vgg16', which has no norms, "
+                         f"and for no other, got norm {config.norm!r} and name {name!r}")
+    if name.startswith("timm:") and config.norm == "group":
+        raise ValueError("build_backbone: BackboneConfig.norm must be one of batch (the network's own norms), frozen, "
+                         f"sync, for the name {name!r}, got 'group'")
+    asked = [field for field in ("stride_in_1x1", "dilated_c5", "deform_stages") if getattr(config, field)]
+    if asked and not (name in RESNETS and RESNETS[name].bottleneck):
+        raise ValueError(f"build_backbone: BackboneConfig.{asked[0]} is for bottlenecks, which the name {name!r} has "
+                         "none of; a ResNet of 50 layers or more and a ResNeXt have them")
+    for stage in config.deform_stages:
+        spec, planes = RESNETS[name], 64 << LEVELS.index(stage)
+        width = planes * spec.width // 64 * spec.groups
+        if width % config.deform_groups:
+            raise ValueError(f"build_backbone: BackboneConfig.deform_groups must divide the {width} channels of the "
+                             f"3x3 convolutions of {stage} of {name!r}, got {config.deform_groups}")
+
+
+def _spec(config: BackboneConfig) -> ResNetSpec:
+    return replace(RESNETS[config.name], stride_in_1x1=config.stride_in_1x1, dilated_c5=config.dilated_c5)
+
+
+def _body_norm(config: BackboneConfig) -> Callable[[int], nn.Module]:
+    return norm_layer(config.norm, eps=config.norm_eps, groups=config.norm_groups)
+
+
+def build_res5(config: BackboneConfig) -> nn.Sequential:
+    """The stage of c5, for every pooled box: (R, C, P, P) -> (R, 2C, P/2, P/2); the last part of `trainable_layers`."""
+    stage = resnet_stage(_spec(config), 3, _body_norm(config))
+    return stage.requires_grad_(config.trainable_layers > 0)
 
 
 def _norm(kind: str, groups: int) -> Callable[[int], nn.Module] | None:
@@ -82,9 +139,13 @@ def build_rpn(config: RpnConfig, backbone: BackboneConfig, channels: int) -> Reg
 def build_heads(config: DetectorConfig, channels: int) -> RoIHeads:
     """The stages and branches of a detector, on maps of so many channels."""
     box, mask, strides = config.box, config.mask, config.backbone.strides
+    res5, width = None, box.representation
+    if box.head == "res5":
+        res5 = build_res5(config.backbone)
+        width = channels = 2 * channels
     parts = (build_pooler(box, strides), build_box_head(box, channels),
-             FastRCNNPredictor(box.representation, config.num_classes, box.class_agnostic), box)
-    heads = RoIHeads(*parts, sampler=_SAMPLERS[box.sampler]())
+             FastRCNNPredictor(width, config.num_classes, box.class_agnostic), box)
+    heads = RoIHeads(*parts, res5=res5, sampler=_SAMPLERS[box.sampler]())
     if mask is not None:
         add_mask_branch(heads, config, channels)
     return heads
@@ -97,6 +158,8 @@ def build_pooler(config: BoxConfig | MaskConfig, strides: tuple[int, ...]) -> nn
 
 
 def build_box_head(config: BoxConfig, channels: int) -> nn.Module:
+    if config.head == "res5":
+        return AverageHead()
     if not config.conv_layers and config.fc_layers == 2:
         return TwoMLPHead(channels * config.pool_size ** 2, config.representation)
     return FastRCNNConvFCHead(channels, config.pool_size, config.conv_layers,

@@ -61,8 +61,8 @@ def test_contract_trainable_layers_count_from_the_last(name, parts):
 
 
 def test_contract_unknown_backbone_and_norm_say_so():
-    with pytest.raises(ValueError, match="name must be one of resnet18, .*, got 'vgg16'"):
-        build_backbone(BackboneConfig("vgg16"))
+    with pytest.raises(ValueError, match="name must be one of resnet18, .*, got 'vgg19'"):
+        build_backbone(BackboneConfig("vgg19"))
     with pytest.raises(ValueError, match="norm must be one of frozen, batch, sync, group, none, got 'layer'"):
         BackboneConfig(norm="layer")
     with pytest.raises(ValueError, match="kind must be one of"):

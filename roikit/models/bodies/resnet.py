@@ -4,23 +4,28 @@ Source: He et al. 2015, arXiv:1512.03385; Xie et al. 2016, arXiv:1611.05431. Par
 that its classification weights fit.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from roikit.models.parts.norm import conv_norm
+from roikit.ops import DeformConv2d
 
-__all__ = ["RESNETS", "BasicBlock", "Bottleneck", "ResNet", "ResNetSpec"]
+__all__ = ["RESNETS", "BasicBlock", "Bottleneck", "ResNet", "ResNetSpec", "resnet_stage"]
 
 MakeNorm = Callable[[int], nn.Module]
+# (inputs, planes, stride, spec, make_norm, dilation) -> a residual block
+MakeBlock = Callable[..., nn.Module]
 
 
 @dataclass(frozen=True)
 class ResNetSpec:
     """Depths of the four stages; `bottleneck` blocks have `groups` groups of `width` / 64.
 
-    Their stride stands on the 3x3 convolution ("v1.5"), or on the first 1x1 one (`stride_in_1x1`).
+    Their stride stands on the 3x3 convolution ("v1.5"), or on the first 1x1 one (`stride_in_1x1`). With `dilated_c5`
+    the last stage has no stride, and all its 3x3 convolutions are dilated by 2, the first block's as well (as
+    detectron2's; torchvision's `replace_stride_with_dilation` leaves that one undilated).
     """
 
     depths: tuple[int, int, int, int]
@@ -28,6 +33,12 @@ class ResNetSpec:
     groups: int = 1
     width: int = 64
     stride_in_1x1: bool = False
+    dilated_c5: bool = False
+
+    @property
+    def expansion(self) -> int:
+        """Channels of a stage's map over its planes (64, 128, 256, 512)."""
+        return 4 if self.bottleneck else 1
 
 
 RESNETS = {
@@ -44,8 +55,8 @@ RESNETS = {
 }
 
 
-def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, dilation: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2 * dilation, dilation, groups, bias=False)
 
 
 def _shortcut(inputs: int, outputs: int, stride: int, make_norm: MakeNorm) -> nn.Module | None:
@@ -60,9 +71,11 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, inputs: int, planes: int, stride: int, spec: ResNetSpec,
-                 make_norm: MakeNorm) -> None:
+    def __init__(self, inputs: int, planes: int, stride: int, spec: ResNetSpec, make_norm: MakeNorm,
+                 dilation: int = 1) -> None:
         super().__init__()
+        if dilation != 1:
+            raise ValueError(f"BasicBlock: dilation must be 1, got {dilation}")
         self.conv1 = _conv(inputs, planes, 3, stride)
         self.bn1 = make_norm(planes)
         self.relu = nn.ReLU(inplace=True)
@@ -82,14 +95,15 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, inputs: int, planes: int, stride: int, spec: ResNetSpec,
-                 make_norm: MakeNorm) -> None:
+    def __init__(self, inputs: int, planes: int, stride: int, spec: ResNetSpec, make_norm: MakeNorm,
+                 dilation: int = 1) -> None:
         super().__init__()
         width = planes * spec.width // 64 * spec.groups
         outputs = planes * self.expansion
-        self.conv1 = _conv(inputs, width, 1)
+        first, second = (stride, 1) if spec.stride_in_1x1 else (1, stride)
+        self.conv1 = _conv(inputs, width, 1, first)
         self.bn1 = make_norm(width)
-        self.conv2 = _conv(width, width, 3, stride, spec.groups)
+        self.conv2 = _conv(width, width, 3, second, spec.groups, dilation)
         self.bn2 = make_norm(width)
         self.conv3 = _conv(width, outputs, 1)
         self.bn3 = make_norm(outputs)
@@ -104,46 +118,79 @@ class Bottleneck(nn.Module):
         return self.relu(out)
 
 
+def resnet_stage(spec: ResNetSpec, stage: int, make_norm: MakeNorm) -> nn.Sequential:
+    """One stage by itself: the fourth one stands in the heads of the C4 systems.
+
+    Args:
+        spec: an entry of `RESNETS`.
+        stage: 0 to 3, for the maps c2 to c5.
+        make_norm: from a number of channels to a normalisation layer.
+    """
+    blocks = _stage(spec, stage, make_norm, None)
+    _initialise(blocks)
+    return blocks
+
+
+def _stage(spec: ResNetSpec, stage: int, make_norm: MakeNorm, make_block: MakeBlock | None) -> nn.Sequential:
+    make_block = make_block or (Bottleneck if spec.bottleneck else BasicBlock)
+    planes = 64 << stage
+    outputs = planes * spec.expansion
+    dilated = spec.dilated_c5 and stage == 3
+    stride, dilation = 1 if stage == 0 or dilated else 2, 2 if dilated else 1
+    first = make_block(64 if stage == 0 else outputs // 2, planes, stride, spec, make_norm, dilation)
+    others = [make_block(outputs, planes, 1, spec, make_norm, dilation) for _ in range(spec.depths[stage] - 1)]
+    return nn.Sequential(first, *others)
+
+
+def _initialise(network: nn.Module) -> None:
+    for module in network.modules():
+        # By exact class: the convolutions of offsets start with zeros.
+        if type(module) in (nn.Conv2d, DeformConv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
 class ResNet(nn.Module):
     """A ResNet without its classifier.
 
     Args:
         spec: an entry of `RESNETS`.
         make_norm: from a number of channels to a normalisation layer.
+        maps: which of the maps c2 to c5 are given, as indices 0 to 3; stages after the last of them are not built.
+        special: for a stage, 0 to 3, what makes its blocks, where they are not the spec's own; arguments as those of
+            `Bottleneck`.
 
-    `forward` takes (N, 3, H, W) and returns a dict "0" to "3" of (N, channels[i], ceil(H/s),
-    ceil(W/s)) maps with strides s = 4, 8, 16, 32.
+    `forward` takes (N, 3, H, W) and returns a dict of (N, C, ceil(H/s), ceil(W/s)) maps, "0" to "3" with strides s = 4,
+    8, 16, 32 (16 for "3" with `dilated_c5`); `channels` are those of the maps that are given.
     """
 
-    def __init__(self, spec: ResNetSpec, make_norm: MakeNorm) -> None:
+    def __init__(self, spec: ResNetSpec, make_norm: MakeNorm, maps: Sequence[int] = (0, 1, 2, 3),
+                 special: Mapping[int, MakeBlock] | None = None) -> None:
         super().__init__()
-        block = Bottleneck if spec.bottleneck else BasicBlock
-        self.channels = tuple(planes * block.expansion for planes in (64, 128, 256, 512))
+        self.maps = tuple(maps)
+        self.channels = tuple((64 << stage) * spec.expansion for stage in self.maps)
+        self.stages = tuple(f"layer{stage + 1}" for stage in range(self.maps[-1] + 1))
         self.conv1 = nn.Conv2d(3, 64, 7, 2, padding=3, bias=False)
         self.bn1 = make_norm(64)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, padding=1)
-        inputs = 64
-        for stage, depth in enumerate(spec.depths):
-            planes = 64 << stage
-            blocks = []
-            for index in range(depth):
-                stride = 2 if stage > 0 and index == 0 else 1
-                blocks.append(block(inputs, planes, stride, spec, make_norm))
-                inputs = planes * block.expansion
-            self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        for stage, name in enumerate(self.stages):
+            self.add_module(name, _stage(spec, stage, make_norm, (special or {}).get(stage)))
+        _initialise(self)
+
+    @property
+    def unbuilt(self) -> tuple[str, ...]:
+        """How the names of a whole network's tensors begin that this one does without."""
+        return tuple(f"layer{stage + 1}." for stage in range(len(self.stages), 4))
 
     def parts(self) -> list[list[nn.Module]]:
-        """Stem and four stages, in order: the units of `trainable_layers`."""
-        return [[self.conv1, self.bn1], [self.layer1], [self.layer2], [self.layer3], [self.layer4]]
+        """Stem and stages, in order: the units of `trainable_layers`."""
+        return [[self.conv1, self.bn1], *([getattr(self, name)] for name in self.stages)]
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         x = self.maxpool(self.relu(conv_norm(self.conv1, self.bn1, x)))
         features = {}
-        for index, stage in enumerate((self.layer1, self.layer2, self.layer3, self.layer4)):
-            x = stage(x)
-            features[str(index)] = x
+        for index, name in enumerate(self.stages):
+            x = getattr(self, name)(x)
+            if index in self.maps:
+                features[str(index)] = x
         return features

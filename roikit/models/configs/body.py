@@ -17,25 +17,31 @@ class BackboneConfig:
     Args:
         name: "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "resnext101_32x4d",
             "resnext101_32x8d", "resnext101_64x4d", "resnext152_32x8d", "vgg16", "efficientnet_lite0", or "timm:" and
-            the name of a network of the timm package that gives feature maps.
-        norm: "frozen" (batch norm with fixed statistics and affine), "batch", "sync" (batch norm over all processes),
-            "group", or "none" (a VGG-16 has none).
+            the name of a network of the timm package that gives feature maps, "timm:convnext_tiny" say.
+        norm: "frozen" (batch norm with fixed statistics and affine), "batch", "sync" (batch norm over all processes; in
+            a process of its own it is "batch"), "group", or "none", which "vgg16" has and no other. A network of timm
+            has norms of its own kind: "batch" takes them as they are, "frozen" and "sync" replace its batch norms.
         norm_eps: added to the variance; 1e-5 for ResNets, 1e-3 for EfficientNet-Lite0,
-            0.0 for torchvision's published detection weights of 2019.
+            0.0 for torchvision's published detection weights of 2019. A network of timm has its own.
         norm_groups: GroupNorm takes gcd(channels, norm_groups) groups.
-        trainable_layers: how many of the five parts (stem and four stages), counted from the last
-            one, take part in training; 0 to 5.
+        trainable_layers: how many of the five parts (stem and four stages), counted from the last one, take part in
+            training; 0 to 5. A stage that stands in the heads (`BoxConfig.head`) or is not built is counted.
         fpn_channels: width of the pyramid levels.
         fpn_norm: "none" (a bias instead), "group", "batch" or "sync".
         neck: "fpn", or "none": the body's maps as they are.
         levels: the body's maps that go into the neck, finest first, adjacent ones of "c2" to "c5". Stages after the
-            last of them are not built.
+            last of them are not built. Of a VGG-16 c4 is conv5_3, which has stride 16, and c5 the pooling after it
+            (`roikit.models.bodies.vgg`).
         stride_in_1x1: a bottleneck's stride stands on its first 1x1 convolution, as in the networks of 2015 that
             detectron2 and mmdetection's "caffe" style start from, not on its 3x3 one.
         dilated_c5: the last stage keeps stride 16 and is dilated by 2 (DC5).
-        deform_stages: the maps whose stages have deformable 3x3 convolutions, of "c3", "c4", "c5".
+        deform_stages: the maps whose stages have deformable 3x3 convolutions, of "c3", "c4", "c5", none of them after
+            the last of `levels`.
         deform_version: 1, or 2 with a weight for each sample (modulated).
-        deform_groups: groups of channels with offsets of their own.
+        deform_groups: groups of channels with offsets of their own; they divide the channels of the 3x3 convolutions.
+
+    `stride_in_1x1`, `dilated_c5` and `deform_stages` need a body of bottlenecks: a ResNet of 50 layers or more, or a
+    ResNeXt; `build_backbone` says so.
     """
 
     name: str = "resnet50"
@@ -68,6 +74,9 @@ class BackboneConfig:
                 f"BackboneConfig: with neck 'none' levels must hold one map, got {self.levels}")
         require(set(self.deform_stages) <= set(LEVELS[1:]),
                 f"BackboneConfig: deform_stages must be of c3, c4, c5, got {self.deform_stages}")
+        require(all(LEVELS.index(stage) <= LEVELS.index(self.levels[-1]) for stage in self.deform_stages),
+                f"BackboneConfig: deform_stages must be of stages that are built, and levels {self.levels} ask for "
+                f"none after {self.levels[-1]}, got {self.deform_stages}")
         require(not self.dilated_c5 or self.levels[-1] == "c5",
                 f"BackboneConfig: dilated_c5 needs levels that end with c5, got {self.levels}")
         require(not self.dilated_c5 or self.neck == "none",

@@ -6,18 +6,16 @@ every second cell of the fourth.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from roikit.models.necks.formats import WithFormats
+
 __all__ = ["BackboneWithFPN", "FeaturePyramidNetwork"]
 
 MakeNorm = Callable[[int], nn.Module]
-
-# The attributes of a `BackboneWithFPN` that are memory formats.
-_FORMATS = ("body_format", "fpn_format")
 
 
 def _conv_norm(inputs: int, outputs: int, kernel: int, make_norm: MakeNorm | None) -> nn.Sequential:
@@ -64,7 +62,7 @@ class FeaturePyramidNetwork(nn.Module):
         return pyramid
 
 
-class BackboneWithFPN(nn.Module):
+class BackboneWithFPN(WithFormats):
     """A body and the pyramid on top of it.
 
     Args:
@@ -76,6 +74,8 @@ class BackboneWithFPN(nn.Module):
             `prepare_for_inference` is there for speed.
     """
 
+    formats = ("body_format", "fpn_format")
+
     def __init__(self, body: nn.Module, fpn: nn.Module, out_channels: int,
                  body_format: torch.memory_format = torch.contiguous_format,
                  fpn_format: torch.memory_format = torch.contiguous_format) -> None:
@@ -85,17 +85,6 @@ class BackboneWithFPN(nn.Module):
         self.out_channels = out_channels
         self.body_format = body_format
         self.fpn_format = fpn_format
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Formats by name: a torch.memory_format is pickled by no protocol before 4, and torch.save uses 2.
-        state = super().__getstate__() if hasattr(super(), "__getstate__") else self.__dict__
-        return state | {name: str(state[name]).removeprefix("torch.") for name in _FORMATS}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        for name in _FORMATS:
-            if isinstance(state[name], str):
-                setattr(self, name, getattr(torch, state[name]))
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         if x.device.type != "cpu" or not (self.training and torch.is_grad_enabled()):

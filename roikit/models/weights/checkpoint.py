@@ -18,7 +18,9 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from roikit.errors import RoikitWarning
+from roikit.models.bodies.vgg import VGG16
 from roikit.models.parts.norm import FrozenBatchNorm2d
+from roikit.models.roi.box import TwoMLPHead
 from roikit.models.weights import detectron2, mmdetection
 from roikit.models.weights.files import read_state
 from roikit.models.weights.layouts import obstacle
@@ -50,6 +52,10 @@ _LITE_BLOCK = {"_expand_conv": "expand_conv", "_bn0": "expand_norm",
                "_project_conv": "project_conv", "_bn2": "project_norm"}
 _LITE_STEM = {"_conv_stem": "stem_conv", "_bn0": "stem_norm"}
 _LITE_CLASSIFIER = ("_conv_head.", "_bn1.", "_fc.")
+# Those of torchvision's ResNets and VGG-16.
+_CLASSIFIERS = ("fc.", "classifier.")
+# What no classification network has: its convolutions are where they are.
+_OFFSETS = re.compile(r"\.conv2_offset\.(weight|bias)$")
 
 # What torch's wrappers put between the dots of a model's names: DataParallel and its distributed and averaging kin,
 # torch.compile. AveragedModel counts in a tensor of its own.
@@ -154,27 +160,56 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike, *, strict: bool =
     return replace(report, prefix=prefix)
 
 
-def load_backbone(body: nn.Module, path: str | os.PathLike) -> LoadReport:
-    """Load a classification network's weights into a body, dropping its classifier.
+def load_backbone(body: nn.Module, path: str | os.PathLike, heads: nn.Module | None = None) -> LoadReport:
+    """Load a classification network's weights into a body, dropping its classifier and the stages that are not built.
 
     Args:
-        body: a `ResNet` or an `EfficientNetLite0`.
-        path: torchvision's state dict of that ResNet or ResNeXt, the published EfficientNet-Lite0
-            state dict, or either as .safetensors; wrapped as in `load_checkpoint`, as training scripts save them.
+        body: as `build_backbone(...).body`.
+        path: torchvision's state dict of that ResNet, ResNeXt or VGG-16, the published EfficientNet-Lite0 state dict,
+            timm's of that network, or any of them as .safetensors; wrapped as in `load_checkpoint`, as training scripts
+            save them. Offsets of deformable convolutions, which no classifier has, stay as they are.
+        heads: the `RoIHeads` of the body's detector, or None. What of the network stands there is loaded as well: the
+            last stage of a ResNet as `res5`, and the two fully connected layers of a VGG-16 where the box head's have
+            their sizes.
 
     Raises:
         OSError, ValueError: as `load_checkpoint`.
     """
-    own = body.state_dict()
+    network = _with_heads(body, heads)
+    own = network.state_dict()
+    unbuilt = tuple(name for name in getattr(body, "unbuilt", ()) if not any(n.startswith(name) for n in own))
     state, dropped = {}, []
-    found, prefix = _unwrapped(read_state(path), own, _body_name)
+    rename = getattr(body, "own_name", _body_name)
+    found, prefix = _unwrapped(read_state(path), own, rename)
     for name, value in found.items():
-        new = _body_name(name)
-        if new is None or (new not in own and (new.endswith(".num_batches_tracked") or new == _COUNTER)):
+        new = rename(name)
+        counts = new is not None and (new.endswith(".num_batches_tracked") or new == _COUNTER)
+        if new not in own and (new is None or counts or new.startswith((*_CLASSIFIERS, *unbuilt))):
             dropped.append(name)
         else:
             state[new] = value
-    return replace(_copy(body, state, dropped, True, None, f"load_backbone: {path}", ""), prefix=prefix)
+    kept = {name for name in own.keys() - state.keys() if _OFFSETS.search(name)}
+    report = _copy(network, state | {name: own[name] for name in kept}, dropped, True, None, f"load_backbone: {path}", "")
+    return replace(report, loaded=tuple(name for name in report.loaded if name not in kept),
+                   reinitialised=tuple(sorted({*report.reinitialised, *kept})), prefix=prefix)
+
+
+def _with_heads(body: nn.Module, heads: nn.Module | None) -> nn.Module:
+    """The body, beside what the heads have of its network, under the names of the whole network."""
+    further: dict[str, nn.Module] = {}
+    if hasattr(heads, "res5"):
+        further["layer4"] = heads.res5
+    box_head = getattr(heads, "box_head", None)
+    if isinstance(body, VGG16) and isinstance(box_head, TwoMLPHead):
+        sizes = tuple(box_head.fc6.weight.shape), tuple(box_head.fc7.weight.shape)
+        if sizes == ((4096, 512 * 7 * 7), (4096, 4096)):
+            further["classifier"] = nn.ModuleDict({"0": box_head.fc6, "3": box_head.fc7})
+    if not further:
+        return body
+    network = nn.Module()
+    for name, part in (*body.named_children(), *further.items()):
+        network.add_module(name, part)
+    return network
 
 
 def published_norm_eps(path: str | os.PathLike) -> float:
@@ -210,7 +245,7 @@ def _unwrapped(state: State, own: Container[str], renamed: Callable[[str], str |
 
 def _body_name(name: str) -> str | None:
     """A classification network's tensor name in the body, None for its classifier."""
-    if name.startswith(("fc.", *_LITE_CLASSIFIER)):
+    if name.startswith(_LITE_CLASSIFIER):
         return None
     parts = name.split(".")
     if parts[0] in _LITE_STEM:
