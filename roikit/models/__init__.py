@@ -8,9 +8,12 @@ from roikit.models.build import build_backbone, build_detector
 from roikit.models.builders import (
     detector_config,
     fasterrcnn_resnet50_fpn,
+    fasterrcnn_resnet50_fpn_v2,
+    keypointrcnn_resnet50_fpn,
     maskrcnn_efficientnet_lite0_fpn,
     maskrcnn_resnet18_fpn,
     maskrcnn_resnet50_fpn,
+    maskrcnn_resnet50_fpn_v2,
 )
 from roikit.models.configs import (
     BackboneConfig,
@@ -38,6 +41,7 @@ from roikit.models.parts.norm import FrozenBatchNorm2d
 from roikit.models.proposals.rpn import RegionProposalNetwork, RPNHead
 from roikit.models.roi.box import AverageHead, FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from roikit.models.roi.heads import RoIHeads
+from roikit.models.roi.keypoint import KeypointRCNNHeads, KeypointRCNNPredictor
 from roikit.models.roi.mask import MaskRCNNHeads, MaskRCNNPredictor
 from roikit.models.roi.mask_score import MaskScoreHead
 from roikit.models.roi.pooling import PyramidRoIAlign, PyramidRoIPool
@@ -65,6 +69,8 @@ __all__ = [
     "IterativeConfig",
     "KeypointConfig",
     "KeypointRCNN",
+    "KeypointRCNNHeads",
+    "KeypointRCNNPredictor",
     "LoadReport",
     "MaskConfig",
     "MaskRCNN",
@@ -90,11 +96,14 @@ __all__ = [
     "build_detector",
     "detector_config",
     "fasterrcnn_resnet50_fpn",
+    "fasterrcnn_resnet50_fpn_v2",
+    "keypointrcnn_resnet50_fpn",
     "load_backbone",
     "load_checkpoint",
     "maskrcnn_efficientnet_lite0_fpn",
     "maskrcnn_resnet18_fpn",
     "maskrcnn_resnet50_fpn",
+    "maskrcnn_resnet50_fpn_v2",
     "prepare_for_inference",
     "published",
 ]

@@ -12,9 +12,9 @@ from roikit.models.bodies.efficientnet import EfficientNetLite0
 from roikit.models.bodies.resnet import RESNETS, ResNet, ResNetSpec, resnet_stage
 from roikit.models.bodies.timm_body import TimmBody
 from roikit.models.bodies.vgg import VGG16
-from roikit.models.configs import BackboneConfig, BoxConfig, DetectorConfig, MaskConfig, RpnConfig
+from roikit.models.configs import BackboneConfig, BoxConfig, DetectorConfig, KeypointConfig, MaskConfig, RpnConfig
 from roikit.models.configs.body import LEVELS
-from roikit.models.detectors.two_stage import FasterRCNN, MaskRCNN
+from roikit.models.detectors.two_stage import FasterRCNN, KeypointRCNN, MaskRCNN
 from roikit.models.necks.fpn import BackboneWithFPN, FeaturePyramidNetwork
 from roikit.models.necks.single import BackboneWithoutNeck
 from roikit.models.parts.image import ImageTransform
@@ -22,6 +22,7 @@ from roikit.models.parts.norm import norm_layer
 from roikit.models.proposals.rpn import RegionProposalNetwork, RPNHead
 from roikit.models.roi.box import AverageHead, FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from roikit.models.roi.heads import RoIHeads
+from roikit.models.roi.keypoint import KeypointBranch, KeypointRCNNHeads, KeypointRCNNPredictor
 from roikit.models.roi.mask import MaskBranch, MaskRCNNHeads, MaskRCNNPredictor
 from roikit.models.roi.mask_score import MaskScoreHead, ScoredMaskBranch
 from roikit.models.roi.mask_variants import MaskMLPHead, MaskMLPPredictor, SoftmaxMaskBranch
@@ -34,7 +35,8 @@ _SAMPLERS = {"balanced": BalancedSampler, "hardest": HardestSampler}
 
 
 def build_detector(config: DetectorConfig) -> FasterRCNN:
-    """A detector with random weights: a `MaskRCNN`, or a `FasterRCNN` where `config.mask` is None.
+    """A detector with random weights: a `MaskRCNN` where there are masks, else a `KeypointRCNN` where there are
+    keypoints, else a `FasterRCNN`.
 
     The result keeps `config` as its attribute of that name.
     """
@@ -42,10 +44,11 @@ def build_detector(config: DetectorConfig) -> FasterRCNN:
     rpn = build_rpn(config.rpn, config.backbone, backbone.out_channels)
     heads = build_heads(config, backbone.out_channels)
     transform = ImageTransform(config.image)
-    if config.mask is None:
-        model = FasterRCNN(transform, backbone, rpn, heads)
-    else:
+    if config.mask is not None:
         model = MaskRCNN(transform, backbone, rpn, heads, config.mask.mask_format)
+    else:
+        kind = FasterRCNN if config.keypoint is None else KeypointRCNN
+        model = kind(transform, backbone, rpn, heads)
     model.config = config
     return model
 
@@ -148,10 +151,12 @@ def build_heads(config: DetectorConfig, channels: int) -> RoIHeads:
     heads = RoIHeads(*parts, res5=res5, sampler=_SAMPLERS[box.sampler]())
     if mask is not None:
         add_mask_branch(heads, config, channels)
+    if config.keypoint is not None:
+        add_keypoints(heads, config.keypoint, strides, channels)
     return heads
 
 
-def build_pooler(config: BoxConfig | MaskConfig, strides: tuple[int, ...]) -> nn.Module:
+def build_pooler(config: BoxConfig | KeypointConfig | MaskConfig, strides: tuple[int, ...]) -> nn.Module:
     if config.pool_kind == "roi_align":
         return PyramidRoIAlign(config.pool_size, config.sampling_ratio, config.aligned, strides, config.pool_reduce)
     return PyramidRoIPool(config.pool_size, config.pool_kind, config.pool_reduce, strides)
@@ -188,3 +193,10 @@ def build_mask_layers(config: MaskConfig, channels: int, num_classes: int) -> tu
         return MaskMLPHead(channels, config.pool_size), MaskMLPPredictor(classes, 2 * config.pool_size)
     head = MaskRCNNHeads(channels, config.layers, _norm(config.norm, config.norm_groups))
     return head, MaskRCNNPredictor(config.layers[-1] if config.layers else channels, config.deconv_channels, classes)
+
+
+def add_keypoints(heads: RoIHeads, config: KeypointConfig, strides: tuple[int, ...], channels: int) -> None:
+    """The keypoint branch, on maps of so many channels."""
+    heads.add_branch(KeypointBranch(), keypoint_roi_pool=build_pooler(config, strides),
+                     keypoint_head=KeypointRCNNHeads(channels, config.layers),
+                     keypoint_predictor=KeypointRCNNPredictor(config.layers[-1], config.num_keypoints), keypoint=config)

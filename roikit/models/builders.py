@@ -9,12 +9,21 @@ from dataclasses import replace
 from typing import Any
 
 from roikit.models.build import build_detector
-from roikit.models.configs import BackboneConfig, BoxConfig, DetectorConfig, ImageConfig, MaskConfig, RpnConfig
-from roikit.models.detectors.two_stage import FasterRCNN, MaskRCNN
+from roikit.models.configs import (
+    BackboneConfig,
+    BoxConfig,
+    DetectorConfig,
+    ImageConfig,
+    KeypointConfig,
+    MaskConfig,
+    RpnConfig,
+)
+from roikit.models.detectors.two_stage import FasterRCNN, KeypointRCNN, MaskRCNN
 from roikit.models.weights.checkpoint import load_backbone, load_checkpoint, published_norm_eps
 
-__all__ = ["detector_config", "fasterrcnn_resnet50_fpn", "maskrcnn_efficientnet_lite0_fpn", "maskrcnn_resnet18_fpn",
-           "maskrcnn_resnet50_fpn"]
+__all__ = ["detector_config", "fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2", "keypointrcnn_resnet50_fpn",
+           "maskrcnn_efficientnet_lite0_fpn", "maskrcnn_resnet18_fpn", "maskrcnn_resnet50_fpn",
+           "maskrcnn_resnet50_fpn_v2"]
 
 Weights = str | os.PathLike | None
 
@@ -23,6 +32,9 @@ _LITE_MEAN = (127 / 255,) * 3
 _LITE_STD = (128 / 255,) * 3
 # Anchors for images of 250 to 500 pixels, half the usual sizes.
 _SMALL_ANCHORS = ((16.0,), (32.0,), (64.0,), (128.0,), (256.0,))
+
+# The shorter sides of torchvision's Keypoint R-CNN: one at random in training, the last one otherwise.
+_KEYPOINT_SIZES = (640, 672, 704, 736, 768, 800)
 
 
 def detector_config(
@@ -120,6 +132,51 @@ def fasterrcnn_resnet50_fpn(*, weights: Weights = None, num_classes: int = 91,
     return _with_weights(config, weights, weights_backbone)
 
 
+def keypointrcnn_resnet50_fpn(*, weights: Weights = None, num_classes: int = 2, num_keypoints: int = 17,
+                              weights_backbone: Weights = None, trainable_backbone_layers: int | None = None,
+                              **kwargs: Any) -> KeypointRCNN:
+    """Keypoint R-CNN with ResNet-50 and FPN, as torchvision's builder of that name.
+
+    Args:
+        num_keypoints: of each object; 17 in COCO.
+        The others are those of `maskrcnn_resnet50_fpn`; `min_size` is 640 to 800 in steps of 32 in training.
+    """
+    backbone = _backbone("resnet50", weights, weights_backbone, trainable_backbone_layers)
+    config = detector_config(backbone, None, num_classes=num_classes, **({"min_size": _KEYPOINT_SIZES} | kwargs))
+    config = replace(config, keypoint=KeypointConfig(num_keypoints))
+    return _with_weights(config, weights, weights_backbone)
+
+
+def fasterrcnn_resnet50_fpn_v2(*, weights: Weights = None, num_classes: int = 91,
+                               weights_backbone: Weights = None,
+                               trainable_backbone_layers: int | None = None,
+                               **kwargs: Any) -> FasterRCNN:
+    """Faster R-CNN with ResNet-50 and FPN in the form of Li et al. 2021, as torchvision's builder of that name.
+
+    Batch norm in body, pyramid and box head, which stays batch norm with weights; two convolutions in the RPN; four
+    convolutions and one fully connected layer in the box head.
+
+    The arguments are those of `maskrcnn_resnet50_fpn`. Source: arXiv:2111.11429.
+    """
+    backbone = _backbone("resnet50", weights, weights_backbone, trainable_backbone_layers)
+    config = detector_config(backbone, None, num_classes=num_classes, **kwargs)
+    return _with_weights(_second_form(config), weights, weights_backbone)
+
+
+def maskrcnn_resnet50_fpn_v2(*, weights: Weights = None, num_classes: int = 91,
+                             weights_backbone: Weights = None,
+                             trainable_backbone_layers: int | None = None,
+                             mask_format: str = "soft", **kwargs: Any) -> MaskRCNN:
+    """Mask R-CNN with ResNet-50 and FPN in the form of Li et al. 2021, as torchvision's builder of that name.
+
+    `fasterrcnn_resnet50_fpn_v2` and a mask head with batch norm. The arguments are those of `maskrcnn_resnet50_fpn`.
+    """
+    backbone = _backbone("resnet50", weights, weights_backbone, trainable_backbone_layers)
+    config = detector_config(backbone, MaskConfig(norm="batch", mask_format=mask_format), num_classes=num_classes,
+                             **kwargs)
+    return _with_weights(_second_form(config), weights, weights_backbone)
+
+
 def maskrcnn_resnet18_fpn(*, weights: Weights = None, num_classes: int = 91,
                           trainable_backbone_layers: int = 5, fpn_channels: int = 128,
                           mask_layers: Sequence[int] = (128, 128), mask_format: str = "soft",
@@ -171,6 +228,13 @@ def _backbone(name: str, weights: Weights, weights_backbone: Weights,
     eps = published_norm_eps(weights) if weights is not None else BackboneConfig.norm_eps
     return BackboneConfig(name, norm="frozen" if pretrained else "batch", norm_eps=eps,
                           trainable_layers=trainable_layers)
+
+
+def _second_form(config: DetectorConfig) -> DetectorConfig:
+    """What torchvision's second generation has in common."""
+    return replace(config, backbone=replace(config.backbone, norm="batch", fpn_norm="batch"),
+                   rpn=replace(config.rpn, conv_depth=2),
+                   box=replace(config.box, conv_layers=(256,) * 4, fc_layers=1, norm="batch"))
 
 
 def _small_config(backbone: BackboneConfig, mask_layers: Sequence[int], mask_format: str,

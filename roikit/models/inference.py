@@ -20,16 +20,20 @@ from roikit.models.necks.fpn import BackboneWithFPN, FeaturePyramidNetwork
 from roikit.models.parts.fused import FusedConv2d, fuse, require_bf16
 from roikit.models.parts.linear import linear
 from roikit.models.proposals.rpn import RegionProposalNetwork, RPNHead
-from roikit.models.roi.box import FastRCNNPredictor, TwoMLPHead
+from roikit.models.roi.box import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from roikit.models.roi.heads import RoIHeads
+from roikit.models.roi.keypoint import KeypointRCNNHeads, KeypointRCNNPredictor, doubled
 from roikit.models.roi.mask import MaskRCNNHeads, MaskRCNNPredictor
-from roikit.models.roi.pooling import PyramidRoIAlign
+from roikit.models.roi.pooling import PyramidRoIAlign, PyramidRoIPool
 
 __all__ = ["prepare_for_inference"]
 
 # Values of a hidden map of the mask predictor that are made at a time: 16 MiB, which the C library's allocator keeps
 # for the next part, where a larger block would be given back and its pages faulted in again.
 _MASK_VALUES = 4 << 20
+
+# Whose result has the size that they tell.
+_POOLERS = (PyramidRoIAlign, PyramidRoIPool)
 
 
 def prepare_for_inference(model: FasterRCNN, precision: str = "float32") -> FasterRCNN:
@@ -96,7 +100,11 @@ def _prepare(module: Any, dtype: torch.dtype) -> Any:
         return nn.Sequential(*(_conv_block(block, dtype, "relu") for block in module))
     if kind is MaskRCNNPredictor:
         return PreparedMaskPredictor(module, dtype)
-    if module is not None and dtype != torch.float32 and kind not in (PyramidRoIAlign, FastRCNNPredictor):
+    if kind is KeypointRCNNHeads:
+        return nn.Sequential(*(fuse(layer, None, "relu", dtype) for layer in module if isinstance(layer, nn.Conv2d)))
+    if kind is KeypointRCNNPredictor:
+        return PreparedKeypointPredictor(module, dtype)
+    if module is not None and dtype != torch.float32 and kind not in (*_POOLERS, FastRCNNPredictor):
         raise TypeError(f"prepare_for_inference: with precision 'bf16' every part must be of roikit.models, "
                         f"got a {kind.__name__}")
     return copy.deepcopy(module)
@@ -214,31 +222,67 @@ class PreparedRPNHead(nn.Module):
 
 
 def _roi_heads(heads: RoIHeads, dtype: torch.dtype) -> RoIHeads:
-    box_head = heads.box_head
-    if type(box_head) is TwoMLPHead and type(heads.box_roi_pool) is PyramidRoIAlign:
-        box_head = PreparedMLPHead(box_head, heads.box_roi_pool.output_size, dtype)
-    else:
-        box_head = _prepare(box_head, dtype)
-    return _twin(heads, box_head=box_head,
-                 **{name: _prepare(getattr(heads, name), dtype) for name in (
-                     "box_roi_pool", "box_predictor", "mask_roi_pool", "mask_head", "mask_predictor")})
+    parts = {name: _prepare(part, dtype) for name, part in heads._modules.items() if name != "box_head"}
+    return _twin(heads, box_head=_box_head(heads.box_head, heads.box_roi_pool, dtype), **parts)
 
 
-class PreparedMLPHead(nn.Module):
-    """A `TwoMLPHead` that takes a pooled box as it lies in memory, channels last, and returns float32."""
+def _box_head(head: nn.Module, pooler: nn.Module, dtype: torch.dtype) -> nn.Module:
+    if type(pooler) in _POOLERS and type(head) is TwoMLPHead:
+        return PreparedBoxHead([], [head.fc6, head.fc7], pooler.output_size, dtype)
+    if type(pooler) in _POOLERS and type(head) is FastRCNNConvFCHead:
+        convs = [_conv_block(block, dtype, "relu") for block in head if isinstance(block, nn.Sequential)]
+        layers = [layer for layer in head if isinstance(layer, nn.Linear)]
+        return PreparedBoxHead(convs, layers, pooler.output_size, dtype)
+    return _prepare(head, dtype)
 
-    def __init__(self, head: TwoMLPHead, pool_size: int, dtype: torch.dtype) -> None:
+
+class PreparedBoxHead(nn.Module):
+    """A `TwoMLPHead` or a `FastRCNNConvFCHead`, which takes a pooled box as it lies in memory, channels last, and
+    returns float32.
+
+    Args:
+        convs: fused convolutions.
+        layers: fully connected ones; the first one sees all cells of a box.
+        pool_size: cells on each side.
+    """
+
+    def __init__(self, convs: list[nn.Module], layers: list[nn.Linear], pool_size: int, dtype: torch.dtype) -> None:
         super().__init__()
-        weight = head.fc6.weight.unflatten(1, (-1, pool_size, pool_size)).permute(0, 2, 3, 1).flatten(1)
-        for name, value in (("weight6", weight), ("bias6", head.fc6.bias), ("weight7", head.fc7.weight),
-                            ("bias7", head.fc7.bias)):
-            self.register_buffer(name, value.detach().to(dtype, copy=True), persistent=False)
+        self.convs = nn.Sequential(*convs)
+        self.dtype = dtype
+        self.count = len(layers)
+        for i, layer in enumerate(layers):
+            weight = layer.weight
+            if i == 0:
+                weight = weight.unflatten(1, (-1, pool_size, pool_size)).permute(0, 2, 3, 1).flatten(1)
+            for name, value in ((f"weight{i}", weight), (f"bias{i}", layer.bias)):
+                self.register_buffer(name, value.detach().to(dtype, copy=True), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         # Products, not convolutions of 1x1 maps, which are the same and took ten times as long in oneDNN.
-        x = x.permute(0, 2, 3, 1).flatten(1).to(self.weight6.dtype)
-        x = linear(x, self.weight6, self.bias6).relu_()
-        return linear(x, self.weight7, self.bias7).relu_().float()
+        x = self.convs(x).permute(0, 2, 3, 1).flatten(1).to(self.dtype)
+        for i in range(self.count):
+            x = linear(x, getattr(self, f"weight{i}"), getattr(self, f"bias{i}")).relu_()
+        return x.float()
+
+
+class PreparedKeypointPredictor(nn.Module):
+    """A `KeypointRCNNPredictor` whose transposed convolution of 4x4 and stride 2 is a 3x3 one with four results a cell.
+
+    Along an axis, the first result of a cell takes rows 3 and 1 of the filter for the cell before and its own, the
+    second rows 2 and 0 for its own and the next.
+    """
+
+    def __init__(self, predictor: KeypointRCNNPredictor, dtype: torch.dtype) -> None:
+        super().__init__()
+        lowres = predictor.kps_score_lowres
+        taps = lowres.weight.new_zeros((2, 3, 4))  # result, neighbour, row of the filter
+        taps[0, 0, 3] = taps[0, 1, 1] = taps[1, 1, 2] = taps[1, 2, 0] = 1
+        weight = torch.einsum("iokl,ayk,bxl->oabiyx", lowres.weight, taps, taps).flatten(0, 2)
+        self.lowres = FusedConv2d(weight, lowres.bias.repeat_interleave(4), padding=(1, 1), dtype=dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return doubled(F.pixel_shuffle(self.lowres(x).float(), 2))
 
 
 class PreparedMaskPredictor(nn.Module):

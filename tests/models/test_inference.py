@@ -14,12 +14,14 @@ from roikit.errors import BackendError
 from roikit.models import (
     BackboneConfig,
     FrozenBatchNorm2d,
+    KeypointConfig,
+    KeypointRCNNPredictor,
     MaskRCNNPredictor,
     build_detector,
     prepare_for_inference,
 )
 from roikit.models.bodies.efficientnet import SameConv2d
-from roikit.models.inference import PreparedMaskPredictor, _prepare
+from roikit.models.inference import PreparedKeypointPredictor, PreparedMaskPredictor, _prepare
 from roikit.models.parts.fused import fuse
 
 
@@ -59,6 +61,10 @@ def assert_same(found, expected, masks=1e-4):
     for key, tolerance in (("boxes", 0.01), ("scores", 1e-5), ("masks", masks)):
         if key in expected:
             torch.testing.assert_close(found[key][place], expected[key], atol=tolerance, rtol=0)
+    if "keypoints" in expected:  # a place only where no other cell is nearly as good
+        same = (found["keypoints"][place] - expected["keypoints"]).abs().amax(-1) < 0.01
+        assert same.float().mean() > 0.95
+        torch.testing.assert_close(found["keypoints_scores"][place], expected["keypoints_scores"], atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name, norm, fpn_norm, mask", CASES)
@@ -75,6 +81,57 @@ def test_agreement_with_the_model_itself(small_config, scene, name, norm, fpn_no
     after = model.state_dict()
     assert list(after) == list(before) and all(torch.equal(after[k], before[k]) for k in before)
     assert type(prepared) is type(model) and prepared.config == model.config
+
+
+def with_more_heads(config, norm, pool_kind="roi_align"):
+    """The config with convolutions in the box head, keypoints, and a norm in both heads."""
+    pool = {"pool_kind": pool_kind} | ({} if pool_kind == "roi_align" else {"pool_reduce": "max"})
+    return dataclasses.replace(
+        config, box=dataclasses.replace(config.box, conv_layers=(16, 8), fc_layers=1, norm=norm, **pool),
+        keypoint=KeypointConfig(3, layers=(16, 16), **pool))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("norm, pool_kind, mask", [("batch", "roi_align", False), ("none", "roi_pool", True),
+                                                   ("group", "roi_warp", True)])
+def test_agreement_with_the_model_itself_of_convolutional_heads(small_config, scene, norm, pool_kind, mask):
+    model = detector(with_more_heads(small_config, norm, pool_kind), mask=mask)
+    images = [scene()[0], scene((50, 70), seed=1)[0]]
+    prepared = prepare_for_inference(model)
+    parts = dict(prepared.roi_heads.named_children())
+    assert parts.keys() == dict(model.roi_heads.named_children()).keys()
+    layers = [part for part in prepared.roi_heads.modules() if isinstance(part, (nn.Conv2d, nn.ConvTranspose2d))]
+    assert not layers, layers
+    for expected, found in zip(model(images), prepared(images), strict=True):
+        assert len(expected["boxes"]) >= 10 and expected.keys() == found.keys() and "keypoints" in found
+        assert_same(found, expected, 1e-4 if norm != "group" else 1e-3)
+
+
+@torch.no_grad()
+@pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="oneDNN has no bfloat16 here")
+@pytest.mark.parametrize("pool_kind", ["roi_align", "roi_pool", "roi_warp"])
+def test_contract_bf16_of_convolutional_heads(small_config, scene, pool_kind):
+    model = detector(with_more_heads(small_config, "batch", pool_kind))
+    image = scene()[0]
+    expected, = model([image])
+    found, = prepare_for_inference(model, "bf16")([image])
+    assert found.keys() == expected.keys() and len(found["boxes"]) >= 10
+    assert all(found[key].dtype == expected[key].dtype for key in found)
+    near = (expected["boxes"][:10, None] - found["boxes"]).abs().amax(-1) < 1.0
+    assert near.any(1).sum() >= 6
+    off = (expected["keypoints_scores"][:10, None] - found["keypoints_scores"]).abs().amax(-1)
+    assert (off[near] < 0.05 * expected["keypoints_scores"].abs().max()).float().mean() > 0.6
+
+
+def test_agreement_of_a_transposed_convolution_as_a_plain_one():
+    torch.manual_seed(0)
+    predictor = KeypointRCNNPredictor(6, 5)
+    nn.init.normal_(predictor.kps_score_lowres.bias)
+    prepared = PreparedKeypointPredictor(predictor, torch.float32)
+    for shape in ((3, 6, 4, 5), (2, 6, 1, 1), (0, 6, 3, 3)):
+        x = torch.randn(shape)
+        with torch.no_grad():
+            torch.testing.assert_close(prepared(x), predictor(x), atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()

@@ -30,12 +30,14 @@ __all__ = ["LoadReport", "load_backbone", "load_checkpoint", "published_norm_eps
 
 State = dict[str, Tensor]
 
-# What depends on the number of classes, and so cannot be taken over when that changes.
+# What depends on the number of classes or keypoints, and so cannot be taken over when that changes.
 _PREDICTORS = re.compile(r"roi_heads\.(box_predictor\.(\d+\.)?(cls_score|bbox_pred)"
-                         r"|mask_predictor\.(\d+\.)?mask_fcn_logits|mask_score_head\.predictor)\.")
+                         r"|mask_predictor\.(\d+\.)?mask_fcn_logits|mask_score_head\.predictor"
+                         r"|keypoint_predictor\.kps_score_lowres)\.")
 
 # Of one stage, of the first of several.
 _CLASSES = ("roi_heads.box_predictor.cls_score.bias", "roi_heads.box_predictor.0.cls_score.bias")
+_KEYPOINTS = "roi_heads.keypoint_predictor.kps_score_lowres.bias"
 
 # torchvision renamed these layers in 0.13 (2022); files of either age are in use.
 _RENAMED = (
@@ -62,9 +64,10 @@ _OFFSETS = re.compile(r"\.conv2_offset\.(weight|bias)$")
 _WRAPPERS = ("module", "_orig_mod")
 _COUNTER = "n_averaged"
 
-# sha256 prefixes of torchvision's COCO files of 2019 (they stand in the files' names as well).
-# Those two networks were trained with frozen batch norm without an eps, which no tensor shows.
-_TRAINED_WITHOUT_EPS = ("bf2d0c1e", "258fb6c6")
+# sha256 prefixes of torchvision's COCO files of 2019 (they stand in the files' names as well): masks, boxes, keypoints.
+# Those networks were trained with frozen batch norm without an eps, which no tensor shows. torchvision gives its other
+# file of keypoints (9f466800), an earlier state of the training, the eps.
+_TRAINED_WITHOUT_EPS = ("bf2d0c1e", "258fb6c6", "fc266e95")
 
 # What is in files of other libraries and of no use here.
 _CONSTANTS = {"detectron2": detectron2.CONSTANTS, "mmdetection": mmdetection.CONSTANTS}
@@ -77,7 +80,7 @@ class LoadReport:
     Attributes:
         loaded: copied from the file.
         reinitialised: the model's own values kept on purpose: predictors of another number of
-            classes, and batch counters that the file lacks.
+            classes or keypoints, and batch counters that the file lacks.
         missing: in the model, but not in the file with that shape.
         unexpected: in the file, but not in the model with that shape.
         dropped: in the file and of no use here: a classifier's last layers, batch counters of
@@ -118,7 +121,7 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike, *, strict: bool =
         strict: True raises when a tensor of the model or of the file stays without its partner;
             False loads the rest and reports.
         allow_new_classes: True keeps the model's own predictors where they differ from the file's
-            in shape, that is in the number of classes.
+            in shape, that is in the number of classes or keypoints.
 
     Raises:
         OSError: the file cannot be read.
@@ -151,7 +154,7 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike, *, strict: bool =
     fresh = _PREDICTORS if allow_new_classes else None
     hint = _system_hint(library, own, state) + ("" if allow_new_classes else _class_hint(own, state))
     report = _copy(model, state, dropped, strict, fresh, f"load_checkpoint: {path}", hint)
-    if library == "roikit" and len(state.get(_CLASSES[0], ())) == 91:
+    if library == "roikit" and (len(state.get(_CLASSES[0], ())) == 91 or _KEYPOINTS in state):
         _warn_of_eps(model, path)
     if config is not None and library != "roikit" and (reason := obstacle(config, library)):
         warnings.warn(f"load_checkpoint: {path} is {library}'s, and the model follows other conventions ({reason}), so "
@@ -189,7 +192,8 @@ def load_backbone(body: nn.Module, path: str | os.PathLike, heads: nn.Module | N
         else:
             state[new] = value
     kept = {name for name in own.keys() - state.keys() if _OFFSETS.search(name)}
-    report = _copy(network, state | {name: own[name] for name in kept}, dropped, True, None, f"load_backbone: {path}", "")
+    state |= {name: own[name] for name in kept}
+    report = _copy(network, state, dropped, True, None, f"load_backbone: {path}", "")
     return replace(report, loaded=tuple(name for name in report.loaded if name not in kept),
                    reinitialised=tuple(sorted({*report.reinitialised, *kept})), prefix=prefix)
 
@@ -213,7 +217,7 @@ def _with_heads(body: nn.Module, heads: nn.Module | None) -> nn.Module:
 
 
 def published_norm_eps(path: str | os.PathLike) -> float:
-    """The eps of the frozen batch norms of a torchvision detection file: 0 for the two of 2019."""
+    """The eps of the frozen batch norms of a torchvision detection file: 0 for the three of 2019."""
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     return 0.0 if digest.startswith(_TRAINED_WITHOUT_EPS) else 1e-5
 
@@ -278,11 +282,12 @@ def _system_hint(library: str, own: State, state: State) -> str:
 
 
 def _class_hint(own: State, state: State) -> str:
-    for name in _CLASSES:
-        if name in own and name in state and own[name].shape != state[name].shape:
-            return (f"\nThe file has {len(state[name])} classes and the model {len(own[name])}; "
-                    "allow_new_classes=True starts the predictors afresh.")
-    return ""
+    differ = [f"{len(state[name])} {what} and the model {len(own[name])}"
+              for name, what in (*((name, "classes") for name in _CLASSES), (_KEYPOINTS, "keypoints"))
+              if name in own and name in state and own[name].shape != state[name].shape]
+    if not differ:
+        return ""
+    return f"\nThe file has {', and '.join(differ)}; allow_new_classes=True starts the predictors afresh."
 
 
 def _warn_of_eps(model: nn.Module, path: str | os.PathLike) -> None:
