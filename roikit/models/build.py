@@ -14,6 +14,10 @@ from roikit.models.bodies.timm_body import TimmBody
 from roikit.models.bodies.vgg import VGG16
 from roikit.models.configs import BackboneConfig, BoxConfig, DetectorConfig, KeypointConfig, MaskConfig, RpnConfig
 from roikit.models.configs.body import LEVELS
+from roikit.models.detectors.cascade import CascadeRoIHeads
+from roikit.models.detectors.hybrid import HybridRoIHeads, MaskFlow
+from roikit.models.detectors.integral import IntegralPredictor, IntegralRoIHeads
+from roikit.models.detectors.iterative import IterativeRoIHeads
 from roikit.models.detectors.two_stage import FasterRCNN, KeypointRCNN, MaskRCNN
 from roikit.models.necks.fpn import BackboneWithFPN, FeaturePyramidNetwork
 from roikit.models.necks.single import BackboneWithoutNeck
@@ -28,6 +32,7 @@ from roikit.models.roi.mask_score import MaskScoreHead, ScoredMaskBranch
 from roikit.models.roi.mask_variants import MaskMLPHead, MaskMLPPredictor, SoftmaxMaskBranch
 from roikit.models.roi.pooling import PyramidRoIAlign, PyramidRoIPool
 from roikit.models.roi.samples import BalancedSampler, HardestSampler
+from roikit.models.roi.semantic import SemanticHead, SemanticRoIPool
 
 __all__ = ["build_backbone", "build_detector"]
 
@@ -141,19 +146,68 @@ def build_rpn(config: RpnConfig, backbone: BackboneConfig, channels: int) -> Reg
 
 def build_heads(config: DetectorConfig, channels: int) -> RoIHeads:
     """The stages and branches of a detector, on maps of so many channels."""
-    box, mask, strides = config.box, config.mask, config.backbone.strides
-    res5, width = None, box.representation
+    box, mask, cascade = config.box, config.mask, config.cascade
+    named: dict[str, object] = {"sampler": _SAMPLERS[box.sampler]()}
     if box.head == "res5":
-        res5 = build_res5(config.backbone)
-        width = channels = 2 * channels
-    parts = (build_pooler(box, strides), build_box_head(box, channels),
-             FastRCNNPredictor(width, config.num_classes, box.class_agnostic), box)
-    heads = RoIHeads(*parts, res5=res5, sampler=_SAMPLERS[box.sampler]())
-    if mask is not None:
+        named["res5"] = build_res5(config.backbone)
+        channels *= 2
+    if cascade is not None:
+        heads = build_cascade(config, channels)
+    elif config.integral is not None:
+        predictor = IntegralPredictor(box.representation, config.num_classes, box.class_agnostic,
+                                      len(config.integral.ious))
+        heads = IntegralRoIHeads(build_pooler(box, config.backbone.strides), build_box_head(box, channels), predictor,
+                                 box, integral=config.integral, **named)
+    else:
+        parts = build_pooler(box, config.backbone.strides), *build_box_parts(config, channels), box
+        heads = RoIHeads(*parts, **named) if config.iterative is None else IterativeRoIHeads(
+            *parts, iterative=config.iterative, **named)
+    if mask is not None and (cascade is None or cascade.mask_stages == "last"):
         add_mask_branch(heads, config, channels)
     if config.keypoint is not None:
-        add_keypoints(heads, config.keypoint, strides, channels)
+        add_keypoints(heads, config.keypoint, config.backbone.strides, channels)
     return heads
+
+
+def build_box_parts(config: DetectorConfig, channels: int) -> tuple[nn.Module, nn.Module]:
+    """Head and predictor of one stage."""
+    box = config.box
+    width = channels if box.head == "res5" else box.representation
+    return build_box_head(box, channels), FastRCNNPredictor(width, config.num_classes, box.class_agnostic)
+
+
+def build_cascade(config: DetectorConfig, channels: int) -> CascadeRoIHeads:
+    """The stages of a cascade, with a mask branch in each or none yet; with what makes a hybrid one of it."""
+    cascade, hybrid, mask, strides = config.cascade, config.hybrid, config.mask, config.backbone.strides
+    heads, predictors = zip(*(build_box_parts(config, channels) for _ in cascade.stages), strict=True)
+    pool, masks = build_pooler(config.box, strides), ()
+    if cascade.mask_stages == "every":
+        layers = [build_mask_layers(mask, channels, config.num_classes) for _ in cascade.stages]
+        mask_pool = build_pooler(mask, strides)
+        if hybrid is not None and hybrid.semantic is not None:
+            pool, mask_pool = build_semantic_pooler(pool, config), build_semantic_pooler(mask_pool, config)
+        masks = (mask_pool, *([own[part] for own in layers] for part in (0, 1)), mask)
+    parts, sampler = (pool, heads, predictors, config.box, cascade, *masks), _SAMPLERS[config.box.sampler]()
+    if hybrid is None:
+        return CascadeRoIHeads(*parts, sampler=sampler)
+    return HybridRoIHeads(*parts, hybrid=hybrid, **build_hybrid_parts(config, channels), sampler=sampler)
+
+
+def build_hybrid_parts(config: DetectorConfig, channels: int) -> dict[str, object]:
+    """The layers that a hybrid cascade has and a cascade has not."""
+    hybrid, mask, parts = config.hybrid, config.mask, {}
+    if hybrid.mask_flow:
+        width = mask.layers[-1] if mask.layers else channels
+        parts["mask_flow"] = [MaskFlow(width, channels) for _ in config.cascade.stages[1:]]
+    if hybrid.semantic is not None:
+        parts["semantic_head"] = SemanticHead(channels, len(config.backbone.proposal_strides), hybrid.semantic)
+    return parts
+
+
+def build_semantic_pooler(pool: nn.Module, config: DetectorConfig) -> SemanticRoIPool:
+    """A pooler with the embedding of the semantic branch, of which as many cells are pooled as for a mask."""
+    mask, stride = config.mask, config.backbone.proposal_strides[config.hybrid.semantic.fusion_level]
+    return SemanticRoIPool(pool, PyramidRoIAlign(mask.pool_size, mask.sampling_ratio, mask.aligned, (stride,)))
 
 
 def build_pooler(config: BoxConfig | KeypointConfig | MaskConfig, strides: tuple[int, ...]) -> nn.Module:

@@ -23,6 +23,9 @@ class StageConfig:
 
     def __post_init__(self) -> None:
         require(0.0 < self.iou < 1.0, f"StageConfig: iou must be between 0 and 1, got {self.iou}")
+        require(len(self.regression_weights) == 4 and min(self.regression_weights) > 0,
+                f"StageConfig: regression_weights must be four positive numbers, got {self.regression_weights}")
+        positive("StageConfig", "loss_weight", self.loss_weight)
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class SemanticConfig:
     def __post_init__(self) -> None:
         positive("SemanticConfig", "num_classes", self.num_classes)
         require(len(self.layers) > 0, "SemanticConfig: layers must not be empty")
+        positive("SemanticConfig", "loss_weight", self.loss_weight)
 
 
 @dataclass(frozen=True)
@@ -87,11 +91,17 @@ class HybridConfig:
         interleaved: a stage's mask branch looks at the boxes that the stage has refined, not at those it was given.
         mask_flow: a mask branch hands what it has seen to the next one.
         semantic: the semantic branch, or None.
+        masks: of a detection: "mean" of the probabilities of all stages, the paper's and mmdetection 2's, or "last",
+            those of the last stage alone, which is what mmdetection 3.3 computes.
     """
 
     interleaved: bool = True
     mask_flow: bool = True
     semantic: SemanticConfig | None = field(default_factory=SemanticConfig)
+    masks: str = "mean"
+
+    def __post_init__(self) -> None:
+        one_of("HybridConfig", "masks", self.masks, ("mean", "last"))
 
 
 @dataclass(frozen=True)

@@ -258,5 +258,7 @@ class ImageTransform(nn.Module):
         if keypoints is not None:
             keypoints = rescale_keypoints(keypoints, truth.image_size, size)
         if semantic is not None and tuple(semantic.shape) != size:
-            semantic = F.interpolate(semantic[None, None], size=size, mode="nearest")[0, 0]
+            # By way of float32, which holds every label: torch does not resize int64.
+            resized = F.interpolate(semantic[None, None].float(), size=size, mode="nearest")[0, 0]
+            semantic = resized.to(semantic.dtype)
         return Truth(boxes, truth.labels, masks, size, mask_size, keypoints, semantic)

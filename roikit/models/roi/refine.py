@@ -1,0 +1,37 @@
+"""The boxes that a head gives, as candidates of the next one.
+
+Source: Cai and Vasconcelos 2018, arXiv:1712.00726, sections 3.1 and 4.1.
+"""
+
+import torch
+from torch import Tensor
+
+from roikit.models.configs import BoxConfig
+from roikit.models.parts.codec import decode
+from roikit.ops import clip_boxes_to_image
+
+__all__ = ["refined_boxes"]
+
+
+@torch.no_grad()
+def refined_boxes(boxes: Tensor, logits: Tensor, deltas: Tensor, size: tuple[int, int], config: BoxConfig,
+                  labels: Tensor | None = None) -> Tensor:
+    """(P, 4) `boxes` of one image moved by their deltas and clipped to the image, without gradient.
+
+    Args:
+        boxes: (P, 4) in pixels of the batch.
+        logits: (P, C) of the classes; class 0 is background.
+        deltas: (P, 4) or (P, 4C). Of the latter a box takes those of its label or, where that is background or not
+            known, those of the most probable class of objects, as mmdetection does.
+        size: (height, width) of the image within the batch.
+        config: with the regression weights of these deltas.
+        labels: (P,) int64, or None where they are not known.
+    """
+    by_class = deltas.unflatten(1, (-1, 4))
+    own = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
+    if by_class.shape[1] > 1:
+        best = logits[:, 1:].argmax(1) + 1
+        own = best if labels is None else torch.where(labels > 0, labels, best)
+    moved = decode(by_class[torch.arange(len(boxes), device=boxes.device), own], boxes, config.regression_weights,
+                   config.clip_below)
+    return clip_boxes_to_image(moved, size)
