@@ -63,14 +63,19 @@ def info():
 @click.argument("annotations", type=click.Path(exists=True, dir_okay=False))
 @click.argument("images", type=click.Path(exists=True, file_okay=False))
 @click.option("--pixels", is_flag=True, help="Decode every image, not only those that seem to be cut off.")
-def doctor(annotations, images, pixels):
+@click.option("--semantic", type=click.Path(exists=True),
+              help="Folder of PNG label maps, or COCO panoptic file, to look at as well.")
+@click.option("--semantic-classes", type=click.IntRange(1, 255), metavar="N",
+              help="Call labels of such a folder unknown from N on, but for 255.")
+def doctor(annotations, images, pixels, semantic, semantic_classes):
     """Inspect a COCO data set: ANNOTATIONS (JSON) and the folder of its IMAGES.
 
     Ends with status 1 if something makes training impossible.
     """
     from roikit.data import inspect_dataset
 
-    report = inspect_dataset(annotations, images, check_pixels=pixels)
+    report = inspect_dataset(annotations, images, check_pixels=pixels, semantic=semantic,
+                             semantic_classes=semantic_classes)
     click.echo(report.text())
     sys.exit(1 if report.fatal else 0)
 
@@ -187,7 +192,7 @@ class _Failures:
 @click.argument("images", type=click.Path(exists=True, file_okay=False), required=False)
 @click.option("--iou-type", "iou_types", multiple=True,
               type=click.Choice(["bbox", "segm", "keypoints"]),
-              help="May be given several times; default: bbox, and segm where there are masks.")
+              help="May be given several times; default: bbox, and the others where there are masks and keypoints.")
 @click.option("--max-detections", callback=_limits, metavar="1,10,100",
               help="Detections an image; AP counts the last number.")
 @click.option("--class-agnostic", is_flag=True, help="Let any category match any other.")

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 import roikit.masks as rle
+from roikit.data.keypoints import read_keypoints
 from roikit.data.records import shown
 from roikit.data.segmentation import bitmap_of, box_and_area, read_segmentation
 
@@ -44,12 +45,14 @@ class Instance(NamedTuple):
         area: float, pixels.
         crowd: bool.
         mask: polygons or a compressed RLE, as `roikit.data.segmentation` has them; None where it was not read.
+        keypoints: (K, 3) float64, as `roikit.data.keypoints` has them; None where they were not read.
     """
 
     box: np.ndarray
     area: float
     crowd: bool
     mask: object
+    keypoints: np.ndarray | None = None
 
 
 def read_json(path):
@@ -213,7 +216,7 @@ def has_mask(annotation):
     return segmentation[0] != [] or any(ring != [] for ring in segmentation)
 
 
-def read_object(annotation, height, width, *, masks):
+def read_object(annotation, height, width, *, masks, keypoints=None):
     """The object that an annotation of `load_annotations` describes.
 
     Args:
@@ -221,6 +224,7 @@ def read_object(annotation, height, width, *, masks):
         height, width: of its image, pixels.
         masks: True where an object must have a mask; with False, a segmentation is read only where it has
             to stand in for a box or an area that is missing.
+        keypoints: how many the object has; None where they are not read.
 
     Returns:
         Instance; or a str, the reason why there is nothing to learn or find, such as "without a mask".
@@ -257,7 +261,8 @@ def read_object(annotation, height, width, *, masks):
         return "with a box outside the image"
     if area is None:
         area = box_and_area(mask, height, width)[1] if mask is not None else (x2 - x1) * (y2 - y1)
-    return Instance(np.array([x1, y1, x2, y2], np.float64), float(area), crowd == 1, mask if masks else None)
+    points = None if keypoints is None else _read_points(annotation.get("keypoints"), keypoints)
+    return Instance(np.array([x1, y1, x2, y2], np.float64), float(area), crowd == 1, mask if masks else None, points)
 
 
 def read_box(bbox):
@@ -290,6 +295,13 @@ def _read_mask(segmentation, height, width):
         return read_segmentation(segmentation, height, width)
     except ValueError as error:
         raise MalformedField("segmentation", str(error)) from None
+
+
+def _read_points(values, count):
+    try:
+        return read_keypoints(values, count)
+    except ValueError as error:
+        raise MalformedField("keypoints", str(error)) from None
 
 
 def _is_empty(mask, height, width):

@@ -1,6 +1,7 @@
 """COCO instances as a torch data set: any annotation file in COCO's format and its folder of images."""
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,11 @@ from torch.utils.data import Dataset
 
 from roikit.data.annotations import load_annotations, refuse_fractions
 from roikit.data.images import open_image, read_image
+from roikit.data.keypoints import skeletons_of
 from roikit.data.packed import Objects, Ragged
 from roikit.data.records import crowds_sentence, fault_of, names_of, shown
 from roikit.data.segmentation import encode
+from roikit.data.semantic import IGNORED, open_semantic, union_of_masks
 from roikit.data.transforms import Sample, image_tensor
 from roikit.errors import RoikitWarning
 
@@ -33,6 +36,13 @@ class CocoDataset(Dataset):
         seed: whole number of at least 0.
         ids: ids of the images to use, in the order wanted; None for all of them.
         keep_empty: whether images without a single object stay in the data set.
+        keypoints: whether to read keypoints, where categories name some.
+        keypoint_pairs: pairs of names of keypoints that change places in a mirror; None for those whose names are the
+            same but for "left" and "right".
+        semantic: a class for each pixel, too: "instances" for the union of the objects' masks by class, the smaller
+            of two on top and crowds ignored; the path of a folder of PNG label maps, or of a COCO panoptic file, as
+            `roikit.data.semantic` reads them; None for none.
+        semantic_classes: the number of values 0..C that a folder's label maps may have beside 255; None for any.
 
     A sample is (image, target). The image is a (3, H, W) float32 tensor in [0, 1]. The target is a dict:
 
@@ -45,6 +55,9 @@ class CocoDataset(Dataset):
         area         (N,) float32, pixels
         iscrowd      (N,) int64, zeros: crowds are no objects to learn
         crowd_boxes  (M, 4) float32, boxes of the crowds, for those who leave proposals on them out
+        keypoints    (N, K, 3) float32, x and y in pixels and visibility (0 not labelled, 1 hidden, 2 visible), zeros
+                     for what is not labelled; absent unless asked for and named by a category
+        semantic     (H, W) uint8, classes from 1, 0 for none of them, 255 to be ignored; absent unless asked for
 
     Objects that cannot be learnt (no area, no pixel, outside the image) are left out, with one
     RoikitWarning that counts them, and that says so where half of the annotations or more are crowds.
@@ -58,7 +71,8 @@ class CocoDataset(Dataset):
             the file says.
     """
 
-    def __init__(self, annotations, images, *, transform=None, seed=0, ids=None, keep_empty=True):
+    def __init__(self, annotations, images, *, transform=None, seed=0, ids=None, keep_empty=True, keypoints=False,
+                 keypoint_pairs=None, semantic=None, semantic_classes=None):
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
             raise ValueError(f"CocoDataset: seed must be a whole number of at least 0, got {seed!r}")
         content = _content(annotations)
@@ -73,21 +87,37 @@ class CocoDataset(Dataset):
         self.category_names = names_of(categories)
         _refuse_twice(self.category_ids, "category")
         _refuse_twice([record["id"] for record in content["images"]], "image")
+        self.skeletons = _skeletons(categories, keypoint_pairs) if keypoints else {}
+        self._mirrored = next((skeleton.mirrored for skeleton in self.skeletons.values()), None)
 
         records = _chosen(content["images"], ids)
         label_of = {c: i for i, c in enumerate(self.category_ids, start=1)}
-        objects = Objects(records, content["annotations"], label_of)
+        objects = Objects(records, content["annotations"], label_of, self.skeletons)
         if not keep_empty:
             kept = [r for r, n in zip(records, _objects_per_image(objects), strict=True) if n]
             dropped = objects.dropped
             if len(kept) < len(records):
-                records, objects = kept, Objects(kept, content["annotations"], label_of)
+                records, objects = kept, Objects(kept, content["annotations"], label_of, self.skeletons)
             objects.dropped = dropped
         self._objects = objects
         self._ids = np.array([r["id"] for r in records], np.int64)
         self._sizes = np.array([[r["height"], r["width"]] for r in records], np.int64)
         self._files = Ragged.of_bytes([str(r["file_name"]).encode() for r in records])
+        self._semantic = self._semantic_source(semantic, semantic_classes)
         self._warn_of_dropped(content)
+
+    def _semantic_source(self, semantic, classes):
+        """None, "instances" or a reader of `roikit.data.semantic`."""
+        if semantic is None:
+            return None
+        if semantic != "instances":
+            return open_semantic(semantic, classes)
+        if not self.has_masks:
+            raise ValueError("CocoDataset: semantic='instances' needs masks, and no annotation has one")
+        if len(self.category_ids) >= IGNORED:
+            raise ValueError(f"CocoDataset: semantic='instances' tells {IGNORED - 1} categories apart at most, got "
+                             f"{len(self.category_ids)}")
+        return semantic
 
     def _warn_of_dropped(self, content):
         dropped = dict(self._objects.dropped)
@@ -123,6 +153,10 @@ class CocoDataset(Dataset):
         }
         if sample.masks is not None:
             target["masks"] = [encode(mask, *sample.size) for mask in sample.masks]
+        if sample.keypoints is not None:
+            target["keypoints"] = torch.from_numpy(sample.keypoints.astype(np.float32))
+        if sample.semantic is not None:
+            target["semantic"] = torch.from_numpy(np.array(sample.semantic, np.uint8))
         return image_tensor(sample.image), target
 
     def sample(self, index):
@@ -141,8 +175,17 @@ class CocoDataset(Dataset):
         crowd = objects.crowd[rows]
         rows, crowds = rows[~crowd], rows[crowd]
         masks = [objects.mask(i, height, width) for i in rows] if objects.has_masks else None
-        return Sample(image, objects.boxes[rows], objects.labels[rows], objects.area[rows], masks,
-                      objects.boxes[crowds])
+        sample = Sample(image, objects.boxes[rows], objects.labels[rows], objects.area[rows], masks,
+                        objects.boxes[crowds])
+        if objects.keypoints is not None:
+            sample = replace(sample, keypoints=objects.keypoints[rows].astype(np.float64), mirrored=self._mirrored)
+        if self._semantic == "instances":
+            ignored = [objects.mask(i, height, width) for i in crowds]
+            return replace(sample, semantic=union_of_masks(masks, sample.labels, (height, width), ignored))
+        if self._semantic is not None:
+            name = self._files[index].tobytes().decode()
+            sample = replace(sample, semantic=self._semantic.labels(int(self._ids[index]), name, height, width))
+        return sample
 
     def set_epoch(self, epoch):
         """Let samples vary as they do in this epoch (whole number of at least 0), in workers too."""
@@ -167,6 +210,29 @@ class CocoDataset(Dataset):
     def has_masks(self):
         """Whether the annotations have masks."""
         return self._objects.has_masks
+
+    @property
+    def num_keypoints(self):
+        """Number of keypoints of an object; 0 where none were asked for, or none are named by a category."""
+        return 0 if self._objects.keypoints is None else self._objects.keypoints.shape[1]
+
+    @property
+    def has_keypoints(self):
+        """Whether an object to learn has a labelled keypoint, of those that were asked for."""
+        points = self._objects.keypoints
+        return points is not None and bool((points[~self._objects.crowd, :, 2] > 0).any())
+
+    @property
+    def semantic_classes(self):
+        """The number of values 0..C that label maps may have beside 255; None without, or where nobody has told."""
+        return self.num_classes if self._semantic == "instances" else getattr(self._semantic, "classes", None)
+
+    @property
+    def categories(self):
+        """[{"id", "name"}, ...] in the order of the labels, with COCO's ``keypoints`` and ``skeleton`` where they were
+        asked for and the category has them."""
+        return [{"id": i, "name": name, **(self.skeletons[i].as_category() if i in self.skeletons else {})}
+                for i, name in zip(self.category_ids, self.category_names, strict=True)]
 
     @property
     def num_objects(self):
@@ -220,6 +286,13 @@ def _content(annotations):
     except ValueError as error:
         raise ValueError(f"CocoDataset: {error}") from None
     return content
+
+
+def _skeletons(categories, pairs):
+    try:
+        return skeletons_of(categories, pairs)
+    except ValueError as error:
+        raise ValueError(f"CocoDataset: {error}") from None
 
 
 def _refuse_twice(ids, what):

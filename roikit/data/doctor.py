@@ -17,8 +17,10 @@ from roikit.data.annotations import (
 from roikit.data.findings import Finding, Report, counted
 from roikit.data.image_folder import ImageFolder
 from roikit.data.images import open_image, read_image
+from roikit.data.keypoint_findings import keypoint_findings
 from roikit.data.records import crowds_sentence, fault_of, names_of, usable_id
 from roikit.data.segmentation import box_and_area, read_segmentation
+from roikit.data.semantic_findings import semantic_findings
 
 __all__ = ["inspect_dataset"]
 
@@ -29,14 +31,18 @@ _AGREEMENT = 2.0
 _AGREEMENT_IOU = 0.7
 
 
-def inspect_dataset(annotations, images, *, check_pixels=False):
+def inspect_dataset(annotations, images, *, check_pixels=False, keypoints=True, semantic=None, semantic_classes=None):
     """Look for everything in a COCO data set that would break training, or quietly spoil it.
 
     Args:
         annotations: path of the JSON file, or its content as a dict.
         images: folder of the image files.
         check_pixels: decode every image; without it, only their headers are read, and the pixels of those that may be
-            refused: float and 32-bit ones, PNG and JPEG files that do not end as such files do.
+            refused: float and 32-bit ones, PNG and JPEG files that do not end as such files do; of semantic labels, the
+            pixels of 256 images.
+        keypoints: look at keypoints, too; False where they are not to be learnt.
+        semantic: folder of PNG label maps, or COCO panoptic file, to look at as well.
+        semantic_classes: the number of values 0..C that a folder's label maps may have beside 255; None for any.
 
     Returns:
         Report. What is wrong with the data set is a finding, never an exception.
@@ -52,7 +58,11 @@ def inspect_dataset(annotations, images, *, check_pixels=False):
         return inspection.report({"images": [], "annotations": [], "categories": []}, Counter())
     categories = inspection.categories(content["categories"])
     sizes = inspection.images(content["images"], ImageFolder(images), check_pixels)
-    objects = inspection.annotations(content, sizes, categories)
+    objects = inspection.annotations(content, sizes, categories, keypoints)
+    if semantic is not None:
+        sound = [record for record in sizes.values() if record is not None]
+        for finding in semantic_findings(semantic, semantic_classes, sound, check_pixels=check_pixels):
+            inspection.add(*finding)
     return inspection.report(content, objects)
 
 
@@ -182,7 +192,7 @@ class _Inspection:
                      f"{name} asks viewers to turn it (EXIF orientation {header.orientation}); roikit and "
                      "COCO's tools take the pixels as stored, so its annotations must be made on those")
 
-    def annotations(self, content, images, categories):
+    def annotations(self, content, images, categories, keypoints):
         """The number of objects by image id; images without any are not in it."""
         sound = list(self.sound_annotations(content["annotations"], images, categories))
         objects = Counter(record["image_id"] for _, record in sound if record["iscrowd"] != 1)
@@ -207,6 +217,10 @@ class _Inspection:
         except ValueError as error:
             self.add("fractions", "error", "the file", str(error))
             return objects
+        if keypoints:
+            known = [record for record in categories.values() if record is not None]
+            for finding in keypoint_findings(known, sound, images):
+                self.add(*finding)
         kept = 0
         for subject, record in sound:
             image = images[record["image_id"]]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Header", "open_image", "read_image"]
+__all__ = ["Header", "open_image", "read_image", "read_labels"]
 
 _EXIF_ORIENTATION = 0x0112
 _TIFF_SIZE = (0x0100, 0x0101)  # width and height
@@ -102,6 +102,26 @@ def read_image(path):
     if image.mode == "F" or image.mode.startswith("I"):
         grey = _deep(grey, path)
     return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+def read_labels(path):
+    """Decode an image file whose pixels are labels: 8-bit grey, or a palette, whose colours say nothing.
+
+    Returns:
+        (H, W) uint8.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        OSError: the file cannot be opened, is broken or not an image; the text names it.
+        ValueError: it has colours or other depths, or too many pixels.
+    """
+    with _opened(path) as image:
+        if image.mode not in ("L", "P"):
+            raise ValueError(f"read_labels: {path} must be 8-bit grey or have a palette, got mode {image.mode}")
+        try:
+            return np.array(image)
+        except Exception as error:  # see read_image
+            raise _refusal(error, path, "cannot be decoded") from error
 
 
 def _opened(path):

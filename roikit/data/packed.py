@@ -39,12 +39,13 @@ class Objects:
         labels: (N,) int64, from 1.
         area: (N,) float64, pixels.
         crowd: (N,) bool.
+        keypoints: (N, K, 3) float32, as `roikit.data.keypoints` has them; None where they were not asked for.
         starts: (images + 1,) int64; the objects of image i are starts[i] to starts[i + 1].
         has_masks: whether the annotations have masks.
         dropped: dict from a reason to the number of annotations that were left out for it.
     """
 
-    def __init__(self, images, annotations, label_of):
+    def __init__(self, images, annotations, label_of, skeletons=None):
         """Pack the annotations of some images.
 
         Args:
@@ -52,16 +53,19 @@ class Objects:
             annotations: list of COCO annotation records, of these images and of others; all records as
                 `load_annotations` gives them, and without a fault that `fault_of` names.
             label_of: dict from category id to label.
+            skeletons: dict from category id to Skeleton, of `skeletons_of`, to read keypoints of these categories,
+                objects of others having none labelled; None or empty to read none.
 
         Raises:
-            ValueError: a category is unknown or a segmentation malformed; names the annotation.
+            ValueError: a category is unknown or a field malformed; names the annotation.
         """
         rows_of = {image["id"]: [] for image in images}
         for annotation in annotations:
             rows_of.get(annotation["image_id"], []).append(annotation)
         self.has_masks = any(has_mask(a) for rows in rows_of.values() for a in rows)
         self.dropped = {}
-        boxes, labels, areas, crowds, counts, masks = [], [], [], [], [], []
+        self._skeletons = skeletons or {}
+        boxes, labels, areas, crowds, counts, masks, points = [], [], [], [], [], [], []
         for image in images:
             before = len(labels)
             for annotation in rows_of[image["id"]]:
@@ -75,6 +79,7 @@ class Objects:
                 areas.append(found.area)
                 crowds.append(found.crowd)
                 masks.append(found.mask)
+                points.append(found.keypoints)
             counts.append(len(labels) - before)
         self.boxes = np.array(boxes, np.float64).reshape(-1, 4)
         self.labels = np.array(labels, np.int64)
@@ -83,6 +88,11 @@ class Objects:
         self.starts = np.cumsum([0, *counts], dtype=np.int64)
         if self.has_masks:
             self._pack(masks)
+        self.keypoints = None
+        if self._skeletons:
+            self.keypoints = np.zeros((len(labels), len(next(iter(self._skeletons.values())).names), 3), np.float32)
+            for row, found in zip(self.keypoints, points, strict=True):
+                row[...] = 0 if found is None else found
 
     def _read(self, annotation, image, label_of):
         """(label, Instance) of an annotation, or the reason why it is left out."""
@@ -91,8 +101,10 @@ class Objects:
         if category not in label_of:
             raise ValueError(f"CocoDataset: {name} has category id {category!r}, which categories does "
                              "not list")
+        skeleton = self._skeletons.get(category)
         try:
-            found = read_object(annotation, image["height"], image["width"], masks=self.has_masks)
+            found = read_object(annotation, image["height"], image["width"], masks=self.has_masks,
+                                keypoints=None if skeleton is None else len(skeleton.names))
         except ValueError as error:
             raise ValueError(f"CocoDataset: {name}: {error}") from None
         return found if isinstance(found, str) else (label_of[category], found)

@@ -18,7 +18,7 @@ import roikit.masks as rle
 from roikit.data.records import shown
 
 __all__ = ["BoxedMask", "bitmap_of", "box_and_area", "crop", "encode", "flip_horizontal", "flip_vertical",
-           "opened", "read_segmentation", "resize", "rotate"]
+           "opened", "rasterised", "read_segmentation", "resize", "rotate"]
 
 
 class BoxedMask(NamedTuple):
@@ -119,6 +119,11 @@ def opened(mask):
     x, y, w, h = (int(v) for v in rle.toBbox(mask))
     bitmap = rle.decode(mask)[y:y + h, x:x + w]
     return BoxedMask(bitmap.astype(bool, order="C"), y, x)
+
+
+def rasterised(mask, height, width):
+    """Any form of a mask in an image of ``height`` x ``width`` as a BoxedMask."""
+    return opened(_rasterised(mask, height, width) if isinstance(mask, list) else mask)
 
 
 def encode(mask, height, width):
@@ -228,7 +233,7 @@ def crop(mask, window, image_size):
     y, x, height, width = window
     beyond = y < 0 or x < 0 or y + height > image_size[0] or x + width > image_size[1]
     if isinstance(mask, list) and beyond and _overhangs(mask, *image_size):
-        mask = opened(_rasterised(mask, *image_size))
+        mask = rasterised(mask, *image_size)
     if isinstance(mask, list):
         kept = []
         for ring in mask:

@@ -1,4 +1,4 @@
-"""Transforms that act on an image, its boxes and its masks together.
+"""Transforms that act on an image, its boxes, masks, keypoints and label map together.
 
 Each is called as ``transform(sample, rng)`` and returns a new Sample, which may share memory with the one given
 but leaves it as it was; what is random about it is drawn from
@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from roikit.data import keypoints as kp
 from roikit.data import segmentation as seg
+from roikit.data.semantic import IGNORED
 
 __all__ = ["BrightnessContrast", "Compose", "HorizontalFlip", "PerImageNormalize",
            "RandomScaleCrop", "Resize", "Rotate90", "Sample", "VerticalFlip", "image_tensor"]
@@ -28,6 +30,10 @@ class Sample:
         area: (N,) float64, pixels.
         masks: list of N masks, each an RLE, a list of polygons or a BoxedMask; None without masks.
         crowd_boxes: (M, 4) float64, boxes of crowds, which are no objects.
+        keypoints: (N, K, 3) float64, x and y in pixels and visibility, as `roikit.data.keypoints` has them; None
+            without.
+        mirrored: (K,) int64, the keypoint that shows in a mirror where each one was; None where each stays itself.
+        semantic: (H, W) uint8, a class for each pixel, as `roikit.data.semantic` has them; None without.
     """
 
     image: np.ndarray
@@ -36,6 +42,9 @@ class Sample:
     area: np.ndarray
     masks: list | None
     crowd_boxes: np.ndarray
+    keypoints: np.ndarray | None = None
+    mirrored: np.ndarray | None = None
+    semantic: np.ndarray | None = None
 
     @property
     def size(self):
@@ -57,7 +66,7 @@ class Compose:
 
 @dataclass(frozen=True)
 class HorizontalFlip:
-    """Mirror left and right with probability ``p``."""
+    """Mirror left and right with probability ``p``; left and right keypoints change places."""
 
     p: float = 0.5
 
@@ -65,13 +74,17 @@ class HorizontalFlip:
         if rng.random() >= self.p:
             return sample
         width = sample.size[1]
-        return _moved(sample, sample.image[:, ::-1], lambda b: _mirrored(b, 0, width),
-                      lambda m: seg.flip_horizontal(m, width))
+        return _moved(sample, lambda image: image[:, ::-1], lambda b: _mirrored(b, 0, width),
+                      lambda m: seg.flip_horizontal(m, width),
+                      lambda p: kp.mirror_keypoints(p, 0, width, _order(sample)))
 
 
 @dataclass(frozen=True)
 class VerticalFlip:
-    """Mirror top and bottom with probability ``p``; for images without an up, such as microscope's."""
+    """Mirror top and bottom with probability ``p``; for images without an up, such as microscope's.
+
+    Left and right keypoints change places, as in any mirror.
+    """
 
     p: float = 0.5
 
@@ -79,8 +92,9 @@ class VerticalFlip:
         if rng.random() >= self.p:
             return sample
         height = sample.size[0]
-        return _moved(sample, sample.image[::-1], lambda b: _mirrored(b, 1, height),
-                      lambda m: seg.flip_vertical(m, height))
+        return _moved(sample, lambda image: image[::-1], lambda b: _mirrored(b, 1, height),
+                      lambda m: seg.flip_vertical(m, height),
+                      lambda p: kp.mirror_keypoints(p, 1, height, _order(sample)))
 
 
 @dataclass(frozen=True)
@@ -92,8 +106,8 @@ class Rotate90:
     def __call__(self, sample, rng):
         for _ in range(int(rng.choice(self.turns)) % 4):
             width = sample.size[1]
-            sample = _moved(sample, np.rot90(sample.image), lambda b, w=width: _turned(b, w),
-                            lambda m, w=width: seg.rotate(m, w))
+            sample = _moved(sample, np.rot90, lambda b, w=width: _turned(b, w),
+                            lambda m, w=width: seg.rotate(m, w), lambda p, w=width: kp.turn_keypoints(p, w))
         return sample
 
 
@@ -106,7 +120,7 @@ class Resize:
         max_size: the longer side is never longer than this, pixels; None for no such limit.
 
     The image is resampled bilinearly with a filter that widens when it shrinks; a pixel of a mask is
-    set when at least half of it is covered.
+    set when at least half of it is covered, one of a label map is that which its centre lies in.
     """
 
     min_sizes: tuple
@@ -131,7 +145,8 @@ class RandomScaleCrop:
 
     The window, and the place of an image smaller than ``size``, are drawn evenly. The part that is
     kept is cut out before it is scaled, so its place is a whole pixel of the source.
-    Boxes and areas become those of what is left of the masks.
+    Boxes and areas become those of what is left of the masks. Keypoints outside the window are no longer labelled;
+    in a label map the padding is ignored (255).
 
     Source: Ghiasi et al. 2021, "Simple Copy-Paste", arXiv:2012.07177, section 3.
     """
@@ -236,11 +251,21 @@ def _opened(masks):
     return None if masks is None else [seg.opened(m) for m in masks]
 
 
-def _moved(sample, image, move_boxes, move_mask):
+def _moved(sample, move_pixels, move_boxes, move_mask, move_points):
     """A sample after a motion that neither loses nor resamples a pixel."""
     masks = None if sample.masks is None else [move_mask(m) for m in _opened(sample.masks)]
-    return replace(sample, image=image, boxes=move_boxes(sample.boxes), masks=masks,
-                   crowd_boxes=move_boxes(sample.crowd_boxes))
+    return replace(sample, image=move_pixels(sample.image), boxes=move_boxes(sample.boxes), masks=masks,
+                   crowd_boxes=move_boxes(sample.crowd_boxes), keypoints=_changed(sample.keypoints, move_points),
+                   semantic=_changed(sample.semantic, move_pixels))
+
+
+def _changed(value, change):
+    return None if value is None else change(value)
+
+
+def _order(sample):
+    """The keypoint that shows in a mirror where each one was."""
+    return np.arange(sample.keypoints.shape[1]) if sample.mirrored is None else sample.mirrored
 
 
 def _mirrored(boxes, axis, length):
@@ -262,7 +287,9 @@ def _resized(sample, height, width):
     factors = np.array([x_scale, y_scale, x_scale, y_scale])
     moved = replace(sample, image=_resampled(sample.image, height, width),
                     boxes=sample.boxes * factors, area=sample.area * (y_scale * x_scale),
-                    crowd_boxes=sample.crowd_boxes * factors)
+                    crowd_boxes=sample.crowd_boxes * factors,
+                    keypoints=_changed(sample.keypoints, lambda p: kp.resize_keypoints(p, y_scale, x_scale)),
+                    semantic=_changed(sample.semantic, lambda labels: _nearest(labels, height, width)))
     if sample.masks is None:
         return moved
     masks = [seg.resize(m, y_scale, x_scale) for m in _opened(sample.masks)]
@@ -280,16 +307,29 @@ def _resampled(image, height, width):
     return np.rint(result).astype(np.uint16) if deep else result
 
 
+def _nearest(labels, height, width):
+    """Each pixel of the result is that of (H, W) labels which its centre lies in."""
+    rows, columns = ((2 * np.arange(new) + 1) * old // (2 * new) for new, old in zip((height, width), labels.shape,
+                                                                                     strict=True))
+    return labels[rows[:, None], columns]
+
+
+def _window(pixels, y, x, height, width, fill):
+    """The window of an array (H, W, ...) of pixels, which is ``fill`` beyond it."""
+    part = pixels[max(y, 0):y + height, max(x, 0):x + width]
+    if part.shape[:2] == (height, width):
+        return part
+    canvas = np.full((height, width, *pixels.shape[2:]), fill, pixels.dtype)
+    at_y, at_x = max(-y, 0), max(-x, 0)
+    canvas[at_y:at_y + part.shape[0], at_x:at_x + part.shape[1]] = part
+    return canvas
+
+
 def _cropped(sample, y, x, height, width, fill=0.0):
     """The window (y, x, height, width), which may reach beyond the image, of a sample."""
     old_height, old_width = sample.size
-    image = sample.image[max(y, 0):y + height, max(x, 0):x + width]
-    if image.shape[:2] != (height, width):
-        top = np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1
-        canvas = np.full((height, width, 3), round(fill * top) if top > 1 else fill, image.dtype)
-        at_y, at_x = max(-y, 0), max(-x, 0)
-        canvas[at_y:at_y + image.shape[0], at_x:at_x + image.shape[1]] = image
-        image = canvas
+    deep = sample.image.dtype.kind == "u"
+    image = _window(sample.image, y, x, height, width, round(fill * np.iinfo(sample.image.dtype).max) if deep else fill)
     # The window may be larger than the image: what lay outside the image stays outside.
     limits = np.array([max(-x, 0), max(-y, 0), min(old_width - x, width),
                        min(old_height - y, height)], dtype=np.float64)
@@ -297,7 +337,9 @@ def _cropped(sample, y, x, height, width, fill=0.0):
     crowds = _clipped(sample.crowd_boxes - shift, limits)
     crowds = crowds[_has_area(crowds)]
     boxes = _clipped(sample.boxes - shift, limits)
-    moved = replace(sample, image=image, boxes=boxes, crowd_boxes=crowds)
+    moved = replace(sample, image=image, boxes=boxes, crowd_boxes=crowds,
+                    keypoints=_changed(sample.keypoints, lambda p: kp.crop_keypoints(p, y, x, limits)),
+                    semantic=_changed(sample.semantic, lambda m: _window(m, y, x, height, width, IGNORED)))
     if sample.masks is None:
         area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
         return _select(replace(moved, area=area), _has_area(boxes))
@@ -322,5 +364,5 @@ def _select(sample, keep):
     if keep.all():
         return sample
     masks = None if sample.masks is None else [m for m, k in zip(sample.masks, keep, strict=True) if k]
-    return replace(sample, boxes=sample.boxes[keep], labels=sample.labels[keep],
-                   area=sample.area[keep], masks=masks)
+    return replace(sample, boxes=sample.boxes[keep], labels=sample.labels[keep], area=sample.area[keep], masks=masks,
+                   keypoints=_changed(sample.keypoints, lambda p: p[keep]))

@@ -13,7 +13,8 @@ it and no code in it is ever run:
     rng                 one entry a process: {"torch", "cuda", "numpy", "python"}
     best                {"name", "value", "step"} of the best evaluation so far, or None
     config              the configuration as plain data
-    categories          [{"id", "name"}, ...] in the order of the labels 1, 2, ...
+    categories          [{"id", "name"}, ...] in the order of the labels 1, 2, ...; where the model has
+                        keypoints also COCO's "keypoints" (names) and "skeleton" (pairs of numbers from 1)
 """
 
 import json
@@ -24,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from roikit.data.keypoints import skeletons_of
 from roikit.data.records import shown
 from roikit.trainer.extras import extra
 
@@ -98,7 +100,7 @@ def load(path):
 
 
 def check_categories(categories, path):
-    """Refuse what is no list of {"id", "name"}.
+    """Refuse what is no list of {"id", "name"}, or names keypoints as no COCO category does.
 
     Raises:
         ValueError: naming the file ``path``.
@@ -108,6 +110,10 @@ def check_categories(categories, path):
     if not sound:
         raise ValueError(f"checkpoint: {path}: its categories must be a list of dicts with id and name, "
                          f"got {shown(categories)}")
+    try:
+        skeletons_of(categories)
+    except ValueError as error:
+        raise ValueError(f"checkpoint: {path}: {error}") from None
 
 
 def read_rng():
@@ -142,7 +148,7 @@ def export_safetensors(path, weights, config, categories):
         path: the file to make.
         weights: state dict.
         config: the configuration as plain data.
-        categories: [{"id", "name"}, ...] in the order of the labels.
+        categories: as a checkpoint has them.
     """
     safetensors = extra("safetensors.torch", "exporting weights")
     header = {"format": "pt", "roikit": json.dumps({"config": config, "categories": categories})}

@@ -26,16 +26,23 @@ def _require(right, text):
 
 @dataclass(frozen=True)
 class PartConfig:
-    """A COCO instances file and the folder of its images; ``limit`` keeps the lowest image ids."""
+    """A COCO instances file and the folder of its images; ``limit`` keeps the lowest image ids.
+
+    ``semantic`` is a folder of PNG label maps or a COCO panoptic file, for a model that learns a class for each pixel;
+    without, such a model learns the union of the objects' masks.
+    """
 
     annotations: UserPath | None = None
     images: UserPath | None = None
     limit: int | None = None
+    semantic: UserPath | None = None
 
     def __post_init__(self):
         _require((self.annotations is None) == (self.images is None),
                  "annotations and images must be given together, "
                  f"got {self.annotations} and {self.images}")
+        _require(self.semantic is None or self.annotations is not None,
+                 "semantic needs annotations and images")
         _require(self.limit is None or self.limit >= 1,
                  f"limit must be at least 1, got {self.limit}")
 
@@ -58,6 +65,8 @@ class DataConfig:
     def __post_init__(self):
         _require(self.batch_size >= 1, f"batch_size must be at least 1, got {self.batch_size}")
         _require(self.workers >= 0, f"workers must not be negative, got {self.workers}")
+        _require(self.val.semantic is None,
+                 "val.semantic is of no use: a class for each pixel is learnt, and not evaluated")
 
 
 @dataclass(frozen=True)
@@ -68,7 +77,8 @@ class AugmentConfig:
     degrees. ``crop`` (height, width) cuts or pads to that size after resizing by a random factor
     from ``scale`` (low, high), where at 1 the image just fits. ``brightness`` and ``contrast``
     shift and stretch the values by up to that part of their range. Random sizes without a crop are
-    the model's ``image.min_size``.
+    the model's ``image.min_size``. ``keypoint_pairs`` are names of keypoints that change places in a
+    mirror; null for those that are the same but for "left" and "right".
     """
 
     flip: float = 0.5
@@ -79,6 +89,7 @@ class AugmentConfig:
     brightness: float = 0.0
     contrast: float = 0.0
     per_image_normalize: bool = False
+    keypoint_pairs: tuple[tuple[str, str], ...] | None = None
 
     def __post_init__(self):
         for name in ("flip", "vertical_flip"):
@@ -148,12 +159,16 @@ class ScheduleConfig:
 class EvalConfig:
     """COCO's metric on the val part, ``every`` so many steps (null: at the end only).
 
-    AP counts the last of ``max_detections``, and the model is told to give as many. ``best``
-    names the figure that picks the checkpoint ``best``.
+    AP counts the last of ``max_detections``, and the model is told to give as many; AP of keypoints
+    counts ``max_keypoint_detections``. ``sigmas`` are needed for keypoints other than COCO's 17: of each, how
+    far annotators differ on it as a part of the object's size. ``best`` names the figure that picks
+    the checkpoint ``best``.
     """
 
     every: int | None = None
     max_detections: tuple[int, ...] = (1, 10, 100)
+    max_keypoint_detections: int = 20
+    sigmas: tuple[float, ...] | None = None
     batch_size: int = 1
     best: str = "segm/AP"
 
@@ -165,6 +180,10 @@ class EvalConfig:
                  and list(self.max_detections) == sorted(set(self.max_detections))
                  and self.max_detections[0] >= 1,
                  f"max_detections must be ascending positive numbers, got {self.max_detections}")
+        _require(self.max_keypoint_detections >= 1,
+                 f"max_keypoint_detections must be at least 1, got {self.max_keypoint_detections}")
+        _require(self.sigmas is None or bool(self.sigmas) and min(self.sigmas) > 0,
+                 f"sigmas must be numbers above 0, got {self.sigmas}")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Detections drawn on their images: masks, outlines, boxes, labels and scores."""
+"""Detections drawn on their images: masks, outlines, boxes, skeletons, labels and scores."""
 
 import colorsys
 
@@ -12,6 +12,7 @@ __all__ = ["display_image", "draw_objects", "save_png", "side_by_side"]
 
 GOLDEN = 0.61803398875
 TEXT = 12  # pixels
+JOINT = (255, 255, 255)
 
 
 def display_image(image):
@@ -28,7 +29,7 @@ def display_image(image):
     return (values.clip(0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def draw_objects(image, objects, names, *, opacity=0.35, boxes=True, about=768):
+def draw_objects(image, objects, names, *, opacity=0.35, boxes=True, about=768, skeletons=None):
     """Draw objects on an image.
 
     Small images are enlarged by a whole factor first, so that outlines one pixel wide leave the
@@ -37,11 +38,15 @@ def draw_objects(image, objects, names, *, opacity=0.35, boxes=True, about=768):
     Args:
         image: (H, W, 3) uint8.
         objects: COCO results or annotations of this image: ``bbox`` (x, y, w, h),
-            ``category_id`` and, where known, ``score`` and ``segmentation`` (RLE or polygons).
+            ``category_id`` and, where known, ``score``, ``segmentation`` (RLE or polygons) and ``keypoints``
+            (3K numbers: x, y and visibility of each, or its score where there is a ``score``).
         names: category id -> name.
         opacity: of the masks' filling, 0.0 to 1.0.
         boxes: whether to draw boxes of objects with a mask; those without always get one.
         about: enlarge until the longer side has about so many pixels.
+        skeletons: category id -> `roikit.data.keypoints.Skeleton`; keypoints of other categories are not drawn. A
+            joint that is visible, or has a score above 0, is a disc; one that is annotated but hidden is a ring; no
+            other is drawn. A limb is a line between two of them, thin where one is hidden.
 
     Returns:
         (H * k, W * k, 3) uint8 with the whole factor k.
@@ -62,6 +67,7 @@ def draw_objects(image, objects, names, *, opacity=0.35, boxes=True, about=768):
         part = canvas[area]
         part[mask] = (part[mask] * (1 - opacity) + np.array(colors[i]) * opacity).astype(np.uint8)
         part[_outline(mask)] = colors[i]
+    canvas = _with_skeletons(canvas, objects, order, colors, factor, skeletons or {})
     return _with_boxes_and_text(canvas, objects, order, colors, names, factor, boxes)
 
 
@@ -100,6 +106,31 @@ def _outline(mask):
     padded = np.pad(mask, 1)
     inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     return mask & ~inner
+
+
+def _with_skeletons(canvas, objects, order, colors, factor, skeletons):
+    shown = [i for i in order if objects[i].get("keypoints") and objects[i]["category_id"] in skeletons]
+    if not shown:
+        return canvas
+    pillow, pen = extra("PIL.Image", "drawing"), extra("PIL.ImageDraw", "drawing")
+    picture = pillow.fromarray(canvas)
+    draw = pen.Draw(picture)
+    radius = max(2, max(canvas.shape[:2]) // 250)
+    for i in shown:
+        points = np.asarray(objects[i]["keypoints"], np.float64).reshape(-1, 3)
+        # Of a detection the third number is a score, of an annotation 0, 1 or 2.
+        clear = points[:, 2] > (0 if "score" in objects[i] else 1)
+        known = points[:, 2] > 0
+        at = [tuple(xy) for xy in (points[:, :2] * factor).tolist()]
+        for a, b in skeletons[objects[i]["category_id"]].limbs:
+            if known[a] and known[b]:
+                width = radius if clear[a] and clear[b] else 1
+                draw.line((at[a], at[b]), fill=(0, 0, 0), width=width + 2)  # stands out from the mask of its colour
+                draw.line((at[a], at[b]), fill=colors[i], width=width)
+        for (x, y), is_clear in [(at[k], clear[k]) for k in np.flatnonzero(known)]:
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=JOINT if is_clear else None,
+                         outline=colors[i])
+    return np.array(picture)
 
 
 def _with_boxes_and_text(canvas, objects, order, colors, names, factor, boxes):

@@ -10,12 +10,13 @@ import numpy as np
 from roikit.data.findings import counted
 from roikit.errors import RoikitWarning
 from roikit.trainer.categories import pair_categories
+from roikit.trainer.kinds import check_keypoints, kinds_of_model, kinds_of_results, limits_of, results_of
 from roikit.trainer.results import place_results, read_results
-from roikit.trainer.scores import checked_limits, coco_scores, read_json
+from roikit.trainer.scores import COCO_KEYPOINTS, checked_limits, coco_scores, read_json
 from roikit.trainer.sentences import sentence_about
 from roikit.trainer.truth import read_truth
 
-__all__ = ["coco_results", "detect", "evaluate", "score", "warn_of_zero", "write_metrics"]
+__all__ = ["coco_results", "detect", "evaluate", "score", "warn_of_zero", "write_detections", "write_metrics"]
 
 
 def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detections=None,
@@ -36,14 +37,14 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
             part that the run was configured with.
         images: folder of the images; needed for a model with ``annotations``. With ready results, it tells the sizes of
             images that the annotations have none of.
-        iou_types: of "bbox", "segm", "keypoints"; default: bbox, and segm if there are masks.
+        iou_types: of "bbox", "segm", "keypoints"; default: bbox, and the others if there are masks and keypoints.
         max_detections: ascending numbers of detections an image; AP counts the last one. Default:
-            (1, 10, 100), or what the run was configured with; see ``coco_scores``.
+            (1, 10, 100), and 20 for keypoints, or what the run was configured with; see ``coco_scores``.
         use_cats: False lets a detection match an object of any category; the annotations need not list any then.
-        out: folder for ``metrics.json`` and, from a model, ``detections.json``.
+        out: folder for ``metrics.json`` and, from a model, the files of ``write_detections``.
         device: "auto", "cpu", "cuda", "cuda:1", ...
         batch_size, workers: images a forward pass and data-loading processes.
-        sigmas: for keypoints other than COCO's 17; see ``coco_scores``.
+        sigmas: for keypoints other than COCO's 17, if not as the run was configured; see ``coco_scores``.
         on_error: called with the path and the exception for each image that cannot be read; without it, each is a
             RoikitWarning.
 
@@ -81,6 +82,11 @@ def _evaluate_model(source, annotations, images, iou_types, limits, use_cats, ou
     truth = read_truth(evaluation_paths(trained.config, annotations, images)[0], use_cats=use_cats)
     categories = _paired(trained.categories, truth, use_cats)
     dataset = val_set(trained.config, annotations, images, content=None if use_cats else truth.content)
+    sigmas = trained.config.eval.sigmas if sigmas is None else sigmas
+    if iou_types is None:
+        iou_types = kinds_of_model(trained.config.model, masks=True, keypoints=dataset.has_keypoints)
+    if "keypoints" in iou_types:
+        check_keypoints(trained.categories, dataset, sigmas)
     unread = []
 
     def note(path, error):
@@ -94,14 +100,12 @@ def _evaluate_model(source, annotations, images, iou_types, limits, use_cats, ou
     if unread:
         warnings.warn(f"evaluate: {len(unread)} of {len(dataset)} images could not be read; their objects count as "
                       "missed", RoikitWarning, stacklevel=3)
-    if iou_types is None:
-        iou_types = ("bbox", "segm") if trained.has_masks else ("bbox",)
     metrics = score(truth, results, iou_types=iou_types, use_cats=use_cats, image_ids=dataset.image_ids, sigmas=sigmas,
-                    max_detections=limits or tuple(trained.config.eval.max_detections))
+                    max_detections=limits or {kind: limits_of(kind, trained.config.eval) for kind in iou_types})
     metrics |= {"speed": speed, "unread": len(unread)}
     if out is not None:
         write_metrics(out, metrics)
-        (Path(out) / "detections.json").write_text(json.dumps(results))
+        write_detections(out, results)
     return metrics
 
 
@@ -163,22 +167,46 @@ def write_metrics(out, metrics):
     (Path(out) / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
 
 
+def write_detections(out, results):
+    """Write ``detections.json`` into the folder ``out``.
+
+    Where the results have ``mask_score``, ``detections_segm.json`` is written, too: the same with the mask's score as
+    the score, as an evaluation of masks is to have it.
+    """
+    (Path(out) / "detections.json").write_text(json.dumps(results))
+    if any("mask_score" in result for result in results):
+        (Path(out) / "detections_segm.json").write_text(json.dumps(results_of(results, "segm")))
+
+
 def score(annotations, results, *, iou_types=None, max_detections=None, use_cats=True,
           image_ids=None, sigmas=None, categories=None, file_names=()):
     """``coco_scores`` of several kinds; warns when an AP is exactly 0.
 
     An AP of 0.0 nearly always means that category ids or coordinates do not fit, seldom that
-    nothing was learnt. ``categories`` and ``file_names``: see ``place_results``.
+    nothing was learnt. ``max_detections`` may be a dict, kind -> numbers. ``categories`` and ``file_names``: see
+    ``place_results``.
     """
     truth, results = read_truth(annotations, use_cats=use_cats), read_results(results)
     placed = place_results(results, truth, use_cats=use_cats, categories=categories, file_names=file_names)
     if iou_types is None:
-        masks = bool(results) and all("segmentation" in r for r in results)
-        iou_types = ("bbox", "segm") if masks else ("bbox",)
-    metrics = {kind: coco_scores(truth, placed, kind, max_detections=max_detections,
+        iou_types = _scorable(kinds_of_results(results, truth), results, sigmas)
+    limits = max_detections if isinstance(max_detections, dict) else dict.fromkeys(iou_types, max_detections)
+    metrics = {kind: coco_scores(truth, placed, kind, max_detections=limits[kind],
                                  use_cats=use_cats, image_ids=image_ids, sigmas=sigmas) for kind in iou_types}
     warn_of_zero(metrics, {"annotations": truth.annotations}, results)
     return metrics
+
+
+def _scorable(kinds, results, sigmas):
+    """The kinds, but for keypoints of which nobody has told the sigmas."""
+    if "keypoints" not in kinds or len(kinds) == 1 or sigmas is not None:
+        return kinds
+    count = len(results[0]["keypoints"]) // 3
+    if count == COCO_KEYPOINTS:
+        return kinds
+    warnings.warn(f"evaluate: the {count} keypoints of the results are not scored, which needs as many sigmas",
+                  RoikitWarning, stacklevel=4)
+    return kinds[:-1]
 
 
 def warn_of_zero(metrics, annotations, results):
@@ -200,13 +228,15 @@ def coco_results(output, image_id, category_ids):
 
     Args:
         output: dict ``boxes`` (N, 4) xyxy, ``labels`` (N,) from 1, ``scores`` (N,) and, where the
-            model has masks, ``masks``, a list of N COCO RLEs.
+            model has them, ``masks``, a list of N COCO RLEs; ``mask_scores`` (N,); ``keypoints`` (N, K, 3), x, y
+            and a number that is not read, and ``keypoints_scores`` (N, K).
         image_id: goes into every result.
         category_ids: the annotation file's category id of label 1, 2, ...; None leaves objects of that label out.
 
     Returns:
-        list of dicts ``image_id``, ``category_id``, ``bbox`` (x, y, w, h), ``score`` and
-        ``segmentation`` (RLE with ``counts`` as str), ready for JSON.
+        list of dicts ``image_id``, ``category_id``, ``bbox`` (x, y, w, h), ``score`` (the box's) and, where the model
+        has them, ``segmentation`` (RLE with ``counts`` as str), ``mask_score`` and ``keypoints`` (3K numbers: x, y and
+        score of each), ready for JSON.
     """
     boxes = output["boxes"].detach().float().cpu().numpy().astype(np.float64)
     boxes[:, 2:] -= boxes[:, :2]
@@ -221,6 +251,14 @@ def coco_results(output, image_id, category_ids):
             "size": [int(n) for n in rle["size"]],
             "counts": counts.decode("ascii") if isinstance(counts, bytes) else counts,
         }
+    if "mask_scores" in output:
+        for result, value in zip(results, output["mask_scores"].tolist(), strict=True):
+            result["mask_score"] = value
+    if "keypoints" in output:
+        points = output["keypoints"].detach().double().cpu().numpy()[..., :2].round(3)
+        points = np.dstack([points, output["keypoints_scores"].detach().double().cpu().numpy()])
+        for result, found in zip(results, points, strict=True):
+            result["keypoints"] = found.reshape(-1).tolist()
     return [result for result in results if result["category_id"] is not None]
 
 

@@ -1,10 +1,8 @@
 """What a finished run leaves beside its weights."""
 
-import json
-
 from roikit.data.segmentation import encode
 from roikit.trainer.draw import display_image, draw_objects, save_png, side_by_side
-from roikit.trainer.evaluation import warn_of_zero, write_metrics
+from roikit.trainer.evaluation import warn_of_zero, write_detections, write_metrics
 from roikit.trainer.records import draw_curves, read_records
 
 __all__ = ["write"]
@@ -30,8 +28,7 @@ def write(out, state, config, val, judged, done, failures):
     failures.attempt("metrics.json", write_metrics, out, metrics)
     failures.attempt("curves.png", lambda: draw_curves(read_records(out / "log.jsonl"), out / "curves.png"))
     if judged is not None:
-        failures.attempt("detections.json",
-                         lambda: (out / "detections.json").write_text(json.dumps(judged["results"])))
+        failures.attempt("detections.json", write_detections, out, judged["results"])
         taken = set()
         for index in range(min(config.run.predictions, len(val.dataset))):
             failures.attempt("predictions", _draw, out / "predictions", config, val, index, judged["results"], taken)
@@ -48,7 +45,8 @@ def _draw(folder, config, val, index, results, taken):
     sample = dataset.sample(index)
     image, known = display_image(sample.image), _objects(sample, dataset)
     sheet = side_by_side(
-        [draw_objects(image, found, val.names), draw_objects(image, known, val.names, boxes=False)],
+        [draw_objects(image, found, val.names, skeletons=val.skeletons),
+         draw_objects(image, known, val.names, boxes=False, skeletons=val.skeletons)],
         [f"predicted: {len(found)} with score >= {config.run.score_threshold:g}",
          f"annotated: {len(known)}"])
     name = dataset.image_path(index).stem
@@ -65,6 +63,8 @@ def _objects(sample, dataset):
                for label, box in zip(sample.labels, boxes.tolist(), strict=True)]
     for item, mask in zip(objects, sample.masks or (), strict=False):
         item["segmentation"] = _as_coco(encode(mask, *sample.size))
+    for item, points in zip(objects, () if sample.keypoints is None else sample.keypoints, strict=False):
+        item["keypoints"] = points.reshape(-1).tolist()
     return objects
 
 

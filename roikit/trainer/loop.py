@@ -38,7 +38,8 @@ def train(config, overrides=(), *, out=None, resume=False, on_step=None):
         overrides: strings ``dotted.key=value`` or a nested mapping.
         out: the folder; default ``runs/NAME``, numbered if it exists. It gets ``config.yaml``,
             ``log.jsonl``, ``last.pt``, ``best.pt``, ``model.safetensors``, ``metrics.json``,
-            ``detections.json``, ``curves.png`` and ``predictions/*.png``.
+            ``detections.json`` (and ``detections_segm.json``, see ``write_detections``),
+            ``curves.png`` and ``predictions/*.png``.
         resume: go on from ``last.pt`` of ``out``, or start where there is none yet. On the CPU a
             run that was interrupted and resumed ends in the same bits as one that was not. An
             evaluation that is due and failed is tried again.
@@ -99,8 +100,7 @@ def _prepared(config, process, out, saved, resume):
     with telling("the training part"):
         dataset = train_set(config)
     config = start.fitted(config, dataset)
-    categories = [{"id": i, "name": n} for i, n in
-                  zip(dataset.category_ids, dataset.category_names, strict=True)]
+    categories = dataset.categories
     val = prepare_validation(config, categories, process)
     if not config.run.doctor:  # which looks for them as well
         on_first(process, start.look_for_images, {"training": dataset, "val": val and val.dataset})

@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 
 from roikit.data import read_image
+from roikit.data.keypoints import skeletons_of
 from roikit.data.transforms import image_tensor
 from roikit.errors import RoikitWarning
 from roikit.trainer.draw import display_image, draw_objects, save_png
@@ -45,7 +46,8 @@ def predict(source, images, *, out=None, score_threshold=0.5, max_detections=Non
     Returns:
         list of COCO results: ``image_id`` (1, 2, ... in the order of the files), ``file_name`` (relative to the folder
         given, "/" between its parts), ``category_id`` and ``category_name`` of the training data, ``bbox``
-        (x, y, w, h), ``score`` and, with masks, ``segmentation``.
+        (x, y, w, h), ``score`` and, where the model has them, ``segmentation``, ``mask_score`` and ``keypoints``, as
+        ``coco_results`` has them.
 
     Raises:
         FileNotFoundError: no such file, or a folder without images.
@@ -64,6 +66,7 @@ def predict(source, images, *, out=None, score_threshold=0.5, max_detections=Non
     still = still_transform(trained.config)
     ids = [c["id"] for c in trained.categories]
     names = {c["id"]: c["name"] for c in trained.categories}
+    skeletons = skeletons_of(trained.categories)
     results = []
     with contextlib.ExitStack() as stack:
         kept = None if out is None else stack.enter_context(ResultFiles(out, trained.categories))
@@ -84,7 +87,8 @@ def predict(source, images, *, out=None, score_threshold=0.5, max_detections=Non
             if drawn is not None:
                 try:
                     drawn[number - 1].parent.mkdir(parents=True, exist_ok=True)
-                    save_png(drawn[number - 1], draw_objects(display_image(image), found, names, boxes=boxes))
+                    picture = draw_objects(display_image(image), found, names, boxes=boxes, skeletons=skeletons)
+                    save_png(drawn[number - 1], picture)
                 except (OSError, MemoryError) as error:
                     failed(drawn[number - 1], error)
             if on_image is not None:

@@ -19,7 +19,7 @@ class ResultFiles:
 
     Args:
         out: folder, made if need be.
-        categories: [{"id", "name"}, ...], for ``images.json``.
+        categories: as a checkpoint has them, for ``images.json``.
         every: seconds.
     """
 

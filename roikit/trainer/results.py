@@ -30,6 +30,7 @@ class Placed:
         places: of each, its place in the list that was given, for sentences.
         image_ids, categories: of each, the Truth's image id and the Truth's number of its category.
         scores: of each, a float.
+        mask_scores: of each, a float, the score of its mask; None where results have none.
     """
 
     rows: list
@@ -37,6 +38,7 @@ class Placed:
     image_ids: list
     categories: list
     scores: list
+    mask_scores: list | None = None
 
 
 def read_results(source):
@@ -75,7 +77,9 @@ def place_results(results, truth, *, use_cats=True, categories=None, file_names=
             in the annotations.
     """
     places, image_ids = _images(results, truth, file_names)
-    scores = _scores(results)
+    scores, mask_scores = _scores(results), None
+    if any("mask_score" in r for r in results):
+        mask_scores = _scores(results, "mask_score")
     number_of = _category_numbers(truth, categories, _names_within(results)) if use_cats else truth.category_numbers
     kept, numbers, unknown = [], [], Counter()
     for k, place in enumerate(places):
@@ -96,7 +100,8 @@ def place_results(results, truth, *, use_cats=True, categories=None, file_names=
         warnings.warn(f"evaluate: left out {unknown.total()} of {len(results)} results, whose category ids ({ids}) are "
                       "not in the annotations", RoikitWarning, stacklevel=4)
     return Placed(rows=[results[places[k]] for k in kept], places=[places[k] for k in kept],
-                  image_ids=[image_ids[k] for k in kept], categories=numbers, scores=[scores[places[k]] for k in kept])
+                  image_ids=[image_ids[k] for k in kept], categories=numbers, scores=[scores[places[k]] for k in kept],
+                  mask_scores=mask_scores and [mask_scores[places[k]] for k in kept])
 
 
 def _names_within(results):
@@ -155,23 +160,24 @@ def _images(results, truth, file_names):
     return places, [id_of[results[k]["file_name"]] for k in places]
 
 
-def _scores(results):
+def _scores(results, field="score"):
     scores, without = [], []
     for place, result in enumerate(results):
         try:
-            scores.append(float(result["score"]))
+            scores.append(float(result[field]))
             if not math.isfinite(scores[-1]):
                 raise ValueError
         except (KeyError, TypeError, ValueError, OverflowError):
             without.append(place)
     if without:
-        raise ValueError(f"evaluate: each result must have a score, a finite number; {len(without)} of {len(results)} "
-                         f"have none, the first is result {without[0]} (say 1.0 for all where there is none)")
+        hint = " (say 1.0 for all where there is none)" if field == "score" else ""
+        raise ValueError(f"evaluate: each result must have a {field}, a finite number; {len(without)} of "
+                         f"{len(results)} have none, the first is result {without[0]}{hint}")
     return scores
 
 
 def detections_of(placed, truth, kind):
-    """The results as pycocotools takes them, for one kind of overlap.
+    """The results as pycocotools takes them, for one kind of overlap; those of "segm" have the score of the mask.
 
     Args:
         placed: Placed.
@@ -191,9 +197,11 @@ def detections_of(placed, truth, kind):
         raise ValueError(f"evaluate: iou_type {kind!r} needs {wanted!r} in every result, {lacking} of "
                          f"{len(placed.rows)} have none")
     read = {"bbox": _boxed, "segm": _masked, "keypoints": _pointed}[kind]
-    found = []
+    found, scores = [], placed.scores
+    if kind == "segm" and placed.mask_scores is not None:
+        scores = placed.mask_scores
     for row, place, image, category, score in zip(placed.rows, placed.places, placed.image_ids, placed.categories,
-                                                  placed.scores, strict=True):
+                                                  scores, strict=True):
         try:
             item = read(row, image, truth)
         except (ValueError, TypeError, OverflowError) as error:

@@ -17,9 +17,10 @@ from roikit.trainer.extras import extra
 from roikit.trainer.results import Placed, detections_of, place_results, read_results
 from roikit.trainer.truth import objects_of, read_truth
 
-__all__ = ["coco_scores", "figure_names", "read_json", "table", "warn_of_reasons"]
+__all__ = ["COCO_KEYPOINTS", "coco_scores", "figure_names", "read_json", "table", "warn_of_reasons"]
 
 IOU_TYPES = ("bbox", "segm", "keypoints")
+COCO_KEYPOINTS = 17
 SIZES = {"s": "small", "m": "medium", "l": "large"}
 
 
@@ -42,7 +43,8 @@ def coco_scores(annotations, results, iou_type, *, max_detections=None, use_cats
         results: path of a COCO results file, or its list of dicts ``image_id``, ``category_id``
             (the annotation file's), ``score`` and ``bbox`` (x, y, w, h), ``segmentation``
             or ``keypoints``. Results with masks alone get their boxes from the masks. Where they have ``file_name``,
-            images are paired by it instead of ``image_id``.
+            images are paired by it instead of ``image_id``. Where they have ``mask_score``, it is their score for
+            "segm".
         iou_type: "bbox", "segm" or "keypoints".
         max_detections: ascending numbers of detections an image, the last is that of every AP;
             default (1, 10, 100), or (20,) for keypoints. COCO's own summary knows 100 alone.

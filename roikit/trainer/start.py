@@ -9,6 +9,7 @@ import torch
 
 from roikit import data, models
 from roikit.trainer import checkpoint
+from roikit.trainer.asked import asks_for_keypoints, asks_for_semantic, fitted_model, semantic_classes
 from roikit.trainer.failures import on_first, sentence
 from roikit.trainer.fields import ConfigError, differences, plain
 from roikit.trainer.optim import WeightAverage, build_optimizer
@@ -67,7 +68,9 @@ def inspect(config):
     for name, paths in (("train", train_paths(config)), ("val", val_paths(config))):
         if paths is None:
             continue
-        report = data.inspect_dataset(*paths)
+        semantic = config.data.train.semantic if name == "train" and asks_for_semantic(config.model) else None
+        report = data.inspect_dataset(*paths, keypoints=asks_for_keypoints(config.model), semantic=semantic,
+                                      semantic_classes=semantic_classes(config.model))
         print(f"{name}: {report.text()}", flush=True)
         if report.fatal:
             raise ValueError(f"train: the {name} part cannot be used as it is, see the report "
@@ -93,15 +96,12 @@ def fitted(config, dataset):
     """The configuration with what the data and the metric decide put in.
 
     Raises:
-        ValueError: data without an object, or without masks for a model with masks.
+        ValueError: data without an object, or without masks or keypoints for a model with those.
     """
     if not dataset.num_objects:
         raise ValueError(f"train: none of the {len(dataset)} training images has an object to learn; "
                          "`roikit doctor` names the reasons")
-    if config.model.mask is not None and not dataset.has_masks:
-        raise ValueError("train: the training data have no masks; model.mask=null trains boxes "
-                         "alone")
-    config = replace(config, model=replace(config.model, num_classes=dataset.num_classes))
+    config = replace(config, model=fitted_model(config.model, dataset))
     return with_detections(config, config.eval.max_detections[-1])
 
 

@@ -12,6 +12,7 @@ from roikit import data, models
 from roikit.data import transforms
 from roikit.data.annotations import load_annotations
 from roikit.trainer import checkpoint
+from roikit.trainer.asked import asks_for_keypoints, asks_for_semantic, semantic_classes
 from roikit.trainer.config import TrainConfig, load_config
 from roikit.trainer.distributed import pick_device
 from roikit.trainer.extras import extra
@@ -27,7 +28,7 @@ class Trained:
     Attributes:
         model: in evaluation mode on ``device``.
         config: of the run that made it.
-        categories: [{"id", "name"}, ...] in the order of the labels 1, 2, ...
+        categories: as the checkpoint has them, in the order of the labels 1, 2, ...
         path: the file it came from.
     """
 
@@ -186,11 +187,18 @@ def train_paths(config):
 
 
 def train_set(config):
-    """The training part with its augmentation."""
+    """The training part with its augmentation, and with the keypoints and semantic labels that the model asks for.
+
+    Semantic labels are those of ``data.train.semantic``, or else the union of the objects' masks.
+    """
     annotations, images = train_paths(config)
     content = load_annotations(annotations)
+    semantic = (config.data.train.semantic or "instances") if asks_for_semantic(config.model) else None
     return data.CocoDataset(content, images, transform=_augmentation(config.augment),
-                            seed=config.run.seed, ids=_lowest_ids(content, config.data.train.limit))
+                            seed=config.run.seed, ids=_lowest_ids(content, config.data.train.limit),
+                            keypoints=asks_for_keypoints(config.model),
+                            keypoint_pairs=config.augment.keypoint_pairs, semantic=semantic,
+                            semantic_classes=semantic_classes(config.model))
 
 
 def val_set(config, annotations=None, images=None, *, content=None):
@@ -201,8 +209,8 @@ def val_set(config, annotations=None, images=None, *, content=None):
     limit = config.data.val.limit if annotations is None else None
     annotations, images = evaluation_paths(config, annotations, images)
     content = load_annotations(annotations) if content is None else content
-    return data.CocoDataset(content, images, transform=still_transform(config),
-                            ids=_lowest_ids(content, limit))
+    return data.CocoDataset(content, images, transform=still_transform(config), ids=_lowest_ids(content, limit),
+                            keypoints=asks_for_keypoints(config.model))
 
 
 def still_transform(config):

@@ -2,18 +2,21 @@
 
 import difflib
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch.utils.data import Subset
 
 from roikit.data import CocoDataset
 from roikit.data.annotations import load_annotations
+from roikit.data.keypoints import skeletons_of
+from roikit.trainer.asked import asks_for_keypoints
 from roikit.trainer.categories import pair_categories
 from roikit.trainer.evaluation import detect
 from roikit.trainer.extras import extra
 from roikit.trainer.failures import on_first, telling
 from roikit.trainer.fields import ConfigError
+from roikit.trainer.kinds import check_keypoints, kinds_of_model, limits_of
 from roikit.trainer.scores import coco_scores, figure_names, warn_of_reasons
 from roikit.trainer.sentences import sentence_about
 from roikit.trainer.trained import val_paths, val_set
@@ -34,8 +37,9 @@ class Validation:
         truth: its annotations.
         categories: [{"id", "name"}, ...] in the order of the model's labels, with the val file's ids; an id is None
             where the val file lacks that category.
-        kinds: "bbox" and, where model and val part have masks, "segm".
+        kinds: "bbox" and, where model and val part have masks or keypoints, "segm" and "keypoints".
         best: the figure that picks the best checkpoint, "segm/AP" say.
+        skeletons: the val file's category id -> Skeleton, of a model with keypoints.
         notes: lines about it for the user.
     """
 
@@ -44,6 +48,7 @@ class Validation:
     categories: list[dict[str, Any]]
     kinds: tuple[str, ...]
     best: str
+    skeletons: dict[int, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
@@ -82,7 +87,8 @@ class Validation:
     def score(self, results, config):
         """Kind of overlap -> figures of COCO results."""
         return {kind: coco_scores(self.truth, results, kind, image_ids=self.dataset.image_ids,
-                                  max_detections=config.eval.max_detections) for kind in self.kinds}
+                                  max_detections=limits_of(kind, config.eval), sigmas=config.eval.sigmas)
+                for kind in self.kinds}
 
     def figure(self, metrics):
         """The value in ``metrics`` that picks the best checkpoint."""
@@ -102,7 +108,7 @@ def prepare_validation(config, categories, process):
 
     Args:
         config: ``TrainConfig``.
-        categories: [{"id", "name"}, ...] of the training part, in the order of the labels.
+        categories: of the training part, in the order of the labels, as a checkpoint has them.
 
     Raises:
         OSError: the annotation file cannot be read.
@@ -118,13 +124,22 @@ def prepare_validation(config, categories, process):
     notes = [pairs.text()] if pairs.differ else []
     if all(found is None for found in pairs.ids):
         raise ValueError(f"train: the val part shares no category with the training part: {pairs.text()}")
-    kinds = ("bbox", "segm") if config.model.mask is not None and dataset.has_masks else ("bbox",)
+    kinds = kinds_of_model(config.model, masks=dataset.has_masks, keypoints=dataset.has_keypoints)
+    if "keypoints" in kinds:
+        with telling("the val part"):
+            check_keypoints(categories, dataset, config.eval.sigmas)
+    skeletons = skeletons_of([{**c, "id": found} for found, c in zip(pairs.ids, categories, strict=True)
+                              if found is not None])
     own = [{"id": found, "name": c["name"]} for found, c in zip(pairs.ids, categories, strict=True)]
     known = on_first(process, _figures, config, truth, kinds)
     best = _best(config.eval.best, known)
-    if config.model.mask is not None and not dataset.has_masks:
-        notes.append(f"the val part has no masks: boxes alone are evaluated, and {best} picks best.pt")
-    return Validation(dataset, truth, own, kinds, best, tuple(notes))
+    lacking = [what for what, asked, given in (("masks", config.model.mask is not None, dataset.has_masks),
+                                               ("keypoints", asks_for_keypoints(config.model), dataset.has_keypoints))
+               if asked and not given]
+    if lacking:
+        left = "boxes alone are evaluated" if kinds == ("bbox",) else f"{' and '.join(kinds)} are evaluated"
+        notes.append(f"the val part has no {' and no '.join(lacking)}: {left}, and {best} picks best.pt")
+    return Validation(dataset, truth, own, kinds, best, skeletons, tuple(notes))
 
 
 def _figures(config, truth, kinds):
@@ -139,10 +154,11 @@ def _figures(config, truth, kinds):
 
 
 def _best(wanted, known):
-    """The known figure that ``eval.best`` means: that of the boxes for that of the masks where there are none."""
+    """The known figure that ``eval.best`` means: that of the boxes where there are no such masks or keypoints."""
     meant = wanted
-    if wanted.startswith("segm/") and not any(name.startswith("segm/") for name in known):
-        meant = wanted.replace("segm/", "bbox/", 1)
+    kind, slash, figure = wanted.partition("/")
+    if slash and kind in ("segm", "keypoints") and not any(name.startswith(f"{kind}/") for name in known):
+        meant = f"bbox/{figure}"
     if meant in known:
         return meant
     near = difflib.get_close_matches(meant, known, n=1, cutoff=0.3)

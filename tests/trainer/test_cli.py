@@ -85,3 +85,12 @@ def test_contract_a_missing_extra_names_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "yaml", None)
     with pytest.raises(ImportError, match=r'reading needs PyYAML .*pip install "roikit\[train\]"'):
         extra("yaml", "reading")
+
+
+def test_contract_the_doctor_looks_at_label_maps(squares, tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    for i in range(7):
+        image.new("L", (16, 16), 3).save(tmp_path / f"{i}.png")
+    assert "semantic" not in call("doctor", *squares, "--semantic", tmp_path)
+    said = call("doctor", *squares, "--semantic", tmp_path, "--semantic-classes", 3, code=1)
+    assert "error: semantic-label (7)" in said and "has the label 3, and labels are 0..2 and 255" in said

@@ -1,0 +1,74 @@
+"""The kinds of overlap that a model is judged by: "bbox", "segm", "keypoints"; and what each of them takes."""
+
+from roikit.data.keypoints import skeletons_of
+from roikit.trainer.asked import asks_for_keypoints
+from roikit.trainer.scores import COCO_KEYPOINTS
+
+__all__ = ["check_keypoints", "kinds_of_model", "kinds_of_results", "limits_of", "results_of"]
+
+
+def kinds_of_model(model, *, masks, keypoints):
+    """The kinds that a model of this ``DetectorConfig`` is judged by where the data have masks and keypoints."""
+    kinds = ["bbox"]
+    if model.mask is not None and masks:
+        kinds.append("segm")
+    if asks_for_keypoints(model) and keypoints:
+        kinds.append("keypoints")
+    return tuple(kinds)
+
+
+def kinds_of_results(results, truth):
+    """The kinds that all of some results can be judged by; "bbox" where there are no results."""
+    kinds = []
+    if all(r.get("bbox") is not None or r.get("segmentation") is not None for r in results):
+        kinds.append("bbox")
+    if results and all(r.get("segmentation") is not None for r in results):
+        kinds.append("segm")
+    if results and all(r.get("keypoints") is not None for r in results) and any(
+            annotation.get("keypoints") for annotation in truth.annotations):
+        kinds.append("keypoints")
+    return tuple(kinds) or ("bbox",)
+
+
+def limits_of(kind, config):
+    """The numbers of detections an image that an ``EvalConfig`` has for a kind."""
+    return (config.max_keypoint_detections,) if kind == "keypoints" else tuple(config.max_detections)
+
+
+def results_of(results, kind):
+    """COCO results as one kind takes them: those of "segm" have the mask's score, where there is one, as their score.
+
+    Returns:
+        list of dicts without ``mask_score``.
+    """
+    found = []
+    for result in results:
+        result = dict(result)
+        score = result.pop("mask_score", None)
+        if kind == "segm" and score is not None:
+            result["score"] = score
+        found.append(result)
+    return found
+
+
+def check_keypoints(categories, dataset, sigmas):
+    """Refuse data whose keypoints cannot be compared with a model's.
+
+    Args:
+        categories: of the model; those with keypoints name them.
+        dataset: ``CocoDataset`` of the objects to compare with.
+        sigmas: a number for each keypoint, or None for COCO's.
+
+    Raises:
+        ValueError: the model has none, the two name other keypoints, or there are no sigmas for so many.
+    """
+    if not skeletons_of(categories):
+        raise ValueError("evaluate: iou_type 'keypoints' needs a model with keypoints, and this one has none")
+    names = [[s.names for s in found.values()][:1] for found in (skeletons_of(categories), dataset.skeletons)]
+    if names[0] != names[1]:
+        own, other = (", ".join(found[0]) if found else "none" for found in names)
+        raise ValueError(f"evaluate: the keypoints of the annotations must be those of the model, {own}; got {other}")
+    count = COCO_KEYPOINTS if sigmas is None else len(sigmas)
+    if dataset.num_keypoints != count:
+        raise ValueError(f"evaluate: objects have {dataset.num_keypoints} keypoints and need as many sigmas, which "
+                         f"eval.sigmas holds; there are {count}{' of COCO' if sigmas is None else ''}")
