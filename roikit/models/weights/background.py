@@ -42,8 +42,9 @@ def _first(name: str, value: Tensor, own: State) -> Tensor:
     if _LOGITS.fullmatch(name):
         return value.roll(1, 0)
     rows = _rows(name)
-    agnostic = name in own and len(own[name]) == rows
-    return torch.cat((value.new_zeros(rows, *value.shape[1:]), value)) if rows and not agnostic else value
+    if not rows or name in own and len(own[name]) == rows:
+        return value
+    return torch.cat((value.new_zeros(rows, *value.shape[1:]), value))
 
 
 def _last(name: str, value: Tensor) -> Tensor:

@@ -146,13 +146,14 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike, *, strict: bool =
             dropped.append(new)
         else:
             state[new] = value
+    hint = _system_hint(library, own, state)
     config = getattr(model, "config", None)
     if library == "detectron2":
         state = detectron2.from_detectron2(state, own)
     elif library == "mmdetection":
         state = mmdetection.from_mmdetection(state, own, config is not None and mmdetection.takes_bgr(config))
     fresh = _PREDICTORS if allow_new_classes else None
-    hint = _system_hint(library, own, state) + ("" if allow_new_classes else _class_hint(own, state))
+    hint += "" if allow_new_classes else _class_hint(own, state)
     report = _copy(model, state, dropped, strict, fresh, f"load_checkpoint: {path}", hint)
     if library == "roikit" and (len(state.get(_CLASSES[0], ())) == 91 or _KEYPOINTS in state):
         _warn_of_eps(model, path)

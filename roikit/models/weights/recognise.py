@@ -40,7 +40,8 @@ def described(state: State) -> str:
         extras.append("GroupNorm")
     logits = next((value for name, value in state.items()
                    if re.fullmatch(r"roi_heads\.box_predictor(\.0)?\.cls_score\.bias", name)), None)
-    classes = "" if logits is None else f", {len(logits) - 1} classes"
+    count = 0 if logits is None else len(logits) - 1
+    classes = f", {count} class{'' if count == 1 else 'es'}" if count else ""
     return words + "".join(f", {extra}" for extra in extras) + classes
 
 
