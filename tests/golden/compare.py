@@ -2,7 +2,7 @@
 
     golden = load("detectron2/mask_rcnn_R_50_FPN_3x")
     write_peer_file(golden, folder / "model.pkl")
-    model = detectron2_model(golden.name, folder / "model.pkl", **golden.sizes)
+    model = detectron2_model(golden.name, folder / "model.pkl", **golden.changes)
     assert_same(model([torch.from_numpy(golden.image())])[0], golden)
 """
 
@@ -16,8 +16,9 @@ from weights import draw, picture
 
 from roikit.masks import decode
 
-__all__ = ["BOUNDS", "Golden", "assert_same", "load", "save", "write_peer_file"]
+__all__ = ["BOUNDS", "DETECTIONS", "Golden", "assert_same", "load", "save", "write_peer_file"]
 
+DETECTIONS = 50  # of an image at most
 FOLDER = Path(__file__).parent
 # Largest difference; masks: the part of the pixels set that may differ, over all masks of the image.
 BOUNDS = {"boxes": 0.01, "scores": 1e-5, "mask_scores": 1e-5, "keypoints": 0.01, "keypoints_scores": 1e-5,
@@ -37,9 +38,12 @@ class Golden:
         factors: {name of a weight: what multiplied it}.
         arrays: the detections, by falling score of the box: boxes (D, 4) float32 xyxy in pixels; scores (D,) float32;
             labels (D,) int64 as the library counts, from 0; where there are any: mask_scores (D,), keypoints
-            (D, K, 2), keypoints_scores (D, K), and whatever else a test needs.
+            (D, K, 2), keypoints_scores (D, K). Where there are losses: gt_boxes (G, 4), gt_labels (G,) from 0 and
+            proposals (P, 4), so few that a sampler takes all. With a semantic head: semantic (H, W) uint8, the true
+            classes, 255 not counted; semantic_logits and semantic_embedding of the padded picture, each at
+            [0, ::16, ::4, ::4].
         masks: D COCO RLE dicts, or None.
-        facts: whatever else a test needs, as JSON has it.
+        facts: losses {name: value as the library weights it} of all that follows the proposals; gt_masks, G RLE dicts.
     """
 
     library: str
@@ -53,9 +57,9 @@ class Golden:
     facts: dict = field(default_factory=dict)
 
     @property
-    def sizes(self):
-        """The sizes under which a model does not resize the picture."""
-        return {"min_size": min(self.size), "max_size": 2 * max(self.size)}
+    def changes(self):
+        """What a model is asked besides its name: not to resize the picture, and as many detections as here."""
+        return {"min_size": min(self.size), "max_size": 2 * max(self.size), "detections_per_image": DETECTIONS}
 
     def image(self):
         """(3, H, W) float32 in [0, 1], RGB."""

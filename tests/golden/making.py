@@ -47,8 +47,8 @@ def difference(found, other):
     if not np.array_equal(found["labels"], other["labels"]):
         return "labels"
     for key in set(found) & set(BOUNDS) - {"masks"}:
-        if np.abs(found[key] - other[key]).max() > BOUNDS[key] / 2:
-            return key
+        if (apart := np.abs(found[key] - other[key]).max()) > BOUNDS[key] / 2:
+            return f"{key} {apart:.1e} apart"
     if "masks" in found and (bitmaps(found) ^ bitmaps(other)).sum() > BOUNDS["masks"] / 2 * bitmaps(found).sum():
         return "masks"
     return None
@@ -90,9 +90,8 @@ def make(library, name, model, deviations, detect, *, constants=(), labels=3, mo
             load_weights(model, shapes, seed, factors)
             found = detect(image)
             why = weakness(found, labels)
-            for trial in range(2):
-                noise = np.random.default_rng(trial).uniform(-NOISE, NOISE, image.shape).astype(np.float32)
-                why = why or difference(found, detect(image * (1 + noise)))
+            noise = np.random.default_rng(seed).uniform(-NOISE, NOISE, image.shape).astype(np.float32)
+            why = why or difference(found, detect(image * (1 + noise)))
         print(f"{name}: seed {seed}: {why or 'good'}", flush=True)
         if not why:
             break

@@ -5,6 +5,7 @@ on every machine and with every version. (A normal distribution would be neither
 """
 
 import hashlib
+import math
 
 import numpy as np
 
@@ -37,11 +38,11 @@ def tensor_of(name, shape, seed, factor=1.0):
     """
     if name.endswith("num_batches_tracked"):
         return np.zeros(shape, dtype=np.int64)
-    x = uniform(int(np.prod(shape)), seed, name).reshape(shape)
+    x = uniform(math.prod(shape), seed, name).reshape(shape)
     if len(shape) > 1:
         if len(shape) == 2:
             x = (x - x.mean(axis=1, keepdims=True, dtype=np.float64)).astype(np.float32)
-        return x * np.float32((6 / np.prod(shape[1:])) ** 0.5 * factor)
+        return x * np.float32(math.sqrt(6 / math.prod(shape[1:])) * factor)
     if name.endswith((".weight", ".running_var")):
         small = SMALL if name.endswith(LAST_NORMS) else 1.0
         return (np.float32(1) + np.float32(0.2) * x) * np.float32(small)
@@ -76,6 +77,6 @@ def picture(height, width, seed, objects=24):
         size = (0.03 + 0.15 * (1 + size) ** 2) * min(height, width) / 2
         a, b = size * (1.2 + 0.8 * ratio), size * (1.2 - 0.8 * ratio)
         distance = ((x - (1 + cx) / 2 * width) / a) ** 2 + ((y - (1 + cy) / 2 * height) / b) ** 2
-        shade = np.maximum(0, 1 - distance**4)  # flat inside, steep at the edge
+        shade = np.maximum(0, 1 - (distance * distance) ** 2)  # flat inside, steep at the edge
         image = image * (1 - shade) + (np.array(colour)[:, None, None] * 1.8 + image * 0.2) * shade
     return np.clip(np.floor(127.5 + 75 * image), 0, 255).astype(np.uint8)
