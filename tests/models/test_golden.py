@@ -30,7 +30,7 @@ def test_the_other_library_detects_the_same(file, tmp_path):
     door, path = ((detectron2_model, tmp_path / "model.pkl") if golden.library == "detectron2" else
                   (mmdetection_model, tmp_path / "model.pth"))
     write_peer_file(golden, path)
-    model = door(golden.name, path, **golden.sizes).eval()
+    model = door(golden.name, path, **golden.changes).eval()
     with torch.no_grad():
         assert_same(model([torch.from_numpy(golden.image())])[0], golden)
     if golden.library == "detectron2":

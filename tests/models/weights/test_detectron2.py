@@ -112,7 +112,8 @@ def test_contract_names_and_conventions():
                  "backbone.bottom_up.res2.0.shortcut.norm.bias", "backbone.fpn_lateral2.weight",
                  "backbone.fpn_output5.bias", "proposal_generator.rpn_head.conv.weight",
                  "proposal_generator.rpn_head.objectness_logits.bias",
-                 "proposal_generator.rpn_head.anchor_deltas.weight", "roi_heads.box_head.fc1.weight", "roi_heads.box_head.fc2.bias",
+                 "proposal_generator.rpn_head.anchor_deltas.weight",
+                 "roi_heads.box_head.fc1.weight", "roi_heads.box_head.fc2.bias",
                  "roi_heads.mask_head.mask_fcn2.weight", "roi_heads.mask_head.deconv.weight"):
         assert name in theirs, name
     assert len(theirs) == len(state)

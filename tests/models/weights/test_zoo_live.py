@@ -1,8 +1,11 @@
 """The zoos' configurations beside the libraries' own, where these are installed."""
 
 import pytest
+import torch
 
 from roikit.compat import torchvision as stand_in
+from roikit.models import build_detector, load_checkpoint
+from roikit.models.weights.detectron2 import to_detectron2
 from roikit.models.weights.detectron2_zoo import DETECTRON2_NAMES, detectron2_config
 from roikit.models.weights.mmdetection_zoo import MMDETECTION_NAMES, mmdetection_config
 
@@ -200,3 +203,73 @@ def test_mmdetections_own_configuration_says_the_same(name):
     if ours.hybrid is not None:
         assert (ours.hybrid.interleaved, ours.hybrid.mask_flow) == (heads.interleaved, heads.mask_info_flow)
         assert (ours.hybrid.semantic is not None) == ("semantic_head" in heads)
+
+
+# One configuration of each kind of network.
+DETECTRON2_KINDS = (
+    "COCO-InstanceSegmentation/mask_rcnn_R_50_C4_3x", "COCO-InstanceSegmentation/mask_rcnn_R_50_DC5_3x",
+    "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x", "COCO-InstanceSegmentation/mask_rcnn_X_101_32x8d_FPN_3x",
+    "COCO-Detection/faster_rcnn_R_101_FPN_3x", "COCO-Detection/faster_rcnn_R_50_C4_1x",
+    "COCO-Keypoints/keypoint_rcnn_R_50_FPN_3x", "Cityscapes/mask_rcnn_R_50_FPN",
+    "PascalVOC-Detection/faster_rcnn_R_50_C4",
+    "Misc/mask_rcnn_R_50_FPN_1x_cls_agnostic", "Misc/mask_rcnn_R_50_FPN_3x_dconv_c3-c5",
+    "Misc/cascade_mask_rcnn_R_50_FPN_3x", "Misc/mask_rcnn_R_50_FPN_3x_syncbn", "Misc/scratch_mask_rcnn_R_50_FPN_9x_gn",
+    "Misc/cascade_mask_rcnn_X_152_32x8d_FPN_IN5k_gn_dconv", "LVISv1-InstanceSegmentation/mask_rcnn_R_50_FPN_1x",
+    "new_baselines/mask_rcnn_R_50_FPN_100ep_LSJ")
+
+
+def shapes(state):
+    return {name: tuple(value.shape) for name, value in state.items()}
+
+
+@pytest.mark.parametrize("name", DETECTRON2_KINDS)
+def test_detectron2s_network_has_our_tensors_under_its_names(name):
+    zoo = detectron2_zoo()
+    from detectron2.config import instantiate
+    from detectron2.modeling import build_model
+    if name.startswith("new_baselines"):
+        theirs = instantiate(zoo.get_config(f"{name}.py").model)
+    else:
+        config = zoo.get_config(f"{name}.yaml")
+        config.MODEL.DEVICE = "cpu"
+        theirs = build_model(config)
+    assert shapes(theirs.state_dict()) == shapes(to_detectron2(build_detector(detectron2_config(name)).state_dict()))
+
+
+MMDETECTION_KINDS = (
+    "faster_rcnn/faster-rcnn_r50-caffe_c4-1x_coco", "faster_rcnn/faster-rcnn_r50-caffe-dc5_1x_coco",
+    "faster_rcnn/faster-rcnn_r101_fpn_1x_coco", "mask_rcnn/mask-rcnn_r50_fpn_1x_coco",
+    "mask_rcnn/mask-rcnn_r50-caffe-c4_1x_coco", "mask_rcnn/mask-rcnn_x101-32x8d_fpn_1x_coco",
+    "cascade_rcnn/cascade-rcnn_x101-32x4d_fpn_1x_coco", "cascade_rcnn/cascade-mask-rcnn_r50_fpn_1x_coco",
+    "htc/htc_r50_fpn_1x_coco", "htc/htc-without-semantic_r50_fpn_1x_coco",
+    "htc/htc_x101-64x4d-dconv-c3-c5_fpn_ms-400-1400-16xb1-20e_coco", "ms_rcnn/ms-rcnn_r50-caffe_fpn_1x_coco",
+    "dcn/cascade-mask-rcnn_x101-32x4d-dconv-c3-c5_fpn_1x_coco", "dcnv2/faster-rcnn_r50-mdconv-c3-c5_fpn_1x_coco",
+    "dcnv2/faster-rcnn_r50-mdconv-group4-c3-c5_fpn_1x_coco", "gn/mask-rcnn_r50_fpn_gn-all_2x_coco")
+
+
+@pytest.mark.parametrize("name", MMDETECTION_KINDS)
+def test_mmdetections_network_fills_ours(name, tmp_path):
+    stand_in.install()
+    pytest.importorskip("mmdet", reason="mmdet is not installed")
+    import roikit.compat.mmcv
+    roikit.compat.mmcv.install()
+    from pathlib import Path
+
+    import mmdet
+    from mmdet.registry import MODELS
+    from mmdet.utils import register_all_modules
+    from mmengine.config import Config
+    register_all_modules()
+    config = Config.fromfile(Path(mmdet.__file__).parent / ".mim/configs" / f"{name}.py").model
+    config.backbone.pop("init_cfg", None)
+    config.pop("pretrained", None)
+    theirs = MODELS.build(config).state_dict()
+    torch.save({"meta": {}, "state_dict": theirs}, tmp_path / "m.pth")
+    model = build_detector(mmdetection_config(name))
+    report = load_checkpoint(model, tmp_path / "m.pth")
+    assert len(report.loaded) == len([name for name in model.state_dict() if not name.endswith("tracked")])
+    assert len(report.loaded) + len(report.dropped) == len(theirs) and not report.missing
+    assert all(name.endswith("num_batches_tracked") for name in report.dropped)
+    stem = theirs["backbone.conv1.weight"]
+    assert torch.equal(model.state_dict()["backbone.body.conv1.weight"],
+                       stem if config.data_preprocessor.bgr_to_rgb else stem.flip(1))
