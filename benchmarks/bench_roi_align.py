@@ -74,6 +74,31 @@ class RoiAlignIntegral:
         _inputs.wait(device)
 
 
+class RoiAlignMax:
+    params = [["contiguous", "channels_last"], [2, 0], ["cpu", "cuda"]]
+    param_names = ["format", "sampling_ratio", "device"]
+
+    def setup(self, form, ratio, device):
+        maps, rois, (bins, scale, _, aligned) = inputs("1000 rois 7x7")
+        self.maps, self.rois = _inputs.on(device, maps, rois)
+        if form == "channels_last":
+            self.maps = self.maps.contiguous(memory_format=torch.channels_last)
+        self.rule = (bins, scale, ratio, aligned)
+        self.leaf = self.maps.detach().clone(memory_format=torch.preserve_format).requires_grad_()
+        self.grad = torch.ones_like(self.pool(self.maps))
+
+    def pool(self, maps):
+        return roikit.ops.roi_align(maps, self.rois, *self.rule, reduce="max")
+
+    def time_forward(self, form, ratio, device):
+        self.pool(self.maps)
+        _inputs.wait(device)
+
+    def time_forward_backward(self, form, ratio, device):
+        torch.autograd.grad(self.pool(self.leaf), self.leaf, self.grad)
+        _inputs.wait(device)
+
+
 class MultiscaleRoiAlign:
     params = [[2, 0], ["cpu", "cuda"]]
     param_names = ["sampling_ratio", "device"]

@@ -84,6 +84,23 @@ def integral_boxes_backward(channels, height, width, n):
     return lambda: kernels.roi_align_boxes_backward(grad, x, r, 1 / 4)
 
 
+def align_max(channels, height, width, n):
+    x, r = map_and_rois(channels, height, width, n)
+    return lambda: kernels.roi_align_with_argmax(x, r, 7, 1 / 4, 2, True)
+
+
+def align_max_backward(channels, height, width, n, samples=2):
+    x, r = map_and_rois(channels, height, width, n)
+    output, argmax = kernels.roi_align_with_argmax(x, r, 7, 1 / 4, samples, True)
+    return lambda: kernels.roi_align_backward(output, r, x.shape, 7, 1 / 4, samples, True, argmax=argmax)
+
+
+def multiscale_max(channels, height, width, n):
+    maps = [feature_map(channels, height >> i, width >> i, seed=i) for i in range(4)]
+    r = rois(n, 4 * height, 4 * width, 16, 600)
+    return lambda: kernels.multiscale_roi_align_with_argmax(maps, r, 7, [1 / 4, 1 / 8, 1 / 16, 1 / 32])
+
+
 def turned_rois(n, height, width):
     r = rois(n, height, width)
     return np.concatenate([r[:, :1], turned(r[:, 1:])], 1)
@@ -156,6 +173,10 @@ FURTHER = {
     "roi_align integral": Work(integral, (32, 50, 84, 20), (64, 100, 168, 400), 84, 1600),
     "roi_align integral backward": Work(integral_backward, (32, 50, 84, 20), (64, 100, 168, 200), 98, 1900),
     "roi_align integral boxes": Work(integral_boxes_backward, (32, 50, 84, 10), (64, 100, 168, 100), 46, 1300),
+    "roi_align max": Work(align_max, (32, 50, 84, 50), (64, 100, 168, 800), 40, 2800),
+    "roi_align max backward": Work(align_max_backward, (32, 50, 84, 50), (64, 100, 168, 400), 160, 1900),
+    "roi_align max adaptive backward": Work(align_max_backward, (32, 50, 84, 50, 0), (64, 100, 168, 400, 0), 200, 1900),
+    "multiscale_roi_align max": Work(multiscale_max, (32, 100, 168, 50), (64, 200, 336, 400), 90, 3000),
     "roi_align_rotated": Work(rotated_align, (32, 50, 84, 50), (64, 100, 168, 800), 83, 2500),
     "roi_align_rotated backward": Work(rotated_align_backward, (32, 50, 84, 50), (64, 100, 168, 400), 200, 2200),
     "roi_warp": Work(pooling("roi_warp"), (32, 50, 84, 50), (64, 100, 168, 800), 62, 2400),

@@ -276,9 +276,14 @@ def deform_conv(op, input, offset, weight, bias, stride, padding, dilation, mask
     return *rule, (images, outputs, *size)
 
 
-def align_rule(op, rule, sampling_ratio):
-    """How a bin is averaged: True for "integral", which takes no sampling_ratio, False for "samples"."""
+def align_rule(op, rule, sampling_ratio, reduce="mean"):
+    """How a bin is made: "integral", which takes no sampling_ratio, or of samples their "mean" or "max"."""
     choice(op, "rule", rule, ("samples", "integral"))
+    choice(op, "reduce", reduce, ("mean", "max"))
     if rule == "integral" and whole(op, "sampling_ratio", sampling_ratio) > 0:
         raise ValueError(f"{op}: sampling_ratio must be at most 0 with rule='integral', got {sampling_ratio}")
-    return rule == "integral"
+    if rule == "integral" and reduce == "max":
+        raise ValueError(f"{op}: reduce must be 'mean' with rule='integral', which has no samples, got 'max'")
+    if reduce == "max" and whole(op, "sampling_ratio", sampling_ratio) > 2**15:
+        raise ValueError(f"{op}: sampling_ratio must be at most 32768 with reduce='max', got {sampling_ratio}")
+    return "integral" if rule == "integral" else reduce

@@ -115,6 +115,14 @@ def roi_align_backward(
 def roi_align_boxes_backward(
     grad: View, input: View, boxes: View, spatial_scale: float, aligned: bool, gradient: View, launch: Launch
 ) -> None: ...
+def roi_align_max(
+    features: Sequence[View], boxes: View, scales: Sequence[float], thresholds: Sequence[float], output: View,
+    argmax: View, given: bool, sampling_ratio: int, aligned: bool, launch: Launch
+) -> None: ...
+def roi_align_max_backward(
+    grad: View, argmax: View, boxes: View, scales: Sequence[float], thresholds: Sequence[float],
+    gradients: Sequence[View], sampling_ratio: int, aligned: bool, launch: Launch
+) -> None: ...
 def roi_align_rotated(
     input: View, boxes: View, spatial_scale: float, sampling_ratio: int, output: View, launch: Launch
 ) -> None: ...

@@ -121,10 +121,10 @@ def train(words, out, resume, show_config):
 
 @main.command()
 def presets():
-    """List the configurations inside the package."""
-    from roikit.trainer import preset_names
+    """List the configurations inside the package: name, parameters, what each is."""
+    from roikit.trainer.preset_list import list_presets, preset_table
 
-    click.echo("\n".join(preset_names()))
+    click.echo(preset_table(list_presets()))
 
 
 @main.command()

@@ -34,12 +34,13 @@ MATRIX = {
                  "matrix_nms(boxes, scores, idxs, *, sigma=2.0, min_score=1e-3, method='gaussian')"],
     "roi_pool": ["roi_pool(input, boxes, output_size, spatial_scale=1.0)", "RoIPool(output_size, spatial_scale)"],
     "roi_align": ["roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, aligned=False, *, "
-                  "rule='samples')",
+                  "rule='samples', reduce='mean')",
                   "multiscale_roi_align(features, boxes, output_size, scales, *, sampling_ratio=2, aligned=False, "
-                  "canonical_scale=224, canonical_level=4)",
-                  "RoIAlign(output_size, spatial_scale, sampling_ratio, aligned=False, *, rule='samples')",
+                  "canonical_scale=224, canonical_level=4, reduce='mean')",
+                  "RoIAlign(output_size, spatial_scale, sampling_ratio, aligned=False, *, rule='samples', "
+                  "reduce='mean')",
                   "MultiScaleRoIAlign(featmap_names, output_size, sampling_ratio, *, canonical_scale=224, "
-                  "canonical_level=4)"],
+                  "canonical_level=4, reduce='mean')"],
     "ps_roi": ["ps_roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1)",
                "ps_roi_pool(input, boxes, output_size, spatial_scale=1.0)",
                "PSRoIAlign(output_size, spatial_scale, sampling_ratio)", "PSRoIPool(output_size, spatial_scale)"],
@@ -81,7 +82,8 @@ ENTRIES = {
     "nms_rotated": ("nms_rotated", "nms_rotated_in_order"),
     "batched_nms_rotated": ("batched_nms_rotated", "batched_nms_rotated_in_order"),
     "roi_pool": ("roi_pool roi_pool_backward", "roi_pool roi_pool_backward"),
-    **dict.fromkeys(("roi_align", "multiscale_roi_align"), ("roi_align roi_align_backward",) * 2),
+    **dict.fromkeys(("roi_align", "multiscale_roi_align"),
+                    ("roi_align roi_align_backward roi_align_max roi_align_max_backward",) * 2),
     "roi_align_rotated": ("roi_align_rotated roi_align_rotated_backward",) * 2,
     **dict.fromkeys(("ps_roi_align", "ps_roi_pool"), ("ps_roi ps_roi_backward",) * 2),
     "roi_warp": ("roi_warp roi_warp_backward", "roi_warp roi_warp_backward"),
@@ -310,7 +312,7 @@ def test_each_core_header_names_its_source():
 
 
 def test_parts_of_detectors_know_no_system():
-    """A system is a configuration and at most one file of its own; what systems share asks none of them for its name."""
+    """A system is a configuration and at most one file of its own; what systems share asks for the name of none."""
     systems = re.compile(r"cascade|hybrid|htc|interleaved|iterative|integral|yolact|panoptic|keypoint_?rcnn", re.I)
     shared = [path for room in ("parts", "bodies", "necks", "proposals", "roi")
               for path in python_files(f"roikit/models/{room}")]

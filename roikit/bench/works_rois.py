@@ -181,6 +181,10 @@ def roi_align_works(peers, device):
 
         others = only(mmcv=case.samples and case.dtype == torch.float32 and peers.get("mmcv"))
         yield from rows("roi_align", "roi_align", case, call, libraries | others, device)
+    case = Case("C4 300 rois 14x14 256 channels", [(256, *C4[1:])], deep, 14, 1 / 16)
+    for kind, wrap in (("fwd", without_gradient), ("fwd+bwd", with_backward)):  # no peer has it in this form
+        yield Work("roi_align", f"roi_align max {case.label} {kind}", case.make, wrap(
+            lambda x, rois: ops.roi_align(x, rois, 14, 1 / 16, 2, True, reduce="max")))
     yield from multiscale_works(peers, device)
 
 

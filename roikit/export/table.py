@@ -8,7 +8,7 @@ import roikit.ops  # noqa: F401  defines torch.ops.roikit
 
 __all__ = ["own_forms", "translations", "untranslated"]
 
-_FILES = ("geometry", "rois", "suppression")
+_FILES = ("geometry", "keypoints", "rois", "suppression")
 
 
 def translations():

@@ -32,9 +32,11 @@ from roikit.kernels.ps_roi import (
 from roikit.kernels.roi_align import (
     multiscale_roi_align,
     multiscale_roi_align_backward,
+    multiscale_roi_align_with_argmax,
     roi_align,
     roi_align_backward,
     roi_align_boxes_backward,
+    roi_align_with_argmax,
 )
 from roikit.kernels.roi_pool import roi_pool, roi_pool_backward, roi_pool_with_argmax
 from roikit.kernels.roi_warp import roi_warp, roi_warp_backward, roi_warp_with_argmax
@@ -76,6 +78,7 @@ __all__ = [
     "matrix_nms",
     "multiscale_roi_align",
     "multiscale_roi_align_backward",
+    "multiscale_roi_align_with_argmax",
     "nms",
     "nms_padded",
     "nms_rotated",
@@ -91,6 +94,7 @@ __all__ = [
     "roi_align_boxes_backward",
     "roi_align_rotated",
     "roi_align_rotated_backward",
+    "roi_align_with_argmax",
     "roi_pool",
     "roi_pool_backward",
     "roi_pool_with_argmax",

@@ -5,10 +5,10 @@ import math
 import numpy as np
 
 from roikit import _check, _core
-from roikit.kernels._arrays import as_map, as_maps, as_rois, empty_map, launch, result, view
+from roikit.kernels._arrays import as_array, as_map, as_maps, as_rois, empty_map, launch, result, view
 
-__all__ = ["multiscale_roi_align", "multiscale_roi_align_backward", "roi_align",
-           "roi_align_backward", "roi_align_boxes_backward"]
+__all__ = ["multiscale_roi_align", "multiscale_roi_align_backward", "multiscale_roi_align_with_argmax", "roi_align",
+           "roi_align_backward", "roi_align_boxes_backward", "roi_align_with_argmax"]
 
 
 def _grad(op, grad, boxes, channels):
@@ -30,37 +30,68 @@ def _thresholds(op, scales, canonical_scale, canonical_level):
     return scales, [size * 2.0 ** (m - level - 1e-6) for m in range(lowest + 1, lowest + len(scales))]
 
 
-def _forward(op, maps, boxes, output_size, scales, thresholds, sampling_ratio, aligned, out, threads, integral=False):
+def _prepared(op, maps, boxes, output_size, out):
+    """maps and out in one memory format, RoIs, and the shape of the bins."""
     rois = as_rois(op, boxes)
     maps, channels_last = as_maps(maps)
-    rows, columns = _check.pair(op, "output_size", output_size)
-    shape = (len(rois), maps[0].shape[1], rows, columns)
+    shape = (len(rois), maps[0].shape[1], *_check.pair(op, "output_size", output_size))
     if out is None:
         out = empty_map(shape, maps[0].dtype, channels_last)
     elif channels_last:
         maps, out = [np.ascontiguousarray(m) for m in maps], result(op, out, shape, maps[0].dtype)
     else:
         out = result(op, out, shape, maps[0].dtype)
+    return maps, out, rois, shape
+
+
+def _forward(op, maps, boxes, output_size, scales, thresholds, sampling_ratio, aligned, out, threads, kind="mean"):
+    maps, out, rois, shape = _prepared(op, maps, boxes, output_size, out)
+    if kind == "max":
+        argmax = np.empty((0, *shape[1:]), np.int32)
+        return _largest(op, maps, rois, scales, thresholds, sampling_ratio, aligned, out, argmax, threads)
     _core.roi_align([view(m) for m in maps], view(rois), scales, thresholds, view(out),
-                    _check.sampling(op, sampling_ratio), bool(aligned), integral,
+                    _check.sampling(op, sampling_ratio), bool(aligned), kind == "integral",
                     launch(op, threads))
     return out
 
 
-def _backward(op, grad, boxes, shapes, scales, thresholds, sampling_ratio, aligned, threads, integral=False):
+def _largest(op, maps, rois, scales, thresholds, sampling_ratio, aligned, out, argmax, threads):
+    _core.roi_align_max([view(m) for m in maps], view(rois), scales, thresholds, view(out), view(argmax), False,
+                        _check.sampling(op, sampling_ratio), bool(aligned), launch(op, threads))
+    return out
+
+
+def _with_argmax(op, maps, boxes, output_size, scales, thresholds, sampling_ratio, aligned, out, threads):
+    _check.align_rule(op, "samples", sampling_ratio, "max")
+    maps, out, rois, shape = _prepared(op, maps, boxes, output_size, out)
+    argmax = empty_map(shape, np.int32, not out.flags.c_contiguous)
+    _largest(op, maps, rois, scales, thresholds, sampling_ratio, aligned, out, argmax, threads)
+    return out, argmax
+
+
+def _backward(op, grad, boxes, shapes, scales, thresholds, sampling_ratio, aligned, threads, integral=False,
+              argmax=None):
     rois = as_rois(op, boxes)
     grad = _grad(op, grad, rois, shapes[0][1])
     gradients = [np.empty(shape, grad.dtype) for shape in shapes]
-    _core.roi_align_backward(view(grad), view(rois), scales, thresholds,
-                             [view(g) for g in gradients],
-                             _check.sampling(op, sampling_ratio), bool(aligned), integral,
-                             launch(op, threads))
+    places, levels = [view(g) for g in gradients], (view(rois), scales, thresholds)
+    rule = _check.sampling(op, sampling_ratio), bool(aligned)
+    if argmax is None:
+        _core.roi_align_backward(view(grad), *levels, places, *rule, integral, launch(op, threads))
+        return gradients
+    argmax = as_array(op, "argmax", argmax)
+    _check.dtype(op, "argmax", argmax, ("int32",))
+    if argmax.shape != grad.shape:
+        raise ValueError(f"{op}: argmax must have the shape of grad, got {_check.shape_text(argmax)} and "
+                         f"{_check.shape_text(grad)}")
+    grad, argmax = np.ascontiguousarray(grad), np.ascontiguousarray(argmax)
+    _core.roi_align_max_backward(view(grad), view(argmax), *levels, places, *rule, launch(op, threads))
     return gradients
 
 
 def roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, aligned=False, *, rule="samples",
-              out=None, threads=None):
-    """Pool each RoI into PH x PW means of bilinear samples.
+              reduce="mean", out=None, threads=None):
+    """Pool each RoI into PH x PW means of bilinear samples, or their maxima.
 
     Args:
         input: (N, C, H, W) float16, float32 or float64 features, contiguous or channels_last (others are copied).
@@ -72,6 +103,8 @@ def roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, a
         aligned: shift by half a map pixel, and let a RoI be smaller than one map pixel.
         rule: "samples", or "integral": the exact mean of the bilinear surface over each bin, without a sampling_ratio
             and without a smallest RoI (Precise RoI pooling).
+        reduce: "mean", or "max": the largest of a bin's samples, the first of equals; one outside the map is 0. Not
+            with "integral", and with a sampling_ratio of at most 32768.
         out: contiguous (K, C, PH, PW) array for the result.
         threads: how many threads may work; the result does not depend on it.
 
@@ -86,29 +119,46 @@ def roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, a
     """
     op = "roi_align"
     scale = _check.positive(op, "spatial_scale", spatial_scale)
-    integral = _check.align_rule(op, rule, sampling_ratio)
+    kind = _check.align_rule(op, rule, sampling_ratio, reduce)
     return _forward(op, [as_map(op, "input", input)], boxes, output_size, [scale], [], sampling_ratio,
-                    aligned, out, threads, integral)
+                    aligned, out, threads, kind)
+
+
+def roi_align_with_argmax(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, aligned=False, *, out=None,
+                          threads=None):
+    """`roi_align` with ``reduce="max"``, and which of a bin's samples won.
+
+    Args and errors as in `roi_align`.
+
+    Returns:
+        output (K, C, PH, PW), argmax int32 (K, C, PH, PW): i * n + j for sample (i, j) of those inside the map, n of
+        them in a row; -1 where the winner lies outside, and where there is none.
+    """
+    op = "roi_align"
+    scale = _check.positive(op, "spatial_scale", spatial_scale)
+    return _with_argmax(op, [as_map(op, "input", input)], boxes, output_size, [scale], [], sampling_ratio, aligned, out,
+                        threads)
 
 
 def roi_align_backward(grad, boxes, input_shape, output_size, spatial_scale=1.0, sampling_ratio=-1,
-                       aligned=False, *, rule="samples", threads=None):
+                       aligned=False, *, rule="samples", argmax=None, threads=None):
     """Gradient (N, C, H, W) of `roi_align` with respect to its input, the dtype of ``grad``.
 
     Args:
         grad: (K, C, PH, PW), the gradient of the output.
         input_shape: (N, C, H, W).
         boxes and the rest: as given to the forward pass.
+        argmax: from `roi_align_with_argmax`: the gradient with ``reduce="max"``; None: of the mean.
 
     Raises:
         TypeError, ValueError, IndexError: as in `roi_align`.
     """
     op = "roi_align_backward"
     scale = _check.positive(op, "spatial_scale", spatial_scale)
-    integral = _check.align_rule(op, rule, sampling_ratio)
+    kind = _check.align_rule(op, rule, sampling_ratio, "mean" if argmax is None else "max")
     _check_bins(op, grad, output_size)
     return _backward(op, grad, boxes, [_check.map_shape(op, "input_shape", input_shape)], [scale], [],
-                     sampling_ratio, aligned, threads, integral)[0]
+                     sampling_ratio, aligned, threads, kind == "integral", argmax)[0]
 
 
 def roi_align_boxes_backward(grad, input, boxes, spatial_scale=1.0, aligned=False, *, threads=None):
@@ -145,7 +195,7 @@ def _check_bins(op, grad, output_size):
 
 
 def multiscale_roi_align(features, boxes, output_size, scales, *, sampling_ratio=2, aligned=False,
-                         canonical_scale=224, canonical_level=4, out=None, threads=None):
+                         canonical_scale=224, canonical_level=4, reduce="mean", out=None, threads=None):
     """`roi_align` of each RoI on the pyramid level that its size asks for, rows in the order of the boxes.
 
     Args:
@@ -153,7 +203,7 @@ def multiscale_roi_align(features, boxes, output_size, scales, *, sampling_ratio
         boxes: as in `roi_align`, in pixels of the image that all levels show.
         output_size: P, or (PH, PW).
         scales: map pixels an image pixel of each level, each half the one before.
-        sampling_ratio, aligned, out, threads: as in `roi_align`.
+        sampling_ratio, aligned, reduce, out, threads: as in `roi_align`.
         canonical_scale, canonical_level: a box of canonical_scale ** 2 pixels is on level canonical_level, the level
             of ``scales[0]`` being -log2 of it.
 
@@ -167,13 +217,22 @@ def multiscale_roi_align(features, boxes, output_size, scales, *, sampling_ratio
     """
     op = "multiscale_roi_align"
     scales, thresholds = _thresholds(op, scales, canonical_scale, canonical_level)
+    kind = _check.align_rule(op, "samples", sampling_ratio, reduce)
+    return _forward(op, _levels(op, features, scales), boxes, output_size, scales, thresholds, sampling_ratio, aligned,
+                    out, threads, kind)
+
+
+def multiscale_roi_align_with_argmax(features, boxes, output_size, scales, *, sampling_ratio=2, aligned=False,
+                                     canonical_scale=224, canonical_level=4, out=None, threads=None):
+    """`multiscale_roi_align` with ``reduce="max"``, and the argmax of `roi_align_with_argmax`; args as there."""
+    op = "multiscale_roi_align"
+    scales, thresholds = _thresholds(op, scales, canonical_scale, canonical_level)
+    return _with_argmax(op, _levels(op, features, scales), boxes, output_size, scales, thresholds, sampling_ratio,
+                        aligned, out, threads)
+
+
+def _levels(op, features, scales):
     maps = [as_map(op, f"features[{i}]", m) for i, m in enumerate(features)]
-    _check_levels(op, maps, scales)
-    return _forward(op, maps, boxes, output_size, scales, thresholds, sampling_ratio, aligned, out,
-                    threads)
-
-
-def _check_levels(op, maps, scales):
     if len(maps) != len(scales):
         raise ValueError(f"{op}: scales must have one value a level, got {len(scales)} for {len(maps)}")
     for i, m in enumerate(maps):
@@ -181,16 +240,18 @@ def _check_levels(op, maps, scales):
             raise ValueError(f"{op}: features must agree in dtype, N and C, got {_check.dtype_name(maps[0])} "
                              f"{_check.shape_text(maps[0])} and, at {i}, {_check.dtype_name(m)} "
                              f"{_check.shape_text(m)}")
+    return maps
 
 
 def multiscale_roi_align_backward(grad, boxes, input_shapes, output_size, scales, *, sampling_ratio=2,
-                                  aligned=False, canonical_scale=224, canonical_level=4, threads=None):
+                                  aligned=False, canonical_scale=224, canonical_level=4, argmax=None, threads=None):
     """Gradients of `multiscale_roi_align` with respect to each level: a list of (N, C, H_i, W_i).
 
     Args:
         grad: (K, C, PH, PW), the gradient of the output.
         input_shapes: list of (N, C, H_i, W_i).
         boxes and the rest: as given to the forward pass.
+        argmax: from `multiscale_roi_align_with_argmax`: the gradient with ``reduce="max"``; None: of the mean.
 
     Raises:
         TypeError, ValueError, IndexError: as in `multiscale_roi_align`.
@@ -200,5 +261,6 @@ def multiscale_roi_align_backward(grad, boxes, input_shapes, output_size, scales
     shapes = [_check.map_shape(op, f"input_shapes[{i}]", s) for i, s in enumerate(input_shapes)]
     if len(shapes) != len(scales):
         raise ValueError(f"{op}: scales must have one value a level, got {len(scales)} for {len(shapes)}")
+    _check.align_rule(op, "samples", sampling_ratio, "mean" if argmax is None else "max")
     _check_bins(op, grad, output_size)
-    return _backward(op, grad, boxes, shapes, scales, thresholds, sampling_ratio, aligned, threads)
+    return _backward(op, grad, boxes, shapes, scales, thresholds, sampling_ratio, aligned, threads, argmax=argmax)

@@ -146,50 +146,55 @@ def build_rpn(config: RpnConfig, backbone: BackboneConfig, channels: int) -> Reg
 
 def build_heads(config: DetectorConfig, channels: int) -> RoIHeads:
     """The stages and branches of a detector, on maps of so many channels."""
-    box, mask, cascade = config.box, config.mask, config.cascade
-    named: dict[str, object] = {"sampler": _SAMPLERS[box.sampler]()}
-    if box.head == "res5":
-        named["res5"] = build_res5(config.backbone)
-        channels *= 2
-    if cascade is not None:
-        heads = build_cascade(config, channels)
-    elif config.integral is not None:
-        predictor = IntegralPredictor(box.representation, config.num_classes, box.class_agnostic,
-                                      len(config.integral.ious))
-        heads = IntegralRoIHeads(build_pooler(box, config.backbone.strides), build_box_head(box, channels), predictor,
-                                 box, integral=config.integral, **named)
-    else:
-        parts = build_pooler(box, config.backbone.strides), *build_box_parts(config, channels), box
-        heads = RoIHeads(*parts, **named) if config.iterative is None else IterativeRoIHeads(
-            *parts, iterative=config.iterative, **named)
-    if mask is not None and (cascade is None or cascade.mask_stages == "last"):
-        add_mask_branch(heads, config, channels)
+    heads = build_cascade(config, channels) if config.cascade is not None else build_stage(config, channels)
     if config.keypoint is not None:
         add_keypoints(heads, config.keypoint, config.backbone.strides, channels)
+    return heads
+
+
+def build_stage(config: DetectorConfig, channels: int) -> RoIHeads:
+    box, width, named = config.box, config.box.representation, {}
+    if box.head == "res5":
+        named["res5"] = build_res5(config.backbone)
+        width = channels = 2 * channels
+    kind, agnostic = RoIHeads, box.class_agnostic
+    predictor = FastRCNNPredictor(width, config.num_classes, agnostic)
+    if config.integral is not None:
+        kind, named["integral"] = IntegralRoIHeads, config.integral
+        predictor = IntegralPredictor(width, config.num_classes, agnostic, len(config.integral.ious))
+    elif config.iterative is not None:
+        kind, named["iterative"] = IterativeRoIHeads, config.iterative
+    heads = kind(build_pooler(box, config.backbone.strides), build_box_head(box, channels), predictor, box,
+                 sampler=_SAMPLERS[box.sampler](), **named)
+    if config.mask is not None:
+        add_mask_branch(heads, config, channels)
     return heads
 
 
 def build_box_parts(config: DetectorConfig, channels: int) -> tuple[nn.Module, nn.Module]:
     """Head and predictor of one stage."""
     box = config.box
-    width = channels if box.head == "res5" else box.representation
-    return build_box_head(box, channels), FastRCNNPredictor(width, config.num_classes, box.class_agnostic)
+    return (build_box_head(box, channels),
+            FastRCNNPredictor(box.representation, config.num_classes, box.class_agnostic))
 
 
 def build_cascade(config: DetectorConfig, channels: int) -> CascadeRoIHeads:
-    """The stages of a cascade, with a mask branch in each or none yet; with what makes a hybrid one of it."""
-    cascade, hybrid, mask, strides = config.cascade, config.hybrid, config.mask, config.backbone.strides
-    heads, predictors = zip(*(build_box_parts(config, channels) for _ in cascade.stages), strict=True)
-    pool, masks = build_pooler(config.box, strides), ()
-    if cascade.mask_stages == "every":
-        layers = [build_mask_layers(mask, channels, config.num_classes) for _ in cascade.stages]
-        mask_pool = build_pooler(mask, strides)
-        if hybrid is not None and hybrid.semantic is not None:
-            pool, mask_pool = build_semantic_pooler(pool, config), build_semantic_pooler(mask_pool, config)
-        masks = (mask_pool, *([own[part] for own in layers] for part in (0, 1)), mask)
-    parts, sampler = (pool, heads, predictors, config.box, cascade, *masks), _SAMPLERS[config.box.sampler]()
+    """The stages of a cascade, with one mask branch or one in every stage; with what makes a hybrid one of it."""
+    count, hybrid = len(config.cascade.stages), config.hybrid
+    heads, predictors = zip(*(build_box_parts(config, channels) for _ in range(count)), strict=True)
+    pool = build_pooler(config.box, config.backbone.strides)
+    masks = ()
+    if config.cascade.mask_stages == "every":
+        layers = [build_mask_layers(config.mask, channels, config.num_classes) for _ in range(count)]
+        masks = (build_pooler(config.mask, config.backbone.strides), *map(list, zip(*layers, strict=True)), config.mask)
+    if hybrid is not None and hybrid.semantic is not None:
+        pool, masks = build_semantic_pooler(pool, config), (build_semantic_pooler(masks[0], config), *masks[1:])
+    parts, sampler = (pool, heads, predictors, config.box, config.cascade, *masks), _SAMPLERS[config.box.sampler]()
     if hybrid is None:
-        return CascadeRoIHeads(*parts, sampler=sampler)
+        found = CascadeRoIHeads(*parts, sampler=sampler)
+        if config.mask is not None and not masks:
+            add_mask_branch(found, config, channels)
+        return found
     return HybridRoIHeads(*parts, hybrid=hybrid, **build_hybrid_parts(config, channels), sampler=sampler)
 
 

@@ -257,5 +257,5 @@ def _with_weights(config: DetectorConfig, weights: Weights, weights_backbone: We
     if weights is not None:
         load_checkpoint(model, weights)
     elif weights_backbone is not None:
-        load_backbone(model.backbone.body, weights_backbone)
+        load_backbone(model.backbone.body, weights_backbone, model.roi_heads)
     return model

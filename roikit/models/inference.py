@@ -149,6 +149,10 @@ class PreparedBlock(nn.Module):
         return self.layers[-1](out, onto=x if self.shortcut is None else self.shortcut(x))
 
 
+def _block(block: nn.Module, dtype: torch.dtype) -> nn.Module:
+    return (_residual_block if type(block) in (BasicBlock, Bottleneck) else _prepare)(block, dtype)
+
+
 def _residual_block(block: BasicBlock | Bottleneck, dtype: torch.dtype) -> PreparedBlock:
     pairs = [(block.conv1, block.bn1), (block.conv2, block.bn2)]
     if isinstance(block, Bottleneck):
@@ -160,8 +164,7 @@ def _residual_block(block: BasicBlock | Bottleneck, dtype: torch.dtype) -> Prepa
 def _resnet(body: ResNet, dtype: torch.dtype) -> ResNet:
     # A block without a layer in its shortcut overwrites its input. That is never a map that the body returns: after
     # one of those follows a block with a stride.
-    stages = {name: nn.Sequential(*(_residual_block(block, dtype) for block in getattr(body, name)))
-              for name in ("layer1", "layer2", "layer3", "layer4")}
+    stages = {name: nn.Sequential(*(_block(block, dtype) for block in getattr(body, name))) for name in body.stages}
     return _twin(body, conv1=fuse(body.conv1, body.bn1, "relu", dtype), bn1=nn.Identity(), relu=nn.Identity(),
                  maxpool=copy.deepcopy(body.maxpool), **stages)
 

@@ -1,6 +1,7 @@
 """RoIAlign on tensors, on one map and on a pyramid, twice differentiable in the features.
 
-`roikit.ops._integral` registers the integral rule, which is differentiable in the boxes too.
+`roikit.ops._integral` registers the integral rule, which is differentiable in the boxes too, `roikit.ops._align_max`
+the largest samples.
 """
 
 import math
@@ -8,7 +9,7 @@ import math
 import torch
 
 from roikit import _check, _config, _core
-from roikit.ops import _integral  # noqa: F401
+from roikit.ops import _align_max, _integral  # noqa: F401
 from roikit.ops._derivatives import linear
 from roikit.ops._launch import backend, launch, view, workspace
 from roikit.ops._library import autocast_boxes, register
@@ -18,8 +19,9 @@ __all__ = ["MultiScaleRoIAlign", "RoIAlign", "multiscale_roi_align", "roi_align"
 
 
 @torch.fx.wrap
-def roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, aligned=False, *, rule="samples"):
-    """Pool each RoI into PH x PW means of bilinear samples.
+def roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, aligned=False, *, rule="samples",
+              reduce="mean"):
+    """Pool each RoI into PH x PW means of bilinear samples, or their maxima.
 
     Args:
         input: (N, C, H, W) float16, bfloat16, float32 or float64 features, contiguous or channels_last (others are
@@ -33,10 +35,13 @@ def roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, a
         aligned: shift by half a map pixel, and let a RoI be smaller than one map pixel.
         rule: "samples", or "integral": the exact mean of the bilinear surface over each bin, without a sampling_ratio
             and without a smallest RoI (Precise RoI pooling).
+        reduce: "mean", or "max": the largest of a bin's samples, the first of equals; one outside the map is 0. Not
+            with "integral", and with a sampling_ratio of at most 32768.
 
     Returns:
         (K, C, PH, PW), the dtype and the memory format of ``input``; 0 for a RoI that is not finite. Twice
-        differentiable in ``input``. The boxes have no gradient by "samples"; by "integral" they have, once.
+        differentiable in ``input``; of a maximum, the winner's four pixels receive the bin's gradient. The boxes have
+        no gradient by "samples"; by "integral" they have, once.
 
     Raises:
         TypeError, ValueError: a wrong kind, shape or device, in a sentence.
@@ -52,15 +57,20 @@ def roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, a
     rois = as_rois(op, boxes, input)
     rows, columns = _check.pair(op, "output_size", output_size)
     scale = _check.positive(op, "spatial_scale", spatial_scale)
-    if _check.align_rule(op, rule, sampling_ratio):
+    kind = _check.align_rule(op, rule, sampling_ratio, reduce)
+    if kind == "integral":
         return torch.ops.roikit.roi_align_integral(input, rois, scale, rows, columns, bool(aligned))
+    if kind == "max":
+        wanted = torch.is_grad_enabled() and input.requires_grad
+        return torch.ops.roikit.roi_align_max(input, rois, scale, rows, columns, _check.sampling(op, sampling_ratio),
+                                              bool(aligned), wanted)[0]
     return torch.ops.roikit.roi_align(input, rois, scale, rows, columns,
                                       _check.sampling(op, sampling_ratio), bool(aligned))
 
 
 @torch.fx.wrap
 def multiscale_roi_align(features, boxes, output_size, scales, *, sampling_ratio=2, aligned=False,
-                         canonical_scale=224, canonical_level=4):
+                         canonical_scale=224, canonical_level=4, reduce="mean"):
     """`roi_align` of each RoI on the pyramid level that its size asks for, rows in the order of the boxes.
 
     Args:
@@ -68,7 +78,7 @@ def multiscale_roi_align(features, boxes, output_size, scales, *, sampling_ratio
         boxes: as in `roi_align`, in pixels of the image that all levels show.
         output_size: P, or (PH, PW).
         scales: map pixels an image pixel of each level, each half the one before.
-        sampling_ratio, aligned: as in `roi_align`.
+        sampling_ratio, aligned, reduce: as in `roi_align`.
         canonical_scale, canonical_level: a box of canonical_scale ** 2 pixels is on level canonical_level, the level
             of ``scales[0]`` being -log2 of it.
 
@@ -99,9 +109,11 @@ def multiscale_roi_align(features, boxes, output_size, scales, *, sampling_ratio
     rows, columns = _check.pair(op, "output_size", output_size)
     thresholds = _thresholds(scales, _check.positive(op, "canonical_scale", canonical_scale),
                              _check.whole(op, "canonical_level", canonical_level))
-    return torch.ops.roikit.multiscale_roi_align(
-        features, rois, scales, thresholds, rows, columns,
-        _check.sampling(op, sampling_ratio), bool(aligned))
+    rule = rows, columns, _check.sampling(op, sampling_ratio), bool(aligned)
+    if _check.align_rule(op, "samples", sampling_ratio, reduce) == "max":
+        wanted = torch.is_grad_enabled() and any(m.requires_grad for m in features)
+        return torch.ops.roikit.multiscale_roi_align_max(features, rois, scales, thresholds, *rule, wanted)[0]
+    return torch.ops.roikit.multiscale_roi_align(features, rois, scales, thresholds, *rule)
 
 
 def _thresholds(scales, canonical_scale, canonical_level):
@@ -114,20 +126,20 @@ def _thresholds(scales, canonical_scale, canonical_level):
 class RoIAlign(torch.nn.Module):
     """`roi_align` with fixed parameters; torchvision's constructor and rule. Input: features (N, C, H, W), boxes."""
 
-    def __init__(self, output_size, spatial_scale, sampling_ratio, aligned=False, *, rule="samples"):
+    def __init__(self, output_size, spatial_scale, sampling_ratio, aligned=False, *, rule="samples", reduce="mean"):
         super().__init__()
-        _check.align_rule("RoIAlign", rule, sampling_ratio)
+        _check.align_rule("RoIAlign", rule, sampling_ratio, reduce)
         self.output_size, self.spatial_scale = output_size, spatial_scale
-        self.sampling_ratio, self.aligned, self.rule = sampling_ratio, aligned, rule
+        self.sampling_ratio, self.aligned, self.rule, self.reduce = sampling_ratio, aligned, rule, reduce
 
     def forward(self, input, rois):
         return roi_align(input, rois, self.output_size, self.spatial_scale, self.sampling_ratio,
-                         self.aligned, rule=self.rule)
+                         self.aligned, rule=self.rule, reduce=self.reduce)
 
     def extra_repr(self):
         rule = "" if self.rule == "samples" else f", rule={self.rule!r}"
         return (f"output_size={self.output_size}, spatial_scale={self.spatial_scale}, "
-                f"sampling_ratio={self.sampling_ratio}, aligned={self.aligned}{rule}")
+                f"sampling_ratio={self.sampling_ratio}, aligned={self.aligned}{rule}{_named_reduce(self)}")
 
 
 class MultiScaleRoIAlign(torch.nn.Module):
@@ -138,12 +150,13 @@ class MultiScaleRoIAlign(torch.nn.Module):
     """
 
     def __init__(self, featmap_names, output_size, sampling_ratio, *, canonical_scale=224,
-                 canonical_level=4):
+                 canonical_level=4, reduce="mean"):
         super().__init__()
+        _check.align_rule("MultiScaleRoIAlign", "samples", sampling_ratio, reduce)
         self.featmap_names = list(featmap_names)
         self.output_size = output_size
         self.sampling_ratio = sampling_ratio
-        self.canonical_scale, self.canonical_level = canonical_scale, canonical_level
+        self.canonical_scale, self.canonical_level, self.reduce = canonical_scale, canonical_level, reduce
 
     def forward(self, x, boxes, image_shapes):
         return self.pool(_named_maps(x, self.featmap_names), boxes, image_shapes)
@@ -153,11 +166,15 @@ class MultiScaleRoIAlign(torch.nn.Module):
         return multiscale_roi_align(features, boxes, self.output_size, _scales(features, image_shapes),
                                     sampling_ratio=self.sampling_ratio,
                                     canonical_scale=self.canonical_scale,
-                                    canonical_level=self.canonical_level)
+                                    canonical_level=self.canonical_level, reduce=self.reduce)
 
     def extra_repr(self):
         return (f"featmap_names={self.featmap_names}, output_size={self.output_size}, "
-                f"sampling_ratio={self.sampling_ratio}")
+                f"sampling_ratio={self.sampling_ratio}{_named_reduce(self)}")
+
+
+def _named_reduce(module):
+    return "" if module.reduce == "mean" else f", reduce={module.reduce!r}"
 
 
 @torch.fx.wrap

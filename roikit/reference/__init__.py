@@ -36,9 +36,11 @@ from roikit.reference.roi_align import (
     assign_levels,
     multiscale_roi_align,
     multiscale_roi_align_backward,
+    multiscale_roi_align_with_argmax,
     roi_align,
     roi_align_backward,
     roi_align_boxes_backward,
+    roi_align_with_argmax,
 )
 from roikit.reference.roi_pool import roi_pool, roi_pool_backward, roi_pool_with_argmax
 from roikit.reference.roi_warp import roi_warp, roi_warp_backward, roi_warp_with_argmax
@@ -87,6 +89,7 @@ __all__ = [
     "matrix_nms",
     "multiscale_roi_align",
     "multiscale_roi_align_backward",
+    "multiscale_roi_align_with_argmax",
     "nms",
     "nms_padded",
     "nms_rotated",
@@ -102,6 +105,7 @@ __all__ = [
     "roi_align_boxes_backward",
     "roi_align_rotated",
     "roi_align_rotated_backward",
+    "roi_align_with_argmax",
     "roi_pool",
     "roi_pool_backward",
     "roi_pool_with_argmax",

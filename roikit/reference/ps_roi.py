@@ -32,7 +32,8 @@ Source: Dai et al. 2016, arXiv:1605.06409, equation 1.
 import numpy as np
 
 from roikit.reference.boxes import as_rois
-from roikit.reference.roi_align import axis_weights, geometry
+from roikit.reference.roi_align import axis_weights
+from roikit.reference.roi_align_axes import geometry
 from roikit.reference.roi_pool import CORNER_LIMIT, round_half_away
 
 __all__ = ["ps_roi_align", "ps_roi_align_backward", "ps_roi_pool", "ps_roi_pool_backward"]

@@ -36,6 +36,15 @@ as above but without a minimum, a size that is not above 0 makes the RoI 0; bin 
 edges start + p * bin and start + (p + 1) * bin. The weight of pixel i is the mean of hat(u - i) over
 the bin, or hat at its place where rounding leaves it no length (and then no gradient).
 
+reduce="max" takes the largest of a bin's samples in place of their mean (the row "max" of the paper's
+ablation). A sample inside the map is, in A, with the weights a of its columns and b of its rows rounded from T,
+(f[y0, x0] * a0 + f[y0, x1] * a1) * b0 + (f[y1, x0] * a0 + f[y1, x1] * a1) * b1; a sample outside is 0 and
+takes part, as it does in the mean. Rows, then columns of the grid, the first value strictly greater than the
+best so far, which starts at -inf. So the first of equals wins; NaN and -inf never do, and a bin without a
+winner is 0, as one without samples is. argmax is i * n + j for the winner (i, j) among the samples inside, n
+of them in a row, and -1 for one outside or none. The winner's four pixels receive the gradient, those of
+weight 0 and one outside nothing. Output and argmax are exact.
+
 Bound. Implementations may add in any order. Against this reference each output element lies within
 TOLERANCE[dtype of features] * (the largest |feature| of the RoI's image), each element of the
 gradient within TOLERANCE[dtype] * (largest |grad| + roi_align_backward(|grad|)). For float32: with
@@ -47,117 +56,43 @@ Source: He et al. 2017, arXiv:1703.06870, section 3; edges and defaults as torch
 """
 
 import math
-from bisect import bisect_left, bisect_right
 
 import numpy as np
 
-from roikit.reference.boxes import as_floats, as_rois, side
+from roikit.reference.boxes import as_rois, side
+from roikit.reference.roi_align_axes import geometry, sample_axis, samples_inside, taps
+from roikit.reference.roi_align_integral import integral_weights, roi_align_boxes_backward, roi_edges
+from roikit.reference.roi_align_max import largest_samples, spread_to_winners
 
 __all__ = [
     "TOLERANCE",
     "assign_levels",
     "multiscale_roi_align",
     "multiscale_roi_align_backward",
+    "multiscale_roi_align_with_argmax",
     "roi_align",
     "roi_align_backward",
     "roi_align_boxes_backward",
+    "roi_align_with_argmax",
 ]
 
 TOLERANCE = {"bfloat16": 2.0**-7, "float16": 2.0**-10, "float32": 1e-5, "float64": 1e-13}
-GRID_LIMIT = 2**24
 
 
 def axis_weights(low, high, bins, extent, scale, sampling_ratio, aligned):
-    """Merged bilinear weights of every bin along one axis, not yet divided by the count.
+    """Merged bilinear weights T (P, extent) of every bin along one axis, not yet divided by the count, and the count g.
 
-    Args:
-        low, high: scalars of type T, the corners.
-        bins: P. extent: map pixels. scale: scalar of type T.
-
-    Returns:
-        weights T (P, extent), and g, the number of samples a bin.
+    Args: those of ``sample_axis``.
     """
     real = low.dtype.type
     weights = np.zeros((bins, extent), real)
-    with np.errstate(over="ignore", invalid="ignore"):
-        off = real(0.5 if aligned else 0)
-        start = low * scale - off
-        size = (high * scale - off) - start
-    if not (np.isfinite(start) and np.isfinite(size)) or extent == 0:
-        return weights, 0
-    if not aligned:
-        size = max(size, real(1))
-    step = size / real(bins)
-    grid = sampling_ratio if sampling_ratio > 0 else int(np.clip(np.ceil(step), 0, GRID_LIMIT))
+    start, step, grid = sample_axis(low, high, bins, extent, scale, sampling_ratio, aligned)
     for p in range(bins):
-        for y in samples_inside(start + real(p) * step, step, grid, extent):
-            y = max(y, real(0))
-            row = int(np.floor(y))
-            if row >= extent - 1:
-                weights[p, extent - 1] += 1
-            else:
-                weights[p, row] += real(1) - (y - real(row))
-                weights[p, row + 1] += y - real(row)
+        for _, y in samples_inside(start + real(p) * step, step, grid, extent):
+            row, next_row, weight, next_weight = taps(y, extent)
+            weights[p, row] += weight
+            weights[p, next_row] += next_weight
     return weights, grid
-
-
-def samples_inside(base, step, grid, extent):
-    """Positions, in [-1, extent], of a bin's samples; bisection finds them in a huge grid."""
-    real = base.dtype.type
-
-    def position(k):
-        with np.errstate(over="ignore"):
-            return base + ((real(k) + real(0.5)) * step) / real(grid)
-
-    first, last = 0, grid
-    if step > 0:
-        first = bisect_left(range(grid), -1, key=position)
-        last = bisect_right(range(grid), extent, key=position)
-    inside = [position(k) for k in range(first, last)]
-    return [y for y in inside if -1 <= y <= extent]
-
-
-def bin_edges(low, high, bins, scale, aligned):
-    """The edges T (bins + 1,) along one axis for rule="integral"; None: the RoI gives 0."""
-    real = low.dtype.type
-    with np.errstate(over="ignore", invalid="ignore"):
-        start = low * scale - real(0.5 if aligned else 0)
-        size = (high * scale - real(0.5 if aligned else 0)) - start
-    if not (np.isfinite([low, high, start, size]).all() and size > 0):
-        return None
-    return start + np.arange(bins + 1, dtype=low.dtype) * (size / real(bins))
-
-
-def hat(u):
-    return np.maximum(1 - np.abs(u), 0)
-
-
-def integral_weights(edges, extent):
-    """The mean T (bins, extent) of each pixel's hat over each bin."""
-    pixels = np.arange(extent, dtype=edges.dtype)
-    u, v = edges[:-1, None] - pixels, edges[1:, None] - pixels
-    length = edges[1:, None] - edges[:-1, None]
-    u0, v0, u1, v1 = np.clip(u, -1, 0), np.clip(v, -1, 0), np.clip(u, 0, 1), np.clip(v, 0, 1)
-    area = (v0 - u0) * (1 + (u0 + v0) / 2) + (v1 - u1) * (1 - (u1 + v1) / 2)
-    return np.where(length > 0, area / np.where(length > 0, length, 1), hat(u))
-
-
-def integral_slopes(edges, extent):
-    """What the weights (bins, extent) change by when a bin's first edge moves, and when its last does."""
-    pixels = np.arange(extent, dtype=edges.dtype)
-    length = edges[1:, None] - edges[:-1, None]
-    weights = integral_weights(edges, extent)
-    per = np.where(length > 0, 1 / np.where(length > 0, length, 1), 0)
-    return (weights - hat(edges[:-1, None] - pixels)) * per, (hat(edges[1:, None] - pixels) - weights) * per
-
-
-def roi_edges(corners, output_size, spatial_scale, aligned):
-    """The edges of the rows' and of the columns' bins; None: the RoI gives 0."""
-    rows, columns = output_size if np.ndim(output_size) else (output_size, output_size)
-    x1, y1, x2, y2 = corners
-    scale = corners.dtype.type(spatial_scale)
-    vertical, horizontal = bin_edges(y1, y2, rows, scale, aligned), bin_edges(x1, x2, columns, scale, aligned)
-    return None if vertical is None or horizontal is None else (vertical, horizontal)
 
 
 def roi_weights(corners, output_size, shape, spatial_scale, sampling_ratio, aligned, accumulate, rule):
@@ -179,20 +114,15 @@ def roi_weights(corners, output_size, shape, spatial_scale, sampling_ratio, alig
     return vertical.astype(accumulate), horizontal.astype(accumulate)
 
 
-def check_rule(op, rule, sampling_ratio):
+def check_rule(op, rule, sampling_ratio, reduce="mean"):
     if rule not in ("samples", "integral"):
         raise ValueError(f"{op}: rule must be one of 'samples', 'integral', got {rule!r}")
+    if reduce not in ("mean", "max"):
+        raise ValueError(f"{op}: reduce must be one of 'mean', 'max', got {reduce!r}")
+    if rule == "integral" and reduce == "max":
+        raise ValueError(f"{op}: reduce must be 'mean' with rule='integral', which has no samples, got 'max'")
     if rule == "integral" and sampling_ratio > 0:
         raise ValueError(f"{op}: sampling_ratio must be at most 0 with rule='integral', got {sampling_ratio}")
-
-
-def geometry(op, dtype, boxes, images):
-    """A, batch index int64 (K,) and corners T (K, 4); checks the dtype of the features."""
-    if dtype not in (np.float16, np.float32, np.float64):
-        raise TypeError(f"{op}: input must be float16, float32 or float64, got {dtype}")
-    batch, corners = as_rois(op, boxes, images)
-    accumulate = np.result_type(dtype, np.float32)
-    return accumulate, batch, corners.astype(np.result_type(accumulate, corners))
 
 
 def support(vertical, horizontal):
@@ -203,8 +133,9 @@ def support(vertical, horizontal):
         yield ph, pw, np.ix_(rows, columns), weights
 
 
-def roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, aligned=False, *, rule="samples"):
-    """Pool each RoI into PH x PW means of bilinear samples. The module states the rule.
+def roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, aligned=False, *, rule="samples",
+              reduce="mean"):
+    """Pool each RoI into PH x PW means of bilinear samples, or their maxima. The module states the rule.
 
     Args:
         input: (N, C, H, W) float16, float32 or float64 features.
@@ -214,15 +145,19 @@ def roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, a
         sampling_ratio: samples a bin along each axis; 0 or less means ceil(bin), adaptive.
         aligned: shift by half a map pixel, and let a RoI be smaller than one map pixel.
         rule: "samples", or "integral": the surface's mean over the whole bin; no sampling_ratio then.
+        reduce: "mean", or "max": the largest of a bin's samples; not with rule="integral".
 
     Returns:
         (K, C, PH, PW), the dtype of ``input``.
 
     Raises:
+        ValueError: another ``rule`` or ``reduce``, or a combination that has no meaning.
         IndexError: a batch index is not whole, negative, or at least N.
     """
-    check_rule("roi_align", rule, sampling_ratio)
+    check_rule("roi_align", rule, sampling_ratio, reduce)
     input = np.asarray(input)
+    if reduce == "max":
+        return largest_samples(input, boxes, output_size, spatial_scale, sampling_ratio, aligned)[0]
     rows, columns = output_size if np.ndim(output_size) else (output_size, output_size)
     accumulate, batch, corners = geometry("roi_align", input.dtype, boxes, len(input))
     output = np.zeros((len(corners), input.shape[1], rows, columns), accumulate)
@@ -237,21 +172,29 @@ def roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, a
         return output.astype(input.dtype)
 
 
+def roi_align_with_argmax(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, aligned=False):
+    """``roi_align`` with reduce="max", and which of a bin's samples won, int32 (K, C, PH, PW); args as there."""
+    return largest_samples(np.asarray(input), boxes, output_size, spatial_scale, sampling_ratio, aligned)
+
+
 def roi_align_backward(grad, boxes, input_shape, output_size, spatial_scale=1.0,
-                       sampling_ratio=-1, aligned=False, *, rule="samples"):
+                       sampling_ratio=-1, aligned=False, *, rule="samples", argmax=None):
     """Gradient of ``roi_align`` with respect to its input.
 
     Args:
         grad: (K, C, PH, PW), the gradient of the output; its dtype is that of the features.
         input_shape: (N, C, H, W).
         boxes and the rest: as given to the forward pass.
+        argmax: from ``roi_align_with_argmax``: the gradient with reduce="max"; None: of the mean.
 
     Returns:
         (N, C, H, W), the dtype of ``grad``: each bin's gradient times the weight of each pixel,
         added in A and rounded once.
     """
-    check_rule("roi_align", rule, sampling_ratio)
+    check_rule("roi_align", rule, sampling_ratio, "mean" if argmax is None else "max")
     grad = np.asarray(grad)
+    if argmax is not None:
+        return spread_to_winners(grad, argmax, boxes, input_shape, output_size, spatial_scale, sampling_ratio, aligned)
     accumulate, batch, corners = geometry("roi_align", grad.dtype, boxes, input_shape[0])
     result = np.zeros(input_shape, accumulate)
     for k, roi in enumerate(corners):
@@ -262,46 +205,6 @@ def roi_align_backward(grad, boxes, input_shape, output_size, spatial_scale=1.0,
                 plane[pixels] += weights * accumulate.type(grad[k, c, ph, pw])
     with np.errstate(over="ignore"):
         return result.astype(grad.dtype)
-
-
-def roi_align_boxes_backward(grad, input, boxes, spatial_scale=1.0, aligned=False):
-    """Gradient of ``roi_align`` with rule="integral" with respect to its boxes.
-
-    An edge of a bin moves the mean V by (V - L) / length on its near side and (L - V) / length on the
-    far one, L being the mean along the edge (equations 6 and 7); edge p of P moves by 1 - p / P with
-    the box's low corner and by p / P with its high one, times the scale.
-
-    Args:
-        grad: (K, C, PH, PW), the gradient of the output.
-        input: (N, C, H, W), as given to the forward pass, like the rest.
-
-    Returns:
-        (K, 5), the dtype of the boxes, 0 for the batch index. Added in float64 from edges in T.
-    """
-    grad, input = np.asarray(grad), np.asarray(input)
-    _, batch, corners = geometry("roi_align", input.dtype, boxes, len(input))
-    result = np.zeros((len(corners), 5))
-    for k, roi in enumerate(corners):
-        edges = roi_edges(roi, grad.shape[2:], spatial_scale, aligned)
-        if edges is None:
-            continue
-        edges = [e.astype(np.float64) for e in edges]
-        image, wanted = input[batch[k]].astype(np.float64), grad[k].astype(np.float64)
-        rows, columns = (integral_weights(e, n) for e, n in zip(edges, input.shape[2:], strict=True))
-        # How the loss changes with each weight of the columns, and of the rows.
-        of_columns = np.einsum("cpq,py,cyx->qx", wanted, rows, image)
-        of_rows = np.einsum("cpq,qx,cyx->py", wanted, columns, image)
-        for axis, (e, slope) in enumerate([(edges[1], of_columns), (edges[0], of_rows)]):
-            near, far = integral_slopes(e, slope.shape[1])
-            moved = np.zeros(len(e))
-            moved[:-1] += (slope * near).sum(1)
-            moved[1:] += (slope * far).sum(1)
-            part = np.arange(len(e)) / (len(e) - 1)
-            result[k, 1 + axis] = spatial_scale * (moved * (1 - part)).sum()
-            result[k, 3 + axis] = spatial_scale * (moved * part).sum()
-    kind = np.result_type(np.float32, *boxes) if isinstance(boxes, (list, tuple)) else as_floats("roi_align", "boxes",
-                                                                                                  boxes).dtype
-    return result.astype(kind)
 
 
 def assign_levels(boxes, scales, canonical_scale=224, canonical_level=4):
@@ -343,7 +246,7 @@ def pyramid_rois(op, boxes, scales, images, canonical_scale, canonical_level):
 
 
 def multiscale_roi_align(features, boxes, output_size, scales, *, sampling_ratio=2, aligned=False,
-                         canonical_scale=224, canonical_level=4):
+                         canonical_scale=224, canonical_level=4, reduce="mean"):
     """``roi_align`` of each RoI on the level that ``assign_levels`` gives it.
 
     Args:
@@ -358,29 +261,44 @@ def multiscale_roi_align(features, boxes, output_size, scales, *, sampling_ratio
         (K, C, PH, PW), rows in the order of the boxes.
 
     Raises:
-        ValueError: no level, or ``features`` and ``scales`` differ in length.
+        ValueError: no level, or ``features`` and ``scales`` differ in length; another ``reduce``.
         IndexError: as in ``roi_align``.
     """
     op = "multiscale_roi_align"
-    if len(features) != len(scales):
-        raise ValueError(
-            f"{op}: scales must have one value a level, got {len(scales)} for {len(features)}")
-    rois, levels = pyramid_rois(op, boxes, scales, len(features[0]) if len(features) else 0,
-                                canonical_scale, canonical_level)
+    check_rule(op, "samples", sampling_ratio, reduce)
+    rois, levels = feature_rois(op, features, boxes, scales, canonical_scale, canonical_level)
     parts = [roi_align(features[levels[k]], rois[k : k + 1], output_size, scales[levels[k]],
-                       sampling_ratio, aligned) for k in range(len(rois))]
+                       sampling_ratio, aligned, reduce=reduce) for k in range(len(rois))]
     nothing = roi_align(features[0], rois[:0], output_size)  # gives no rows their shape
     return np.concatenate([nothing, *parts])
 
 
+def feature_rois(op, features, boxes, scales, canonical_scale, canonical_level):
+    if len(features) != len(scales):
+        raise ValueError(
+            f"{op}: scales must have one value a level, got {len(scales)} for {len(features)}")
+    return pyramid_rois(op, boxes, scales, len(features[0]) if len(features) else 0, canonical_scale, canonical_level)
+
+
+def multiscale_roi_align_with_argmax(features, boxes, output_size, scales, *, sampling_ratio=2, aligned=False,
+                                     canonical_scale=224, canonical_level=4):
+    """``multiscale_roi_align`` with reduce="max", and the argmax of ``roi_align_with_argmax``; args as there."""
+    rois, levels = feature_rois("multiscale_roi_align", features, boxes, scales, canonical_scale, canonical_level)
+    parts = [roi_align_with_argmax(features[0], rois[:0], output_size)]
+    parts += [roi_align_with_argmax(features[levels[k]], rois[k : k + 1], output_size, scales[levels[k]],
+                                    sampling_ratio, aligned) for k in range(len(rois))]
+    return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+
+
 def multiscale_roi_align_backward(grad, boxes, input_shapes, output_size, scales, *,
                                   sampling_ratio=2, aligned=False, canonical_scale=224,
-                                  canonical_level=4):
+                                  canonical_level=4, argmax=None):
     """Gradients of ``multiscale_roi_align`` with respect to each level's features.
 
     Args:
         grad: (K, C, PH, PW), the gradient of the output.
         input_shapes: list of (N, C, H_i, W_i).
+        argmax: from ``multiscale_roi_align_with_argmax``: the gradient with reduce="max"; None: of the mean.
         The rest as given to the forward pass.
 
     Returns:
@@ -390,5 +308,5 @@ def multiscale_roi_align_backward(grad, boxes, input_shapes, output_size, scales
     rois, levels = pyramid_rois(op, boxes, scales, input_shapes[0][0], canonical_scale,
                                 canonical_level)
     return [roi_align_backward(grad[levels == i], rois[levels == i], shape, output_size, scales[i],
-                               sampling_ratio, aligned)
+                               sampling_ratio, aligned, argmax=None if argmax is None else argmax[levels == i])
             for i, shape in enumerate(input_shapes)]

@@ -31,7 +31,7 @@ from bisect import bisect_left, bisect_right
 import numpy as np
 
 from roikit.reference.boxes import as_rois
-from roikit.reference.roi_align import GRID_LIMIT
+from roikit.reference.roi_align_axes import GRID_LIMIT
 from roikit.reference.rotated import sin_cos_degrees
 
 __all__ = ["roi_align_rotated", "roi_align_rotated_backward"]

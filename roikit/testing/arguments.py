@@ -25,7 +25,8 @@ def roi_align(draw, awkward):
     ratio = draw(st.sampled_from([-1, 2, 1, 3, 0]))
     kinds = some.KINDS if ratio > 0 else SAMPLED
     return {"input": maps, "boxes": rois_of(draw, awkward, len(maps), kinds=kinds), "output_size": draw(SIZES),
-            "spatial_scale": draw(SCALES), "sampling_ratio": ratio, "aligned": draw(st.booleans())}
+            "spatial_scale": draw(SCALES), "sampling_ratio": ratio, "aligned": draw(st.booleans()),
+            "reduce": draw(st.sampled_from(["mean", "max"]))}
 
 
 @st.composite
@@ -86,7 +87,8 @@ def multiscale_roi_align(draw, awkward):
     squares = np.array(draw(st.lists(square, max_size=3)), boxes.dtype).reshape(-1, 5)
     return {"features": features, "boxes": np.concatenate([boxes, squares]), "output_size": draw(SIZES),
             "scales": [0.5, 0.25, 0.125], "sampling_ratio": draw(st.sampled_from([2, -1, 1])),
-            "aligned": draw(st.booleans()), "canonical_scale": 8, "canonical_level": 2}
+            "aligned": draw(st.booleans()), "canonical_scale": 8, "canonical_level": 2,
+            "reduce": draw(st.sampled_from(["mean", "max"]))}
 
 
 @st.composite

@@ -51,7 +51,7 @@ def ps_align_model(case, got, *, order="c ph pw", aligned="on", empty=0, **flags
 
 
 TAKEN = {name: one for one in ALIGN if (name := one.name) not in ("aligned-on", "aligned-flipped", "no-least-size",
-                                                                  "transposed")}
+                                                                  "always-mean", "transposed")}
 PS_ROI_ALIGN = combine(ps_align_model, (
     *ORDERS, trait("aligned-off", "no shift by half a map pixel", aligned="off", least=False),
     trait("aligned-off-least-size", "no shift by half a map pixel, and a RoI is at least one map pixel",

@@ -133,9 +133,9 @@ def axis_samples(start, step, count, bins, extent, edge="replicate"):
     return weights, inside
 
 
-def roi_align_model(case, got, *, aligned=None, grid="ceil", edge="replicate", least=True, plus=0, reduce="mean",
+def roi_align_model(case, got, *, aligned=None, grid="ceil", edge="replicate", least=True, plus=0, reduce=None,
                     divisor="all", transposed=False):
-    features = case["input"]
+    features, reduce = case["input"], reduce or case.get("reduce", "mean")
     ratio = case["sampling_ratio"]
     aligned = {None: case["aligned"], "flipped": not case["aligned"], "on": True, "off": False}[aligned]
     size = case["output_size"]
@@ -188,6 +188,7 @@ ALIGN = (
     trait("no-least-size", "a RoI may be smaller than one map pixel, though it is not aligned", least=False),
     trait("plus-one", "boxes include their last pixel: they end at x2 + 1", plus=1),
     trait("max", "a bin is the maximum of its samples, not their mean", reduce="max"),
+    trait("always-mean", "the mean, whatever reduce says", needs="reduce", reduce="mean"),
     trait("mean-of-inside", "samples outside the map are left out of the divisor, too", divisor="inside"),
     trait("transposed", "the bins of a RoI are transposed: (PW, PH)", transposed=True),
 )
@@ -218,7 +219,7 @@ def multiscale_model(case, got, *, level=None, by_level=False, **flags):
     levels = pyramid_levels(corners, case, level)
     rois = np.concatenate([batch[:, None].astype(corners.dtype), corners], axis=1)
     order = np.argsort(levels, kind="stable") if by_level else range(len(rois))
-    options = {name: case[name] for name in ("output_size", "sampling_ratio", "aligned")}
+    options = {name: case[name] for name in ("output_size", "sampling_ratio", "aligned", "reduce")}
     parts = [roi_align_model({"input": features[levels[k]], "boxes": rois[k : k + 1],
                               "spatial_scale": scales[levels[k]], **options}, None, **flags) for k in order]
     size = case["output_size"]

@@ -159,7 +159,7 @@ _OPS = (
        "NaN features never win; an empty bin is 0", rois.ROI_POOL, 4),
     Op("roi_align", reference.roi_align, "shifted by half a map pixel only where aligned; adaptive grid ceil(bin) on "
        "each axis where sampling_ratio <= 0; samples dropped beyond [-1, H], the edge replicated up to there, and all "
-       "of them in the divisor", rois.ROI_ALIGN, 6, _align_bound),
+       "of them in the divisor; reduce='max': the largest, those outside as 0", rois.ROI_ALIGN, 6, _align_bound),
     Op("multiscale_roi_align", reference.multiscale_roi_align, "level = floor(canonical_level + log2(sqrt(w h) / "
        "canonical_scale)), a power of two on the coarser one; rows in the order of the boxes; roi_align's conventions",
        rois.MULTISCALE_ROI_ALIGN, 4, _align_bound),

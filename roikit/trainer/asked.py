@@ -7,21 +7,22 @@ __all__ = ["asks_for_keypoints", "asks_for_semantic", "fitted_model", "semantic_
 
 def asks_for_keypoints(model):
     """Whether a ``DetectorConfig`` has a branch of keypoints, ``keypoint``."""
-    return getattr(model, "keypoint", None) is not None
+    return model.keypoint is not None
 
 
 def asks_for_semantic(model):
     """Whether a ``DetectorConfig`` has a branch that learns a class for each pixel, ``hybrid.semantic``."""
-    return bool(_semantic(model))
+    return _semantic(model) is not None
 
 
 def semantic_classes(model):
     """The number of values 0..C that such a branch tells apart; None without."""
-    return getattr(_semantic(model), "num_classes", None)
+    semantic = _semantic(model)
+    return None if semantic is None else semantic.num_classes
 
 
 def _semantic(model):
-    return getattr(getattr(model, "hybrid", None), "semantic", None)
+    return None if model.hybrid is None else model.hybrid.semantic
 
 
 def fitted_model(model, dataset):

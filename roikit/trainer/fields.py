@@ -47,19 +47,29 @@ def merge(base, changes, where=""):
         ConfigError: an unknown name (with the nearest known one), a value that does not fit the
             field's annotation, or one that the dataclass itself refuses.
     """
+    new = _values(type(base), changes, where, base)
+    return _made(lambda: dataclasses.replace(base, **new), where)
+
+
+def _values(kind, changes, where, base=None):
+    """Field name -> value for a dataclass ``kind`` of the mapping ``changes``; ``base`` holds what there is already."""
     if not isinstance(changes, dict):
         raise ConfigError(f"config: {where or 'the configuration'} must be a mapping, "
                           f"got {_came(changes)}")
-    hints = typing.get_type_hints(type(base), include_extras=True)
-    names = [f.name for f in dataclasses.fields(base) if f.init]
+    hints = typing.get_type_hints(kind, include_extras=True)
+    names = [f.name for f in dataclasses.fields(kind) if f.init]
     new = {}
     for key, value in changes.items():
         path = f"{where}.{key}" if where else f"{key}"
         if key not in names:
             raise ConfigError(f"config: unknown key {path}{_nearest(key, names, where)}")
-        new[key] = _convert(hints[key], value, path, getattr(base, key))
+        new[key] = _convert(hints[key], value, path, getattr(base, key, None))
+    return new
+
+
+def _made(make, where):
     try:
-        return dataclasses.replace(base, **new)
+        return make()
     except (TypeError, ValueError) as error:
         if isinstance(error, ConfigError):
             raise
@@ -89,7 +99,7 @@ def _convert(kind, value, where, current=None):
     if dataclasses.is_dataclass(kind):
         if isinstance(value, kind):
             return value
-        return merge(current if isinstance(current, kind) else _fresh(kind, where), value, where)
+        return merge(current, value, where) if isinstance(current, kind) else _fresh(kind, value, where)
     if kind is tuple or origin is tuple:
         return _convert_tuple(args, value, where)
     if kind is dict or origin is dict:
@@ -128,11 +138,17 @@ def _convert_literal(allowed, value, where):
                       f"got {_came(value)}")
 
 
-def _fresh(kind, where):
-    try:
-        return kind()
-    except TypeError as error:
-        raise ConfigError(f"config: {where} must be given as a whole: {error}") from error
+def _fresh(kind, value, where):
+    """A dataclass ``kind`` from a mapping; fields without a default must be in it."""
+    required = [f.name for f in dataclasses.fields(kind)
+                if f.init and f.default is f.default_factory is dataclasses.MISSING]
+    if not required:
+        return merge(_made(kind, where), value, where)
+    new = _values(kind, value, where)
+    missing = [name for name in required if name not in new]
+    if missing:
+        raise ConfigError(f"config: {where} must be given as a whole, and lacks {', '.join(missing)}")
+    return _made(lambda: kind(**new), where)
 
 
 def _convert_union(kinds, value, where, current, whole):

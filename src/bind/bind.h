@@ -131,6 +131,14 @@ struct RoiAlignKernels {
 void bind_roi_align(py::module_& module, const RoiAlignKernels& kernels);
 void bind_roi_align_workspace(py::module_& module, int64_t (*backward)(const View&, const std::vector<View>&, bool));
 
+struct RoiAlignMaxKernels {
+  void (*forward)(const RoiAlignLevels&, const View&, const View&, const View&, bool, const RoiAlignRule&,
+                  const Launch&);
+  void (*backward)(const View&, const View&, const View&, const RoiAlignLevels&, const RoiAlignRule&, const Launch&);
+};
+void bind_roi_align_max(py::module_& module, const RoiAlignMaxKernels& kernels);
+void bind_roi_align_max_workspace(py::module_& module, int64_t (*backward)(const std::vector<View>&));
+
 struct RoiPoolKernels {
   void (*forward)(const View&, const View&, double, const View&, const View&, const Launch&);
   void (*backward)(const View&, const View&, const View&, const View&, const Launch&);

@@ -14,6 +14,7 @@
 #include "core/nms.h"
 #include "core/ps_roi.h"
 #include "core/roi_align_integral.h"
+#include "core/roi_align_max.h"
 #include "core/roi_pool.h"
 #include "core/roi_warp.h"
 #include "core/rotated.h"
@@ -113,6 +114,7 @@ PYBIND11_MODULE(_core, m) {
   bind_nms(m, {cpu::nms, cpu::batched_nms});
   bind_ps_roi(m, {cpu::ps_roi, cpu::ps_roi_backward});
   bind_roi_align(m, {cpu::roi_align, cpu::roi_align_backward, cpu::roi_align_boxes_backward});
+  bind_roi_align_max(m, {cpu::roi_align_max, cpu::roi_align_max_backward});
   bind_roi_pool(m, {cpu::roi_pool, cpu::roi_pool_backward});
   bind_roi_warp(m, {cpu::roi_warp, cpu::roi_warp_backward});
   bind_rotated(m, {cpu::box_iou_rotated, cpu::nms_rotated, cpu::batched_nms_rotated});

@@ -13,6 +13,7 @@
 #include "core/nms.h"
 #include "core/ps_roi.h"
 #include "core/roi_align_integral.h"
+#include "core/roi_align_max.h"
 #include "core/roi_pool.h"
 #include "core/roi_warp.h"
 #include "core/rotated.h"
@@ -49,7 +50,9 @@ PYBIND11_MODULE(_cuda, m) {
   bind_ps_roi(m, {cuda::ps_roi, cuda::ps_roi_backward});
   bind_ps_roi_workspace(m, cuda::ps_roi_backward_workspace);
   bind_roi_align(m, {cuda::roi_align, cuda::roi_align_backward, cuda::roi_align_boxes_backward});
+  bind_roi_align_max(m, {cuda::roi_align_max, cuda::roi_align_max_backward});
   bind_roi_align_workspace(m, cuda::roi_align_backward_workspace);
+  bind_roi_align_max_workspace(m, cuda::roi_align_max_backward_workspace);
   bind_roi_pool(m, {cuda::roi_pool, cuda::roi_pool_backward});
   bind_roi_pool_workspaces(m, {cuda::roi_pool_workspace, cuda::roi_pool_backward_workspace});
   bind_roi_warp(m, {cuda::roi_warp, cuda::roi_warp_backward});

@@ -1,12 +1,13 @@
 """A Mask R-CNN as a program of torch.export and as an ONNX file: the detections of the model itself."""
 
+import dataclasses
 import warnings
 
 import pytest
 import torch
 
 from roikit.errors import RoikitWarning
-from roikit.models import prepare_for_inference
+from roikit.models import KeypointConfig, build_detector, prepare_for_inference
 
 NEAR = 1e-4  # of scores and masks; of boxes 1e-4 of the image's longer side
 
@@ -18,6 +19,8 @@ def agree(got, expected, size):
         assert got[key].shape == expected[key].shape and got[key].dtype == expected[key].dtype, key
     assert torch.equal(got["labels"], expected["labels"])
     for key, unit in (("boxes", max(size)), ("scores", 1), ("masks", 1)):
+        if key not in expected:
+            continue
         torch.testing.assert_close(got[key], expected[key], rtol=0, atol=NEAR * unit)
 
 
@@ -149,6 +152,30 @@ def test_a_file_that_does_not_agree_is_a_warning(written, detector, nuclei):
     with pytest.warns(RoikitWarning, match="detections for the model's"):
         found = compare(file.path, nuclei[:1], tuple(x[1:] for x in expected), keys)
     assert all(value != value for value in found.values())
+
+
+@torch.no_grad()
+def test_keypoints_are_exported(detector, nuclei, onnxruntime, tmp_path):
+    from roikit.export import to_onnx
+
+    torch.manual_seed(0)
+    model = build_detector(dataclasses.replace(detector.config, mask=None, keypoint=KeypointConfig(5, layers=(32, 32))))
+    model.load_state_dict(detector.state_dict(), strict=False)
+    model.eval()
+    file = to_onnx(model, nuclei[:1], tmp_path / "model.onnx")
+    assert file.outputs == ("boxes", "labels", "scores", "keypoints", "keypoints_scores")
+    assert file.differences["keypoints"] < 0.02 and file.differences["keypoints_scores"] < 1e-3
+    session = onnxruntime.InferenceSession(file.path, providers=["CPUExecutionProvider"])
+    for image in (nuclei[1], torch.full((3, 256, 256), float("nan"))):
+        found = dict(zip(file.outputs, map(torch.from_numpy, session.run(None, {"image": image.numpy()})), strict=True))
+        expected, = model([image])
+        assert (len(expected["boxes"]) >= 10) == (image is nuclei[1])
+        agree({key: found[key] for key in file.outputs[:3]}, {key: expected[key] for key in file.outputs[:3]},
+              image.shape[1:])
+        assert found["keypoints"].shape == expected["keypoints"].shape
+        torch.testing.assert_close(found["keypoints_scores"], expected["keypoints_scores"], rtol=NEAR, atol=NEAR)
+        same = (found["keypoints"] - expected["keypoints"]).abs().amax(-1) < 0.02
+        assert same.float().sum() >= 0.95 * same.numel()  # of two cells nearly alike rounding chooses
 
 
 def test_what_cannot_be_exported_is_refused(detector, nuclei, tmp_path, onnxruntime):

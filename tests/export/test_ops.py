@@ -228,3 +228,24 @@ def test_a_negative_threshold_is_named(in_onnx):
         reasons.append(str(error))
         error = error.__cause__
     assert any("nms: ONNX's NonMaxSuppression needs an iou_threshold of at least 0, got -0.5" in r for r in reasons)
+
+
+@pytest.mark.parametrize("dtype", [SINGLE, DOUBLE])
+def test_decode_keypoints(in_onnx, dtype):
+    """The same place wherever the best cell leads by more than rounding."""
+    def draw_maps(count):
+        maps = torch.randn(count, 5, 8, 6, generator=torch.Generator().manual_seed(count), dtype=dtype)
+        if count > 9:
+            maps[3, 1], maps[4, 2] = float("nan"), 0.5
+        return maps
+
+    run = in_onnx(ops.decode_keypoints, (draw_maps(5), draw(5, dtype=dtype)), (N, N))
+    for count in COUNTS:
+        maps, boxes = draw_maps(count), draw(count, dtype=dtype)
+        boxes[9:10] /= 1e4  # its cells would be 4096 x 4096
+        (xy, scores), (places, values) = run(maps, boxes), ops.decode_keypoints(maps, boxes)
+        assert xy.dtype == scores.dtype == dtype and xy.shape == places.shape and scores.shape == values.shape
+        torch.testing.assert_close(scores, values, rtol=0, atol=1e-5, equal_nan=True)
+        if count:
+            same = (xy - places).abs().amax(-1) <= 1e-5 * boxes.nan_to_num(0, 0, 0).abs().amax(1, keepdim=True).clamp(1)
+            assert same.float().mean() > 0.98

@@ -107,6 +107,10 @@ def adaptive(x, boxes):
     return ops.roi_align(x, boxes, 3, 0.5)
 
 
+def align_max(x, boxes):
+    return ops.roi_align(x, boxes, 5, 0.5, 2, True, reduce="max")
+
+
 def pool(x, boxes):
     return ops.roi_pool(x, boxes, 4, 0.5)
 
@@ -135,6 +139,11 @@ def warp_mean(x, boxes):
 
 def multiscale(*inputs):
     return ops.multiscale_roi_align(inputs[:3], inputs[3], 3, SCALES, canonical_scale=12, canonical_level=2)
+
+
+def multiscale_max(*inputs):
+    return ops.multiscale_roi_align(inputs[:3], inputs[3], 3, SCALES, canonical_scale=12, canonical_level=2,
+                                    reduce="max")
 
 
 def _paste(rule, threshold):
@@ -219,8 +228,9 @@ def _roi_cases():
                                   (16, torch.float16, False), (24, torch.bfloat16, True), (7, torch.float16, True)):
         make = _one_map(channels, dtype, last)
         kind = f"{channels} {str(dtype).removeprefix('torch.')}{' channels_last' if last else ''}"
-        for name, call, cells in (("roi_align", align, 5), ("roi_align adaptive", adaptive, 3), ("roi_pool", pool, 4)):
-            yield Case(f"{name} {kind}", make, call, exact=name == "roi_pool")
+        for name, call, cells in (("roi_align", align, 5), ("roi_align adaptive", adaptive, 3),
+                                  ("roi_align max", align_max, 5), ("roi_pool", pool, 4)):
+            yield Case(f"{name} {kind}", make, call, exact=name in ("roi_align max", "roi_pool"))
             yield Case(f"{name} backward {kind}", _with_gradient(make, cells, channels), gradient_of(call), exact=False)
     for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
         make, kind = _one_map(12, dtype), str(dtype).removeprefix("torch.")
@@ -236,6 +246,9 @@ def _roi_cases():
         kind = " channels_last" if last else ""
         yield Case(f"multiscale{kind}", _pyramid(last), multiscale, exact=False)
         yield Case(f"multiscale backward{kind}", _with_gradient(_pyramid(last), 3, 12), gradient_of(multiscale),
+                   exact=False)
+        yield Case(f"multiscale max{kind}", _pyramid(last), multiscale_max)
+        yield Case(f"multiscale max backward{kind}", _with_gradient(_pyramid(last), 3, 12), gradient_of(multiscale_max),
                    exact=False)
 
 

@@ -54,6 +54,12 @@ def everything(cases, device):
 
             yield f"{op.__name__} of awkward boxes", both
             yield f"{op.__name__} of awkward boxes, deterministic", lambda both=both: in_order(both, ())
+        def largest(x=x):
+            output = ops.roi_align(x, rois, 2, 0.5, reduce="max")
+            return torch.autograd.grad(output, x, torch.ones_like(output))
+
+        yield "roi_align max of awkward boxes", largest
+        yield "roi_align max of awkward boxes, deterministic", lambda largest=largest: in_order(largest, ())
     yield "nms of awkward boxes", lambda: ops.nms(boxes, scores, 0.5)
     yield "batched_nms of awkward boxes", lambda: ops.batched_nms(boxes, scores, index % 3, 0.5)
     yield "soft_nms of awkward boxes", lambda: ops.soft_nms(boxes, scores, method="gaussian")

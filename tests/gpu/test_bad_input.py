@@ -9,6 +9,7 @@ WRONG = [-1.0, 2.0, 0.5, float("nan"), float("inf"), -float("inf"), 1e30, 2.0**3
 OPS = {
     "roi_align": lambda x, rois: ops.roi_align(x, rois, 3, 0.5, 2),
     "roi_align adaptive": lambda x, rois: ops.roi_align(x, rois, 3, 0.5),
+    "roi_align max": lambda x, rois: ops.roi_align(x, rois, 3, 0.5, reduce="max"),
     "roi_pool": lambda x, rois: ops.roi_pool(x, rois, 3, 0.5),
     "multiscale_roi_align": lambda x, rois: ops.multiscale_roi_align([x, x], rois, 3, [0.5, 0.25], canonical_scale=8,
                                                                      canonical_level=2),

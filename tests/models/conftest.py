@@ -1,8 +1,6 @@
 """What the tests of the detectors share: a small detector, a scene for it, and the error that float32 may have."""
 
 import copy
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,9 +14,6 @@ from roikit.models import (
     MaskConfig,
     RpnConfig,
 )
-
-# pytest's importlib mode keeps the folder off sys.path; some tests here import wirings.py.
-sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture

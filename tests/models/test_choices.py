@@ -16,6 +16,7 @@ from roikit.ops import multiscale_roi_align, roi_align, roi_pool, roi_warp, soft
 
 CHOICES = {
     "roi_pool": ({"pool_kind": "roi_pool", "pool_reduce": "max"},) * 2,
+    "roi_align_max": ({"pool_reduce": "max"},) * 2,
     "roi_warp_max": ({"pool_kind": "roi_warp", "pool_reduce": "max"},) * 2,
     "roi_warp_mean": ({"pool_kind": "roi_warp"},) * 2,
     "class_agnostic": ({"class_agnostic": True},) * 2,
@@ -75,7 +76,8 @@ def maps(seed=0):
 
 def test_agreement_levels_are_those_of_the_op():
     """Maps that hold their own index, so that a pooled value says where it came from."""
-    sides = torch.cat((torch.rand(300) * 1000 + 1, 224 * 2.0 ** torch.arange(-2, 3), torch.tensor([111.9999, 112.0001])))
+    exact = 224 * 2.0 ** torch.arange(-2, 3)
+    sides = torch.cat((torch.rand(300) * 1000 + 1, exact, torch.tensor([111.9999, 112.0001])))
     boxes = torch.stack((torch.zeros_like(sides), torch.zeros_like(sides), sides, sides), 1)
     levels = [torch.full((1, 1, 8, 8), float(k)) for k in range(4)]
     scales = [1 / 4, 1 / 8, 1 / 16, 1 / 32]

@@ -12,7 +12,15 @@ import torch
 import torch._dynamo
 from torch import nn
 
-from roikit.models import TwoMLPHead, maskrcnn_resnet18_fpn, prepare_for_inference
+from roikit.models import (
+    BackboneConfig,
+    KeypointConfig,
+    MaskConfig,
+    TwoMLPHead,
+    build_detector,
+    maskrcnn_resnet18_fpn,
+    prepare_for_inference,
+)
 
 # Backbone, RPN head, layers of the boxes and of the masks; before torch 2.7, pieces of everything.
 GRAPHS, BREAKS = 4, 0
@@ -39,6 +47,15 @@ def counted():
     counters.clear()
     yield lambda: (counters["stats"]["unique_graphs"], sum(counters["graph_break"].values()))
     torch._dynamo.reset()
+
+
+@pytest.fixture
+def with_keypoints(detector):
+    """The same with keypoints besides, whose layers are one more graph."""
+    torch.manual_seed(0)
+    model = build_detector(dataclasses.replace(detector.config, keypoint=KeypointConfig(3, layers=(16,))))
+    model.load_state_dict(detector.state_dict(), strict=False)
+    return model.eval()
 
 
 def assert_same(found, expected, least=5):
@@ -94,6 +111,32 @@ def test_agreement_in_training(detector, scene, counted):
                 torch.testing.assert_close(one[key], value, rtol=1e-4, atol=1e-4 * float(value.detach().abs().max()))
         if index == 0:
             assert counted() == (GRAPHS, BREAKS)
+
+
+def test_agreement_with_keypoints(with_keypoints, scene, counted):
+    model = with_keypoints
+    compiled = torch.compile(model, backend="eager")
+    images = [scene()[0], scene((50, 60), seed=1)[0]]
+    found, expected = compiled(images), model(images)
+    assert_same(found, expected)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one["keypoints_scores"], other["keypoints_scores"], atol=1e-4, rtol=1e-4)
+        assert ((one["keypoints"] - other["keypoints"]).abs().amax(-1) < 0.01).float().mean() > 0.95
+    assert counted() == (GRAPHS + 1, BREAKS)
+    model.train()
+    for boxes in (((4, 6, 40, 30), (30, 20, 60, 62)), ((10, 10, 50, 40),), ()):
+        image, target = scene(boxes=boxes, labels=(1, 2)[:len(boxes)])
+        target["keypoints"] = torch.cat((target["boxes"][:, None, :2].expand(-1, 3, 2) + 5,
+                                         torch.ones(len(boxes), 3, 1)), 2)
+        losses = []
+        for step in (compiled, model):
+            torch.manual_seed(7)
+            losses.append(step([image], [target]))
+            sum(losses[-1].values()).backward()
+        assert losses[0].keys() == losses[1].keys() and (losses[0]["loss_keypoint"] > 0) == (len(boxes) > 0)
+        for key, value in losses[1].items():
+            torch.testing.assert_close(losses[0][key], value, rtol=1e-4, atol=1e-5)
+    assert counted()[1] == BREAKS
 
 
 def test_law_graphs_are_for_any_number_of_objects(detector, scene, counted):
@@ -152,3 +195,24 @@ def test_agreement_of_the_box_head_compiled_to_the_end(monkeypatch, tmp_path):
         results.append((out, *torch.autograd.grad(out.square().sum(), tuple(head.parameters()))))
     for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_agreement_of_a_detector_on_c4(scene, counted, small_config):
+    """Its boxes and its masks have a stage of the body in their graphs; a deformable convolution is an operator."""
+    torch.manual_seed(0)
+    backbone = BackboneConfig(norm="group", neck="none", levels=("c4",), deform_stages=("c3",), deform_version=2)
+    model = build_detector(dataclasses.replace(
+        small_config, backbone=backbone, rpn=dataclasses.replace(small_config.rpn, anchor_sizes=((8.0, 16.0, 32.0),)),
+        box=dataclasses.replace(small_config.box, head="res5", pool_size=14),
+        mask=MaskConfig(layers=(), deconv_channels=16)))
+    nn.init.normal_(model.rpn.head.cls_logits.weight, std=0.5)
+    predictor = model.roi_heads.box_predictor.cls_score
+    nn.init.normal_(predictor.weight, std=predictor.in_features**-0.5)
+    compiled = torch.compile(model.eval(), backend="aot_eager")
+    images = [scene()[0]]
+    assert_same(compiled(images), model(images))
+    assert counted() == (GRAPHS, BREAKS)
+    image, target = scene()
+    sum(compiled.train()([image], [target]).values()).backward()
+    assert all(p.grad is not None for p in model.parameters())
+    assert counted()[1] == BREAKS

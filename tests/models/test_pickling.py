@@ -8,7 +8,7 @@ import pickle
 import pytest
 import torch
 
-from roikit.models import BackboneConfig, build_detector, prepare_for_inference
+from roikit.models import BackboneConfig, KeypointConfig, build_detector, prepare_for_inference
 
 
 def saved(model):
@@ -30,6 +30,26 @@ def model(request, small_config):
     backbone = BackboneConfig(name, norm=norm, fpn_channels=16)
     return build_detector(dataclasses.replace(small_config, backbone=backbone,
                                               mask=small_config.mask if mask else None)).eval()
+
+
+@pytest.fixture(params=[True, False], ids=["with masks", "without"])
+def keypoint_model(request, small_config):
+    torch.manual_seed(0)
+    box = dataclasses.replace(small_config.box, conv_layers=(16,), fc_layers=1, norm="batch")
+    return build_detector(dataclasses.replace(small_config, box=box, keypoint=KeypointConfig(3, layers=(16,)),
+                                              mask=small_config.mask if request.param else None)).eval()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("prepared", [False, True])
+def test_contract_a_copy_finds_the_same_keypoints(keypoint_model, scene, prepared):
+    model = prepare_for_inference(keypoint_model) if prepared else keypoint_model
+    image = scene()[0]
+    expected, = model([image])
+    for name, copied in COPIES.items():
+        found, = copied(model)([image])
+        assert len(found["keypoints"]) and found.keys() == expected.keys(), name
+        assert all(torch.equal(found[key], expected[key]) for key in expected), name
 
 
 @torch.no_grad()

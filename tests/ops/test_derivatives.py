@@ -28,6 +28,8 @@ FILTERS = (random(1, 4, 4, 4, seed=8), 3 * random(1, 8, 3, 3, seed=9) - 1, rando
 MASK, BIAS, STEPS = random(1, 4, 3, 3, seed=11), random(2, seed=12), ([1, 1], [0, 0], [1, 1])
 MAXIMA = ROIKIT.roi_pool(MAPS, ROIS, 1.0, 2, 2)[1]
 WINNERS = ROIKIT.roi_warp(MAPS, ROIS, 1.0, 2, 2, False)[1]
+LARGEST = ROIKIT.roi_align_max(MAPS, ROIS, 1.0, 2, 2, 2, False, True)[1]
+LARGEST_OF_LEVELS = ROIKIT.multiscale_roi_align_max(LEVELS, ROIS, [1.0, 0.5], [3.0], 2, 2, 2, False, True)[1]
 NONE = MAPS.new_empty(0, 3, 2, 2, dtype=torch.int8)
 
 # Each operator that has a derivative: arguments, and which of them may have a tangent.
@@ -48,6 +50,11 @@ CASES = {
                              ((LEVELS[:1], ROIS, [1.0], [], 2, 2, 0, True), ("features",))],
     "multiscale_roi_align_backward": [((BINS, ROIS, 2, [8, 4], [10, 5], False, [1.0, 0.5], [3.0], 2, False), ("grad",)),
                                       ((BINS, ROIS, 2, [8], [10], True, [1.0], [], 2, False), ("grad",))],
+    "multiscale_roi_align_max": [((LEVELS, ROIS, [1.0, 0.5], [3.0], 2, 2, 2, False, wanted), ("features",))
+                                 for wanted in (True, False)],
+    "multiscale_roi_align_max_at": [((LEVELS, LARGEST_OF_LEVELS, ROIS, [1.0, 0.5], [3.0], 2, False), ("features",))],
+    "multiscale_roi_align_max_backward": [((BINS, LARGEST_OF_LEVELS, ROIS, 2, [8, 4], [10, 5], False, [1.0, 0.5], [3.0],
+                                            2, False), ("grad",))],
     "ps_roi_align": [((WIDE, ROIS, 1.0, 2, 2, 2), ("input",))],
     "ps_roi_align_backward": [((BINS, ROIS, 2, 6, 5, 1.0, 2), ("grad",))],
     "ps_roi_pool": [((WIDE, ROIS, 1.0, 2, 2), ("input",))],
@@ -57,6 +64,9 @@ CASES = {
     "roi_align_boxes_backward": [((BINS, MAPS, ROIS, 1.0, False), ("grad", "input"))],
     "roi_align_integral": [((MAPS, ROIS, 1.0, 2, 2, False), ("input",))],
     "roi_align_integral_backward": [((BINS, ROIS, 2, 6, 5, False, 1.0, False), ("grad",))],
+    "roi_align_max": [((MAPS, ROIS, 1.0, 2, 2, 2, False, wanted), ("input",)) for wanted in (True, False)],
+    "roi_align_max_at": [((MAPS, LARGEST, ROIS, 1.0, 2, False), ("input",))],
+    "roi_align_max_backward": [((BINS, LARGEST, ROIS, 2, 6, 5, False, 1.0, 2, False), ("grad",))],
     "roi_align_rotated": [((MAPS, TURNED_ROIS, 1.0, 2, 2, 2), ("input",))],
     "roi_align_rotated_backward": [((BINS, TURNED_ROIS, 2, 6, 5, False, 1.0, 2), ("grad",))],
     "roi_pool": [((MAPS, ROIS, 1.0, 2, 2), ("input",)), ((MAPS, ROIS, 1.0, 2, 2, False), ("input",))],
@@ -282,7 +292,7 @@ def jacobian(call):
     return torch.stack([torch.cat([g.flatten() for g in row]) for row in rows])
 
 
-@pytest.mark.parametrize("name", ["roi_align", "roi_pool", "roi_warp", "box_iou", "encode_boxes"])
+@pytest.mark.parametrize("name", ["roi_align", "roi_align_max", "roi_pool", "roi_warp", "box_iou", "encode_boxes"])
 def test_jacobians_by_transforms(name, placed):
     args, right = CASES[name][0]
     call = Call(name, [placed(x)[0] if isinstance(x, torch.Tensor) else x for x in args], 0)
@@ -292,7 +302,8 @@ def test_jacobians_by_transforms(name, placed):
         torch.testing.assert_close(found.reshape(expected.shape), expected)
 
 
-@pytest.mark.parametrize("name", ["roi_align", "ps_roi_align", "roi_pool", "roi_warp", "multiscale_roi_align"])
+@pytest.mark.parametrize("name", ["roi_align", "ps_roi_align", "roi_pool", "roi_warp", "multiscale_roi_align",
+                                  "roi_align_max", "multiscale_roi_align_max"])
 def test_modes_nest(name, placed):
     """Either mode over either: the second derivatives of a sum of cubes."""
     args = tree_map(lambda x: placed(x)[0] if isinstance(x, torch.Tensor) else x, CASES[name][0][0])
@@ -333,7 +344,7 @@ def test_a_tangent_of_several_arguments_is_the_sum():
     torch.testing.assert_close(torch.func.jvp(of, at, direction)[1], sum(each), rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["roi_align", "roi_pool", "multiscale_roi_align"])
+@pytest.mark.parametrize("name", ["roi_align", "roi_align_max", "roi_pool", "multiscale_roi_align"])
 def test_transforms_compile(name):
     args = CASES[name][0][0]
     call = Call(name, args, 0)

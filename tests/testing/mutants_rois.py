@@ -71,6 +71,15 @@ def warp_always_mean(input, boxes, output_size, spatial_scale=1.0):
     return ops.roi_warp(input, boxes, output_size, spatial_scale, reduce="mean")
 
 
+def align_ignores_reduce(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, aligned=False, *,
+                         reduce="mean"):
+    return ops.roi_align(input, boxes, output_size, spatial_scale, sampling_ratio, aligned)
+
+
+def multiscale_always_max(features, boxes, output_size, scales, **rule):
+    return kernels.multiscale_roi_align(features, boxes, output_size, scales, **{**rule, "reduce": "max"})
+
+
 def paste_rle_strict(masks, boxes, image_size, *, threshold=0.5, rule="continuous"):
     from roikit.masks import encode
 
@@ -182,6 +191,8 @@ MUTANTS = [  # function, op, the convention's name
     (ps_pool_plus_one, "ps_roi_pool", "plus-one"),
     (warp_half_even, "roi_warp", "rounded-half-even"),
     (warp_always_mean, "roi_warp", "always-mean"),
+    (align_ignores_reduce, "roi_align", "always-mean"),
+    (multiscale_always_max, "multiscale_roi_align", "max"),
     (align_rotated_clockwise, "roi_align_rotated", "clockwise"),
     (align_rotated_height_first, "roi_align_rotated", "height-first"),
     (align_rotated_two_by_two, "roi_align_rotated", "grid-2x2"),

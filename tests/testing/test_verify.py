@@ -154,7 +154,7 @@ def test_options_that_a_function_lacks_are_held_at_their_defaults():
         return kernels.roi_align(input, boxes, output_size, spatial_scale)
 
     report = check_here(short, "roi_align", cases=40)
-    assert report.agrees and report.options == {"sampling_ratio": -1, "aligned": False}
+    assert report.agrees and report.options == {"sampling_ratio": -1, "aligned": False, "reduce": "mean"}
 
 
 @pytest.mark.parametrize("function, op, options, words", [

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from roikit.cli import main
-from roikit.trainer.config import config_text, load_config
+from roikit.trainer.config import config_text, load_config, preset_names
 
 pytestmark = [pytest.mark.filterwarnings("ignore::roikit.errors.RoikitWarning"),
               pytest.mark.usefixtures("tiny")]
@@ -56,8 +56,17 @@ def test_contract_mistakes_are_one_line(tmp_path):
     assert "1,10,200" in call("eval", tmp_path, "--max-detections", "x", code=2)
 
 
-def test_contract_presets_and_info():
-    assert "nuclei-mini" in call("presets").split()
+def test_contract_presets_have_a_line_each():
+    lines = call("presets").splitlines()
+    own = lines.index("trained on the data in the package:"), lines.index("trained on files that you name:")
+    for name in preset_names():
+        place, = (i for i, line in enumerate(lines) if line.split()[0] == name)
+        _, millions, unit, about = lines[place].split(maxsplit=3)
+        assert float(millions) >= 0 and unit == "M" and about.endswith(".") and "#" not in about
+        assert (own[0] < place < own[1]) == (load_config(name).data.bundled is not None)
+
+
+def test_contract_info():
     assert "simd" in call("info")
 
 

@@ -174,3 +174,40 @@ def test_law_overrides_of_a_group_and_of_its_fields_add_up():
 def test_contract_differences_name_the_keys():
     assert differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}, "d": 4}) == [
         "a.c: 2 -> 3", "d: None -> 4"]
+
+
+@dataclass(frozen=True)
+class Step:
+    over: float
+    weights: tuple[float, ...]
+    leaf: Leaf = field(default_factory=Leaf)
+
+    def __post_init__(self):
+        if self.over <= 0:
+            raise ValueError(f"over must be positive, got {self.over}")
+
+
+@dataclass(frozen=True)
+class Stairs:
+    steps: tuple[Step, ...] = ()
+    last: Step | None = None
+
+
+def test_law_a_dataclass_without_defaults_is_made_from_a_whole_mapping():
+    stairs = Stairs((Step(0.5, (1.0,)), Step(0.25, (), Leaf(width=4))), Step(2.0, (3.0,)))
+    assert merge(Stairs(), plain(stairs)) == stairs
+    assert merge(Stairs(), yaml.safe_load(yaml.safe_dump(plain(stairs)))) == stairs
+    assert merge(stairs, {"last": {"over": 7}}) == Stairs(stairs.steps, Step(7.0, (3.0,)))
+
+
+@pytest.mark.parametrize("changes, sentence", [
+    ({"steps": [{"over": 1}]}, r"steps\[0\] must be given as a whole, and lacks weights"),
+    ({"last": {}}, "last must be given as a whole, and lacks over, weights"),
+    ({"last": 3}, r"last must be a mapping, got 3 \(int\)"),
+    ({"last": {"over": 0, "weights": []}}, "last: over must be positive, got 0.0"),
+    ({"last": {"over": 1, "weight": []}}, r"unknown key last\.weight; did you mean last\.weights\?"),
+    ({"steps": [{"over": 1, "weights": [], "leaf": {"width": -1}}]}, r"steps\[0\]\.leaf: width must not be negative"),
+])
+def test_contract_a_part_of_such_a_mapping_is_named(changes, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        merge(Stairs(), changes)

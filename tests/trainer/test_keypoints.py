@@ -52,6 +52,9 @@ class PointConfig(models.DetectorConfig):
     keypoint: KeypointConfig | None = field(default_factory=KeypointConfig)
     hybrid: HybridConfig | None = None
 
+    def __post_init__(self):
+        """Whatever a real detector asks of its parts, Pointing has none."""
+
 
 @dataclass(frozen=True)
 class PointTrainConfig(config.TrainConfig):

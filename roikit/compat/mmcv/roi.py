@@ -1,7 +1,6 @@
 """mmcv.ops: RoIAlign, RoIPool, RoIAlignRotated and PrRoIPool."""
 
 import torch
-from torch.nn.functional import max_pool2d
 
 import roikit.ops
 from roikit.compat._arguments import pair, positive, renamed, shaped, sizes
@@ -10,6 +9,8 @@ from roikit.compat.mmcv._conventions import degrees, wide
 __all__ = ["PrRoIPool", "RoIAlign", "RoIAlignRotated", "RoIPool", "prroi_pool", "roi_align", "roi_align_rotated",
            "roi_pool"]
 
+REDUCE = {"avg": "mean", "max": "max"}
+
 
 def roi_align(input, rois, output_size, spatial_scale=1.0, sampling_ratio=0, pool_mode="avg", aligned=True):
     """mmcv.ops.roi_align.
@@ -17,7 +18,7 @@ def roi_align(input, rois, output_size, spatial_scale=1.0, sampling_ratio=0, poo
     Args:
         input, output_size, spatial_scale, sampling_ratio: as in roikit.ops.roi_align; 0 or less samples adaptively.
         rois: (K, 5), batch index first.
-        pool_mode: "avg", or "max": the largest sample of each bin, put together from single samples.
+        pool_mode: "avg", or "max": the largest sample of each bin, the first of equals.
         aligned: True here by default.
 
     Returns:
@@ -26,32 +27,10 @@ def roi_align(input, rois, output_size, spatial_scale=1.0, sampling_ratio=0, poo
     Raises:
         TypeError, ValueError, IndexError, BackendError: as roikit.ops.roi_align; another pool_mode.
     """
-    if pool_mode == "avg":
-        return roikit.ops.roi_align(input, rois, output_size, spatial_scale, sampling_ratio, aligned)
-    if pool_mode != "max":
+    if pool_mode not in REDUCE:
         raise ValueError(f"roi_align: pool_mode must be \"avg\" or \"max\", got {pool_mode!r}")
-    rows, columns = sizes("roi_align", "output_size", output_size)
-    shaped("roi_align", "rois", rois, "K", 5)
-    positive("roi_align", "spatial_scale", spatial_scale)
-
-    def largest(part, grid):
-        """A RoI of as many bins as it has samples has one sample a bin, where it was."""
-        fine = roikit.ops.roi_align(input, part, (rows * grid[0], columns * grid[1]), spatial_scale, 1, aligned)
-        return max_pool2d(fine, grid)
-
-    if sampling_ratio > 0:
-        return largest(rois, (sampling_ratio, sampling_ratio))
-    corners = wide(rois)[:, 1:] * spatial_scale - (0.5 if aligned else 0)
-    size = (corners[:, 2:] - corners[:, :2]).nan_to_num(0, 0, 0).flip(1)
-    size = size if aligned else size.clamp(min=1)
-    grids = (size / size.new_tensor([rows, columns])).ceil().clamp(min=1).to(torch.int64)
-    kinds, kind = grids.unique(dim=0, return_inverse=True)
-    members = [(kind == i).nonzero().flatten() for i in range(len(kinds))]
-    if not members:
-        return largest(rois, (1, 1))
-    pooled = [largest(rois[m], tuple(grid)) for m, grid in zip(members, kinds.tolist(), strict=True)]
-    pooled = torch.cat(pooled)[torch.cat(members).argsort()]
-    return torch.where((size > 0).all(1)[:, None, None, None], pooled, 0)
+    return roikit.ops.roi_align(input, rois, output_size, spatial_scale, sampling_ratio, aligned,
+                                reduce=REDUCE[pool_mode])
 
 
 class RoIAlign(torch.nn.Module):

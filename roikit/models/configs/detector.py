@@ -91,6 +91,8 @@ class DetectorConfig:
                 "DetectorConfig: cascade.mask_stages 'every' needs masks, but mask is None")
         require(not every or self.mask_score is None,
                 "DetectorConfig: mask_score looks at one mask branch, but cascade.mask_stages is 'every'")
+        require(not every or self.mask.loss == "sigmoid",
+                "DetectorConfig: cascade.mask_stages 'every' averages sigmoids: mask.loss must be 'sigmoid'")
         if self.hybrid is not None:
             require(every, "DetectorConfig: hybrid needs a cascade with mask_stages 'every'")
             require(not self.hybrid.mask_flow or self.mask.head == "fcn",

@@ -147,7 +147,7 @@ class CascadeRoIHeads(RoIHeads):
     @outside_graphs
     def _refine(self, boxes: list[Tensor], logits: Tensor, deltas: Tensor, sizes: list[tuple[int, int]], box: BoxConfig
                 ) -> list[Tensor]:
-        counts = [len(own) for own in boxes]
+        counts = [own.shape[0] for own in boxes]
         return [refined_boxes(*image, box) for image in zip(boxes, logits.split(counts), deltas.split(counts), sizes,
                                                             strict=True)]
 
@@ -178,7 +178,7 @@ class CascadeRoIHeads(RoIHeads):
             probabilities = torch.stack(logits).mean(0).softmax(-1)
         else:
             probabilities = torch.stack([own.softmax(-1) for own in logits]).mean(0)
-        counts = [len(own) for own in boxes]
+        counts = [own.shape[0] for own in boxes]
         return [select_detections(*image, box) for image in zip(probabilities.split(counts), deltas.split(counts),
                                                                 boxes, sizes, strict=True)]
 

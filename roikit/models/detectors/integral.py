@@ -28,7 +28,7 @@ __all__ = ["IntegralPredictor", "IntegralRoIHeads"]
 
 
 class IntegralPredictor(nn.Module):
-    """(R, in_channels) -> class logits (R, C, U) of U classifiers and box deltas (R, 4C), or (R, 4)."""
+    """(R, in_channels) -> class logits (R, U, C) of U classifiers and box deltas (R, 4C), or (R, 4)."""
 
     def __init__(self, in_channels: int, num_classes: int, class_agnostic: bool, classifiers: int) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class IntegralPredictor(nn.Module):
         self.bbox_pred = nn.Linear(in_channels, 4 if class_agnostic else num_classes * 4)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.stack([layer(x) for layer in self.cls_score], -1), self.bbox_pred(x)
+        return torch.stack([layer(x) for layer in self.cls_score], 1), self.bbox_pred(x)
 
 
 class IntegralRoIHeads(RoIHeads):
@@ -54,20 +54,20 @@ class IntegralRoIHeads(RoIHeads):
     @outside_graphs
     def _select(self, logits: Tensor, deltas: Tensor, proposals: list[Tensor], sizes: list[tuple[int, int]]
                 ) -> Detections:
-        counts = [len(boxes) for boxes in proposals]
-        probabilities = logits.softmax(1).mean(-1)
+        counts = [boxes.shape[0] for boxes in proposals]
+        probabilities = logits.softmax(-1).mean(1)
         return [select_detections(*image, self.box) for image in zip(probabilities.split(counts), deltas.split(counts),
                                                                      proposals, sizes, strict=True)]
 
     @outside_graphs
     def _learn(self, samples: list[Samples], logits: Tensor, deltas: Tensor, truths: list[Truth]
                ) -> tuple[list[Samples], dict[str, Tensor]]:
-        self._check_labels(truths, logits.shape[1])
+        self._check_labels(truths, logits.shape[-1])
         # The sampler keeps what it has drawn: hard samples would be others for each classifier.
-        losses = box_losses(logits[..., 0], deltas, samples, truths, self.box)
+        losses = box_losses(logits[:, 0], deltas, samples, truths, self.box)
         losses["loss_classifier"] = sum(
             classification_loss(own, self._labels(samples, truths, iou))
-            for own, iou in zip(logits.unbind(-1), self.integral.ious, strict=True))
+            for own, iou in zip(logits.unbind(1), self.integral.ious, strict=True))
         return samples, losses
 
     @staticmethod

@@ -47,6 +47,6 @@ class IterativeRoIHeads(RoIHeads):
     @outside_graphs
     def _refine(self, boxes: list[Tensor], logits: Tensor, deltas: Tensor, sizes: list[tuple[int, int]]
                 ) -> list[Tensor]:
-        counts = [len(own) for own in boxes]
+        counts = [own.shape[0] for own in boxes]
         return [refined_boxes(*image, self.box) for image in zip(boxes, logits.split(counts), deltas.split(counts),
                                                                  sizes, strict=True)]

@@ -59,9 +59,8 @@ class PyramidRoIAlign(_PyramidPool):
     def forward(self, features: dict[str, Tensor], boxes: list[Tensor],
                 padded_size: tuple[int, int]) -> Tensor:
         levels, scales = self.levels(features, padded_size)
-        more = {} if self.reduce == "mean" else {"reduce": self.reduce}
-        return multiscale_roi_align(levels, boxes, self.output_size, scales,
-                                    sampling_ratio=self.sampling_ratio, aligned=self.aligned, **more)
+        return multiscale_roi_align(levels, boxes, self.output_size, scales, sampling_ratio=self.sampling_ratio,
+                                    aligned=self.aligned, reduce=self.reduce)
 
     def extra_repr(self) -> str:
         return (f"output_size={self.output_size}, sampling_ratio={self.sampling_ratio}, "

@@ -28,10 +28,10 @@ def refined_boxes(boxes: Tensor, logits: Tensor, deltas: Tensor, size: tuple[int
         labels: (P,) int64, or None where they are not known.
     """
     by_class = deltas.unflatten(1, (-1, 4))
-    own = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
-    if by_class.shape[1] > 1:
+    if by_class.shape[1] == 1:
+        own = by_class[:, 0]
+    else:
         best = logits[:, 1:].argmax(1) + 1
-        own = best if labels is None else torch.where(labels > 0, labels, best)
-    moved = decode(by_class[torch.arange(len(boxes), device=boxes.device), own], boxes, config.regression_weights,
-                   config.clip_below)
-    return clip_boxes_to_image(moved, size)
+        chosen = best if labels is None else torch.where(labels > 0, labels, best)
+        own = by_class[torch.arange(boxes.shape[0], device=boxes.device), chosen]
+    return clip_boxes_to_image(decode(own, boxes, config.regression_weights, config.clip_below), size)

@@ -1,0 +1,87 @@
+"""A small detector of every system: the configurations that the promises of all detectors are tested on."""
+
+import dataclasses
+
+from roikit.models import (
+    BackboneConfig,
+    BoxConfig,
+    CascadeConfig,
+    DetectorConfig,
+    HybridConfig,
+    ImageConfig,
+    IntegralConfig,
+    IterativeConfig,
+    KeypointConfig,
+    MaskConfig,
+    MaskScoreConfig,
+    RpnConfig,
+    SelectionConfig,
+    SemanticConfig,
+    StageConfig,
+)
+
+FPN = DetectorConfig(
+    num_classes=3,
+    image=ImageConfig(min_size=(64,), max_size=128),
+    backbone=BackboneConfig("resnet18", norm="group", fpn_channels=16, fpn_norm="group"),
+    rpn=RpnConfig(anchor_sizes=((8.0,), (16.0,), (32.0,), (64.0,), (128.0,)), keep_after_nms_train=64,
+                  keep_after_nms_test=32, samples_per_image=64),
+    box=BoxConfig(representation=32, samples_per_image=32),
+    mask=MaskConfig(layers=(16, 16), deconv_channels=16, norm="group"))
+
+
+def changed(part, **fields):
+    """`FPN` with other fields in one of its parts."""
+    return dataclasses.replace(FPN, **{part: dataclasses.replace(getattr(FPN, part), **fields)})
+
+
+def on_one_level(backbone, box=(), mask=()):
+    return dataclasses.replace(
+        FPN, backbone=backbone, box=dataclasses.replace(FPN.box, **dict(box)),
+        mask=dataclasses.replace(FPN.mask, **dict(mask)),
+        rpn=dataclasses.replace(FPN.rpn, anchor_sizes=((8.0, 16.0, 32.0),), anchor_order="size", nominal_strides=True))
+
+
+def one_level(name="resnet50", level="c5", norm="group", **fields):
+    return BackboneConfig(name, norm=norm, neck="none", levels=(level,), **fields)
+
+
+STAGES = (StageConfig(0.5, (10.0, 10.0, 5.0, 5.0), 1.0), StageConfig(0.6, (20.0, 20.0, 10.0, 10.0), 0.5),
+          StageConfig(0.7, (30.0, 30.0, 15.0, 15.0), 0.25))
+AGNOSTIC = dataclasses.replace(FPN.box, class_agnostic=True)
+CASCADE = dataclasses.replace(FPN, box=AGNOSTIC, cascade=CascadeConfig())
+EVERY = CascadeConfig(STAGES, score="mean_logit", resample=True, gradient_scale=1.0, mask_stages="every")
+KEYPOINT = KeypointConfig(num_keypoints=4, layers=(16, 16))
+
+SYSTEMS = {
+    "mask_fpn": FPN,
+    "faster_fpn": dataclasses.replace(FPN, mask=None),
+    "mask_c4": on_one_level(one_level(level="c4"), {"pool_size": 14, "head": "res5", "representation": 2048},
+                            {"layers": (), "norm": "none"}),
+    "mask_dc5": on_one_level(one_level(dilated_c5=True)),
+    "mask_c5": on_one_level(one_level()),
+    "faster_vgg16": dataclasses.replace(on_one_level(
+        one_level("vgg16", norm="none"), {"pool_kind": "roi_pool", "pool_reduce": "max"}), mask=None),
+    "mask_stride_in_1x1": changed("backbone", name="resnet50", stride_in_1x1=True),
+    "mask_resnext": changed("backbone", name="resnext50_32x4d"),
+    "mask_deformable": changed("backbone", name="resnet50", deform_stages=("c3", "c4", "c5")),
+    "mask_deformable_v2": changed("backbone", name="resnet50", deform_stages=("c5",), deform_version=2),
+    "mask_gn_head": changed("box", conv_layers=(16, 16), fc_layers=1, norm="group"),
+    "mask_agnostic": dataclasses.replace(changed("mask", class_agnostic=True), box=AGNOSTIC),
+    "mask_max": changed("box", pool_reduce="max"),
+    "mask_roi_pool": changed("box", pool_kind="roi_pool", pool_reduce="max"),
+    "mask_softmax": changed("mask", loss="softmax"),
+    "mask_mlp": changed("mask", head="mlp"),
+    "mask_ohem": changed("box", sampler="hardest"),
+    "mask_soft_nms": changed("box", selection=SelectionConfig("soft_nms")),
+    "keypoint": dataclasses.replace(FPN, mask=None, keypoint=KEYPOINT),
+    "mask_keypoint": dataclasses.replace(FPN, keypoint=KEYPOINT),
+    "mask_score": dataclasses.replace(FPN, mask_score=MaskScoreConfig(layers=(8, 8), representation=16)),
+    "cascade": dataclasses.replace(CASCADE, mask=None),
+    "cascade_mask": CASCADE,
+    "cascade_mask_every": dataclasses.replace(CASCADE, cascade=EVERY),
+    "iterative": dataclasses.replace(FPN, iterative=IterativeConfig()),
+    "integral": dataclasses.replace(FPN, integral=IntegralConfig()),
+    "hybrid": dataclasses.replace(CASCADE, cascade=EVERY,
+                                  hybrid=HybridConfig(semantic=SemanticConfig(num_classes=5, layers=(16, 16)))),
+}
