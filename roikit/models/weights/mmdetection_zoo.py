@@ -71,10 +71,9 @@ def mmdetection_model(name: str, weights: str | os.PathLike | None = None, **cha
         **changes: `min_size`, `max_size`, `num_classes` (with the background; the predictors are then new),
             `score_threshold`, `detections_per_image`.
 
-    Two things of its configurations are left out or changed since: box losses of training are on deltas, where some take
-    an IoU of decoded boxes, which gives the same detector; and a Hybrid Task Cascade's mask is the last stage's, as in
-    mmdetection 3.3, where the paper and mmdetection 2, with which the published AP were measured, take the mean of all:
-    that is `HybridConfig(masks="mean")`.
+    Box losses of training are on deltas; configurations that take an IoU of decoded boxes give the same detector. A
+    Hybrid Task Cascade's mask is the last stage's, as in mmdetection 3.3; the paper and mmdetection 2, with which the
+    published AP were measured, take the mean of all stages: `HybridConfig(masks="mean")`.
 
     Raises:
         ValueError: no such name, with names that are near; or weights of another system.
