@@ -24,6 +24,28 @@ def test_there_are_files_of_both_libraries():
     assert {name.split("/")[0] for name in FILES} == {"detectron2", "mmdetection"}
 
 
+# mmdetection's names of losses and ours, without the stage.
+LOSSES = {"loss_cls": "loss_classifier", "loss_bbox": "loss_box_reg", "loss_mask": "loss_mask",
+          "loss_mask_iou": "loss_mask_score", "loss_semantic_seg": "loss_semantic"}
+
+
+def assert_same_losses(model, golden):
+    """The losses after the proposals, of so few candidates that all of them are drawn."""
+    arrays = {name: torch.from_numpy(array) for name, array in golden.arrays.items()}
+    target = {"boxes": arrays["gt_boxes"], "labels": arrays["gt_labels"].long() + 1, "masks": golden.facts["gt_masks"]}
+    if "semantic" in arrays:
+        target["semantic"] = arrays["semantic"]
+    with torch.no_grad():
+        batch, truths = model._batch([torch.from_numpy(golden.image())], [target])
+        features = model._features(batch.tensor)
+        _, losses = model.roi_heads(features, [arrays["proposals"]], batch, truths)
+    expected = {}
+    for name, loss in golden.facts["losses"].items():
+        stage, _, kind = name.rpartition(".")
+        expected[LOSSES[kind] + (f"_stage{stage[1:]}" if stage else "")] = loss
+    assert {name: float(loss) for name, loss in losses.items()} == pytest.approx(expected, rel=0, abs=1e-5)
+
+
 @pytest.mark.parametrize("file", FILES)
 def test_the_other_library_detects_the_same(file, tmp_path):
     golden = load(file)
@@ -33,6 +55,8 @@ def test_the_other_library_detects_the_same(file, tmp_path):
     model = door(golden.name, path, **golden.changes).eval()
     with torch.no_grad():
         assert_same(model([torch.from_numpy(golden.image())])[0], golden)
+    if "losses" in golden.facts:
+        assert_same_losses(model.train(), golden)
     if golden.library == "detectron2":
         # What is written again is, name by name and bit by bit, what detectron2 gave.
         save_checkpoint(model, tmp_path / "again.pkl", "detectron2")
