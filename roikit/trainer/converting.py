@@ -50,4 +50,5 @@ def convert(source, path, *, layout="roikit", model=None):
 
 def _classes_in(path):
     """How many classes a file's detector tells apart, with the background."""
-    return next((len(value) for name, value in read_state(path).items() if _LOGITS.search(name)), 91)
+    return next((len(value) for name, value in read_state(path).items()
+                 if _LOGITS.search(name) and value.ndim == 1), 91)

@@ -39,6 +39,8 @@ def _rows(name: str) -> int:
 
 
 def _first(name: str, value: Tensor, own: State) -> Tensor:
+    if value.ndim == 0:
+        return value
     if _LOGITS.fullmatch(name):
         return value.roll(1, 0)
     rows = _rows(name)

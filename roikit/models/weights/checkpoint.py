@@ -144,6 +144,8 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike, *, strict: bool =
         if new not in own and (new.endswith(".num_batches_tracked") or new == _COUNTER
                                or library in _CONSTANTS and _CONSTANTS[library].fullmatch(name)):
             dropped.append(new)
+        elif new in state:
+            raise ValueError(f"load_checkpoint: {path} must hold one tensor for each of the model's, got two for {new}")
         else:
             state[new] = value
     hint = _system_hint(library, own, state)
@@ -155,7 +157,7 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike, *, strict: bool =
     fresh = _PREDICTORS if allow_new_classes else None
     hint += "" if allow_new_classes else _class_hint(own, state)
     report = _copy(model, state, dropped, strict, fresh, f"load_checkpoint: {path}", hint)
-    if library == "roikit" and (len(state.get(_CLASSES[0], ())) == 91 or _KEYPOINTS in state):
+    if library == "roikit" and (getattr(state.get(_CLASSES[0]), "shape", None) == (91,) or _KEYPOINTS in state):
         _warn_of_eps(model, path)
     if config is not None and library != "roikit" and (reason := obstacle(config, library)):
         warnings.warn(f"load_checkpoint: {path} is {library}'s, and the model follows other conventions ({reason}), so "
@@ -285,7 +287,7 @@ def _system_hint(library: str, own: State, state: State) -> str:
 def _class_hint(own: State, state: State) -> str:
     differ = [f"{len(state[name])} {what} and the model {len(own[name])}"
               for name, what in (*((name, "classes") for name in _CLASSES), (_KEYPOINTS, "keypoints"))
-              if name in own and name in state and own[name].shape != state[name].shape]
+              if name in own and name in state and own[name].shape != state[name].shape and state[name].ndim == 1]
     if not differ:
         return ""
     return f"\nThe file has {', and '.join(differ)}; allow_new_classes=True starts the predictors afresh."

@@ -135,4 +135,4 @@ def to_detectron2(state: State) -> State:
 
 def _turned(state: State) -> State:
     """With the first convolution's input channels in the opposite order."""
-    return {name: value.flip(1) if name == STEM else value for name, value in state.items()}
+    return {name: value.flip(1) if name == STEM and value.ndim == 4 else value for name, value in state.items()}

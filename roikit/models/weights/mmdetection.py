@@ -90,5 +90,5 @@ def from_mmdetection(state: State, own: State, bgr: bool) -> State:
     Args:
         bgr: whether their network takes BGR.
     """
-    return {name: value.flip(1) if bgr and name == STEM else value
+    return {name: value.flip(1) if bgr and name == STEM and value.ndim == 4 else value
             for name, value in background_first(state, own).items()}

@@ -40,7 +40,7 @@ def described(state: State) -> str:
         extras.append("GroupNorm")
     logits = next((value for name, value in state.items()
                    if re.fullmatch(r"roi_heads\.box_predictor(\.0)?\.cls_score\.bias", name)), None)
-    count = 0 if logits is None else len(logits) - 1
+    count = 0 if logits is None or logits.ndim != 1 else len(logits) - 1
     classes = f", {count} class{'' if count == 1 else 'es'}" if count else ""
     return words + "".join(f", {extra}" for extra in extras) + classes
 

@@ -202,6 +202,26 @@ def test_contract_conventions_that_tensors_do_not_show_are_a_warning(tmp_path):
         load_checkpoint(other, tmp_path / "m.pkl")
 
 
+@pytest.mark.parametrize("shape", [(), (3,), (2, 0), (1, 1, 1, 1, 1)])
+def test_contract_tensors_of_any_other_shape_are_listed(shape, tmp_path):
+    model = random_model(SYSTEMS["FPN"])
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    theirs = {name: torch.zeros(shape) for name in to_detectron2(before)}
+    for state in (theirs, theirs | {"backbone.bottom_up.stem.conv1.norm.running_var": torch.zeros(64)}):
+        torch.save({"model": state}, tmp_path / "m.pth")
+        with pytest.raises(ValueError, match="does not fit the model:\nshape .*backbone.body.bn1.bias"):
+            load_checkpoint(model, tmp_path / "m.pth")
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_contract_two_tensors_of_one_place(tmp_path):
+    model = random_model(SYSTEMS["FPN"])
+    theirs = to_detectron2(model.state_dict()) | {"backbone.body.bn1.bias": torch.zeros(64)}
+    torch.save({"model": theirs}, tmp_path / "m.pth")
+    with pytest.raises(ValueError, match="got two for backbone.body.bn1.bias"):
+        load_checkpoint(model, tmp_path / "m.pth")
+
+
 def test_contract_yolact_is_known_by_name(tmp_path):
     torch.save({"proto_net.0.weight": torch.zeros(2), "prediction_layers.0.bbox_layer.bias": torch.zeros(2)},
                tmp_path / "m.pth")
