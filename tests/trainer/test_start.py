@@ -205,6 +205,7 @@ def test_law_wrapped_weights_start_a_run(quick, tmp_path):
 def test_contract_weights_that_are_a_picture(quick, squares, tmp_path, field, monkeypatch):
     monkeypatch.setattr(models.build_detector, "backbone", torch.nn.Module(), raising=False)
     monkeypatch.setattr(models.build_detector.backbone, "body", torch.nn.Linear(2, 2), raising=False)
+    monkeypatch.setattr(models.build_detector, "roi_heads", torch.nn.Module(), raising=False)
     refused(ValueError, r"0\.png must hold tensors", quick, [f"run.{field}={squares[1] / '0.png'}"], tmp_path / "run")
     refused(FileNotFoundError, "none.pth", quick, [f"run.{field}={tmp_path / 'none.pth'}"], tmp_path / "run")
 
