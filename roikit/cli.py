@@ -289,7 +289,7 @@ def convert(source, path, layout, model):
 
 
 @main.command()
-@click.argument("source", type=click.Path(exists=True))
+@click.argument("source", callback=_source)
 @click.argument("path", type=click.Path(dir_okay=False), metavar="FILE.onnx")
 @click.option("--image", required=True, type=click.Path(exists=True, dir_okay=False),
               help="An image of the size that the file is to take; the two are compared on it.")
@@ -300,8 +300,8 @@ def convert(source, path, layout, model):
 def export(source, path, **options):
     """Write a trained model as an ONNX file.
 
-    SOURCE is a checkpoint, exported weights or the folder of a run. Needs onnx and onnxscript; with onnxruntime the
-    file is compared with the model.
+    SOURCE is a checkpoint, exported weights, the folder of a run or a published name. Needs onnx and onnxscript; with
+    onnxruntime the file is compared with the model.
     """
     from roikit.trainer import export_onnx
 

@@ -64,3 +64,22 @@ def test_the_other_library_detects_the_same(file, tmp_path):
         theirs = golden.state_dict()
         assert set(again) == {name for name in theirs if not name.endswith("num_batches_tracked") or name in again}
         assert all((again[name] == theirs[name]).all() and again[name].shape == theirs[name].shape for name in again)
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.startswith("detectron2/")])
+def test_detectron2_itself_loads_what_is_saved_and_detects_the_same(file, tmp_path):
+    import roikit.compat.torchvision
+    roikit.compat.torchvision.install()
+    pytest.importorskip("detectron2.model_zoo", reason="detectron2 is not installed")
+    from detectron2.checkpoint import DetectionCheckpointer
+    from make_detectron2 import detections, detector
+    golden = load(file)
+    write_peer_file(golden, tmp_path / "model.pkl")
+    save_checkpoint(detectron2_model(golden.name, tmp_path / "model.pkl", **golden.changes), tmp_path / "again.pth",
+                    "detectron2")
+    theirs = detector(golden.name)
+    theirs.load_state_dict(torch.load(tmp_path / "again.pth", weights_only=True)["model"], strict=True)
+    DetectionCheckpointer(theirs).load(str(tmp_path / "again.pth"))
+    with torch.no_grad():
+        found = detections(theirs, golden.image() * 255)
+    assert_same(found | {"labels": found["labels"] + 1}, golden)
