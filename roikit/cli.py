@@ -186,8 +186,20 @@ class _Failures:
             raise click.ClickException(f"{self.count} of the files could not be used; each is named above")
 
 
+def _source(ctx, param, value):
+    """A file or folder that is there, or the name of published weights."""
+    if not Path(value).exists():
+        from roikit.models.weights.published import find_published
+
+        try:
+            find_published(value)
+        except ValueError as error:
+            raise click.BadParameter(f"{click.format_filename(value)} is no file or folder; {error}") from None
+    return value
+
+
 @main.command("eval")
-@click.argument("source", type=click.Path(exists=True))
+@click.argument("source", callback=_source)
 @click.argument("annotations", type=click.Path(exists=True, dir_okay=False), required=False)
 @click.argument("images", type=click.Path(exists=True, file_okay=False), required=False)
 @click.option("--iou-type", "iou_types", multiple=True,
@@ -207,8 +219,8 @@ def evaluate(source, annotations, images, iou_types, max_detections, class_agnos
              batch_size, workers):
     """COCO's average precision.
 
-    SOURCE is a checkpoint, exported weights or the folder of a run, whose model is run over
-    IMAGES (default: the run's val part); or a COCO results file (.json), which is scored as it is.
+    SOURCE is a checkpoint, exported weights, the folder of a run or a published name (`roikit zoo`), whose model is run
+    over IMAGES (default: the run's val part); or a COCO results file (.json), which is scored as it is.
     Images that cannot be read are named, and their objects count as missed; it then ends with status 1.
     """
     from roikit.trainer.scores import table
@@ -227,7 +239,7 @@ def evaluate(source, annotations, images, iou_types, max_detections, class_agnos
 
 
 @main.command()
-@click.argument("source", type=click.Path(exists=True))
+@click.argument("source", callback=_source)
 @click.argument("images", nargs=-1, required=True, type=click.Path(exists=True))
 @click.option("--out", type=click.Path(file_okay=False), default="predictions",
               show_default=True, help="Folder for the overlays and predictions.json.")
@@ -241,8 +253,9 @@ def evaluate(source, annotations, images, iou_types, max_detections, class_agnos
 def predict(source, images, out, score_threshold, max_detections, device, boxes, overlays):
     """Detect objects on IMAGES (files, or folders with the folders in them) with a trained model.
 
-    SOURCE is a checkpoint, exported weights or the folder of a run. Images that cannot be read are named and the others
-    are gone on with; it then ends with status 1.
+    SOURCE is a checkpoint, exported weights, the folder of a run, or a published name (`roikit zoo` lists them), whose
+    weights are downloaded the first time. Images that cannot be read are named and the others are gone on with; it then
+    ends with status 1.
     """
     failed = _Failures()
 
@@ -258,7 +271,25 @@ def predict(source, images, out, score_threshold, max_detections, device, boxes,
 
 
 @main.command()
-@click.argument("source", type=click.Path(exists=True))
+@click.argument("source", callback=_source)
+@click.argument("path", type=click.Path(dir_okay=False))
+@click.option("--layout", type=click.Choice(["roikit", "torchvision", "detectron2"]), default="roikit",
+              show_default=True, help="Whose names and conventions the file is to have.")
+@click.option("--model", metavar="NAME", help="What SOURCE is of, where it does not say so itself.")
+def convert(source, path, layout, model):
+    """Write a model's weights as another library loads them.
+
+    SOURCE is a checkpoint, exported weights, the folder of a run or a published name; with --model a file of weights of
+    roikit, torchvision, detectron2 or mmdetection. A .pkl file of detectron2's layout is a pickle of NumPy arrays.
+    """
+    from roikit.trainer.converting import convert
+
+    found = convert(source, path, layout=layout, model=model)
+    click.echo(f"{click.format_filename(path)}: {len(found.state_dict())} tensors in {layout}'s layout")
+
+
+@main.command()
+@click.argument("source", callback=_source)
 @click.argument("path", type=click.Path(dir_okay=False), metavar="FILE.onnx")
 @click.option("--image", required=True, type=click.Path(exists=True, dir_okay=False),
               help="An image of the size that the file is to take; the two are compared on it.")
@@ -269,8 +300,8 @@ def predict(source, images, out, score_threshold, max_detections, device, boxes,
 def export(source, path, **options):
     """Write a trained model as an ONNX file.
 
-    SOURCE is a checkpoint, exported weights or the folder of a run. Needs onnx and onnxscript; with onnxruntime the
-    file is compared with the model.
+    SOURCE is a checkpoint, exported weights, the folder of a run or a published name. Needs onnx and onnxscript; with
+    onnxruntime the file is compared with the model.
     """
     from roikit.trainer import export_onnx
 

@@ -46,7 +46,11 @@ from roikit.models.roi.mask import MaskRCNNHeads, MaskRCNNPredictor
 from roikit.models.roi.mask_score import MaskScoreHead
 from roikit.models.roi.pooling import PyramidRoIAlign, PyramidRoIPool
 from roikit.models.weights.checkpoint import LoadReport, load_backbone, load_checkpoint
+from roikit.models.weights.detectron2_zoo import detectron2_model
+from roikit.models.weights.mmdetection_zoo import mmdetection_model
 from roikit.models.weights.published import Published, published
+from roikit.models.weights.published_model import load_published
+from roikit.models.weights.save import save_checkpoint
 
 __all__ = [
     "AverageHead",
@@ -95,15 +99,19 @@ __all__ = [
     "build_backbone",
     "build_detector",
     "detector_config",
+    "detectron2_model",
     "fasterrcnn_resnet50_fpn",
     "fasterrcnn_resnet50_fpn_v2",
     "keypointrcnn_resnet50_fpn",
     "load_backbone",
     "load_checkpoint",
+    "load_published",
     "maskrcnn_efficientnet_lite0_fpn",
     "maskrcnn_resnet18_fpn",
     "maskrcnn_resnet50_fpn",
     "maskrcnn_resnet50_fpn_v2",
+    "mmdetection_model",
     "prepare_for_inference",
     "published",
+    "save_checkpoint",
 ]

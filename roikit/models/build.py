@@ -157,15 +157,16 @@ def build_stage(config: DetectorConfig, channels: int) -> RoIHeads:
     if box.head == "res5":
         named["res5"] = build_res5(config.backbone)
         width = channels = 2 * channels
-    kind, agnostic = RoIHeads, box.class_agnostic
+    # Head before predictor: a seed gives the weights that it always gave.
+    head, kind, agnostic = build_box_head(box, channels), RoIHeads, box.class_agnostic
     predictor = FastRCNNPredictor(width, config.num_classes, agnostic)
     if config.integral is not None:
         kind, named["integral"] = IntegralRoIHeads, config.integral
         predictor = IntegralPredictor(width, config.num_classes, agnostic, len(config.integral.ious))
     elif config.iterative is not None:
         kind, named["iterative"] = IterativeRoIHeads, config.iterative
-    heads = kind(build_pooler(box, config.backbone.strides), build_box_head(box, channels), predictor, box,
-                 sampler=_SAMPLERS[box.sampler](), **named)
+    heads = kind(build_pooler(box, config.backbone.strides), head, predictor, box, sampler=_SAMPLERS[box.sampler](),
+                 **named)
     if config.mask is not None:
         add_mask_branch(heads, config, channels)
     return heads

@@ -11,13 +11,17 @@ from torch import nn
 from roikit import data, models
 from roikit.data import transforms
 from roikit.data.annotations import load_annotations
+from roikit.models.weights.categories import categories_of
+from roikit.models.weights.download import fetch
+from roikit.models.weights.published import find_published, published
+from roikit.models.weights.published_model import named_model
 from roikit.trainer import checkpoint
 from roikit.trainer.asked import asks_for_keypoints, asks_for_semantic, semantic_classes
 from roikit.trainer.config import TrainConfig, load_config
 from roikit.trainer.distributed import pick_device
 from roikit.trainer.extras import extra
 
-__all__ = ["Trained", "evaluation_paths", "load_trained", "still_transform", "train_paths",
+__all__ = ["Trained", "evaluation_paths", "is_published", "load_trained", "still_transform", "train_paths",
            "train_set", "val_paths", "val_set", "weights_file", "with_detections"]
 
 
@@ -44,11 +48,12 @@ class Trained:
 
 
 def load_trained(source, device="auto", *, detections=None, at_least=0, score_threshold=None):
-    """The model of a checkpoint, of exported weights, or of a run's folder.
+    """The model of a checkpoint, of exported weights, of a run's folder, or of published weights.
 
     Args:
         source: ``.pt`` written by the trainer, ``.safetensors`` exported by it, or the folder of
-            a run (``best.pt`` where there is one, else ``last.pt`` or ``model.safetensors``).
+            a run (``best.pt`` where there is one, else ``last.pt`` or ``model.safetensors``); or where no such file is
+            there, a name of `published`, whose weights are downloaded unless they have been before.
         device: "auto", "cpu", "cuda", ...
         detections: detections an image at most, if not as configured.
         at_least: raises that number where it is lower, so that an evaluation gets as many as it counts.
@@ -56,7 +61,10 @@ def load_trained(source, device="auto", *, detections=None, at_least=0, score_th
 
     Raises:
         FileNotFoundError, ValueError: no such file, or one that is something else.
+        ConnectionError: published weights cannot be downloaded.
     """
+    if is_published(source):
+        return _load_published(str(source), device, detections, at_least, score_threshold)
     path = weights_file(source)
     if path.suffix == ".safetensors":
         weights, config, categories = _read_safetensors(path)
@@ -80,6 +88,26 @@ def load_trained(source, device="auto", *, detections=None, at_least=0, score_th
     model.to(place, memory_format=torch.channels_last if config.run.channels_last
              else torch.preserve_format)
     return Trained(model.eval(), config, categories, place, path)
+
+
+def is_published(source):
+    """Whether this is the name of published weights, and not a file or folder."""
+    return not Path(source).exists() and any(entry.name == str(source) for entry in published())
+
+
+def _load_published(name, device, detections, at_least, score_threshold):
+    entry = find_published(name)
+    path = fetch(entry)
+    model = named_model(name, path)
+    box = model.config.box
+    count = box.detections_per_image if detections is None else detections
+    threshold = box.score_threshold if score_threshold is None else score_threshold
+    model.roi_heads.box = replace(box, detections_per_image=max(count, at_least), score_threshold=threshold)
+    model.config = replace(model.config, box=model.roi_heads.box)
+    place = pick_device(device)
+    model.to(place)
+    return Trained(model.eval(), TrainConfig(model=model.config), categories_of(entry, model.config.num_classes), place,
+                   path)
 
 
 def _configured(config, categories, path):

@@ -120,7 +120,9 @@ def test_contract_bf16_of_convolutional_heads(small_config, scene, pool_kind):
     near = (expected["boxes"][:10, None] - found["boxes"]).abs().amax(-1) < 1.0
     assert near.any(1).sum() >= 6
     off = (expected["keypoints_scores"][:10, None] - found["keypoints_scores"]).abs().amax(-1)
-    assert (off[near] < 0.05 * expected["keypoints_scores"].abs().max()).float().mean() > 0.6
+    # Of the same place there may be a detection of each class, whose boxes are not the same.
+    best = off.masked_fill(~near, float("inf")).amin(1)[near.any(1)]
+    assert (best < 0.05 * expected["keypoints_scores"].abs().max()).float().mean() > 0.6
 
 
 def test_agreement_of_a_transposed_convolution_as_a_plain_one():
@@ -283,7 +285,7 @@ def test_contract_wrong_calls_say_so(small_config):
     model.roi_heads.box_head = nn.Sequential(nn.Flatten(1), nn.LazyLinear(32))
     model.roi_heads.box_head(torch.zeros(1, 16, 7, 7))
     assert prepare_for_inference(model).roi_heads.box_head is not model.roi_heads.box_head
-    error, match = (TypeError, "every part must be of roikit.models, got a Sequential")
+    error, match = (TypeError, "every part must be of roikit.models, got a Flatten")
     if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         error, match = BackendError, NO_BF16
     with pytest.raises(error, match=match):

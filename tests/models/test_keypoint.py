@@ -1,5 +1,6 @@
 """Keypoint R-CNN, alone and with masks: losses, results, awkward input, wrong targets."""
 
+import copy
 import dataclasses
 
 import pytest
@@ -18,8 +19,8 @@ from roikit.models import (
 )
 from roikit.models.configs import DetectorConfig
 from roikit.models.parts.image import Truth
-from roikit.models.roi.keypoint import keypoint_losses, keypoint_samples, keypoints_of
-from roikit.models.roi.samples import Samples
+from roikit.models.roi.keypoint import KeypointBranch, keypoint_losses, keypoint_samples, keypoints_of
+from roikit.models.roi.samples import Samples, positives
 
 POINTS = 3
 
@@ -138,6 +139,57 @@ def test_law_positives_without_a_visible_keypoint_do_not_pass_the_layers(config,
     assert seen[0] > 0 and seen[1] == 0
 
 
+class EveryPositive(KeypointBranch):
+    """All positives pass the layers, as torchvision has it."""
+
+    def losses(self, heads, features, samples, truths, batch):
+        boxes, _ = positives(samples)
+        own = [truth.keypoints[sample.matched[sample.positives()]]
+               for sample, truth in zip(samples, truths, strict=True) if len(truth.boxes)]
+        return keypoint_losses(self.logits(heads, features, boxes, batch), boxes, torch.cat(own), heads.keypoint)
+
+
+def step(model, samples):
+    """Losses and gradients."""
+    model.zero_grad(set_to_none=True)
+    losses = losses_of(model, samples)
+    sum(losses.values()).backward()
+    return losses, {name: p.grad.clone() for name, p in model.named_parameters()}
+
+
+def test_agreement_with_every_positive_in_the_layers(config, scene):
+    """In float64: losses and the gradient of every parameter."""
+    torch.manual_seed(1)
+    model = build_detector(config).double()
+    samples = [with_keypoints(scene()), with_keypoints(scene(seed=1), visibility=0.0), (scene()[0], empty_target())]
+    samples = [(image.double(), {key: value.double() if value.is_floating_point() else value
+                                 for key, value in target.items()}) for image, target in samples]
+    found = step(model, samples)
+    heads = model.roi_heads
+    heads.branches = tuple(EveryPositive() if isinstance(branch, KeypointBranch) else branch
+                           for branch in heads.branches)
+    expected = step(model, samples)
+    for one, other in zip(found, expected, strict=True):
+        assert one.keys() == other.keys()
+        for key, value in other.items():
+            largest = float(value.detach().abs().max())
+            torch.testing.assert_close(one[key], value, rtol=1e-7, atol=1e-9 * largest + 1e-16,
+                                       msg=lambda text, key=key: f"{key}: {text}")
+
+
+def test_law_a_step_gives_the_same_bits_again(config, scene):
+    torch.manual_seed(1)
+    model = build_detector(config)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        twice = [step(copy.deepcopy(model), [with_keypoints(scene()), with_keypoints(scene(seed=1))]) for _ in range(2)]
+    finally:
+        torch.set_num_threads(threads)
+    for one, other in zip(*twice, strict=True):
+        assert all(torch.equal(one[key], other[key]) for key in one)
+
+
 @torch.no_grad()
 def test_contract_results(model, scene):
     image = scene((50, 70))[0]
@@ -227,6 +279,7 @@ def test_contract_a_keypoint_rcnn_needs_its_branch(small_config):
         KeypointRCNN(model.transform, model.backbone, model.rpn, model.roi_heads)
 
 
+@pytest.mark.parametrize("config", ["keypoints and masks"], indirect=True)
 def test_law_training_fits_one_image(config, scene):
     torch.manual_seed(0)
     model = build_detector(config)

@@ -22,8 +22,8 @@ def detector(name):
     torch.manual_seed(0)
     model = build_detector(SYSTEMS[name])
     for key, layer in model.named_modules():
-        if key.endswith(("cls_logits", "cls_score")) or (".cls_score." in key and isinstance(layer, nn.Linear)):
-            nn.init.normal_(layer.weight, std=0.5)
+        if isinstance(layer, nn.Linear | nn.Conv2d) and ("cls_logits" in key or "cls_score" in key):
+            nn.init.normal_(layer.weight, std=(8 / layer.weight[0].numel())**0.5)
     return model.eval()
 
 
@@ -137,6 +137,18 @@ def test_promise_steps_repeat_in_the_same_bits(name, scene):
 def test_promise_prepared_for_inference_it_detects_the_same(name, scene):
     model, images = detector(name), [scene(seed=seed)[0] for seed in (0, 1)]
     assert_same(prepare_for_inference(model)(images), model(images), boxes=0.01, rest=1e-3)
+
+
+@systems
+@torch.no_grad()
+def test_promise_prepared_in_bfloat16_it_runs(name, scene):
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        pytest.skip("oneDNN has no bfloat16 for this processor")
+    model, images = detector(name), [scene()[0]]
+    found, = prepare_for_inference(model, "bf16")(images)
+    expected, = model(images)
+    assert found.keys() == expected.keys() and len(found["boxes"]) > 3
+    assert all(value.dtype == expected[key].dtype and value.isfinite().all() for key, value in found.items())
 
 
 @pytest.mark.parametrize("name", [name for name, config in SYSTEMS.items() if config.mask is not None])

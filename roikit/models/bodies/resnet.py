@@ -47,6 +47,7 @@ RESNETS = {
     "resnet50": ResNetSpec((3, 4, 6, 3), bottleneck=True),
     "resnet101": ResNetSpec((3, 4, 23, 3), bottleneck=True),
     "resnext50_32x4d": ResNetSpec((3, 4, 6, 3), bottleneck=True, groups=32, width=4),
+    "resnext101_32x4d": ResNetSpec((3, 4, 23, 3), bottleneck=True, groups=32, width=4),
     "resnext101_32x8d": ResNetSpec((3, 4, 23, 3), bottleneck=True, groups=32, width=8),
     "resnext101_64x4d": ResNetSpec((3, 4, 23, 3), bottleneck=True, groups=64, width=4),
     "resnet152": ResNetSpec((3, 8, 36, 3), bottleneck=True),

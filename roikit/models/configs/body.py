@@ -15,9 +15,9 @@ class BackboneConfig:
     """A body of up to four stages (strides 4, 8, 16, 32), and a feature pyramid or nothing on top of it.
 
     Args:
-        name: "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "resnext101_32x8d",
-            "resnext101_64x4d", "resnext152_32x8d", "vgg16", "efficientnet_lite0", or "timm:" and the name of a network
-            of the timm package that gives feature maps, "timm:convnext_tiny" say.
+        name: "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "resnext101_32x4d",
+            "resnext101_32x8d", "resnext101_64x4d", "resnext152_32x8d", "vgg16", "efficientnet_lite0", or "timm:" and
+            the name of a network of the timm package that gives feature maps, "timm:convnext_tiny" say.
         norm: "frozen" (batch norm with fixed statistics and affine), "batch", "sync" (batch norm over all processes; in
             a process of its own it is "batch"), "group", or "none", which "vgg16" has and no other. A network of timm
             has norms of its own kind: "batch" takes them as they are, "frozen" and "sync" replace its batch norms.

@@ -1,4 +1,4 @@
-"""Faster R-CNN and Mask R-CNN: the parts in the order in which an image meets them.
+"""Faster, Mask and Keypoint R-CNN: the parts in the order in which an image meets them.
 
 Sources: Ren et al. 2015, arXiv:1506.01497; He et al. 2017, arXiv:1703.06870. Parts and parameters
 carry torchvision's names, so that its state dicts fit.
@@ -46,13 +46,14 @@ class FasterRCNN(nn.Module):
                 under autocast of any floating dtype where neither is float64.
             targets: needed when training, not looked at otherwise; for each image a dict with
                 `boxes` (N, 4) float xyxy in pixels with x1 < x2, y1 < y2, `labels` (N,) int64 from
-                1, and for masks `masks`: (N, H, W) uint8 or bool, or a list of N COCO RLE dicts or
-                lists of polygons. N may be 0.
+                1, for masks `masks`: (N, H, W) uint8 or bool, or a list of N COCO RLE dicts or
+                lists of polygons, and for keypoints `keypoints` (N, K, 3): x, y in pixels and
+                visibility. N may be 0.
 
         Returns:
             When training a dict of scalar losses. Otherwise a list of dicts: `boxes` (D, 4) in
-            pixels of the image as given, `labels` (D,) int64, `scores` (D,), best first, and
-            `masks` where the model has them.
+            pixels of the image as given, `labels` (D,) int64, `scores` (D,), best first, and, where
+            the model has them, `masks`, and `keypoints` (D, K, 3) with `keypoints_scores` (D, K).
 
         Raises:
             TypeError, ValueError: an image or a target of the wrong kind, dtype, shape, device or value, by its
@@ -126,7 +127,11 @@ class FasterRCNN(nn.Module):
 
 
 class KeypointRCNN(FasterRCNN):
-    """Faster R-CNN whose `roi_heads` have a keypoint branch, and no mask branch."""
+    """Faster R-CNN whose `roi_heads` have a keypoint branch, and no mask branch.
+
+    Its detections have `keypoints` (D, K, 3): x, y in pixels of the image as given, and 1, as torchvision has it; and
+    `keypoints_scores` (D, K), which `KeypointConfig.score_rule` explains.
+    """
 
     def __init__(self, transform: nn.Module, backbone: nn.Module, rpn: nn.Module, roi_heads: nn.Module) -> None:
         super().__init__(transform, backbone, rpn, roi_heads)
@@ -135,7 +140,7 @@ class KeypointRCNN(FasterRCNN):
 
 
 class MaskRCNN(FasterRCNN):
-    """Faster R-CNN whose `roi_heads` have a mask branch.
+    """Faster R-CNN whose `roi_heads` have a mask branch; with a keypoint branch, detections have keypoints as well.
 
     Attributes:
         mask_format: what `masks` of the detections are: "soft" float (D, 1, H, W) probabilities,

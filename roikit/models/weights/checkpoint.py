@@ -1,12 +1,13 @@
-"""Weights from files: torchvision's, roikit's own, safetensors. No code in a file is ever executed.
+"""Weights from files into models: roikit's own, torchvision's, detectron2's and mmdetection's.
+
+No code in a file is ever executed.
 
 Every tensor is accounted for: what is in the file but not in the model, or the other way round, or
 of another shape, is an error unless the caller allows it, and is listed in any case.
 """
 
+import functools
 import hashlib
-import json
-import math
 import os
 import re
 import warnings
@@ -14,23 +15,28 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from roikit.errors import RoikitWarning
 from roikit.models.bodies.vgg import VGG16
 from roikit.models.parts.norm import FrozenBatchNorm2d
 from roikit.models.roi.box import TwoMLPHead
+from roikit.models.weights import detectron2, mmdetection
+from roikit.models.weights.files import read_state
+from roikit.models.weights.layouts import obstacle
+from roikit.models.weights.recognise import described, library_of
 
 __all__ = ["LoadReport", "load_backbone", "load_checkpoint", "published_norm_eps"]
 
 State = dict[str, Tensor]
 
 # What depends on the number of classes or keypoints, and so cannot be taken over when that changes.
-_PREDICTORS = ("roi_heads.box_predictor.cls_score.", "roi_heads.box_predictor.bbox_pred.",
-               "roi_heads.mask_predictor.mask_fcn_logits.", "roi_heads.keypoint_predictor.kps_score_lowres.")
+_PREDICTORS = re.compile(r"roi_heads\.(box_predictor\.(\d+\.)?(cls_score|bbox_pred)"
+                         r"|mask_predictor\.(\d+\.)?mask_fcn_logits|mask_score_head\.predictor"
+                         r"|keypoint_predictor\.kps_score_lowres)\.")
 
-_CLASSES = "roi_heads.box_predictor.cls_score.bias"
+# Of one stage, of the first of several.
+_CLASSES = ("roi_heads.box_predictor.cls_score.bias", "roi_heads.box_predictor.0.cls_score.bias")
 _KEYPOINTS = "roi_heads.keypoint_predictor.kps_score_lowres.bias"
 
 # torchvision renamed these layers in 0.13 (2022); files of either age are in use.
@@ -63,9 +69,8 @@ _COUNTER = "n_averaged"
 # file of keypoints (9f466800), an earlier state of the training, the eps.
 _TRAINED_WITHOUT_EPS = ("bf2d0c1e", "258fb6c6", "fc266e95")
 
-_SAFETENSORS_TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16,
-                      "BF16": torch.bfloat16, "I64": torch.int64, "I32": torch.int32,
-                      "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool}
+# What is in files of other libraries and of no use here.
+_CONSTANTS = {"detectron2": detectron2.CONSTANTS, "mmdetection": mmdetection.CONSTANTS}
 
 
 @dataclass(frozen=True)
@@ -104,12 +109,15 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike, *, strict: bool =
                     allow_new_classes: bool = False) -> LoadReport:
     """Load a detector's weights from a file into `model`.
 
+    Whose file it is shows in the names in it, and its tensors are brought into roikit's names and conventions. What no
+    tensor shows, how pixels are normalised say, is the model's own: `detectron2_model` and `mmdetection_model` build
+    what belongs to such a file.
+
     Args:
         model: a detector of this package, or any module for a file with its names.
-        path: a state dict of `torch.save`, torchvision's of any age included, a dict that has one
-            under "model" (roikit's checkpoints) or "state_dict", or a .safetensors file. Its names may be those of a
-            model inside DataParallel, DistributedDataParallel, AveragedModel or torch.compile, or share another
-            prefix.
+        path: a file that `read_state` reads: of `torch.save`, a pickle of NumPy arrays, .safetensors. Its state dict is
+            roikit's, torchvision's of any age, detectron2's or mmdetection's. Its names may be those of a model inside
+            DataParallel, DistributedDataParallel, AveragedModel or torch.compile, or share another prefix.
         strict: True raises when a tensor of the model or of the file stays without its partner;
             False loads the rest and reports.
         allow_new_classes: True keeps the model's own predictors where they differ from the file's
@@ -117,27 +125,44 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike, *, strict: bool =
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: something does not fit, listed by name with both shapes; or the file holds
-            something other than tensors. The model is unchanged then.
+        ValueError: something does not fit, listed by name with both shapes, with the system that the file looks like;
+            or the file holds something other than tensors. The model is unchanged then.
 
     Warns:
         RoikitWarning: the file is one of torchvision's of 2019, whose frozen batch norms had no
-            eps, and the model's have one.
+            eps, and the model's have one; or it is detectron2's or mmdetection's, and the model follows other
+            conventions than that library.
     """
     state, dropped = {}, []
     own = model.state_dict()
-    found, prefix = _unwrapped(_read(path), own, _renamed)
+    content = read_state(path)
+    library = library_of(content) if any(name.startswith("roi_heads.") for name in own) else "roikit"
+    renamed = _renaming(library, content)
+    found, prefix = _unwrapped(content, own, renamed)
     for name, value in found.items():
-        name = _renamed(name)
-        if name not in own and (name.endswith(".num_batches_tracked") or name == _COUNTER):
-            dropped.append(name)
+        new = renamed(name)
+        if new not in own and (new.endswith(".num_batches_tracked") or new == _COUNTER
+                               or library in _CONSTANTS and _CONSTANTS[library].fullmatch(name)):
+            dropped.append(new)
+        elif new in state:
+            raise ValueError(f"load_checkpoint: {path} must hold one tensor for each of the model's, got two for {new}")
         else:
-            state[name] = value
-    fresh = _PREDICTORS if allow_new_classes else ()
-    hint = "" if allow_new_classes else _class_hint(own, state)
+            state[new] = value
+    hint = _system_hint(library, own, state)
+    config = getattr(model, "config", None)
+    if library == "detectron2":
+        state = detectron2.from_detectron2(state, own)
+    elif library == "mmdetection":
+        state = mmdetection.from_mmdetection(state, own, config is not None and mmdetection.takes_bgr(config))
+    fresh = _PREDICTORS if allow_new_classes else None
+    hint += "" if allow_new_classes else _class_hint(own, state)
     report = _copy(model, state, dropped, strict, fresh, f"load_checkpoint: {path}", hint)
-    if len(state.get(_CLASSES, ())) == 91 or _KEYPOINTS in state:
+    if library == "roikit" and (getattr(state.get(_CLASSES[0]), "shape", None) == (91,) or _KEYPOINTS in state):
         _warn_of_eps(model, path)
+    if config is not None and library != "roikit" and (reason := obstacle(config, library)):
+        warnings.warn(f"load_checkpoint: {path} is {library}'s, and the model follows other conventions ({reason}), so "
+                      f"that it will detect worse; {library}_model builds the one of a file", RoikitWarning,
+                      stacklevel=2)
     return replace(report, prefix=prefix)
 
 
@@ -161,7 +186,7 @@ def load_backbone(body: nn.Module, path: str | os.PathLike, heads: nn.Module | N
     unbuilt = tuple(name for name in getattr(body, "unbuilt", ()) if not any(n.startswith(name) for n in own))
     state, dropped = {}, []
     rename = getattr(body, "own_name", _body_name)
-    found, prefix = _unwrapped(_read(path), own, rename)
+    found, prefix = _unwrapped(read_state(path), own, rename)
     for name, value in found.items():
         new = rename(name)
         counts = new is not None and (new.endswith(".num_batches_tracked") or new == _COUNTER)
@@ -170,7 +195,8 @@ def load_backbone(body: nn.Module, path: str | os.PathLike, heads: nn.Module | N
         else:
             state[new] = value
     kept = {name for name in own.keys() - state.keys() if _OFFSETS.search(name)}
-    report = _copy(network, state | {name: own[name] for name in kept}, dropped, True, (), f"load_backbone: {path}", "")
+    state |= {name: own[name] for name in kept}
+    report = _copy(network, state, dropped, True, None, f"load_backbone: {path}", "")
     return replace(report, loaded=tuple(name for name in report.loaded if name not in kept),
                    reinitialised=tuple(sorted({*report.reinitialised, *kept})), prefix=prefix)
 
@@ -236,58 +262,32 @@ def _body_name(name: str) -> str | None:
     return name
 
 
-def _read(path: str | os.PathLike) -> State:
-    path = Path(path)
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:  # a picture, a file that is cut; torch's own words advise to run what the file holds
-        raise ValueError(f"load_checkpoint: {path} must hold tensors and plain data only: it is no whole file of "
-                         "torch.save, or it holds code, which is not executed") from error
-    # Under "model" there may be something else, a model's hyper-parameters say.
-    places = [content, content.get("model"), content.get("state_dict")] if isinstance(content, dict) else []
-    for state in places:
-        if _is_state(state):
-            return state
-    raise ValueError(f"load_checkpoint: {path} must hold a state dict (names to tensors), or a dict with one under "
-                     "'model' or 'state_dict'")
+def _renaming(library: str, state: State) -> Callable[[str], str]:
+    """From the names in a file to those here."""
+    if library == "detectron2":
+        return functools.cache(detectron2.renaming(state).ours)
+    if library == "mmdetection":
+        return functools.cache(mmdetection.renaming(state).ours)
+    return _renamed
 
 
-def _is_state(content: object) -> bool:
-    return isinstance(content, dict) and bool(content) and all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items())
-
-
-def _read_safetensors(path: Path) -> State:
-    """Tensors of a safetensors file: a 64-bit length, a JSON table, the raw little-endian data."""
-    data = bytearray(path.read_bytes())
-    try:
-        start = 8 + int.from_bytes(data[:8], "little")
-        table = json.loads(data[8:start])
-        table.pop("__metadata__", None)
-        raw = torch.frombuffer(data, dtype=torch.uint8)
-        state = {}
-        for name, entry in table.items():
-            begin, end = entry["data_offsets"]
-            dtype, shape = _SAFETENSORS_TYPES[entry["dtype"]], entry["shape"]
-            if not 0 <= begin <= end <= len(data) - start or (
-                    end - begin != math.prod(shape) * dtype.itemsize):
-                raise ValueError(f"{name} does not fit its place")
-            # A copy, because an odd header length leaves the data unaligned.
-            state[name] = raw[start + begin:start + end].clone().view(dtype).view(shape)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"load_checkpoint: {path} must be a safetensors file of floats and "
-                         f"integers, but it cannot be read ({error})") from error
-    return state
+def _system_hint(library: str, own: State, state: State) -> str:
+    """Which system a file looks like, where it is not the model's; for a detector's model only."""
+    if not any(name.startswith("roi_heads.") for name in own):
+        return ""
+    if library not in ("roikit", *_CONSTANTS):
+        return f"\nThe file looks like {library}'s."
+    theirs, ours = described(state), described(own)
+    if library == "roikit" and theirs == ours:
+        return ""
+    whose = "" if library == "roikit" else f"{library}'s "
+    return f"\nThe file looks like {whose}{theirs}; the model is {ours}."
 
 
 def _class_hint(own: State, state: State) -> str:
     differ = [f"{len(state[name])} {what} and the model {len(own[name])}"
-              for name, what in ((_CLASSES, "classes"), (_KEYPOINTS, "keypoints"))
-              if name in own and name in state and own[name].shape != state[name].shape]
+              for name, what in (*((name, "classes") for name in _CLASSES), (_KEYPOINTS, "keypoints"))
+              if name in own and name in state and own[name].shape != state[name].shape and state[name].ndim == 1]
     if not differ:
         return ""
     return f"\nThe file has {', and '.join(differ)}; allow_new_classes=True starts the predictors afresh."
@@ -303,11 +303,11 @@ def _warn_of_eps(model: nn.Module, path: str | os.PathLike) -> None:
 
 
 def _copy(module: nn.Module, state: State, dropped: list[str], strict: bool,
-          fresh: tuple[str, ...], what: str, hint: str) -> LoadReport:
+          fresh: re.Pattern | None, what: str, hint: str) -> LoadReport:
     own = module.state_dict()
     loaded = {name for name in own if name in state and own[name].shape == state[name].shape}
     other_shape = {name for name in own if name in state} - loaded
-    new = {name for name in other_shape if name.startswith(fresh)} if fresh else set()
+    new = {name for name in other_shape if fresh.match(name)} if fresh else set()
     counters = {name for name in own if name.endswith(".num_batches_tracked")} - state.keys()
     missing = own.keys() - loaded - new - counters
     unexpected = state.keys() - loaded - new

@@ -1,0 +1,1 @@
+"""Parts of detectors rearranged for inference on a CPU; `roikit.models.inference` puts them in place."""

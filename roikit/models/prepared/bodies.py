@@ -1,0 +1,103 @@
+"""Bodies and the pyramid, prepared: fused convolutions, residuals added in place, maps channels-last."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from roikit.models.bodies.efficientnet import EfficientNetLite0, InvertedResidual
+from roikit.models.bodies.resnet import BasicBlock, Bottleneck, ResNet
+from roikit.models.bodies.vgg import VGG16
+from roikit.models.necks.fpn import FeaturePyramidNetwork
+from roikit.models.parts.fused import fuse
+from roikit.models.prepared.parts import InFloat32, conv_block, twin
+
+__all__ = ["PreparedBlock", "PreparedFPN", "efficientnet", "residual_block", "resnet", "vgg"]
+
+
+class PreparedBlock(nn.Module):
+    """A residual block of fused convolutions; the last one adds its result to the shortcut in place.
+
+    Args:
+        layers: fused convolutions, in order.
+        shortcut: of the input; None where it is the input itself, which the block then overwrites.
+        residual: whether there is a shortcut at all.
+    """
+
+    def __init__(self, layers: list[nn.Module], shortcut: nn.Module | None, residual: bool = True) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.shortcut = shortcut
+        self.residual = residual
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = x
+        for layer in self.layers[:-1]:
+            out = layer(out)
+        if not self.residual:
+            return self.layers[-1](out)
+        return self.layers[-1](out, onto=x if self.shortcut is None else self.shortcut(x))
+
+
+def residual_block(block: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A block of a ResNet, by its exact class; others, deformable ones say, stay as they are."""
+    if type(block) not in (BasicBlock, Bottleneck):
+        return InFloat32(block)
+    pairs = [(block.conv1, block.bn1), (block.conv2, block.bn2)]
+    if isinstance(block, Bottleneck):
+        pairs.append((block.conv3, block.bn3))
+    shortcut = None if block.downsample is None else conv_block(block.downsample, dtype)
+    return PreparedBlock([fuse(conv, norm, "relu", dtype) for conv, norm in pairs], shortcut)
+
+
+def resnet(body: ResNet, dtype: torch.dtype) -> ResNet:
+    # A block without a layer in its shortcut overwrites its input. That is never a map that the body returns: after
+    # one of those follows a block with a stride.
+    stages = {name: nn.Sequential(*(residual_block(block, dtype) for block in getattr(body, name)))
+              for name in body.stages}
+    return twin(body, conv1=fuse(body.conv1, body.bn1, "relu", dtype), bn1=nn.Identity(), relu=nn.Identity(),
+                 maxpool=copy.deepcopy(body.maxpool), **stages)
+
+
+def efficientnet(body: EfficientNetLite0, dtype: torch.dtype) -> EfficientNetLite0:
+    return twin(body, stem_conv=fuse(body.stem_conv, body.stem_norm, "relu6", dtype), stem_norm=nn.Identity(),
+                 act=nn.Identity(), blocks=nn.ModuleList(inverted(block, dtype) for block in body.blocks))
+
+
+def inverted(block: InvertedResidual, dtype: torch.dtype) -> PreparedBlock:
+    # As in a ResNet, what follows a returned map has a stride and thus no skip that would overwrite it.
+    layers = [] if block.expand_conv is None else [fuse(block.expand_conv, block.expand_norm, "relu6", dtype)]
+    layers += [fuse(block.depthwise_conv, block.depthwise_norm, "relu6", dtype),
+               fuse(block.project_conv, block.project_norm, "none", dtype)]
+    return PreparedBlock(layers, None, block.has_skip)
+
+
+def vgg(body: VGG16, dtype: torch.dtype) -> VGG16:
+    # Every layer keeps its place, because a map is known by the number of its last one.
+    layers = [fuse(layer, None, "relu", dtype) if isinstance(layer, nn.Conv2d) else
+              nn.Identity() if isinstance(layer, nn.ReLU) else copy.deepcopy(layer) for layer in body.features]
+    return twin(body, features=nn.Sequential(*layers))
+
+
+class PreparedFPN(nn.Module):
+    """A `FeaturePyramidNetwork` whose lateral convolutions add to the enlarged coarser level in place."""
+
+    def __init__(self, fpn: FeaturePyramidNetwork, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.inner_blocks = nn.ModuleList(conv_block(block, dtype) for block in fpn.inner_blocks)
+        self.layer_blocks = nn.ModuleList(conv_block(block, dtype) for block in fpn.layer_blocks)
+
+    def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        names = list(features)
+        outputs: dict[str, Tensor] = {}
+        coarser = None
+        for name, inner, layer in zip(reversed(names), reversed(self.inner_blocks),
+                                      reversed(self.layer_blocks), strict=True):
+            own = features[name]
+            onto = None if coarser is None else F.interpolate(coarser, size=own.shape[-2:], mode="nearest")
+            coarser = inner(own, onto=onto)
+            outputs[name] = layer(coarser)
+        pyramid = {name: outputs[name] for name in names}
+        pyramid["pool"] = F.max_pool2d(pyramid[names[-1]], kernel_size=1, stride=2)
+        return pyramid

@@ -1,0 +1,60 @@
+"""Published weights as ready models."""
+
+import os
+from typing import Any
+
+from roikit.models import builders
+from roikit.models.detectors.two_stage import FasterRCNN
+from roikit.models.weights.changes import unknown
+from roikit.models.weights.detectron2_zoo import DETECTRON2_NAMES, detectron2_model
+from roikit.models.weights.download import fetch
+from roikit.models.weights.mmdetection_zoo import MMDETECTION_NAMES, mmdetection_model
+from roikit.models.weights.published import find_published
+
+__all__ = ["load_published", "named_model"]
+
+# The doors' changes under the names that torchvision's builders have for them.
+_BUILDER_NAMES = {"score_threshold": "box_score_thresh", "detections_per_image": "box_detections_per_img"}
+# torchvision's weights that are not the default of their builder are named after a slash.
+_BUILDERS = tuple(name for name in builders.__all__ if "_resnet50_" in name)
+
+
+def load_published(name: str, *, folder: str | os.PathLike | None = None, progress: bool = True,
+                   **changes: Any) -> FasterRCNN:
+    """A model with the weights that others publish, in evaluation mode; `config` is its attribute.
+
+    Args:
+        name: of `published()`.
+        folder: where the file is or is downloaded to; default `ROIKIT_HOME`, else the user's cache folder.
+        progress: whether to show on stderr how far the download is.
+        **changes: see `named_model`.
+
+    Raises:
+        ValueError: no such name, with names that are near; or the file has another digest than published.
+        ConnectionError: no network; it names the URL and the path for the file.
+        OSError: the file cannot be written or read.
+    """
+    path = fetch(find_published(name), folder, progress)
+    return named_model(name, path, **changes).eval()
+
+
+def named_model(name: str, weights: str | os.PathLike | None = None, **changes: Any) -> FasterRCNN:
+    """The model of a name: torchvision's builder, detectron2's or mmdetection's configuration.
+
+    Args:
+        name: of `published()`, or another that `detectron2_model`, `mmdetection_model` or a builder has.
+        weights: its file, or None for random weights.
+        **changes: `min_size`, `max_size`, `num_classes`, `score_threshold`, `detections_per_image`.
+
+    Raises:
+        ValueError: no such name.
+    """
+    if name in DETECTRON2_NAMES:
+        return detectron2_model(name, weights, **changes)
+    if name in MMDETECTION_NAMES:
+        return mmdetection_model(name, weights, **changes)
+    builder = name.partition("/")[0]
+    if builder not in _BUILDERS:
+        raise unknown("named_model", name, (*_BUILDERS, *DETECTRON2_NAMES, *MMDETECTION_NAMES))
+    return getattr(builders, builder)(weights=weights, **{_BUILDER_NAMES.get(key, key): value
+                                                          for key, value in changes.items()})

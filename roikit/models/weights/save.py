@@ -1,0 +1,82 @@
+"""Weights from models into files: roikit's layout, torchvision's, detectron2's."""
+
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor, nn
+
+from roikit.models.weights.detectron2 import to_detectron2
+from roikit.models.weights.layouts import obstacle
+
+__all__ = ["LAYOUTS", "save_checkpoint"]
+
+LAYOUTS = ("roikit", "torchvision", "detectron2")
+
+
+def save_checkpoint(model: nn.Module, path: str | os.PathLike, layout: str = "roikit") -> None:
+    """Write a detector's weights so that roikit, torchvision or detectron2 loads them, strictly.
+
+    Args:
+        model: a detector of `build_detector`; for "roikit" any module.
+        path: the file, which appears whole or not at all. With the suffix ".pkl" and layout "detectron2" it is a pickle
+            of NumPy arrays, as detectron2 publishes its own; otherwise a file of `torch.save`.
+        layout: "roikit" writes `{"model": state dict}`; "torchvision" the plain state dict; "detectron2" `{"model":
+            state dict, "__author__": "roikit"}` with detectron2's names, background and channels.
+
+    What the other library then computes is the same, its configuration being the same: it has to be told the numbers of
+    `model.config`, and detectron2 means and deviations of pixels as BGR of 0 to 255. The background's deltas and mask,
+    which nothing looks at, are not in detectron2's layout and are zeros where it is read again.
+
+    Raises:
+        ValueError: another layout, or the library computes something else than the model; it names the field of the
+            configuration that stands in the way.
+        OSError: the file cannot be written.
+    """
+    if layout not in LAYOUTS:
+        raise ValueError(f"save_checkpoint: layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
+    state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
+    content: Any = {"model": state}
+    if layout != "roikit":
+        config = getattr(model, "config", None)
+        if config is None:
+            raise ValueError(f"save_checkpoint: layout {layout!r} needs a model of build_detector, whose config says "
+                             f"what {layout} has to compute, got {type(model).__name__} without a config")
+        if reason := obstacle(config, layout):
+            raise ValueError(f"save_checkpoint: {layout} would compute something else than this model: {reason}")
+        content = state if layout == "torchvision" else {"model": to_detectron2(state), "__author__": "roikit"}
+    if layout == "detectron2" and Path(path).suffix == ".pkl":
+        arrays = {name: value.contiguous().numpy() for name, value in content["model"].items()}
+        _write(path, lambda file: pickle.dump(content | {"model": arrays}, file, protocol=4))
+    else:
+        _write(path, lambda file: torch.save(_compact(content), file))
+
+
+def _compact(content: Any) -> Any:
+    """With each tensor in a storage of its own: of a slice torch.save would write the whole."""
+    if isinstance(content, dict):
+        return {name: _compact(value) for name, value in content.items()}
+    return content.clone(memory_format=torch.contiguous_format) if isinstance(content, Tensor) else content
+
+
+def _write(path: str | os.PathLike, write: Callable[[BinaryIO], None]) -> None:
+    """Make the file by `write(file)` under another name beside it, and give it its name when it is on the disk."""
+    path = Path(path)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(beside, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    if os.name == "posix":  # the name must reach the disk, too
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

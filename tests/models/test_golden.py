@@ -1,0 +1,85 @@
+"""Detections of other libraries' models, from the same weights: golden files made beside those libraries.
+
+`tests/golden` has the scripts and says what is in a file.
+"""
+
+import pickle
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from roikit.models import detectron2_model, mmdetection_model, save_checkpoint
+
+FOLDER = Path(__file__).parents[1] / "golden"
+sys.path.insert(0, str(FOLDER))
+
+from compare import assert_same, load, write_peer_file  # noqa: E402
+
+FILES = sorted(str(path.relative_to(FOLDER).with_suffix("").as_posix()) for path in FOLDER.rglob("*.npz"))
+
+
+def test_there_are_files_of_both_libraries():
+    assert {name.split("/")[0] for name in FILES} == {"detectron2", "mmdetection"}
+
+
+# mmdetection's names of losses and ours, without the stage.
+LOSSES = {"loss_cls": "loss_classifier", "loss_bbox": "loss_box_reg", "loss_mask": "loss_mask",
+          "loss_mask_iou": "loss_mask_score", "loss_semantic_seg": "loss_semantic"}
+
+
+def assert_same_losses(model, golden):
+    """The losses after the proposals, of so few candidates that all of them are drawn."""
+    arrays = {name: torch.from_numpy(array) for name, array in golden.arrays.items()}
+    target = {"boxes": arrays["gt_boxes"], "labels": arrays["gt_labels"].long() + 1, "masks": golden.facts["gt_masks"]}
+    if "semantic" in arrays:
+        target["semantic"] = arrays["semantic"]
+    with torch.no_grad():
+        batch, truths = model._batch([torch.from_numpy(golden.image())], [target])
+        features = model._features(batch.tensor)
+        _, losses = model.roi_heads(features, [arrays["proposals"]], batch, truths)
+    expected = {}
+    for name, loss in golden.facts["losses"].items():
+        stage, _, kind = name.rpartition(".")
+        expected[LOSSES[kind] + (f"_stage{stage[1:]}" if stage else "")] = loss
+    assert {name: float(loss) for name, loss in losses.items()} == pytest.approx(expected, rel=0, abs=1e-5)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_the_other_library_detects_the_same(file, tmp_path):
+    golden = load(file)
+    door, path = ((detectron2_model, tmp_path / "model.pkl") if golden.library == "detectron2" else
+                  (mmdetection_model, tmp_path / "model.pth"))
+    write_peer_file(golden, path)
+    model = door(golden.name, path, **golden.changes).eval()
+    with torch.no_grad():
+        assert_same(model([torch.from_numpy(golden.image())])[0], golden)
+    if "losses" in golden.facts:
+        assert_same_losses(model.train(), golden)
+    if golden.library == "detectron2":
+        # What is written again is, name by name and bit by bit, what detectron2 gave.
+        save_checkpoint(model, tmp_path / "again.pkl", "detectron2")
+        again = pickle.loads((tmp_path / "again.pkl").read_bytes())["model"]
+        theirs = golden.state_dict()
+        assert set(again) == {name for name in theirs if not name.endswith("num_batches_tracked") or name in again}
+        assert all((again[name] == theirs[name]).all() and again[name].shape == theirs[name].shape for name in again)
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.startswith("detectron2/")])
+def test_detectron2_itself_loads_what_is_saved_and_detects_the_same(file, tmp_path):
+    import roikit.compat.torchvision
+    roikit.compat.torchvision.install()
+    pytest.importorskip("detectron2.model_zoo", reason="detectron2 is not installed")
+    from detectron2.checkpoint import DetectionCheckpointer
+    from make_detectron2 import detections, detector
+    golden = load(file)
+    write_peer_file(golden, tmp_path / "model.pkl")
+    save_checkpoint(detectron2_model(golden.name, tmp_path / "model.pkl", **golden.changes), tmp_path / "again.pth",
+                    "detectron2")
+    theirs = detector(golden.name)
+    theirs.load_state_dict(torch.load(tmp_path / "again.pth", weights_only=True)["model"], strict=True)
+    DetectionCheckpointer(theirs).load(str(tmp_path / "again.pth"))
+    with torch.no_grad():
+        found = detections(theirs, golden.image() * 255)
+    assert_same(found | {"labels": found["labels"] + 1}, golden)

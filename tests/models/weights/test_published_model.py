@@ -1,0 +1,93 @@
+"""Published weights as models: the right builder, configuration and categories for each name."""
+
+import hashlib
+
+import pytest
+import torch
+
+from roikit.models import detectron2_model, load_published, maskrcnn_resnet50_fpn, save_checkpoint
+from roikit.models.weights import download
+from roikit.models.weights.categories import categories_of
+from roikit.models.weights.published import Published, published
+from roikit.models.weights.published_model import named_model
+
+NAME = "COCO-Detection/faster_rcnn_R_50_FPN_1x"
+
+
+@pytest.fixture
+def file_of(tmp_path, monkeypatch):
+    """Puts a file in the place of published weights, so that nothing is downloaded."""
+    def put(name, model, layout):
+        path = tmp_path / "weights"
+        path.mkdir()
+        save_checkpoint(model, path / "model.pth", layout)
+        digest = hashlib.sha256((path / "model.pth").read_bytes()).hexdigest()
+        entry = next(entry for entry in published() if entry.name == name)
+        fake = Published(entry.name, entry.source, entry.system, entry.data, "https://example.org/model.pth",
+                         digest[:8], "sha256", entry.licence)
+        monkeypatch.setattr("roikit.models.weights.published_model.find_published", lambda _: fake)
+        monkeypatch.setattr("roikit.trainer.trained.find_published", lambda _: fake)
+        monkeypatch.setenv("ROIKIT_HOME", str(path))
+        return path / "model.pth"
+    return put
+
+
+def test_contract_a_model_of_detectron2(file_of):
+    torch.manual_seed(0)
+    model = detectron2_model(NAME)
+    path = file_of(NAME, model, "detectron2")
+    loaded = load_published(NAME, folder=path.parent, progress=False, score_threshold=0.2)
+    assert not loaded.training and loaded.config.box.score_threshold == 0.2
+    weight = "roi_heads.box_predictor.cls_score.weight"
+    assert torch.equal(loaded.state_dict()[weight], model.state_dict()[weight])
+
+
+def test_contract_a_model_of_torchvision(file_of):
+    torch.manual_seed(0)
+    model = maskrcnn_resnet50_fpn()
+    file_of("maskrcnn_resnet50_fpn", model, "torchvision")
+    loaded = load_published("maskrcnn_resnet50_fpn")
+    assert not loaded.training and loaded.config.backbone.norm == "frozen" and loaded.config.num_classes == 91
+
+
+def test_contract_without_a_network_the_url_and_the_place_are_named(tmp_path, monkeypatch):
+    def closed(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(download.urllib.request.OpenerDirector, "open", closed)
+    with pytest.raises(ConnectionError, match=r"https://dl\.fbaipublicfiles\.com/.*model_final_b275ba\.pkl.*put the "):
+        load_published(NAME, folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_contract_unknown_names():
+    with pytest.raises(ValueError, match="did you mean"):
+        load_published("faster_rcnn_R_50_FPN_1x")
+    with pytest.raises(ValueError, match="named_model: 'maskrcnn_vgg' is no name that it knows"):
+        named_model("maskrcnn_vgg")
+
+
+def test_law_labels_and_categories_are_as_many():
+    """For every name, without building it."""
+    from roikit.models.weights.detectron2_zoo import detectron2_config
+    from roikit.models.weights.mmdetection_zoo import mmdetection_config
+    for entry in published():
+        if entry.source == "torchvision":
+            classes = 2 if entry.system == "keypoint_rcnn" else 91
+        else:
+            classes = {"detectron2": detectron2_config, "mmdetection": mmdetection_config}[entry.source](
+                entry.name).num_classes
+        found = categories_of(entry, classes)
+        assert len(found) == classes - 1 and len({category["id"] for category in found}) == len(found), entry.name
+
+
+def test_contract_categories():
+    entries = {entry.name: entry for entry in published()}
+    torchvisions = categories_of(entries["maskrcnn_resnet50_fpn"], 91)
+    assert torchvisions[89] == {"id": 90, "name": "toothbrush"} and torchvisions[11]["name"] == "N/A"
+    coco = categories_of(entries["htc/htc_r50_fpn_1x_coco"], 81)
+    assert coco[79] == {"id": 90, "name": "toothbrush"} and coco[11] == {"id": 13, "name": "stop sign"}
+    (person,) = categories_of(entries["COCO-Keypoints/keypoint_rcnn_R_50_FPN_1x"], 2)
+    assert len(person["keypoints"]) == 17 and len(person["skeleton"]) == 19
+    assert categories_of(entries["Cityscapes/mask_rcnn_R_50_FPN"], 9)[7] == {"id": 33, "name": "bicycle"}
+    assert categories_of(entries["PascalVOC-Detection/faster_rcnn_R_50_C4"], 21)[19]["name"] == "tvmonitor"
