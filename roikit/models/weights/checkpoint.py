@@ -280,7 +280,7 @@ def _system_hint(library: str, own: State, state: State) -> str:
     theirs, ours = described(state), described(own)
     if library == "roikit" and theirs == ours:
         return ""
-    whose = "" if library == "roikit" else f"{library}'s "
+    whose = "" if library == "roikit" else f"{library}'s, but " if theirs.startswith("no ") else f"{library}'s "
     return f"\nThe file looks like {whose}{theirs}; the model is {ours}."
 
 

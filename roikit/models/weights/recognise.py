@@ -29,6 +29,9 @@ def library_of(names: Iterable[str]) -> str:
 
 def described(state: State) -> str:
     """The system of a state dict with roikit's names, say "Cascade Mask R-CNN on ResNet-50 with FPN, 80 classes"."""
+    if not _any(r"^roi_heads\.", state):
+        body = _any(r"^(conv1|layer1\.0\.conv1|features\.0|_conv_stem)\.", state)
+        return "a classification network, which load_backbone reads" if body else "no region-based detector"
     words = f"{_system(state)} on {_body(state)}"
     if any(name.startswith("backbone.fpn.") for name in state):
         words += " with FPN"
@@ -51,8 +54,8 @@ def _any(pattern: str, state: State) -> bool:
 
 def _system(state: State) -> str:
     masks = _any(r"^roi_heads\.mask_predictor\.", state)
-    if not _any(r"^roi_heads\.", state):
-        return "a network that is no region-based detector"
+    if _any(r"^sem_seg_head\.", state):
+        return "Panoptic FPN"
     if _any(r"^roi_heads\.(mask_flow|semantic_head)\.", state):
         return "Hybrid Task Cascade"
     if _any(r"^roi_heads\.box_predictor\.\d", state):

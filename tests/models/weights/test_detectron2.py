@@ -222,6 +222,18 @@ def test_contract_two_tensors_of_one_place(tmp_path):
         load_checkpoint(model, tmp_path / "m.pth")
 
 
+@pytest.mark.parametrize(("names", "words"), [
+    (["conv1.weight", "layer1.0.conv1.weight", "fc.weight"],
+     "a classification network, which load_backbone reads; the model is Mask"),
+    (["backbone.bottom_up.stem.conv1.weight", "head.cls_score.weight"], "detectron2's, but no region-based detector"),
+    (["proposal_generator.rpn_head.conv.weight", "roi_heads.box_head.fc1.weight", "sem_seg_head.predictor.weight"],
+     "detectron2's Panoptic FPN on another body")])
+def test_contract_what_is_no_system_of_ours(names, words, tmp_path):
+    torch.save({name: torch.zeros(2) for name in names}, tmp_path / "m.pth")
+    with pytest.raises(ValueError, match=f"The file looks like {words}"):
+        load_checkpoint(random_model(SYSTEMS["FPN"]), tmp_path / "m.pth")
+
+
 def test_contract_yolact_is_known_by_name(tmp_path):
     torch.save({"proto_net.0.weight": torch.zeros(2), "prediction_layers.0.bbox_layer.bias": torch.zeros(2)},
                tmp_path / "m.pth")
