@@ -63,7 +63,7 @@ def test_law_batch_equals_single(config, scene):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("config", ["roi_pool", "roi_warp_max", "mask_mlp", "mask_softmax", "matrix_nms"],
+@pytest.mark.parametrize("config", ["roi_pool", "roi_warp_max", "mask_mlp", "mask_softmax", "conv_head"],
                          indirect=True)
 def test_agreement_a_program_of_torch_export(config, scene):
     """For any number of boxes: none of the choices asks how many there are."""
