@@ -137,7 +137,8 @@ class MaskConfig:
     """The mask branch: some 3x3 convolutions, a deconvolution, one map a class.
 
     Args:
-        pool_size: pooling gives pool_size x pool_size cells; masks have twice as many.
+        pool_size: pooling gives pool_size x pool_size cells; masks have twice as many a side, or with
+            `BoxConfig.head` "res5", which halves them first, as many, rounded up to even.
         sampling_ratio, aligned, pool_kind, pool_reduce: as in `BoxConfig`.
         layers: widths of the 3x3 convolutions.
         deconv_channels: width after the deconvolution.
@@ -227,7 +228,7 @@ class MaskScoreConfig:
         layers: widths of the 3x3 convolutions; the last one has stride 2.
         representation: width of the two fully connected layers.
         loss_weight: factor of the loss, half the mean squared error.
-        target_logit: a cell of the 28 x 28 prediction belongs to the mask, whose IoU is the target, above this logit;
+        target_logit: a cell of the prediction belongs to the mask, whose IoU is the target, above this logit;
             mmdetection's 0.5 is a probability of 0.62, the paper's is 0.5, a logit of 0.
     """
 
