@@ -172,6 +172,9 @@ def _check(model, images, any_size):
         raise ValueError("to_onnx: model must be in evaluation mode; call model.eval()")
     if getattr(model, "mask_format", "soft") not in ("soft", "bool"):
         raise ValueError(f"to_onnx: mask_format must be one of soft, bool, got {model.mask_format!r}")
+    selection = getattr(getattr(model.roi_heads, "box", None), "selection", None)
+    if selection is not None and selection.kind == "soft_nms":  # a loop over the classes: torch.export does not get far
+        raise ValueError("to_onnx: model has ops without an ONNX form: roikit.soft_nms, of roi_heads.box.selection")
     if len(images) == 0:
         raise ValueError("to_onnx: images must not be empty")
     if any_size and (len(images) > 1 or min(images[0].shape[1:]) < _LEAST_SIZE):

@@ -69,8 +69,8 @@ def _backward(grad, argmax, boxes, images, heights, widths, channels_last, scale
 
 def _winners(op, inputs, output, arguments):
     """The argmax, found anew where the call did not ask: a compiler does not say that a transform will."""
-    boxes, argmax = inputs[1], output[1]
-    return argmax if argmax.shape[0] == boxes.shape[0] else op(*inputs[:arguments], True)[1]
+    asked = (*inputs, True)[arguments]  # not by the lengths, which torch.export may not know
+    return output[1] if asked else op(*inputs[:arguments], True)[1]
 
 
 def _context(ctx, inputs, output):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from roikit.errors import RoikitWarning
-from roikit.models import KeypointConfig, build_detector, prepare_for_inference
+from roikit.models import KeypointConfig, SelectionConfig, build_detector, prepare_for_inference
 
 NEAR = 1e-4  # of scores and masks; of boxes 1e-4 of the image's longer side
 
@@ -176,6 +176,26 @@ def test_keypoints_are_exported(detector, nuclei, onnxruntime, tmp_path):
         torch.testing.assert_close(found["keypoints_scores"], expected["keypoints_scores"], rtol=NEAR, atol=NEAR)
         same = (found["keypoints"] - expected["keypoints"]).abs().amax(-1) < 0.02
         assert same.float().sum() >= 0.95 * same.numel()  # of two cells nearly alike rounding chooses
+
+
+@torch.no_grad()
+def test_roi_pool_is_exported(detector, nuclei, onnxruntime, tmp_path):
+    from roikit.export import to_onnx
+
+    box = dataclasses.replace(detector.config.box, pool_kind="roi_pool", pool_reduce="max")
+    model = build_detector(dataclasses.replace(detector.config, mask=None, box=box))
+    model.load_state_dict({name: value for name, value in detector.state_dict().items() if "mask" not in name})
+    file = to_onnx(model.eval(), nuclei[:1], tmp_path / "model.onnx")
+    assert file.detections[0] >= 5 and file.differences["scores"] < NEAR and file.differences["boxes"] < 0.02
+
+
+def test_soft_nms_is_refused_by_name(detector, nuclei, onnxruntime, tmp_path):
+    from roikit.export import to_onnx
+
+    box = dataclasses.replace(detector.config.box, selection=SelectionConfig("soft_nms"))
+    model = build_detector(dataclasses.replace(detector.config, box=box)).eval()
+    with pytest.raises(ValueError, match=r"without an ONNX form: roikit.soft_nms, of roi_heads.box.selection"):
+        to_onnx(model, nuclei[:1], tmp_path / "model.onnx")
 
 
 def test_what_cannot_be_exported_is_refused(detector, nuclei, tmp_path, onnxruntime):

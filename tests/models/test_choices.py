@@ -62,6 +62,22 @@ def test_law_batch_equals_single(config, scene):
             torch.testing.assert_close(found[key], single[key], atol=1e-4, rtol=1e-4)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("config", ["roi_pool", "roi_warp_max", "mask_mlp", "mask_softmax", "conv_head"],
+                         indirect=True)
+def test_agreement_a_program_of_torch_export(config, scene):
+    """For any number of boxes: none of the choices asks how many there are."""
+    torch.manual_seed(0)
+    model = build_detector(config).eval()
+    torch.nn.init.normal_(model.roi_heads.box_predictor.cls_score.weight, std=0.5)
+    program = torch.export.export(model, ([scene()[0]],), strict=False).module()
+    for image in (scene(seed=1)[0], torch.full((3, 64, 64), float("nan"))):
+        (found,), (expected,) = program([image]), model([image])
+        assert (len(expected["boxes"]) > 3) == bool(image.isfinite().all())
+        assert torch.equal(found["labels"], expected["labels"])
+        torch.testing.assert_close(found["masks"], expected["masks"], atol=1e-4, rtol=1e-4)
+
+
 def crowd(count=40, seed=0):
     generator = torch.Generator().manual_seed(seed)
     corner = torch.rand(count, 2, generator=generator) * 200

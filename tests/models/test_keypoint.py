@@ -12,6 +12,7 @@ from roikit.models import (
     FasterRCNN,
     KeypointConfig,
     KeypointRCNN,
+    KeypointRCNNPredictor,
     MaskRCNN,
     build_detector,
     keypointrcnn_resnet50_fpn,
@@ -102,6 +103,19 @@ def test_contract_no_proposal_and_no_object_is_no_loss(model, scene):
     assert all(p.grad is not None for p in model.roi_heads.parameters())
 
 
+def test_contract_a_predictor_of_another_number_of_keypoints(config, scene):
+    """As users of torchvision fine-tune for objects of their own: the predictor is replaced, nothing else."""
+    torch.manual_seed(1)
+    model = build_detector(config)
+    model.roi_heads.keypoint_predictor = KeypointRCNNPredictor(config.keypoint.layers[-1], POINTS + 2)
+    image, target = with_keypoints(scene())
+    with pytest.raises(ValueError, match=rf"must have shape \(2, {POINTS + 2}, 3\), .* got \(2, {POINTS}, 3\)"):
+        losses_of(model, [(image, target)])
+    target["keypoints"] = torch.cat((target["keypoints"], target["keypoints"][:, :2]), 1)
+    loss = losses_of(model, [(image, target)])["loss_keypoint"]
+    assert loss > 0 and loss.isfinite()
+
+
 def test_law_the_loss_is_the_mean_over_visible_keypoints():
     """Two positives and one background in one image, an image without objects; the formula written out."""
     generator = torch.Generator().manual_seed(0)
@@ -118,7 +132,7 @@ def test_law_the_loss_is_the_mean_over_visible_keypoints():
     points[1, 0, 0] = 100.0
     truths = [Truth(own, torch.tensor([1, 1]), None, (64, 64), (64, 64), points),
               Truth(own[:0], torch.zeros(0, dtype=torch.int64), None, (64, 64), (64, 64), points[:0])]
-    looked_at, keypoints = keypoint_samples(samples, truths, config)
+    looked_at, keypoints = keypoint_samples(samples, truths, POINTS)
     assert [len(some) for some in looked_at] == [2, 0] and torch.equal(keypoints, points)
     logits = torch.randn(2, POINTS, 8, 8, generator=generator)
     loss = keypoint_losses(logits, looked_at, keypoints, config)["loss_keypoint"]

@@ -28,6 +28,12 @@ def test_hand_iou_counts_the_part_of_the_object_outside_the_box():
     assert mask_ious(logits * 0.3, target, torch.tensor([1.0]), 0.5).item() == 0.0  # below the logit 0.5
 
 
+def test_law_the_best_mask_of_averages_has_an_iou_of_one():
+    targets = torch.tensor([[[0.0, 0.2, 0.5], [0.1, 0.6, 1.0], [0.4, 0.9, 1.0]]])
+    assert mask_ious(targets - 0.45, targets, torch.ones(1), 0.0).item() == pytest.approx(1.0)
+    assert mask_ious(targets - 0.55, targets, torch.ones(1), 0.0).item() == pytest.approx(4 / 5)
+
+
 @pytest.mark.parametrize("form", ["bitmap", "rle", "uncompressed", "polygon"])
 def test_hand_share_of_an_object_in_a_box(form):
     bitmap = torch.zeros(1, 20, 30, dtype=torch.uint8)

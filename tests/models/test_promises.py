@@ -104,6 +104,18 @@ def test_promise_nothing_found_is_ordinary(name, scene):
 
 @systems
 @torch.no_grad()
+def test_promise_images_of_few_pixels_are_ordinary(name):
+    """Their coarsest maps have one cell."""
+    model = detector(name)
+    model.transform.config = dataclasses.replace(model.transform.config, min_size=(1,))
+    for size in ((1, 1), (20, 5), (33, 2)):
+        found, = model([torch.rand(3, *size)])
+        count = len(found["boxes"])
+        assert all(len(value) == count and value.isfinite().all() for value in found.values())
+
+
+@systems
+@torch.no_grad()
 def test_promise_copies_and_pickles_give_the_same_bits(name, scene):
     model, image = detector(name), scene()[0]
     expected = model([image])

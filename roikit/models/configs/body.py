@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from roikit.models.configs.checks import one_of, positive, require
+from roikit.models.configs.checks import at_least, one_of, positive, require
 
 __all__ = ["BackboneConfig", "LEVELS"]
 
@@ -64,7 +64,9 @@ class BackboneConfig:
         one_of("BackboneConfig", "fpn_norm", self.fpn_norm, ("none", "group", "batch", "sync"))
         one_of("BackboneConfig", "neck", self.neck, ("fpn", "none"))
         one_of("BackboneConfig", "deform_version", self.deform_version, (1, 2))
-        positive("BackboneConfig", "deform_groups", self.deform_groups)
+        for name in ("fpn_channels", "norm_groups", "deform_groups"):
+            positive("BackboneConfig", name, getattr(self, name))
+        at_least("BackboneConfig", "norm_eps", self.norm_eps, 0)
         require(0 <= self.trainable_layers <= 5,
                 f"BackboneConfig: trainable_layers must be between 0 and 5, got {self.trainable_layers}")
         runs = [LEVELS[a:b] for a in range(4) for b in range(a + 1, 5)]

@@ -1,6 +1,8 @@
 """The rules that several configurations share."""
 
-__all__ = ["fraction", "one_of", "positive", "require"]
+from collections.abc import Iterable
+
+__all__ = ["all_positive", "at_least", "fraction", "one_of", "positive", "require"]
 
 
 def require(condition: bool, text: str) -> None:
@@ -19,3 +21,11 @@ def fraction(owner: str, name: str, value: float) -> None:
 
 def positive(owner: str, name: str, value: float) -> None:
     require(value > 0, f"{owner}: {name} must be positive, got {value}")
+
+
+def all_positive(owner: str, name: str, values: Iterable[float]) -> None:
+    require(all(value > 0 for value in values), f"{owner}: {name} must hold positive numbers, got {values}")
+
+
+def at_least(owner: str, name: str, value: float, least: float) -> None:
+    require(value >= least, f"{owner}: {name} must be at least {least}, got {value}")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from roikit.models.configs.checks import fraction, one_of, require
+from roikit.models.configs.checks import all_positive, at_least, fraction, one_of, require
 
 __all__ = ["RpnConfig"]
 
@@ -59,6 +59,12 @@ class RpnConfig:
         require(len({len(sizes) for sizes in self.anchor_sizes}) == 1,
                  "RpnConfig: anchor_sizes must hold equally many sizes for every level, because "
                  f"the levels share one head, got {self.anchor_sizes}")
+        require(all(size > 0 for sizes in self.anchor_sizes for size in sizes),
+                f"RpnConfig: anchor_sizes must hold positive numbers, got {self.anchor_sizes}")
+        all_positive("RpnConfig", "aspect_ratios", self.aspect_ratios)
+        for name in ("keep_before_nms_train", "keep_before_nms_test", "keep_after_nms_train", "keep_after_nms_test",
+                     "samples_per_image", "box_beta", "conv_depth"):
+            at_least("RpnConfig", name, getattr(self, name), 0)
         require(self.background_iou <= self.foreground_iou,
                  f"RpnConfig: background_iou must not exceed foreground_iou, "
                  f"got {self.background_iou} and {self.foreground_iou}")

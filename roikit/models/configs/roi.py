@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from roikit.models.configs.checks import fraction, one_of, positive, require
+from roikit.models.configs.checks import all_positive, at_least, fraction, one_of, positive, require
 
 __all__ = ["BoxConfig", "KeypointConfig", "MaskConfig", "MaskScoreConfig", "SelectionConfig"]
 
@@ -15,6 +15,14 @@ def _pooler(owner: str, kind: str, reduce: str, size: int) -> None:
     require(kind != "roi_pool" or reduce == "max", f"{owner}: pool_kind 'roi_pool' takes the maximum of its cells: "
             f"pool_reduce must be 'max', got {reduce!r}")
     positive(owner, "pool_size", size)
+
+
+def _norms(owner: str, norm: str, groups: int, layers: tuple[int, ...], size: int) -> None:
+    one_of(owner, "norm", norm, ("none", "group", "batch", "sync"))
+    positive(owner, "norm_groups", groups)
+    require(norm == "none" or not layers or size > 1,
+            f"{owner}: norm {norm!r} needs more than one cell to take statistics of: pool_size must be at least 2, got "
+            f"{size}")
 
 
 @dataclass(frozen=True)
@@ -110,10 +118,18 @@ class BoxConfig:
             fraction("BoxConfig", name, getattr(self, name))
         _pooler("BoxConfig", self.pool_kind, self.pool_reduce, self.pool_size)
         one_of("BoxConfig", "head", self.head, ("layers", "res5"))
-        one_of("BoxConfig", "norm", self.norm, ("none", "group", "batch", "sync"))
+        _norms("BoxConfig", self.norm, self.norm_groups, self.conv_layers, self.pool_size)
+        all_positive("BoxConfig", "conv_layers", self.conv_layers)
+        positive("BoxConfig", "representation", self.representation)
+        require(len(self.regression_weights) == 4 and min(self.regression_weights) > 0,
+                f"BoxConfig: regression_weights must be four positive numbers, got {self.regression_weights}")
+        for name in ("detections_per_image", "samples_per_image", "box_beta"):
+            at_least("BoxConfig", name, getattr(self, name), 0)
         one_of("BoxConfig", "sampler", self.sampler, ("balanced", "hardest"))
         require(self.head == "res5" or self.fc_layers >= 1,
                 f"BoxConfig: fc_layers must be at least 1, got {self.fc_layers}")
+        require(self.head == "layers" or not self.conv_layers,
+                f"BoxConfig: head 'res5' has no other layers: conv_layers must be empty, got {self.conv_layers}")
 
 
 @dataclass(frozen=True)
@@ -121,7 +137,8 @@ class MaskConfig:
     """The mask branch: some 3x3 convolutions, a deconvolution, one map a class.
 
     Args:
-        pool_size: pooling gives pool_size x pool_size cells; masks have twice as many.
+        pool_size: pooling gives pool_size x pool_size cells; masks have twice as many a side, or with
+            `BoxConfig.head` "res5", which halves them first, as many, rounded up to even.
         sampling_ratio, aligned, pool_kind, pool_reduce: as in `BoxConfig`.
         layers: widths of the 3x3 convolutions.
         deconv_channels: width after the deconvolution.
@@ -156,7 +173,10 @@ class MaskConfig:
     loss: str = "sigmoid"
 
     def __post_init__(self) -> None:
-        one_of("MaskConfig", "norm", self.norm, ("none", "group", "batch", "sync"))
+        _norms("MaskConfig", self.norm, self.norm_groups, self.layers, self.pool_size)
+        all_positive("MaskConfig", "layers", self.layers)
+        positive("MaskConfig", "deconv_channels", self.deconv_channels)
+        fraction("MaskConfig", "threshold", self.threshold)
         one_of("MaskConfig", "target_rule", self.target_rule, ("soft", "binary"))
         one_of("MaskConfig", "paste_rule", self.paste_rule, ("integer", "continuous"))
         one_of("MaskConfig", "mask_format", self.mask_format, ("soft", "bool", "rle"))
@@ -196,6 +216,8 @@ class KeypointConfig:
         one_of("KeypointConfig", "score_rule", self.score_rule, ("logit", "probability"))
         _pooler("KeypointConfig", self.pool_kind, self.pool_reduce, self.pool_size)
         require(len(self.layers) > 0, "KeypointConfig: layers must not be empty")
+        all_positive("KeypointConfig", "layers", self.layers)
+        at_least("KeypointConfig", "loss_weight", self.loss_weight, 0)
 
 
 @dataclass(frozen=True)
@@ -206,7 +228,7 @@ class MaskScoreConfig:
         layers: widths of the 3x3 convolutions; the last one has stride 2.
         representation: width of the two fully connected layers.
         loss_weight: factor of the loss, half the mean squared error.
-        target_logit: a cell of the 28 x 28 prediction belongs to the mask, whose IoU is the target, above this logit;
+        target_logit: a cell of the prediction belongs to the mask, whose IoU is the target, above this logit;
             mmdetection's 0.5 is a probability of 0.62, the paper's is 0.5, a logit of 0.
     """
 
@@ -217,4 +239,6 @@ class MaskScoreConfig:
 
     def __post_init__(self) -> None:
         require(len(self.layers) > 0, "MaskScoreConfig: layers must not be empty")
+        all_positive("MaskScoreConfig", "layers", self.layers)
+        at_least("MaskScoreConfig", "loss_weight", self.loss_weight, 0)
         positive("MaskScoreConfig", "representation", self.representation)

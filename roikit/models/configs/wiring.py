@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from roikit.models.configs.checks import one_of, positive, require
+from roikit.models.configs.checks import all_positive, at_least, one_of, positive, require
 
 __all__ = ["CascadeConfig", "HybridConfig", "IntegralConfig", "IterativeConfig", "SemanticConfig", "StageConfig"]
 
@@ -79,7 +79,9 @@ class SemanticConfig:
 
     def __post_init__(self) -> None:
         positive("SemanticConfig", "num_classes", self.num_classes)
+        at_least("SemanticConfig", "fusion_level", self.fusion_level, 0)
         require(len(self.layers) > 0, "SemanticConfig: layers must not be empty")
+        all_positive("SemanticConfig", "layers", self.layers)
         positive("SemanticConfig", "loss_weight", self.loss_weight)
 
 

@@ -47,13 +47,15 @@ class FasterRCNN(nn.Module):
             targets: needed when training, not looked at otherwise; for each image a dict with
                 `boxes` (N, 4) float xyxy in pixels with x1 < x2, y1 < y2, `labels` (N,) int64 from
                 1, for masks `masks`: (N, H, W) uint8 or bool, or a list of N COCO RLE dicts or
-                lists of polygons, and for keypoints `keypoints` (N, K, 3): x, y in pixels and
-                visibility. N may be 0.
+                lists of polygons, for keypoints `keypoints` (N, K, 3): x, y in pixels and
+                visibility, and for a semantic branch `semantic` (H, W) uint8 or int64: the class of
+                each pixel. N may be 0.
 
         Returns:
             When training a dict of scalar losses. Otherwise a list of dicts: `boxes` (D, 4) in
             pixels of the image as given, `labels` (D,) int64, `scores` (D,), best first, and, where
-            the model has them, `masks`, and `keypoints` (D, K, 3) with `keypoints_scores` (D, K).
+            the model has them, `masks`, `mask_scores` (D,), and `keypoints` (D, K, 3) with
+            `keypoints_scores` (D, K).
 
         Raises:
             TypeError, ValueError: an image or a target of the wrong kind, dtype, shape, device or value, by its

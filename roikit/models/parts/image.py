@@ -53,7 +53,7 @@ class Truth:
         image_size: (height, width) of the resized image.
         mask_size: (height, width) of the masks' frame.
         keypoints: (N, K, 3) x, y in pixels of the resized image and visibility; None when the target has none.
-        semantic: (H, W) uint8 class of each pixel of the resized image; None when the target has none.
+        semantic: (H, W) uint8 or int64 class of each pixel of the resized image; None when the target has none.
     """
 
     boxes: Tensor

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["FrozenBatchNorm2d", "conv_norm", "norm_layer"]
+__all__ = ["FrozenBatchNorm2d", "GroupNorm", "conv_norm", "norm_layer"]
 
 
 class FrozenBatchNorm2d(nn.Module):
@@ -47,6 +47,19 @@ class FrozenBatchNorm2d(nn.Module):
         return f"{self.weight.shape[0]}, eps={self.eps}"
 
 
+class GroupNorm(nn.GroupNorm):
+    """`nn.GroupNorm` of maps of any size.
+
+    torch's own asks whether a group has more than one value, and raises where it has not: of an image of 32 pixels with
+    a group for each channel. Here such a group is its bias. Nor has torch.export, which may not know how many boxes
+    there are, anything to answer.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps,
+                                torch.backends.cudnn.enabled)
+
+
 def conv_norm(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
     """norm(conv(x)) of a convolution without bias.
 
@@ -74,5 +87,5 @@ def norm_layer(kind: str, *, eps: float = 1e-5, groups: int = 32) -> Callable[[i
     if kind == "sync":
         return lambda channels: nn.SyncBatchNorm(channels, eps)
     if kind == "group":
-        return lambda channels: nn.GroupNorm(gcd(channels, groups), channels, eps)
+        return lambda channels: GroupNorm(gcd(channels, groups), channels, eps)
     raise ValueError(f"norm_layer: kind must be one of frozen, batch, sync, group, got {kind!r}")

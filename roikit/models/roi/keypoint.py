@@ -19,8 +19,8 @@ from roikit.models.roi.mask import found_boxes, share
 from roikit.models.roi.samples import Samples
 from roikit.ops import decode_keypoints, encode_keypoints
 
-__all__ = ["KeypointBranch", "KeypointRCNNHeads", "KeypointRCNNPredictor", "keypoint_losses", "keypoint_samples",
-           "keypoints_of"]
+__all__ = ["KeypointBranch", "KeypointRCNNHeads", "KeypointRCNNPredictor", "keypoint_count", "keypoint_losses",
+           "keypoint_samples", "keypoints_of"]
 
 
 class KeypointRCNNHeads(nn.Sequential):
@@ -63,7 +63,7 @@ class KeypointBranch:
     @between_graphs
     def losses(self, heads: Any, features: dict[str, Tensor], samples: list[Samples], truths: list[Truth],
                batch: ImageBatch) -> dict[str, Tensor]:
-        boxes, keypoints = keypoint_samples(samples, truths, heads.keypoint)
+        boxes, keypoints = keypoint_samples(samples, truths, keypoint_count(heads))
         return keypoint_losses(self.logits(heads, features, boxes, batch), boxes, keypoints, heads.keypoint)
 
     @between_graphs
@@ -86,13 +86,21 @@ class KeypointBranch:
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
+def keypoint_count(heads: Any) -> int:
+    """How many keypoints the predictor gives: one that a user has put in place may give others than were configured."""
+    lowres = getattr(heads.keypoint_predictor, "kps_score_lowres", None)
+    return heads.keypoint.num_keypoints if lowres is None else lowres.out_channels
+
+
 @outside_graphs
-def keypoint_samples(samples: list[Samples], truths: list[Truth], config: KeypointConfig
-                     ) -> tuple[list[Tensor], Tensor]:
+def keypoint_samples(samples: list[Samples], truths: list[Truth], count: int) -> tuple[list[Tensor], Tensor]:
     """The boxes of each image that the loss is taken over, and their objects' keypoints (P, K, 3), image after image.
 
     Of the positives only those with a visible keypoint inside: the others have no loss, and would pass the layers for
     nothing.
+
+    Args:
+        count: K, the model's number of keypoints.
 
     Raises:
         ValueError: a target without keypoints, or with another number of them.
@@ -104,10 +112,9 @@ def keypoint_samples(samples: list[Samples], truths: list[Truth], config: Keypoi
         if len(truth.keypoints) == 0:  # of whatever number
             boxes.append(sample.boxes[:0])
             continue
-        if truth.keypoints.shape[1] != config.num_keypoints:
+        if truth.keypoints.shape[1] != count:
             raise ValueError(f"detector: targets[{index}]['keypoints'] must have shape ({len(truth.keypoints)}, "
-                             f"{config.num_keypoints}, 3), as the model has {config.num_keypoints} keypoints, "
-                             f"got {tuple(truth.keypoints.shape)}")
+                             f"{count}, 3), as the model has {count} keypoints, got {tuple(truth.keypoints.shape)}")
         rows = sample.positives()
         own = truth.keypoints.to(sample.boxes.dtype)[sample.matched[rows]]
         # Whether a keypoint lies in its box does not depend on the number of cells.
@@ -116,7 +123,7 @@ def keypoint_samples(samples: list[Samples], truths: list[Truth], config: Keypoi
         keypoints.append(own[visible])
     if keypoints:
         return boxes, torch.cat(keypoints)
-    return boxes, boxes[0].new_zeros((0, config.num_keypoints, 3))
+    return boxes, boxes[0].new_zeros((0, count, 3))
 
 
 @outside_graphs

@@ -101,7 +101,8 @@ def own_logits(predictor: nn.Module, hidden: Tensor, labels: Tensor, config: Mas
     if hasattr(predictor, "logits_of"):
         logits = predictor.logits_of(hidden, labels)
     else:
-        logits = predictor(hidden)[torch.arange(len(labels), device=labels.device), labels]
+        every = predictor(hidden)
+        logits = every.gather(1, labels[:, None, None, None].expand(-1, 1, *every.shape[2:]))[:, 0]
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 

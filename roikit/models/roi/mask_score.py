@@ -110,10 +110,11 @@ def mask_ious(logits: Tensor, targets: Tensor, inside: Tensor, threshold: float)
 
     Args:
         logits: (P, M, M); a cell belongs to the mask above `threshold`.
-        targets: (P, M, M) the objects within the boxes, 0 or 1.
+        targets: (P, M, M) the objects within the boxes, in [0, 1]; a cell belongs to them from 0.5 on, so that a mask
+            can have an IoU of 1 with averages (`MaskConfig.target_rule` "soft") as well.
         inside: (P,) the share of each object that its box holds.
     """
-    predicted = (logits > threshold).to(targets.dtype)
+    predicted, targets = (cells.to(targets.dtype) for cells in (logits > threshold, targets >= 0.5))
     common = (predicted * targets).sum((1, 2))
     whole = targets.sum((1, 2)) / (inside + 1e-7)
     return common / (predicted.sum((1, 2)) + whole - common).clamp(min=1e-7)

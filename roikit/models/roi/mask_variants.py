@@ -57,7 +57,9 @@ class SoftmaxMaskBranch(MaskBranch):
         index = labels[:, None, None, None].expand(-1, 1, *logits.shape[2:])
         others = logits.scatter(1, index, float("-inf"))
         # The logit whose sigmoid is the softmax's probability.
-        return logits.gather(1, index)[:, 0] - others.logsumexp(1)
+        # Not logsumexp, of which torch.export wants to know whether there are boxes.
+        largest = others.amax(1)
+        return logits.gather(1, index)[:, 0] - largest - (others - largest[:, None]).exp().sum(1).log()
 
     def _all_layers(self, heads: Any, pooled: Tensor) -> Tensor:
         logits = heads.mask_predictor(heads.mask_head(heads.shared(pooled)))

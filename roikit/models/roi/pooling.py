@@ -86,7 +86,8 @@ class PyramidRoIPool(_PyramidPool):
     def forward(self, features: dict[str, Tensor], boxes: list[Tensor],
                 padded_size: tuple[int, int]) -> Tensor:
         levels, scales = self.levels(features, padded_size)
-        image = torch.cat([box.new_full((len(box), 1), i) for i, box in enumerate(boxes)])
+        # Not new_full of a length: torch.export would settle that number, which depends on the image.
+        image = torch.cat([torch.full_like(box[:, :1], i) for i, box in enumerate(boxes)])
         rois = torch.cat((image, torch.cat(boxes)), 1)
         if len(levels) == 1:
             return self._pool(levels[0], rois, scales[0])
