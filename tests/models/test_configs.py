@@ -1,10 +1,14 @@
 """Numbers that a part cannot work with are refused where they stand, by name."""
 
+import dataclasses
+
 import pytest
 
 from roikit.models import (
     BackboneConfig,
     BoxConfig,
+    DetectorConfig,
+    ImageConfig,
     KeypointConfig,
     MaskConfig,
     MaskScoreConfig,
@@ -60,3 +64,24 @@ def test_contract_a_norm_needs_more_than_one_cell(norm):
 def test_contract_res5_has_no_other_layers():
     with pytest.raises(ValueError, match=r"^BoxConfig: head 'res5' .*: conv_layers must be empty, got \(8,\)"):
         BoxConfig(head="res5", conv_layers=(8,))
+
+
+# The fields of 0.1.0, whose places in a call are public: later ones come after them.
+FIELDS = {
+    ImageConfig: "mean std min_size max_size size_divisible resize_in_training",
+    BackboneConfig: "name norm norm_eps norm_groups trainable_layers fpn_channels fpn_norm",
+    RpnConfig: "anchor_sizes aspect_ratios rounded_anchors keep_before_nms_train keep_before_nms_test "
+               "keep_after_nms_train keep_after_nms_test nms_threshold score_threshold foreground_iou background_iou "
+               "samples_per_image positive_fraction box_beta conv_depth",
+    BoxConfig: "pool_size sampling_ratio aligned representation regression_weights score_threshold nms_threshold "
+               "detections_per_image foreground_iou background_iou samples_per_image positive_fraction box_beta",
+    MaskConfig: "pool_size sampling_ratio aligned layers deconv_channels norm norm_groups target_rule paste_rule "
+                "threshold mask_format",
+    DetectorConfig: "num_classes image backbone rpn box mask",
+}
+
+
+@pytest.mark.parametrize("config", FIELDS)
+def test_contract_fields_keep_their_places(config):
+    first = FIELDS[config].split()
+    assert [field.name for field in dataclasses.fields(config)][:len(first)] == first

@@ -15,9 +15,6 @@ class RpnConfig:
         anchor_sizes: for each level (of a pyramid strides 4 to 64) the square roots of the areas.
         aspect_ratios: height / width, the same on every level.
         rounded_anchors: corners of the cell anchors rounded to whole pixels, as torchvision does.
-        anchor_order: "ratio" (outermost in a cell; torchvision's and mmdetection's) or "size" (detectron2's).
-        nominal_strides: False divides the batch's size by the level's, as torchvision does, True takes the network's
-            strides, as detectron2 and mmdetection do; they differ where a level's size was rounded up.
         keep_before_nms_train, keep_before_nms_test: best anchors of each level that go into NMS.
         keep_after_nms_train, keep_after_nms_test: proposals an image.
         nms_threshold: IoU above which the lower score goes; levels are treated apart.
@@ -25,17 +22,18 @@ class RpnConfig:
         foreground_iou, background_iou: an anchor is positive from the first on, negative below
             the second, ignored between.
         samples_per_image, positive_fraction: what the loss is taken over.
-        min_side: a proposal with a shorter side, in pixels, is dropped.
-        clip_below: deltas of width and height are held above -log(1000 / 16), too, as mmdetection does.
         box_beta: where smooth L1 turns from square to linear; 0 is plain L1.
         conv_depth: 3x3 convolutions before the two predictors.
+        anchor_order: "ratio" (outermost in a cell; torchvision's and mmdetection's) or "size" (detectron2's).
+        nominal_strides: False divides the batch's size by the level's, as torchvision does, True takes the network's
+            strides, as detectron2 and mmdetection do; they differ where a level's size was rounded up.
+        min_side: a proposal with a shorter side, in pixels, is dropped.
+        clip_below: deltas of width and height are held above -log(1000 / 16), too, as mmdetection does.
     """
 
     anchor_sizes: tuple[tuple[float, ...], ...] = ((32.0,), (64.0,), (128.0,), (256.0,), (512.0,))
     aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     rounded_anchors: bool = True
-    anchor_order: str = "ratio"
-    nominal_strides: bool = False
     keep_before_nms_train: int = 2000
     keep_before_nms_test: int = 1000
     keep_after_nms_train: int = 2000
@@ -46,10 +44,12 @@ class RpnConfig:
     background_iou: float = 0.3
     samples_per_image: int = 256
     positive_fraction: float = 0.5
-    min_side: float = 1e-3
-    clip_below: bool = False
     box_beta: float = 1 / 9
     conv_depth: int = 1
+    anchor_order: str = "ratio"
+    nominal_strides: bool = False
+    min_side: float = 1e-3
+    clip_below: bool = False
 
     def __post_init__(self) -> None:
         one_of("RpnConfig", "anchor_order", self.anchor_order, ("ratio", "size"))
@@ -57,8 +57,8 @@ class RpnConfig:
                 f"RpnConfig: anchor_sizes and aspect_ratios must not be empty, got {self.anchor_sizes} and "
                 f"{self.aspect_ratios}")
         require(len({len(sizes) for sizes in self.anchor_sizes}) == 1,
-                 "RpnConfig: anchor_sizes must hold equally many sizes for every level, because "
-                 f"the levels share one head, got {self.anchor_sizes}")
+                "RpnConfig: anchor_sizes must hold equally many sizes for every level, because "
+                f"the levels share one head, got {self.anchor_sizes}")
         require(all(size > 0 for sizes in self.anchor_sizes for size in sizes),
                 f"RpnConfig: anchor_sizes must hold positive numbers, got {self.anchor_sizes}")
         all_positive("RpnConfig", "aspect_ratios", self.aspect_ratios)
@@ -66,8 +66,8 @@ class RpnConfig:
                      "samples_per_image", "box_beta", "conv_depth"):
             at_least("RpnConfig", name, getattr(self, name), 0)
         require(self.background_iou <= self.foreground_iou,
-                 f"RpnConfig: background_iou must not exceed foreground_iou, "
-                 f"got {self.background_iou} and {self.foreground_iou}")
+                f"RpnConfig: background_iou must not exceed foreground_iou, "
+                f"got {self.background_iou} and {self.foreground_iou}")
         for name in ("nms_threshold", "score_threshold", "foreground_iou", "background_iou",
                      "positive_fraction"):
             fraction("RpnConfig", name, getattr(self, name))
