@@ -109,13 +109,15 @@ def test_contract_all_systems_are_those_whose_data_are_in_the_package(table):
 
 
 def test_agreement_of_a_run_with_its_process(tmp_path):
+    # From a folder with the benchmarks alone: in the checkout its `roikit` would stand before the installed one.
+    (tmp_path / "benchmarks").symlink_to(ROOT / "benchmarks")
     words = ["model.image.min_size=[64]", "model.image.max_size=64", "model.rpn.keep_after_nms_train=20",
              "model.rpn.keep_after_nms_test=20", "data.train.limit=2", "data.val.limit=2", "data.batch_size=2"]
     result = tmp_path / "family.jsonl"
     done = subprocess.run([sys.executable, "-m", "benchmarks.family_table", "--presets", "faster-rcnn-fpn",
                            "--steps", "2", "--seeds", "5", "--threads", "1", "--results", str(result),
                            *(part for word in words for part in ("--set", word))],
-                          cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+                          cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     found, = map(json.loads, result.read_text().splitlines())
     assert found["changes"] == words and (found["steps"], found["seed"], found["threads"]) == (2, 5, 1)

@@ -29,7 +29,6 @@ WRONG = [
     (lambda: mmcv.bbox_overlaps(TURNED, BOX, "iof"), "bbox_overlaps: bboxes1 must have shape (N, 4), got (2, 5)"),
     (lambda: mmcv.bbox_overlaps(BOX, BOX[None], aligned=True), "bbox_overlaps: bboxes2 must have shape (N, 4)"),
     (lambda: mmcv.box_iou_rotated(TURNED, BOX), "box_iou_rotated: bboxes2 must have shape (M, 5), got (2, 4)"),
-    (lambda: mmcv.roi_align(MAPS, [BOX], 2, pool_mode="max"), "roi_align: rois must be a tensor, got list"),
     (lambda: mmcv.roi_align(MAPS, ROI, "2", pool_mode="max"), "roi_align: output_size must be a whole number"),
     (lambda: mmcv.roi_pool(MAPS, BOX, 2), "roi_pool: rois must have shape (K, 5), got (2, 4)"),
     (lambda: mmcv.roi_pool(MAPS, ROI, 0), "roi_pool: output_size must be a whole number of at least 1"),

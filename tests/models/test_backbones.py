@@ -114,9 +114,10 @@ def test_law_same_padding_puts_the_extra_zero_last(kernel, size):
 
 def test_agreement_resnet_names_are_torchvisions(torchvision):
     for name, spec in RESNETS.items():
-        if name == "resnext152_32x8d":  # which torchvision does not name
+        if not hasattr(torchvision.models, name):
             resnet = torchvision.models.resnet
-            theirs = resnet.ResNet(resnet.Bottleneck, list(spec.depths), groups=32, width_per_group=8).state_dict()
+            theirs = resnet.ResNet(resnet.Bottleneck, list(spec.depths), groups=spec.groups,
+                                   width_per_group=spec.width).state_dict()
         else:
             theirs = getattr(torchvision.models, name)(weights=None).state_dict()
         ours = ResNet(spec, norm_layer("batch")).state_dict()

@@ -99,7 +99,7 @@ def test_law_training_fits_one_image(model, scene):
     image, target = scene()
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
     totals = []
-    for _ in range(30):
+    for _ in range(40):
         losses = model.train()([image], [target])
         total = sum(losses.values())
         optimizer.zero_grad()

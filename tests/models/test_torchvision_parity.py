@@ -96,9 +96,13 @@ def assert_same_boxes(found, expected):
 
 
 @pytest.mark.parametrize("name", ["maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2"])
-def test_agreement_mask_rcnn_detections(oracle, name):
+def test_agreement_mask_rcnn_detections(oracle, name, tmp_path):
+    """The oracle's weights go through roikit and back to a new oracle in a file of torchvision's layout."""
     images = photographs(0)
     ours, theirs = pair(getattr(models, name), getattr(oracle, name), images, seed=0)
+    models.save_checkpoint(ours, tmp_path / "weights.pth", "torchvision")
+    theirs = getattr(oracle, name)(weights=None, weights_backbone=None, **FAST).eval()
+    theirs.load_state_dict(torch.load(tmp_path / "weights.pth", weights_only=True), strict=True)
     with torch.no_grad():
         expected, found = theirs(images), ours(images)
     for image, one, other in zip(images, found, expected, strict=True):
