@@ -15,6 +15,7 @@ import pickle
 import statistics
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -153,6 +154,15 @@ def trainings(name, size):
     return works
 
 
+def storage(training):
+    """Where detectron2's models write what they count as they learn."""
+    if not training:
+        return nullcontext()
+    from detectron2.utils.events import EventStorage
+
+    return EventStorage()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=MODELS, metavar="NAME")
@@ -164,22 +174,27 @@ def main():
     torch.set_num_threads(options.threads)
     size = tuple(map(int, (options.size or ("512,512" if options.training else "800,1216")).split(",")))
     for name in options.models:
-        works = (trainings if options.training else detectors)(name, size)
-        times = {key: [] for key in works}
-        for _ in range(options.rounds):
-            for key, (work, _) in works.items():
-                begun = time.perf_counter()
-                with torch.set_grad_enabled(options.training):
-                    work()
-                times[key].append(time.perf_counter() - begun)
-            print("# " + ", ".join(f"{key} {taken[-1]:.3f} s" for key, taken in times.items()), flush=True)
-        print(f"{name}: {'training step on 2 images' if options.training else 'one image'} of {size[0]} x {size[1]}, "
-              f"{torch.get_num_threads()} threads, torch {torch.__version__}, {options.rounds} rounds")
-        for key, taken in times.items():
-            ratio = statistics.median(a / b for a, b in zip(times["detectron2"], taken, strict=True))
-            low, *_, high = statistics.quantiles(taken, n=10, method="inclusive")
-            print(f"{key:14} {statistics.median(taken):6.3f} s ({low:.3f} to {high:.3f})  {ratio:5.2f}x  "
-                  f"{works[key][1]}")
+        with storage(options.training):
+            measure(name, size, options)
+
+
+def measure(name, size, options):
+    works = (trainings if options.training else detectors)(name, size)
+    times = {key: [] for key in works}
+    for _ in range(options.rounds):
+        for key, (work, _) in works.items():
+            begun = time.perf_counter()
+            with torch.set_grad_enabled(options.training):
+                work()
+            times[key].append(time.perf_counter() - begun)
+        print("# " + ", ".join(f"{key} {taken[-1]:.3f} s" for key, taken in times.items()), flush=True)
+    print(f"{name}: {'training step on 2 images' if options.training else 'one image'} of {size[0]} x {size[1]}, "
+          f"{torch.get_num_threads()} threads, torch {torch.__version__}, {options.rounds} rounds")
+    for key, taken in times.items():
+        ratio = statistics.median(a / b for a, b in zip(times["detectron2"], taken, strict=True))
+        low, *_, high = statistics.quantiles(taken, n=10, method="inclusive")
+        print(f"{key:14} {statistics.median(taken):6.3f} s ({low:.3f} to {high:.3f})  {ratio:5.2f}x  "
+              f"{works[key][1]}")
 
 
 if __name__ == "__main__":
