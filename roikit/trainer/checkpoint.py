@@ -18,7 +18,6 @@ it and no code in it is ever run:
 """
 
 import json
-import os
 import random
 from pathlib import Path
 
@@ -27,6 +26,7 @@ import torch
 
 from roikit.data.keypoints import skeletons_of
 from roikit.data.records import shown
+from roikit.models.weights.save import write_atomically
 from roikit.trainer.extras import extra
 
 __all__ = ["FORMAT", "check_categories", "export_safetensors", "load", "read_rng", "restore_rng", "save",
@@ -35,29 +35,6 @@ __all__ = ["FORMAT", "check_categories", "export_safetensors", "load", "read_rng
 FORMAT = "roikit-checkpoint"
 FIELDS = {"model": dict, "average": dict | None, "optimizer": dict, "scaler": dict | None, "step": int, "epoch": int,
           "sampler": dict, "rng": list, "best": dict | None, "config": dict, "categories": list}
-
-
-def write_atomically(path, write):
-    """Make ``path`` by ``write(file)`` so that a crash leaves the old file or the new one.
-
-    The bytes go to a neighbour, reach the disk (fsync), and the neighbour is renamed.
-    """
-    path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(beside, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-    if os.name == "posix":  # the rename itself must reach the disk, too
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def save(path, state):

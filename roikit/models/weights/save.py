@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from roikit.models.weights.detectron2 import to_detectron2
 from roikit.models.weights.layouts import obstacle
 
-__all__ = ["LAYOUTS", "save_checkpoint"]
+__all__ = ["LAYOUTS", "save_checkpoint", "write_atomically"]
 
 LAYOUTS = ("roikit", "torchvision", "detectron2")
 
@@ -50,9 +50,9 @@ def save_checkpoint(model: nn.Module, path: str | os.PathLike, layout: str = "ro
         content = state if layout == "torchvision" else {"model": to_detectron2(state), "__author__": "roikit"}
     if layout == "detectron2" and Path(path).suffix == ".pkl":
         arrays = {name: value.contiguous().numpy() for name, value in content["model"].items()}
-        _write(path, lambda file: pickle.dump(content | {"model": arrays}, file, protocol=4))
+        write_atomically(path, lambda file: pickle.dump(content | {"model": arrays}, file, protocol=4))
     else:
-        _write(path, lambda file: torch.save(_compact(content), file))
+        write_atomically(path, lambda file: torch.save(_compact(content), file))
 
 
 def _compact(content: Any) -> Any:
@@ -62,8 +62,11 @@ def _compact(content: Any) -> Any:
     return content.clone(memory_format=torch.contiguous_format) if isinstance(content, Tensor) else content
 
 
-def _write(path: str | os.PathLike, write: Callable[[BinaryIO], None]) -> None:
-    """Make the file by `write(file)` under another name beside it, and give it its name when it is on the disk."""
+def write_atomically(path: str | os.PathLike, write: Callable[[BinaryIO], None]) -> None:
+    """Make `path` by `write(file)` so that a crash leaves the old file or the new one.
+
+    The bytes go to a neighbour, reach the disk (fsync), and the neighbour is renamed.
+    """
     path = Path(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -74,7 +77,7 @@ def _write(path: str | os.PathLike, write: Callable[[BinaryIO], None]) -> None:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
-    if os.name == "posix":  # the name must reach the disk, too
+    if os.name == "posix":  # the rename itself must reach the disk, too
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
