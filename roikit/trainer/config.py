@@ -28,6 +28,7 @@ def _require(right, text):
 class PartConfig:
     """A COCO instances file and the folder of its images; ``limit`` keeps the lowest image ids.
 
+    ``keep_empty`` false leaves out images without a single object: they teach, or ask, what is nothing.
     ``semantic`` is a folder of PNG label maps or a COCO panoptic file, for a model that learns a class for each pixel;
     without, such a model learns the union of the objects' masks.
     """
@@ -36,6 +37,7 @@ class PartConfig:
     images: UserPath | None = None
     limit: int | None = None
     semantic: UserPath | None = None
+    keep_empty: bool = True
 
     def __post_init__(self):
         _require((self.annotations is None) == (self.images is None),

@@ -224,7 +224,7 @@ def train_set(config):
     semantic = (config.data.train.semantic or "instances") if asks_for_semantic(config.model) else None
     return data.CocoDataset(content, images, transform=_augmentation(config.augment),
                             seed=config.run.seed, ids=_lowest_ids(content, config.data.train.limit),
-                            keypoints=asks_for_keypoints(config.model),
+                            keep_empty=config.data.train.keep_empty, keypoints=asks_for_keypoints(config.model),
                             keypoint_pairs=config.augment.keypoint_pairs, semantic=semantic,
                             semantic_classes=semantic_classes(config.model))
 
@@ -234,11 +234,11 @@ def val_set(config, annotations=None, images=None, *, content=None):
 
     ``content`` is what the annotation file holds, where it has been read already.
     """
-    limit = config.data.val.limit if annotations is None else None
+    limit, keep_empty = (config.data.val.limit, config.data.val.keep_empty) if annotations is None else (None, True)
     annotations, images = evaluation_paths(config, annotations, images)
     content = load_annotations(annotations) if content is None else content
     return data.CocoDataset(content, images, transform=still_transform(config), ids=_lowest_ids(content, limit),
-                            keypoints=asks_for_keypoints(config.model))
+                            keep_empty=keep_empty, keypoints=asks_for_keypoints(config.model))
 
 
 def still_transform(config):

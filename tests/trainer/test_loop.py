@@ -13,6 +13,7 @@ from roikit.trainer import NonFiniteLoss, checkpoint, load_config, train
 from roikit.trainer.fields import merge, plain
 from roikit.trainer.records import read_records
 from roikit.trainer.running import native_bf16
+from roikit.trainer.trained import train_set, val_set
 
 pytestmark = [pytest.mark.filterwarnings("ignore::roikit.errors.RoikitWarning"),
               pytest.mark.usefixtures("tiny")]
@@ -189,6 +190,21 @@ def test_law_a_limit_keeps_the_lowest_image_ids(settings, tmp_path):
     assert checkpoint.load(tmp_path / "run" / "last.pt")["sampler"]["steps_per_epoch"] == 1
     results = json.loads((tmp_path / "run" / "detections.json").read_text())
     assert {r["image_id"] for r in results} == {10, 11, 12}
+
+
+def test_law_images_without_objects_stay_out_where_asked(settings, squares, tmp_path):
+    content = json.loads(squares[0].read_text())
+    emptied = content["images"][0]["id"]
+    content["annotations"] = [a for a in content["annotations"] if a["image_id"] != emptied]
+    (tmp_path / "some.json").write_text(json.dumps(content))
+    config = with_values(settings, "schedule.steps=1", "data.train.keep_empty=false", "data.val.keep_empty=false",
+                         *(f"data.{part}.annotations={tmp_path / 'some.json'}" for part in ("train", "val")))
+    train(config, out=tmp_path / "run")
+    left = {annotation["image_id"] for annotation in content["annotations"]}
+    assert emptied not in left
+    assert set(train_set(config).image_ids) == set(val_set(config).image_ids) == left
+    results = json.loads((tmp_path / "run" / "detections.json").read_text())
+    assert {r["image_id"] for r in results} == left
 
 
 def test_contract_data_without_masks_say_how_to_train_boxes_alone(settings, squares, tmp_path):
