@@ -27,13 +27,7 @@ import numpy as np
 
 from roikit.reference.boxes import as_boxes, as_floats
 
-__all__ = [
-    "TOLERANCE",
-    "decode_boxes",
-    "decode_boxes_backward",
-    "encode_boxes",
-    "encode_boxes_backward",
-]
+__all__ = ["decode_boxes", "decode_boxes_backward", "encode_boxes", "encode_boxes_backward"]
 
 CLIP = math.log(1000 / 16)  # a box grows at most to 62.5 times its anchor
 TOLERANCE = {"float32": 8 * 2.0**-23, "float64": 8 * 2.0**-52}

@@ -27,7 +27,7 @@ torchvision's.
 
 import numpy as np
 
-__all__ = ["TOLERANCE", "deform_conv2d", "deform_conv2d_backward", "magnitudes"]
+__all__ = ["deform_conv2d", "deform_conv2d_backward"]
 
 TOLERANCE = {"bfloat16": 3 * 2.0**-8, "float16": 3 * 2.0**-11, "float32": 1e-5, "float64": 1e-13}
 

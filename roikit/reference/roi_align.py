@@ -64,17 +64,8 @@ from roikit.reference.roi_align_axes import geometry, sample_axis, samples_insid
 from roikit.reference.roi_align_integral import integral_weights, roi_align_boxes_backward, roi_edges
 from roikit.reference.roi_align_max import largest_samples, spread_to_winners
 
-__all__ = [
-    "TOLERANCE",
-    "assign_levels",
-    "multiscale_roi_align",
-    "multiscale_roi_align_backward",
-    "multiscale_roi_align_with_argmax",
-    "roi_align",
-    "roi_align_backward",
-    "roi_align_boxes_backward",
-    "roi_align_with_argmax",
-]
+__all__ = ["assign_levels", "multiscale_roi_align", "multiscale_roi_align_backward", "multiscale_roi_align_with_argmax",
+           "roi_align", "roi_align_backward", "roi_align_boxes_backward", "roi_align_with_argmax"]
 
 TOLERANCE = {"bfloat16": 2.0**-7, "float16": 2.0**-10, "float32": 1e-5, "float64": 1e-13}
 

@@ -28,14 +28,8 @@ from roikit.reference.anchors import cell_anchors
 from roikit.reference.box_codec import CLIP
 from roikit.reference.boxes import as_boxes, as_floats
 
-__all__ = [
-    "cell_anchors_rotated",
-    "decode_boxes_rotated",
-    "decode_boxes_rotated_backward",
-    "encode_boxes_rotated",
-    "encode_boxes_rotated_backward",
-    "wrap_degrees",
-]
+__all__ = ["cell_anchors_rotated", "decode_boxes_rotated", "decode_boxes_rotated_backward", "encode_boxes_rotated",
+           "encode_boxes_rotated_backward"]
 
 
 def wrap_degrees(degrees):
