@@ -1,7 +1,11 @@
 """roikit's ops on NumPy arrays: compiled, threaded, without torch.
 
 Same names, argument order, defaults and meaning as roikit.ops and roikit.reference. Anything that `np.asarray` takes
-without a copy will do, CPU tensors included. ``threads=None`` means ROIKIT_NUM_THREADS, else the processors at hand.
+without a copy will do, CPU tensors included. Half boxes are cast to float32, and arrays that are computed together to
+the wider of their dtypes.
+
+``out`` is a contiguous array for the result, which is returned. ``threads`` is how many threads may work; no result
+depends on it. None means ROIKIT_NUM_THREADS, else the processors at hand.
 """
 
 from roikit.kernels.anchors import *

@@ -5,19 +5,13 @@ import math
 import torch
 
 from roikit import _check
+from roikit._check.boxes import formats
+from roikit.ops._arguments import as_boxes, wider
 from roikit.ops._launch import backend, launch, view
 from roikit.ops._library import register
 
 __all__ = ["box_area", "box_convert", "box_iou", "clip_boxes_to_image", "complete_box_iou", "distance_box_iou",
            "generalized_box_iou", "masks_to_boxes", "remove_small_boxes"]
-
-FORMATS = ("xyxy", "xywh", "cxcywh")
-
-
-def _boxes(op, name, x):
-    _check.boxes(op, name, x)
-    _check.tensor(op, name, x)
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def box_area(boxes):
@@ -26,7 +20,7 @@ def box_area(boxes):
     Raises:
         TypeError, ValueError: boxes is not a floating (N, 4) tensor.
     """
-    boxes = _boxes("box_area", "boxes", boxes)
+    boxes = as_boxes("box_area", "boxes", boxes)
     sides = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0)
     return sides[:, 0] * sides[:, 1]
 
@@ -37,9 +31,8 @@ def box_convert(boxes, in_fmt, out_fmt):
     Raises:
         TypeError, ValueError: boxes is not a floating (N, 4) tensor; a format is unknown.
     """
-    boxes = _boxes("box_convert", "boxes", boxes)
-    _check.choice("box_convert", "in_fmt", in_fmt, FORMATS)
-    _check.choice("box_convert", "out_fmt", out_fmt, FORMATS)
+    boxes = as_boxes("box_convert", "boxes", boxes)
+    formats("box_convert", in_fmt, out_fmt)
     if in_fmt == out_fmt:
         return boxes.clone()
     first, second = boxes[:, :2], boxes[:, 2:]
@@ -60,7 +53,7 @@ def clip_boxes_to_image(boxes, size):
     Raises:
         TypeError, ValueError: boxes is not a floating (N, 4) tensor; size is not two numbers of at least 0.
     """
-    boxes = _boxes("clip_boxes_to_image", "boxes", boxes)
+    boxes = as_boxes("clip_boxes_to_image", "boxes", boxes)
     height, width = _check.pair("clip_boxes_to_image", "size", tuple(size), 0)
     limit = boxes.new_full((4,), width)  # filled on the device: a copy from the host would wait for it
     limit[1::2].fill_(height)
@@ -73,7 +66,7 @@ def remove_small_boxes(boxes, min_size):
     Raises:
         TypeError, ValueError: boxes is not a floating (N, 4) tensor; min_size is not a number.
     """
-    boxes = _boxes("remove_small_boxes", "boxes", boxes)
+    boxes = as_boxes("remove_small_boxes", "boxes", boxes)
     least = _check.number("remove_small_boxes", "min_size", min_size)
     sides = boxes[:, 2:] - boxes[:, :2]
     return torch.where((sides >= least).all(dim=1))[0]
@@ -165,10 +158,9 @@ def complete_box_iou(boxes1, boxes2, eps=1e-7):
 
 
 def _pairs(op, boxes1, boxes2):
-    a, b = _boxes(op, "boxes1", boxes1), _boxes(op, "boxes2", boxes2)
+    a, b = as_boxes(op, "boxes1", boxes1), as_boxes(op, "boxes2", boxes2)
     _check.same_device(op, boxes1=a, boxes2=b)
-    dtype = torch.promote_types(a.dtype, b.dtype)
-    return a.to(dtype), b.to(dtype)
+    return wider(a, b)
 
 
 def _lean(mine, other, longest):
