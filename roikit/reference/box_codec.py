@@ -25,7 +25,7 @@ import math
 
 import numpy as np
 
-from roikit.reference.boxes import as_boxes, as_floats
+from roikit.reference.arguments import as_boxes, as_floats
 
 __all__ = ["decode_boxes", "decode_boxes_backward", "encode_boxes", "encode_boxes_backward"]
 
@@ -46,16 +46,16 @@ def corner_gradient(grad_centre, grad_size):
     return half * grad_centre - grad_size, half * grad_centre + grad_size
 
 
-def prepare(op, name, first, anchors, weights):
-    """Both arrays cast to T, the first as rows (N, C, 4), and the weights in T."""
-    anchors, first = as_boxes(op, "anchors", anchors), as_floats(op, name, first)
-    if first.ndim != 2 or first.shape[1] % 4 or first.shape[1] == 0:
-        raise ValueError(f"{op}: {name} must have shape (N, 4C), got {first.shape}")
+def prepare(op, name, first, anchors, weights, columns=4):
+    """Both arrays cast to T, the first as rows (N, C, columns), and the weights in T."""
+    anchors, first = as_boxes(op, "anchors", anchors, columns), as_floats(op, name, first)
+    if first.ndim != 2 or first.shape[1] % columns or first.shape[1] == 0:
+        raise ValueError(f"{op}: {name} must have shape (N, {columns}C), got {first.shape}")
     if len(first) != len(anchors):
         raise ValueError(
             f"{op}: {name} must have one row an anchor ({len(anchors)}), got {len(first)}")
     dtype = np.result_type(first, anchors)
-    rows = first.astype(dtype).reshape(len(first), first.shape[1] // 4, 4)
+    rows = first.astype(dtype).reshape(len(first), first.shape[1] // columns, columns)
     return rows, anchors.astype(dtype), np.asarray(weights, dtype)
 
 

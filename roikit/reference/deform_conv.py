@@ -27,13 +27,11 @@ torchvision's.
 
 import numpy as np
 
+from roikit.reference.arguments import pair
+
 __all__ = ["deform_conv2d", "deform_conv2d_backward"]
 
 TOLERANCE = {"bfloat16": 3 * 2.0**-8, "float16": 3 * 2.0**-11, "float32": 1e-5, "float64": 1e-13}
-
-
-def pair(x):
-    return tuple(x) if np.ndim(x) else (x, x)
 
 
 def split(weight, groups, *maps):

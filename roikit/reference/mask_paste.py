@@ -32,7 +32,7 @@ detectron2 (Wu et al. 2019), whose formula is that of bilinear sampling at pixel
 import numpy as np
 
 from roikit.reference import rle
-from roikit.reference.boxes import as_boxes, as_floats
+from roikit.reference.arguments import as_boxes, as_floats
 
 __all__ = ["paste_masks", "paste_masks_rle"]
 

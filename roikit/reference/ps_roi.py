@@ -31,10 +31,9 @@ Source: Dai et al. 2016, arXiv:1605.06409, equation 1.
 
 import numpy as np
 
-from roikit.reference.boxes import as_rois
+from roikit.reference.arguments import as_rois, pair
 from roikit.reference.roi_align import axis_weights
-from roikit.reference.roi_align_axes import geometry
-from roikit.reference.roi_pool import CORNER_LIMIT, round_half_away
+from roikit.reference.rois import geometry, pixel_of
 
 __all__ = ["ps_roi_align", "ps_roi_align_backward", "ps_roi_pool", "ps_roi_pool_backward"]
 
@@ -44,9 +43,7 @@ def pixel_weights(low, high, bins, extent, scale):
     real = low.dtype.type
     weights = np.zeros((bins, extent), real)
     if np.isfinite(low) and np.isfinite(high):
-        with np.errstate(over="ignore"):
-            start, end = (int(np.clip(round_half_away(c * scale), -CORNER_LIMIT, CORNER_LIMIT))
-                          for c in (low, high))
+        start, end = pixel_of(low, scale), pixel_of(high, scale)
         step = real(max(end - start, 1)) / real(bins)
         for p in range(bins):
             first = int(np.floor(real(p) * step)) + start
@@ -92,7 +89,7 @@ def bins_of(op, channels, size, shape, accumulate, corners, axes):
 
 
 def forward(op, input, batch, corners, output_size, accumulate, axes):
-    size = output_size if np.ndim(output_size) else (output_size, output_size)
+    size = pair(output_size)
     channels = input.shape[1]
     output = np.zeros((len(corners), channels), accumulate)
     for k, i, rows, columns, count in bins_of(op, channels, size, input.shape[2:], accumulate, corners, axes):

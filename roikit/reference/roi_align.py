@@ -59,10 +59,11 @@ import math
 
 import numpy as np
 
-from roikit.reference.boxes import as_rois, side
-from roikit.reference.roi_align_axes import geometry, sample_axis, samples_inside, taps
+from roikit.reference.arguments import as_rois, pair
+from roikit.reference.boxes import side
 from roikit.reference.roi_align_integral import integral_weights, roi_align_boxes_backward, roi_edges
 from roikit.reference.roi_align_max import largest_samples, spread_to_winners
+from roikit.reference.rois import geometry, sample_axis, samples_inside, taps
 
 __all__ = ["assign_levels", "multiscale_roi_align", "multiscale_roi_align_backward", "multiscale_roi_align_with_argmax",
            "roi_align", "roi_align_backward", "roi_align_boxes_backward", "roi_align_with_argmax"]
@@ -93,7 +94,7 @@ def roi_weights(corners, output_size, shape, spatial_scale, sampling_ratio, alig
         if edges is not None:
             return [integral_weights(e, extent).astype(accumulate) for e, extent in zip(edges, shape, strict=True)]
         corners = np.full_like(corners, np.nan)
-    rows, columns = output_size if np.ndim(output_size) else (output_size, output_size)
+    rows, columns = pair(output_size)
     height, width = shape
     x1, y1, x2, y2 = corners
     scale = corners.dtype.type(spatial_scale)
@@ -149,7 +150,7 @@ def roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, a
     input = np.asarray(input)
     if reduce == "max":
         return largest_samples(input, boxes, output_size, spatial_scale, sampling_ratio, aligned)[0]
-    rows, columns = output_size if np.ndim(output_size) else (output_size, output_size)
+    rows, columns = pair(output_size)
     accumulate, batch, corners = geometry("roi_align", input.dtype, boxes, len(input))
     output = np.zeros((len(corners), input.shape[1], rows, columns), accumulate)
     for k, roi in enumerate(corners):

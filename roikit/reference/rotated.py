@@ -21,8 +21,8 @@ import math
 
 import numpy as np
 
-from roikit.reference.boxes import as_boxes
-from roikit.reference.nms import suppress
+from roikit.reference.arguments import as_boxes
+from roikit.reference.order import suppress
 
 __all__ = ["batched_nms_rotated", "box_iou_rotated", "nms_rotated"]
 
@@ -161,7 +161,7 @@ def nms_rotated(boxes, scores, iou_threshold):
     Returns:
         int64 (K,): indices of the kept boxes, in the order of their scores.
     """
-    return suppress("nms_rotated", boxes, scores, None, iou_threshold, 5, box_iou_rotated)
+    return suppress("nms_rotated", boxes, scores, None, iou_threshold, box_iou_rotated, 5)
 
 
 def batched_nms_rotated(boxes, scores, idxs, iou_threshold):
@@ -174,4 +174,4 @@ def batched_nms_rotated(boxes, scores, idxs, iou_threshold):
     Returns:
         int64 (K,): the kept boxes of all classes, merged in the order of their scores.
     """
-    return suppress("batched_nms_rotated", boxes, scores, idxs, iou_threshold, 5, box_iou_rotated)
+    return suppress("batched_nms_rotated", boxes, scores, idxs, iou_threshold, box_iou_rotated, 5)
