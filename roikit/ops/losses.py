@@ -185,7 +185,14 @@ def generalized_box_iou_loss(boxes1, boxes2, reduction="none", eps=1e-7):
 def distance_box_iou_loss(boxes1, boxes2, reduction="none", eps=1e-7):
     """1 - distance IoU of each row of boxes1 with the same row of boxes2.
 
-    Args, returns, errors: as generalized_box_iou_loss.
+    Args:
+        boxes1, boxes2, reduction, eps: as in `generalized_box_iou_loss`.
+
+    Returns:
+        float32 or float64 (N,), or (), as in `generalized_box_iou_loss`. Differentiable in both.
+
+    Raises:
+        TypeError, ValueError: as in `generalized_box_iou_loss`.
 
     Source: Zheng et al., AAAI 2020, equation 7.
     """
@@ -196,8 +203,16 @@ def distance_box_iou_loss(boxes1, boxes2, reduction="none", eps=1e-7):
 def complete_box_iou_loss(boxes1, boxes2, reduction="none", eps=1e-7):
     """1 - complete IoU of each row of boxes1 with the same row of boxes2.
 
-    Args, returns, errors: as generalized_box_iou_loss. alpha, the weight of the aspect ratios, is a constant for the
-    gradient. A box without height or width has a defined angle, so no NaN comes of it.
+    Args:
+        boxes1, boxes2, reduction, eps: as in `generalized_box_iou_loss`.
+
+    Returns:
+        float32 or float64 (N,), or (), as in `generalized_box_iou_loss`. Differentiable in both: alpha, the weight of
+        the aspect ratios, is a constant for the gradient. A box without height or width has a defined angle, so no NaN
+        comes of it.
+
+    Raises:
+        TypeError, ValueError: as in `generalized_box_iou_loss`.
 
     Source: Zheng et al., AAAI 2020, equations 9 to 12.
     """

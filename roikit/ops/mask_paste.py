@@ -58,11 +58,14 @@ def paste_masks_rle(masks, boxes, image_size, *, threshold=0.5, rule="continuous
     On a GPU runs are made there, and they alone are copied to the host, which waits for them.
 
     Args:
-        As in `paste_masks`; ``threshold`` cannot be None, and H * W must be below 2^32.
+        masks: (N, M, M) or (N, 1, M, M), as in `paste_masks`.
+        boxes: (N, 4), as in `paste_masks`.
+        image_size: (H, W), with H * W below 2^32.
+        threshold: above 0, as in `paste_masks`, but not None.
+        rule: as in `paste_masks`.
 
     Returns:
-        list of N dicts {"size": [H, W], "counts": bytes}: exactly `roikit.masks.encode` of what
-        `paste_masks` gives.
+        list of N dicts {"size": [H, W], "counts": bytes}: exactly `roikit.masks.encode` of what `paste_masks` gives.
 
     Raises:
         TypeError, ValueError: a wrong kind, shape, value or device, in a sentence.

@@ -39,8 +39,10 @@ def batched_nms(boxes, scores, idxs, iou_threshold):
     """`nms` within each class; the kept boxes of all classes in the order of their scores.
 
     Args:
-        boxes, scores, iou_threshold: as in `nms`.
+        boxes: (N, 4), as in `nms`.
+        scores: (N,), as in `nms`.
         idxs: (N,) integers of any dtype, the class of each box; negative ones too.
+        iou_threshold: as in `nms`.
 
     Returns:
         (K,) int64. Boxes are never moved apart by offsets, so far and large ones keep their precision.

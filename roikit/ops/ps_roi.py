@@ -55,8 +55,21 @@ def ps_roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1
 def ps_roi_pool(input, boxes, output_size, spatial_scale=1.0):
     """Means over the pixels of each bin of the rounded RoI, each bin from its own channels as in `ps_roi_align`.
 
-    Args, result, gradients and errors as in `ps_roi_align`. The end pixel of a RoI, and the last row and column of the
-    map, are left out, as in torchvision.
+    The end pixel of a RoI, and the last row and column of the map, are left out, as in torchvision.
+
+    Args:
+        input: (N, C * PH * PW, H, W), as in `ps_roi_align`.
+        boxes: (K, 5) floating, or a list, as in `ps_roi_align`; rounded to whole pixels, and not shifted.
+        output_size, spatial_scale: as in `ps_roi_align`.
+
+    Returns:
+        (K, C, PH, PW), contiguous, the dtype of ``input``; 0 for a RoI that is not finite. Twice differentiable in
+        ``input``; the boxes have no gradient.
+
+    Raises:
+        TypeError, ValueError, IndexError, BackendError: as in `ps_roi_align`.
+
+    On CUDA the gradient is added up as that of `ps_roi_align` is.
 
     Source: Dai et al. 2016, arXiv:1605.06409, equation 1.
     """

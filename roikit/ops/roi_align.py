@@ -69,7 +69,7 @@ def multiscale_roi_align(features, boxes, output_size, scales, *, sampling_ratio
 
     Args:
         features: list of (N, C, H_i, W_i), one a level, finest first, of one dtype.
-        boxes: as in `roi_align`, in pixels of the image that all levels show.
+        boxes: (K, 5) floating, or a list, as in `roi_align`, in pixels of the image that all levels show.
         output_size: P, or (PH, PW).
         scales: map pixels an image pixel of each level, each half the one before.
         sampling_ratio, aligned, reduce: as in `roi_align`.

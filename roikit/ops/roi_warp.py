@@ -31,13 +31,9 @@ def roi_warp(input, boxes, output_size, spatial_scale=1.0, *, reduce="max"):
         the first largest sample, or a quarter each, receives the bin's gradient. The boxes have none.
 
     Raises:
-        TypeError, ValueError: a wrong kind, shape or device, in a sentence.
-        IndexError: a batch index is not whole, negative, or at least N (CUDA: with ROIKIT_DEBUG=1; else that RoI gives
-            0 and has no gradient).
-        BackendError: CUDA tensors, and no CUDA module in this build.
+        TypeError, ValueError, IndexError, BackendError: as in `roi_pool`.
 
-    On CUDA the gradient is added up in an order that changes from run to run, unless
-    ``torch.use_deterministic_algorithms(True)`` asks for the CPU's order and bits.
+    On CUDA the gradient is added up as that of `roi_pool` is.
 
     Source: Dai et al. 2016, arXiv:1512.04412, section 3.2; He et al. 2017, arXiv:1703.06870, section 3.
     """

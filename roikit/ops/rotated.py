@@ -39,15 +39,14 @@ def nms_rotated(boxes, scores, iou_threshold):
 
     Args:
         boxes: (N, 5), as in `box_iou_rotated`. N < 2^31.
-        scores: (N,) of any float dtype, on the same device; equal scores go by index, NaN comes last.
-        iou_threshold: compared strictly, after rounding to the dtype of the boxes.
+        scores: (N,), as in `nms`.
+        iou_threshold: as in `nms`.
 
     Returns:
         (K,) int64: the kept boxes in the order of their scores.
 
     Raises:
-        TypeError, ValueError: a wrong kind, shape or device, a threshold that is NaN.
-        BackendError: CUDA tensors, and no CUDA module in this build.
+        TypeError, ValueError, BackendError: as in `nms`.
 
     Source: Felzenszwalb et al., PAMI 2010, section 5.2.
     """
@@ -57,17 +56,19 @@ def nms_rotated(boxes, scores, iou_threshold):
 
 
 def batched_nms_rotated(boxes, scores, idxs, iou_threshold):
-    """`nms_rotated` within each class; the kept boxes of all classes in the order of their scores.
+    """`nms_rotated` within each class, as `batched_nms` is `nms` within each.
 
     Args:
-        boxes, scores, iou_threshold: as in `nms_rotated`.
-        idxs: (N,) integers of any dtype, the class of each box; negative ones too.
+        boxes: (N, 5), as in `box_iou_rotated`. N < 2^31.
+        scores: (N,), as in `nms`.
+        idxs: (N,) integers, as in `batched_nms`.
+        iou_threshold: as in `nms`.
 
     Returns:
-        (K,) int64. Boxes are never moved apart by offsets, so far and large ones keep their precision.
+        (K,) int64: the kept boxes of all classes in the order of their scores.
 
     Raises:
-        TypeError, ValueError, BackendError: as in `nms_rotated`; idxs is not an integer vector of N.
+        TypeError, ValueError, BackendError: as in `batched_nms`.
     """
     boxes, scores = as_candidates("batched_nms_rotated", boxes, scores, 5)
     threshold = _check.number("batched_nms_rotated", "iou_threshold", iou_threshold)

@@ -46,8 +46,10 @@ def fast_nms(boxes, scores, idxs, iou_threshold, *, top_k=200, cross_class=False
     """The boxes that no better box of their class overlaps by more than ``iou_threshold``, be that one kept or not.
 
     Args:
-        boxes, scores, iou_threshold: as in `nms`.
-        idxs: (N,) integers of any dtype, the class of each box; negative ones too.
+        boxes: (N, 4), as in `nms`.
+        scores: (N,), as in `nms`.
+        idxs: (N,) integers, as in `batched_nms`.
+        iou_threshold: as in `nms`.
         top_k: a whole number of at least 0; only the best ``top_k`` boxes of each class are looked at.
         cross_class: take all boxes for one class.
 
@@ -73,9 +75,11 @@ def matrix_nms(boxes, scores, idxs, *, sigma=2.0, min_score=1e-3, method="gaussi
     """Decay every score by the overlap with better boxes of its class, these discounted by their own overlap.
 
     Args:
-        boxes, scores, min_score: as in `soft_nms`; min_score is compared with the decayed score.
-        idxs: (N,) integers of any dtype, the class of each box; negative ones too.
+        boxes: (N, 4), as in `soft_nms`.
+        scores: (N,), as in `soft_nms`.
+        idxs: (N,) integers, as in `batched_nms`.
         sigma: > 0, of "gaussian".
+        min_score: boxes whose decayed score is below it are dropped.
         method: "gaussian": by the least exp(-sigma (x^2 - c^2)) over all better boxes, x being their IoU with this one
             and c their largest IoU with boxes better still; "linear": by the least (1 - x) / (1 - c).
 

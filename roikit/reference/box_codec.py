@@ -111,13 +111,13 @@ def decode_boxes(deltas, anchors, weights=(1, 1, 1, 1), *, clip=CLIP):
     """Apply ``deltas`` to ``anchors``.
 
     Args:
-        deltas: (N, 4C) float, dx dy dw dh of each of C classes.
+        deltas: (N, 4 C) float, dx dy dw dh of each of C classes.
         anchors: (N, 4) float, x1 y1 x2 y2 in pixels, shared by the classes of a row.
         weights: the four factors that encoded them.
         clip: dw and dh are limited to this from above, after the division by their weights.
 
     Returns:
-        T (N, 4C), x1 y1 x2 y2 of each class.
+        T (N, 4 C), x1 y1 x2 y2 of each class.
     """
     rows, anchors, (wx, wy, ww, wh) = prepare("decode_boxes", "deltas", deltas, anchors, weights)
     limit, half = anchors.dtype.type(clip), anchors.dtype.type(0.5)
@@ -138,11 +138,11 @@ def decode_boxes_backward(grad, deltas, anchors, weights=(1, 1, 1, 1), *,
     """Gradients of ``decode_boxes``; dw and dh above ``clip`` (or NaN) have gradient 0.
 
     Args:
-        grad: (N, 4C), the gradient of the boxes.
+        grad: (N, 4 C), the gradient of the boxes.
         deltas, anchors, weights, clip: as given to the forward pass.
 
     Returns:
-        the gradient of deltas T (N, 4C), and of anchors T (N, 4), summed over the classes.
+        the gradient of deltas T (N, 4 C), and of anchors T (N, 4), summed over the classes.
     """
     rows, anchors, (wx, wy, ww, wh) = prepare("decode_boxes", "deltas", deltas, anchors, weights)
     grad = np.asarray(grad, anchors.dtype).reshape(rows.shape)

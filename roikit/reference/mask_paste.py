@@ -125,7 +125,8 @@ def paste_masks_rle(masks, boxes, image_size, *, threshold=0.5, rule="continuous
     """``paste_masks`` as COCO run lengths.
 
     Args:
-        As in ``paste_masks``, but ``threshold`` cannot be None.
+        masks, boxes, image_size, rule: as in `paste_masks`.
+        threshold: above 0.
 
     Returns:
         list of N dicts {"size": [H, W], "counts": bytes}, COCO's compressed form.

@@ -143,12 +143,15 @@ def ps_roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1
 
 
 def ps_roi_align_backward(grad, boxes, input_shape, spatial_scale=1.0, sampling_ratio=-1):
-    """Gradient (N, C * PH * PW, H, W) of ``ps_roi_align`` with respect to its input; the boxes have none.
+    """Gradient of ``ps_roi_align`` with respect to its input; the boxes have none.
 
     Args:
         grad: (K, C, PH, PW), the gradient of the output; its dtype is that of the features.
+        boxes, spatial_scale, sampling_ratio: as given to the forward pass.
         input_shape: (N, C * PH * PW, H, W).
-        boxes and the rest: as given to the forward pass.
+
+    Returns:
+        (N, C * PH * PW, H, W), the dtype of ``grad``.
     """
     grad = np.asarray(grad)
     accumulate, batch, corners = geometry("ps_roi_align", grad.dtype, boxes, input_shape[0])
@@ -159,7 +162,14 @@ def ps_roi_align_backward(grad, boxes, input_shape, spatial_scale=1.0, sampling_
 def ps_roi_pool(input, boxes, output_size, spatial_scale=1.0):
     """Means over the pixels of each bin, each bin from its own channels. The module states the rule.
 
-    Args, result and errors as in ``ps_roi_align``.
+    Args:
+        input, boxes, output_size, spatial_scale: as in `ps_roi_align`.
+
+    Returns:
+        (K, C, PH, PW), the dtype of ``input``.
+
+    Raises:
+        ValueError, IndexError: as in `ps_roi_align`.
     """
     input = np.asarray(input)
     batch, corners = as_rois("ps_roi_pool", boxes, len(input))
@@ -168,7 +178,14 @@ def ps_roi_pool(input, boxes, output_size, spatial_scale=1.0):
 
 
 def ps_roi_pool_backward(grad, boxes, input_shape, spatial_scale=1.0):
-    """Gradient of ``ps_roi_pool`` with respect to its input; args as in ``ps_roi_align_backward``."""
+    """Gradient of ``ps_roi_pool`` with respect to its input.
+
+    Args:
+        grad, boxes, input_shape, spatial_scale: as in `ps_roi_align_backward`.
+
+    Returns:
+        (N, C * PH * PW, H, W), the dtype of ``grad``.
+    """
     grad = np.asarray(grad)
     batch, corners = as_rois("ps_roi_pool", boxes, input_shape[0])
     return backward("ps_roi_pool", grad, batch, corners, input_shape, np.result_type(grad, np.float32),

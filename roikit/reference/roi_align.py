@@ -165,7 +165,14 @@ def roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, a
 
 
 def roi_align_with_argmax(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, aligned=False):
-    """``roi_align`` with reduce="max", and which of a bin's samples won, int32 (K, C, PH, PW); args as there."""
+    """``roi_align`` with reduce="max", and which of a bin's samples won.
+
+    Args:
+        input, boxes, output_size, spatial_scale, sampling_ratio, aligned: as in `roi_align`.
+
+    Returns:
+        output (K, C, PH, PW), argmax int32 (K, C, PH, PW).
+    """
     return largest_samples(np.asarray(input), boxes, output_size, spatial_scale, sampling_ratio, aligned)
 
 
@@ -175,8 +182,8 @@ def roi_align_backward(grad, boxes, input_shape, output_size, spatial_scale=1.0,
 
     Args:
         grad: (K, C, PH, PW), the gradient of the output; its dtype is that of the features.
+        boxes, output_size, spatial_scale, sampling_ratio, aligned, rule: as given to the forward pass.
         input_shape: (N, C, H, W).
-        boxes and the rest: as given to the forward pass.
         argmax: from ``roi_align_with_argmax``: the gradient with reduce="max"; None: of the mean.
 
     Returns:
@@ -247,7 +254,8 @@ def multiscale_roi_align(features, boxes, output_size, scales, *, sampling_ratio
             input pixels.
         output_size: P, or (PH, PW).
         scales: one spatial scale a level; see ``assign_levels``.
-        The rest as in ``roi_align`` and ``assign_levels``.
+        sampling_ratio, aligned, reduce: as in `roi_align`.
+        canonical_scale, canonical_level: as in `assign_levels`.
 
     Returns:
         (K, C, PH, PW), rows in the order of the boxes.
@@ -274,7 +282,15 @@ def feature_rois(op, features, boxes, scales, canonical_scale, canonical_level):
 
 def multiscale_roi_align_with_argmax(features, boxes, output_size, scales, *, sampling_ratio=2, aligned=False,
                                      canonical_scale=224, canonical_level=4):
-    """``multiscale_roi_align`` with reduce="max", and the argmax of ``roi_align_with_argmax``; args as there."""
+    """``multiscale_roi_align`` with reduce="max", and which of a bin's samples won.
+
+    Args:
+        features, boxes, output_size, scales, sampling_ratio, aligned, canonical_scale, canonical_level: as in
+            `multiscale_roi_align`.
+
+    Returns:
+        output (K, C, PH, PW), argmax int32 (K, C, PH, PW).
+    """
     rois, levels = feature_rois("multiscale_roi_align", features, boxes, scales, canonical_scale, canonical_level)
     parts = [roi_align_with_argmax(features[0], rois[:0], output_size)]
     parts += [roi_align_with_argmax(features[levels[k]], rois[k : k + 1], output_size, scales[levels[k]],
@@ -289,9 +305,10 @@ def multiscale_roi_align_backward(grad, boxes, input_shapes, output_size, scales
 
     Args:
         grad: (K, C, PH, PW), the gradient of the output.
+        boxes, output_size, scales, sampling_ratio, aligned, canonical_scale, canonical_level: as given to the forward
+            pass.
         input_shapes: list of (N, C, H_i, W_i).
         argmax: from ``multiscale_roi_align_with_argmax``: the gradient with reduce="max"; None: of the mean.
-        The rest as given to the forward pass.
 
     Returns:
         list of (N, C, H_i, W_i), the dtype of ``grad``; zeros on a level without RoIs.

@@ -61,7 +61,8 @@ def roi_align_boxes_backward(grad, input, boxes, spatial_scale=1.0, aligned=Fals
 
     Args:
         grad: (K, C, PH, PW), the gradient of the output.
-        input: (N, C, H, W), as given to the forward pass, like the rest.
+        input: (N, C, H, W), as given to the forward pass.
+        boxes, spatial_scale, aligned: as given to the forward pass.
 
     Returns:
         (K, 5), the dtype of the boxes, 0 for the batch index. Added in float64 from edges in T.

@@ -37,7 +37,8 @@ def bin_edges(low, high, bins, extent, scale):
 def roi_pool_with_argmax(input, boxes, output_size, spatial_scale=1.0):
     """``roi_pool`` and where each maximum stands.
 
-    Args and errors as in ``roi_pool``.
+    Args:
+        input, boxes, output_size, spatial_scale: as in `roi_pool`.
 
     Returns:
         output (K, C, PH, PW), argmax int32 (K, C, PH, PW): y * W + x in the RoI's image and

@@ -66,7 +66,14 @@ def each_cell(batch, corners, output_size, shape, spatial_scale):
 
 
 def roi_warp_with_argmax(input, boxes, output_size, spatial_scale=1.0, *, reduce="max"):
-    """``roi_warp`` and the argmax, int8 (K, C, PH, PW), or (0, C, PH, PW) for the mean; args as there."""
+    """``roi_warp`` and which of a bin's samples won.
+
+    Args:
+        input, boxes, output_size, spatial_scale, reduce: as in `roi_warp`.
+
+    Returns:
+        output (K, C, PH, PW), argmax int8 (K, C, PH, PW), or (0, C, PH, PW) for the mean.
+    """
     if reduce not in ("max", "mean"):
         raise ValueError(f"roi_warp: reduce must be one of 'max', 'mean', got {reduce!r}")
     input = np.asarray(input)
@@ -113,13 +120,16 @@ def roi_warp(input, boxes, output_size, spatial_scale=1.0, *, reduce="max"):
 
 
 def roi_warp_backward(grad, argmax, boxes, input_shape, spatial_scale=1.0):
-    """Gradient (N, C, H, W) of ``roi_warp`` with respect to its input; the boxes have none.
+    """Gradient of ``roi_warp`` with respect to its input; the boxes have none.
 
     Args:
         grad: (K, C, PH, PW), the gradient of the output; its dtype is that of the features.
-        argmax: from ``roi_warp_with_argmax``; one of no rows means the mean.
+        argmax: int8 (K, C, PH, PW) from ``roi_warp_with_argmax``; one of no rows means the mean.
         boxes, spatial_scale: as given to the forward pass.
         input_shape: (N, C, H, W).
+
+    Returns:
+        (N, C, H, W), the dtype of ``grad``.
     """
     grad = np.asarray(grad)
     batch, corners = as_rois("roi_warp", boxes, input_shape[0])

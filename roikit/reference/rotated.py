@@ -155,8 +155,7 @@ def nms_rotated(boxes, scores, iou_threshold):
 
     Args:
         boxes: (N, 5) float, cx, cy, w, h and degrees counter-clockwise.
-        scores: (N,) float, any float dtype.
-        iou_threshold: float, rounded to the dtype of the boxes and compared strictly.
+        scores, iou_threshold: as in `nms`.
 
     Returns:
         int64 (K,): indices of the kept boxes, in the order of their scores.
@@ -165,11 +164,11 @@ def nms_rotated(boxes, scores, iou_threshold):
 
 
 def batched_nms_rotated(boxes, scores, idxs, iou_threshold):
-    """``nms_rotated`` within each class; boxes of different classes never touch each other.
+    """``nms_rotated`` within each class, as `batched_nms` is `nms` within each.
 
     Args:
-        boxes, scores, iou_threshold: as in ``nms_rotated``.
-        idxs: (N,) integer, the class of each box, any value, negative too.
+        boxes, scores, iou_threshold: as in `nms_rotated`.
+        idxs: (N,) integer, as in `batched_nms`.
 
     Returns:
         int64 (K,): the kept boxes of all classes, merged in the order of their scores.

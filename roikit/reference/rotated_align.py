@@ -130,8 +130,8 @@ def roi_align_rotated_backward(grad, boxes, input_shape, output_size, spatial_sc
 
     Args:
         grad: (K, C, PH, PW), the gradient of the output; its dtype is that of the features.
+        boxes, output_size, spatial_scale, sampling_ratio: as given to the forward pass.
         input_shape: (N, C, H, W).
-        boxes and the rest: as given to the forward pass.
 
     Returns:
         (N, C, H, W), the dtype of ``grad``: each bin's gradient times the weight of each pixel,

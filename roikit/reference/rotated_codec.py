@@ -86,13 +86,13 @@ def decode_boxes_rotated(deltas, anchors, weights=(1, 1, 1, 1, 1), *, clip=CLIP)
     """Apply ``deltas`` to rotated ``anchors``.
 
     Args:
-        deltas: (N, 5C) float, dx dy dw dh da of each of C classes.
+        deltas: (N, 5 C) float, dx dy dw dh da of each of C classes.
         anchors: (N, 5) float, shared by the classes of a row.
         weights: the five factors that encoded them.
         clip: dw and dh are limited to this from above, after the division by their weights.
 
     Returns:
-        T (N, 5C), cx, cy, w, h and degrees in [-180, 180) of each class.
+        T (N, 5 C), cx, cy, w, h and degrees in [-180, 180) of each class.
     """
     rows, anchors, w = prepare("decode_boxes_rotated", "deltas", deltas, anchors, weights, 5)
     limit, a = rows.dtype.type(clip), anchors[:, None]
@@ -108,11 +108,11 @@ def decode_boxes_rotated_backward(grad, deltas, anchors, weights=(1, 1, 1, 1, 1)
     """Gradients of ``decode_boxes_rotated``; dw and dh above ``clip`` (or NaN) have gradient 0.
 
     Args:
-        grad: (N, 5C), the gradient of the boxes.
+        grad: (N, 5 C), the gradient of the boxes.
         deltas, anchors, weights, clip: as given to the forward pass.
 
     Returns:
-        the gradient of deltas T (N, 5C), and of anchors T (N, 5), summed over the classes.
+        the gradient of deltas T (N, 5 C), and of anchors T (N, 5), summed over the classes.
     """
     rows, anchors, w = prepare("decode_boxes_rotated", "deltas", deltas, anchors, weights, 5)
     grad = np.asarray(grad, anchors.dtype).reshape(rows.shape)
