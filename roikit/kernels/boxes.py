@@ -3,43 +3,50 @@
 import numpy as np
 
 from roikit import _check, _core
-from roikit.kernels._arrays import as_array, as_boxes, launch, result, view
+from roikit._check.boxes import formats
+from roikit.kernels._arguments import as_array, as_boxes, wider
+from roikit.kernels._launch import launch, result, view
 
 __all__ = ["box_area", "box_convert", "box_iou", "clip_boxes_to_image", "complete_box_iou", "distance_box_iou",
            "generalized_box_iou", "masks_to_boxes", "remove_small_boxes"]
-
-FORMATS = ("xyxy", "xywh", "cxcywh")
 
 # NaN, infinite and huge boxes have defined answers; NumPy need not warn of them.
 quiet = np.errstate(invalid="ignore", over="ignore")
 
 
-def _sides(boxes):
-    sides = boxes[:, 2:] - boxes[:, :2]
-    return np.where(sides < 0, sides.dtype.type(0), sides)
-
-
 @quiet
 def box_area(boxes):
-    """The areas (N,) of boxes (N, 4) xyxy; a reversed side counts as 0, NaN stays NaN.
+    """The areas of boxes: `roikit.ops.box_area` for arrays.
 
-    Raises:
-        TypeError, ValueError: boxes is not a floating (N, 4) array.
+    Args:
+        boxes: (N, 4) float16, float32 or float64, xyxy.
+
+    Returns:
+        (N,) float32 or float64; 0 for a reversed side, NaN stays NaN.
+
+    Raises: TypeError or ValueError where boxes is not a floating (N, 4) array.
     """
-    sides = _sides(as_boxes("box_area", "boxes", boxes))
+    boxes = as_boxes("box_area", "boxes", boxes)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    sides = np.where(sides < 0, sides.dtype.type(0), sides)
     return sides[:, 0] * sides[:, 1]
 
 
 @quiet
 def box_convert(boxes, in_fmt, out_fmt):
-    """Boxes (N, 4) from one format to another: "xyxy", "xywh" (corner and size), "cxcywh" (centre and size).
+    """Boxes from one format to another: `roikit.ops.box_convert` for arrays.
 
-    Raises:
-        TypeError, ValueError: boxes is not a floating (N, 4) array; a format is unknown.
+    Args:
+        boxes: (N, 4) float16, float32 or float64.
+        in_fmt, out_fmt: "xyxy", "xywh" or "cxcywh".
+
+    Returns:
+        (N, 4) float32 or float64, always new memory.
+
+    Raises: TypeError or ValueError where boxes is not a floating (N, 4) array; a format is unknown.
     """
     boxes = as_boxes("box_convert", "boxes", boxes)
-    _check.choice("box_convert", "in_fmt", in_fmt, FORMATS)
-    _check.choice("box_convert", "out_fmt", out_fmt, FORMATS)
+    formats("box_convert", in_fmt, out_fmt)
     if in_fmt == out_fmt:
         return boxes.copy()
     half = boxes.dtype.type(0.5)
@@ -56,10 +63,16 @@ def box_convert(boxes, in_fmt, out_fmt):
 
 
 def clip_boxes_to_image(boxes, size):
-    """Boxes (N, 4) xyxy with x moved into [0, W] and y into [0, H]; ``size`` is (H, W). NaN stays NaN.
+    """Boxes moved into an image: `roikit.ops.clip_boxes_to_image` for arrays.
 
-    Raises:
-        TypeError, ValueError: boxes is not a floating (N, 4) array; size is not two numbers of at least 0.
+    Args:
+        boxes: (N, 4) float16, float32 or float64, xyxy.
+        size: (H, W).
+
+    Returns:
+        (N, 4) float32 or float64.
+
+    Raises: TypeError or ValueError where boxes is not a floating (N, 4) array; size is not two numbers of at least 0.
     """
     boxes = as_boxes("clip_boxes_to_image", "boxes", boxes)
     height, width = _check.pair("clip_boxes_to_image", "size", tuple(size), 0)
@@ -69,10 +82,16 @@ def clip_boxes_to_image(boxes, size):
 
 @quiet
 def remove_small_boxes(boxes, min_size):
-    """Indices (K,) int64 of the boxes (N, 4) whose width and height are both at least ``min_size``.
+    """The boxes that are not small: `roikit.ops.remove_small_boxes` for arrays.
 
-    Raises:
-        TypeError, ValueError: boxes is not a floating (N, 4) array; min_size is not a number.
+    Args:
+        boxes: (N, 4) float16, float32 or float64, xyxy.
+        min_size: the least width and height, pixels.
+
+    Returns:
+        (K,) int64, ascending indices.
+
+    Raises: TypeError or ValueError where boxes is not a floating (N, 4) array; min_size is not a number.
     """
     boxes = as_boxes("remove_small_boxes", "boxes", boxes)
     least = _check.number("remove_small_boxes", "min_size", min_size)
@@ -81,13 +100,16 @@ def remove_small_boxes(boxes, min_size):
 
 
 def masks_to_boxes(masks, *, inclusive=True):
-    """The tight boxes (N, 4) float32 of masks (N, H, W): first and last pixel index on each axis.
+    """The tight boxes of masks: `roikit.ops.masks_to_boxes` for arrays.
 
-    ``inclusive`` is torchvision's way: a mask of one pixel gives a box without area. Without it, x2 and y2 are one
-    more, so that the box covers the pixels, as in detectron2 and COCO. An empty mask gives zeros either way.
+    Args:
+        masks: (N, H, W) of any dtype; not 0 is inside.
+        inclusive: x2 and y2 are the last pixel's index; False: one more.
 
-    Raises:
-        TypeError, ValueError: masks is not a (N, H, W) array.
+    Returns:
+        (N, 4) float32; zeros for an empty mask.
+
+    Raises: TypeError or ValueError where masks is not a (N, H, W) array.
     """
     masks = as_array("masks_to_boxes", "masks", masks)
     _check.rank("masks_to_boxes", "masks", masks, ("N", "H", "W"))
@@ -103,70 +125,71 @@ def masks_to_boxes(masks, *, inclusive=True):
 
 
 def box_iou(boxes1, boxes2, *, out=None, threads=None):
-    """Intersection over union of every pair of boxes.
+    """Intersection over union of every pair of boxes: `roikit.ops.box_iou` for arrays.
 
     Args:
-        boxes1: (N, 4) float16, float32 or float64, xyxy in pixels; half is cast to float32.
-        boxes2: (M, 4), likewise; the two are computed in the wider dtype.
-        out: (N, M) array for the result.
-        threads: how many threads may work; the result does not depend on it.
+        boxes1: (N, 4) float16, float32 or float64, xyxy.
+        boxes2: (M, 4), likewise.
+        out: (N, M), for the result.
+        threads: how many may work.
 
     Returns:
-        (N, M) float32 or float64 in [0, 1]; 0 where a box is empty, reversed or not finite.
+        (N, M) float32 or float64 in [0, 1].
 
-    Raises:
-        TypeError, ValueError: a wrong kind or shape, in a sentence.
-
-    Source: Everingham et al., IJCV 2010, section 4.2, with half-open boxes.
+    Raises: TypeError or ValueError for a wrong kind or shape.
     """
     return _every_pair("box_iou", boxes1, boxes2, (), out, threads)
 
 
 def generalized_box_iou(boxes1, boxes2, *, out=None, threads=None):
-    """IoU less the share of the smallest enclosing box that neither box covers, for every pair.
+    """IoU less the share of the enclosing box that neither covers: `roikit.ops.generalized_box_iou` for arrays.
 
-    Args, errors: as box_iou.
+    Args:
+        boxes1: (N, 4), as in `box_iou`.
+        boxes2, out, threads: as in `box_iou`.
 
     Returns:
-        (N, M) float32 or float64 in [-1, 1]; 0 where a box is not finite, and for two equal points.
+        (N, M) float32 or float64 in [-1, 1].
 
-    Source: Rezatofighi et al., CVPR 2019, algorithm 1.
+    Raises: TypeError or ValueError as `box_iou`.
     """
     return _every_pair("generalized_box_iou", boxes1, boxes2, (), out, threads)
 
 
 def distance_box_iou(boxes1, boxes2, eps=1e-7, *, out=None, threads=None):
-    """IoU less the squared distance of the centres over the squared diagonal of the enclosing box, for every pair.
+    """IoU less the distance of the centres: `roikit.ops.distance_box_iou` for arrays.
 
-    Args, errors: as box_iou; eps, at least 0, is added to the squared diagonal.
+    Args:
+        boxes1, boxes2, out, threads: as in `box_iou`.
+        eps: at least 0, added to the squared diagonal.
 
     Returns:
-        (N, M) float32 or float64 in [-1, 1]; 0 where a box is not finite.
+        (N, M) float32 or float64 in [-1, 1].
 
-    Source: Zheng et al., AAAI 2020, equation 7.
+    Raises: TypeError or ValueError as `box_iou`; eps is not a finite number of at least 0.
     """
     eps = _check.number_from("distance_box_iou", "eps", eps, 0)
     return _every_pair("distance_box_iou", boxes1, boxes2, (eps,), out, threads)
 
 
 def complete_box_iou(boxes1, boxes2, eps=1e-7, *, out=None, threads=None):
-    """The distance IoU less a penalty for different aspect ratios, for every pair.
+    """The distance IoU less a penalty for different aspect ratios: `roikit.ops.complete_box_iou` for arrays.
 
-    Args, errors: as distance_box_iou; eps is also added to the denominator of alpha.
+    Args:
+        boxes1, boxes2, out, threads: as in `box_iou`.
+        eps: as in `distance_box_iou`; also added to the denominator of alpha.
 
     Returns:
-        (N, M) float32 or float64 in [-2, 1], off by at most 1e-6 or 2e-15; 0 where a box is not finite.
+        (N, M) float32 or float64 in [-2, 1], off by at most 1e-6 or 2e-15.
 
-    Source: Zheng et al., AAAI 2020, equations 9 to 12.
+    Raises: TypeError or ValueError as `distance_box_iou`.
     """
     eps = _check.number_from("complete_box_iou", "eps", eps, 0)
     return _every_pair("complete_box_iou", boxes1, boxes2, (eps,), out, threads)
 
 
 def _every_pair(op, boxes1, boxes2, more, out, threads):
-    a, b = as_boxes(op, "boxes1", boxes1), as_boxes(op, "boxes2", boxes2)
-    dtype = np.result_type(a, b)
-    a, b = a.astype(dtype, copy=False), b.astype(dtype, copy=False)
-    out = result(op, out, (len(a), len(b)), dtype)
+    a, b = wider(as_boxes(op, "boxes1", boxes1), as_boxes(op, "boxes2", boxes2))
+    out = result(op, out, (len(a), len(b)), a.dtype)
     getattr(_core, op)(view(a), view(b), *more, view(out), launch(op, threads))
     return out

@@ -3,7 +3,9 @@
 import numpy as np
 
 from roikit import _check, _core
-from roikit.kernels._arrays import as_array, as_map, as_maps, empty_map, launch, result, view
+from roikit._check.deform_conv import convolution
+from roikit.kernels._arguments import as_array, as_map, as_maps
+from roikit.kernels._launch import empty_map, launch, result, view
 
 __all__ = ["deform_conv2d", "deform_conv2d_backward"]
 
@@ -25,31 +27,26 @@ def _view(a):
 
 def deform_conv2d(input, offset, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), mask=None, *,
                   out=None, threads=None):
-    """Convolve ``input`` with a kernel whose taps are moved by ``offset`` and weighed by ``mask``.
+    """Convolve with a kernel whose taps are moved by ``offset``: `roikit.ops.deform_conv2d` for arrays.
 
     Args:
         input: (N, C, H, W) float16, float32 or float64, contiguous or channels_last (others are copied).
-        offset: (N, 2 * DG * KH * KW, OH, OW), pixels of the input, y then x of each tap; DG divides C.
-        weight: (O, C / G, KH, KW); G divides O.
+        offset: (N, 2 * DG * KH * KW, OH, OW), the dtype of ``input``, as all the arrays.
+        weight: (O, C / G, KH, KW).
         bias: (O,), or None.
         stride, padding, dilation: a whole number or (y, x).
-        mask: (N, DG * KH * KW, OH, OW), what each sample is multiplied with; None is ones. All arrays have the dtype
-            of ``input``.
-        out: contiguous (N, O, OH, OW) array for the result.
-        threads: how many threads may work; the result does not depend on it.
+        mask: (N, DG * KH * KW, OH, OW), or None.
+        out: (N, O, OH, OW), for the result.
+        threads: how many may work.
 
     Returns:
-        (N, O, OH, OW), the dtype of ``input``, and channels_last where it is; OH = (H + 2 * padding - dilation *
-        (KH - 1) - 1) // stride + 1. A sample beyond the map, or not finite, is 0.
+        (N, O, OH, OW), the dtype of ``input``, and channels_last where it is.
 
-    Raises:
-        TypeError, ValueError: a wrong kind or shape, in a sentence.
-
-    Source: Dai et al. 2017, arXiv:1703.06211; Zhu et al. 2019, arXiv:1811.11168.
+    Raises: TypeError or ValueError for a wrong kind, shape or value.
     """
     op = "deform_conv2d"
     input, offset, weight, bias, mask = _arrays(op, input, offset, weight, bias, mask)
-    *rule, shape = _check.deform_conv(op, input, offset, weight, bias, stride, padding, dilation, mask)
+    *rule, shape = convolution(op, input, offset, weight, bias, stride, padding, dilation, mask)
     offset, weight, bias, mask = _laid_out(offset, weight, bias, mask)
     (input,), channels_last = as_maps([input])
     out = empty_map(shape, input.dtype, channels_last) if out is None else result(op, out, shape, input.dtype)
@@ -64,18 +61,17 @@ def deform_conv2d_backward(grad, input, offset, weight, bias=None, stride=(1, 1)
 
     Args:
         grad: (N, O, OH, OW), the gradient of the output.
-        The rest as given to the forward pass.
+        input, offset, weight, bias, stride, padding, dilation, mask, threads: as given to the forward pass.
 
     Returns:
         The gradients of input, offset, weight, bias and mask, contiguous, each of its argument's shape and dtype; None
         where the argument is None.
 
-    Raises:
-        TypeError, ValueError: as in `deform_conv2d`.
+    Raises: TypeError or ValueError as `deform_conv2d`.
     """
     op = "deform_conv2d_backward"
     grad, (input, offset, weight, bias, mask) = as_map(op, "grad", grad), _arrays(op, input, offset, weight, bias, mask)
-    *rule, shape = _check.deform_conv(op, input, offset, weight, bias, stride, padding, dilation, mask)
+    *rule, shape = convolution(op, input, offset, weight, bias, stride, padding, dilation, mask)
     _check.dtype(op, "grad", grad, (_check.dtype_name(input),))
     if grad.shape != shape:
         raise ValueError(f"{op}: grad must have shape {shape}, got {_check.shape_text(grad)}")

@@ -3,18 +3,19 @@
 import numpy as np
 
 from roikit import _check, _core
-from roikit.kernels._arrays import as_map, as_rois, launch, result, view
+from roikit._check.ps_roi import pooling
+from roikit.kernels._arguments import as_map, as_rois
+from roikit.kernels._launch import launch, result, view
 
 __all__ = ["ps_roi_align", "ps_roi_align_backward", "ps_roi_pool", "ps_roi_pool_backward"]
 
 
 def _forward(op, input, boxes, output_size, spatial_scale, align, sampling_ratio, out, threads):
     input, rois = np.ascontiguousarray(as_map(op, "input", input)), as_rois(op, boxes)
-    rows, columns = _check.pair(op, "output_size", output_size)
-    _check.channels_of_bins(op, input.shape[1], rows, columns)
+    scale, rows, columns = pooling(op, input.shape[1], output_size, spatial_scale)
     out = result(op, out, (len(rois), input.shape[1] // (rows * columns), rows, columns), input.dtype)
-    _core.ps_roi(view(input), view(rois), _check.positive(op, "spatial_scale", spatial_scale), align,
-                 _check.sampling(op, sampling_ratio), view(out), launch(op, threads))
+    _core.ps_roi(view(input), view(rois), scale, align, _check.sampling(op, sampling_ratio), view(out),
+                 launch(op, threads))
     return out
 
 
@@ -31,55 +32,64 @@ def _backward(op, grad, boxes, input_shape, spatial_scale, align, sampling_ratio
 
 
 def ps_roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, *, out=None, threads=None):
-    """Means of bilinear samples, bin (ph, pw) of channel c from input channel (c * PH + ph) * PW + pw.
+    """Means of bilinear samples, each bin from channels of its own: `roikit.ops.ps_roi_align` for arrays.
 
     Args:
-        input: (N, C * PH * PW, H, W) float16, float32 or float64 features, contiguous (others are copied).
-        boxes: (K, 5) floating with the batch index first, x1 y1 x2 y2 in input pixels, or a list with one (L, 4)
-            array an image; half is cast to float32.
-        output_size: P, or (PH, PW).
-        spatial_scale: map pixels an input pixel, positive.
-        sampling_ratio: samples a bin along each axis; 0 or less: as many as a bin has map pixels, rounded up.
-        out: contiguous (K, C, PH, PW) array for the result.
-        threads: how many threads may work; the result does not depend on it.
+        input: (N, C * PH * PW, H, W) float16, float32 or float64, contiguous (others are copied).
+        boxes: (K, 5) floating, or a list with one (L, 4) array an image.
+        output_size, spatial_scale, sampling_ratio: as in `roikit.ops.ps_roi_align`.
+        out: (K, C, PH, PW), for the result.
+        threads: how many may work.
 
     Returns:
-        (K, C, PH, PW), the dtype of ``input``; 0 for a RoI that is not finite.
+        (K, C, PH, PW), the dtype of ``input``.
 
-    Raises:
-        TypeError, ValueError: a wrong kind or shape, in a sentence.
-        IndexError: a batch index is not whole, negative, or at least N.
-
-    Source: Dai et al. 2016, arXiv:1605.06409, equation 1; He et al. 2017, arXiv:1703.06870, section 3.
+    Raises: TypeError or ValueError for a wrong kind, shape or value, IndexError for a batch index that names no image.
     """
     return _forward("ps_roi_align", input, boxes, output_size, spatial_scale, True, sampling_ratio, out, threads)
 
 
 def ps_roi_align_backward(grad, boxes, input_shape, spatial_scale=1.0, sampling_ratio=-1, *, threads=None):
-    """Gradient (N, C * PH * PW, H, W) of `ps_roi_align` with respect to its input, the dtype of ``grad``.
+    """Gradient of `ps_roi_align` with respect to its input.
 
     Args:
         grad: (K, C, PH, PW), the gradient of the output.
+        boxes, spatial_scale, sampling_ratio, threads: as given to the forward pass.
         input_shape: (N, C * PH * PW, H, W).
-        boxes and the rest: as given to the forward pass.
 
-    Raises:
-        TypeError, ValueError, IndexError: as in `ps_roi_align`.
+    Returns:
+        (N, C * PH * PW, H, W), the dtype of ``grad``.
+
+    Raises: TypeError, ValueError or IndexError as `ps_roi_align`.
     """
     return _backward("ps_roi_align", grad, boxes, input_shape, spatial_scale, True, sampling_ratio, threads)
 
 
 def ps_roi_pool(input, boxes, output_size, spatial_scale=1.0, *, out=None, threads=None):
-    """Means over the pixels of each bin of the rounded RoI, each bin from its own channels as in `ps_roi_align`.
+    """Means over the pixels of each bin, each from channels of its own: `roikit.ops.ps_roi_pool` for arrays.
 
-    Args, result and errors as in `ps_roi_align`. The end pixel of a RoI, and the last row and column of the map, are
-    left out, as in torchvision.
+    Args:
+        input: (N, C * PH * PW, H, W), as in `ps_roi_align`.
+        boxes, output_size, spatial_scale, out, threads: as in `ps_roi_align`.
 
-    Source: Dai et al. 2016, arXiv:1605.06409, equation 1.
+    Returns:
+        (K, C, PH, PW), the dtype of ``input``.
+
+    Raises: TypeError, ValueError or IndexError as `ps_roi_align`.
     """
     return _forward("ps_roi_pool", input, boxes, output_size, spatial_scale, False, -1, out, threads)
 
 
 def ps_roi_pool_backward(grad, boxes, input_shape, spatial_scale=1.0, *, threads=None):
-    """Gradient of `ps_roi_pool` with respect to its input; arguments and errors as in `ps_roi_align_backward`."""
+    """Gradient of `ps_roi_pool` with respect to its input.
+
+    Args:
+        grad: (K, C, PH, PW), the gradient of the output.
+        boxes, input_shape, spatial_scale, threads: as in `ps_roi_align_backward`.
+
+    Returns:
+        (N, C * PH * PW, H, W), the dtype of ``grad``.
+
+    Raises: TypeError, ValueError or IndexError as `ps_roi_align`.
+    """
     return _backward("ps_roi_pool", grad, boxes, input_shape, spatial_scale, False, -1, threads)

@@ -1,11 +1,11 @@
 """RoIAlign on NumPy arrays: the compiled face of roikit.reference.roi_align."""
 
-import math
-
 import numpy as np
 
 from roikit import _check, _core
-from roikit.kernels._arrays import as_array, as_map, as_maps, as_rois, empty_map, launch, result, view
+from roikit._check import roi_align as checks
+from roikit.kernels._arguments import as_argmax, as_map, as_maps, as_rois
+from roikit.kernels._launch import empty_map, launch, result, view
 
 __all__ = ["multiscale_roi_align", "multiscale_roi_align_backward", "multiscale_roi_align_with_argmax", "roi_align",
            "roi_align_backward", "roi_align_boxes_backward", "roi_align_with_argmax"]
@@ -17,17 +17,6 @@ def _grad(op, grad, boxes, channels):
         raise ValueError(f"{op}: grad must have shape ({len(boxes)}, {channels}, PH, PW), "
                          f"got {_check.shape_text(grad)}")
     return as_maps([grad])[0][0]
-
-
-def _thresholds(op, scales, canonical_scale, canonical_level):
-    """In double, the sizes from which a box is on each level but the first (FPN, equation 1)."""
-    scales = [_check.positive(op, f"scales[{i}]", s) for i, s in enumerate(scales)]
-    if not scales:
-        raise ValueError(f"{op}: scales must name at least one level, got none")
-    size = _check.positive(op, "canonical_scale", canonical_scale)
-    level = _check.whole(op, "canonical_level", canonical_level)
-    lowest = round(-math.log2(scales[0]))
-    return scales, [size * 2.0 ** (m - level - 1e-6) for m in range(lowest + 1, lowest + len(scales))]
 
 
 def _prepared(op, maps, boxes, output_size, out):
@@ -62,7 +51,7 @@ def _largest(op, maps, rois, scales, thresholds, sampling_ratio, aligned, out, a
 
 
 def _with_argmax(op, maps, boxes, output_size, scales, thresholds, sampling_ratio, aligned, out, threads):
-    _check.align_rule(op, "samples", sampling_ratio, "max")
+    checks.rule(op, "samples", sampling_ratio, "max")
     maps, out, rois, shape = _prepared(op, maps, boxes, output_size, out)
     argmax = empty_map(shape, np.int32, not out.flags.c_contiguous)
     _largest(op, maps, rois, scales, thresholds, sampling_ratio, aligned, out, argmax, threads)
@@ -79,8 +68,7 @@ def _backward(op, grad, boxes, shapes, scales, thresholds, sampling_ratio, align
     if argmax is None:
         _core.roi_align_backward(view(grad), *levels, places, *rule, integral, launch(op, threads))
         return gradients
-    argmax = as_array(op, "argmax", argmax)
-    _check.dtype(op, "argmax", argmax, ("int32",))
+    argmax = as_argmax(op, argmax, "int32")
     if argmax.shape != grad.shape:
         raise ValueError(f"{op}: argmax must have the shape of grad, got {_check.shape_text(argmax)} and "
                          f"{_check.shape_text(grad)}")
@@ -91,35 +79,23 @@ def _backward(op, grad, boxes, shapes, scales, thresholds, sampling_ratio, align
 
 def roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, aligned=False, *, rule="samples",
               reduce="mean", out=None, threads=None):
-    """Pool each RoI into PH x PW means of bilinear samples, or their maxima.
+    """Pool each RoI into PH x PW means of bilinear samples, or their maxima: `roikit.ops.roi_align` for arrays.
 
     Args:
-        input: (N, C, H, W) float16, float32 or float64 features, contiguous or channels_last (others are copied).
-        boxes: (K, 5) floating with the batch index first, x1 y1 x2 y2 in input pixels, or a list with one (L, 4)
-            array an image; half is cast to float32.
-        output_size: P, or (PH, PW).
-        spatial_scale: map pixels an input pixel, positive.
-        sampling_ratio: samples a bin along each axis; 0 or less: as many as a bin has map pixels, rounded up.
-        aligned: shift by half a map pixel, and let a RoI be smaller than one map pixel.
-        rule: "samples", or "integral": the exact mean of the bilinear surface over each bin, without a sampling_ratio
-            and without a smallest RoI (Precise RoI pooling).
-        reduce: "mean", or "max": the largest of a bin's samples, the first of equals; one outside the map is 0. Not
-            with "integral", and with a sampling_ratio of at most 32768.
-        out: contiguous (K, C, PH, PW) array for the result.
-        threads: how many threads may work; the result does not depend on it.
+        input: (N, C, H, W) float16, float32 or float64, contiguous or channels_last (others are copied).
+        boxes: (K, 5) floating, or a list with one (L, 4) array an image.
+        output_size, spatial_scale, sampling_ratio, aligned, rule, reduce: as in `roikit.ops.roi_align`.
+        out: (K, C, PH, PW), for the result.
+        threads: how many may work.
 
     Returns:
-        (K, C, PH, PW), the dtype of ``input``, and channels_last where it is; 0 for a RoI that is not finite.
+        (K, C, PH, PW), the dtype of ``input``, and channels_last where it is.
 
-    Raises:
-        TypeError, ValueError: a wrong kind or shape, in a sentence.
-        IndexError: a batch index is not whole, negative, or at least N.
-
-    Source: He et al. 2017, arXiv:1703.06870, section 3; "integral": Jiang et al. 2018, arXiv:1807.11590, equation 5.
+    Raises: TypeError or ValueError for a wrong kind, shape or value, IndexError for a batch index that names no image.
     """
     op = "roi_align"
     scale = _check.positive(op, "spatial_scale", spatial_scale)
-    kind = _check.align_rule(op, rule, sampling_ratio, reduce)
+    kind = checks.rule(op, rule, sampling_ratio, reduce)
     return _forward(op, [as_map(op, "input", input)], boxes, output_size, [scale], [], sampling_ratio,
                     aligned, out, threads, kind)
 
@@ -128,11 +104,14 @@ def roi_align_with_argmax(input, boxes, output_size, spatial_scale=1.0, sampling
                           threads=None):
     """`roi_align` with ``reduce="max"``, and which of a bin's samples won.
 
-    Args and errors as in `roi_align`.
+    Args:
+        input, boxes, output_size, spatial_scale, sampling_ratio, aligned, out, threads: as in `roi_align`.
 
     Returns:
         output (K, C, PH, PW), argmax int32 (K, C, PH, PW): i * n + j for sample (i, j) of those inside the map, n of
         them in a row; -1 where the winner lies outside, and where there is none.
+
+    Raises: TypeError, ValueError or IndexError as `roi_align`.
     """
     op = "roi_align"
     scale = _check.positive(op, "spatial_scale", spatial_scale)
@@ -142,37 +121,39 @@ def roi_align_with_argmax(input, boxes, output_size, spatial_scale=1.0, sampling
 
 def roi_align_backward(grad, boxes, input_shape, output_size, spatial_scale=1.0, sampling_ratio=-1,
                        aligned=False, *, rule="samples", argmax=None, threads=None):
-    """Gradient (N, C, H, W) of `roi_align` with respect to its input, the dtype of ``grad``.
+    """Gradient of `roi_align` with respect to its input.
 
     Args:
         grad: (K, C, PH, PW), the gradient of the output.
+        boxes, output_size, spatial_scale, sampling_ratio, aligned, rule, threads: as given to the forward pass.
         input_shape: (N, C, H, W).
-        boxes and the rest: as given to the forward pass.
         argmax: from `roi_align_with_argmax`: the gradient with ``reduce="max"``; None: of the mean.
 
-    Raises:
-        TypeError, ValueError, IndexError: as in `roi_align`.
+    Returns:
+        (N, C, H, W), the dtype of ``grad``.
+
+    Raises: TypeError, ValueError or IndexError as `roi_align`.
     """
     op = "roi_align_backward"
     scale = _check.positive(op, "spatial_scale", spatial_scale)
-    kind = _check.align_rule(op, rule, sampling_ratio, "mean" if argmax is None else "max")
+    kind = checks.rule(op, rule, sampling_ratio, "mean" if argmax is None else "max")
     _check_bins(op, grad, output_size)
     return _backward(op, grad, boxes, [_check.map_shape(op, "input_shape", input_shape)], [scale], [],
                      sampling_ratio, aligned, threads, kind == "integral", argmax)[0]
 
 
 def roi_align_boxes_backward(grad, input, boxes, spatial_scale=1.0, aligned=False, *, threads=None):
-    """Gradient (K, 5) of `roi_align` with ``rule="integral"`` with respect to its boxes, 0 for the batch index.
+    """Gradient of `roi_align` with ``rule="integral"`` with respect to its boxes.
 
     Args:
         grad: (K, C, PH, PW), the gradient of the output, of the dtype of ``input``.
-        input, boxes and the rest: as given to the forward pass.
+        input: (N, C, H, W), as given to the forward pass.
+        boxes, spatial_scale, aligned, threads: as given to the forward pass.
 
     Returns:
-        (K, 5), the dtype of the boxes, at least float32; the same bits for any number of threads.
+        (K, 5), the dtype of the boxes, at least float32; 0 for the batch index.
 
-    Raises:
-        TypeError, ValueError, IndexError: as in `roi_align`.
+    Raises: TypeError, ValueError or IndexError as `roi_align`.
 
     Source: Jiang et al. 2018, arXiv:1807.11590, equations 6 and 7.
     """
@@ -196,71 +177,72 @@ def _check_bins(op, grad, output_size):
 
 def multiscale_roi_align(features, boxes, output_size, scales, *, sampling_ratio=2, aligned=False,
                          canonical_scale=224, canonical_level=4, reduce="mean", out=None, threads=None):
-    """`roi_align` of each RoI on the pyramid level that its size asks for, rows in the order of the boxes.
+    """`roi_align` of each RoI on the level that its size asks for: `roikit.ops.multiscale_roi_align` for arrays.
 
     Args:
         features: list of (N, C, H_i, W_i), one a level, finest first, of one dtype.
-        boxes: as in `roi_align`, in pixels of the image that all levels show.
-        output_size: P, or (PH, PW).
-        scales: map pixels an image pixel of each level, each half the one before.
-        sampling_ratio, aligned, reduce, out, threads: as in `roi_align`.
-        canonical_scale, canonical_level: a box of canonical_scale ** 2 pixels is on level canonical_level, the level
-            of ``scales[0]`` being -log2 of it.
+        boxes, output_size, sampling_ratio, aligned, reduce, out, threads: as in `roi_align`.
+        scales, canonical_scale, canonical_level: as in `roikit.ops.multiscale_roi_align`.
 
     Returns:
-        (K, C, PH, PW), the dtype of the features.
+        (K, C, PH, PW), the dtype of the features, rows in the order of the boxes.
 
-    Raises:
-        TypeError, ValueError, IndexError: as in `roi_align`; or ``features`` and ``scales`` differ in length.
-
-    Source: Lin et al. 2017, arXiv:1612.03144, equation 1.
+    Raises: TypeError, ValueError or IndexError as `roi_align`, or where ``features`` and ``scales`` differ in length.
     """
     op = "multiscale_roi_align"
-    scales, thresholds = _thresholds(op, scales, canonical_scale, canonical_level)
-    kind = _check.align_rule(op, "samples", sampling_ratio, reduce)
+    scales, thresholds = checks.pyramid(op, scales, canonical_scale, canonical_level)
+    kind = checks.rule(op, "samples", sampling_ratio, reduce)
     return _forward(op, _levels(op, features, scales), boxes, output_size, scales, thresholds, sampling_ratio, aligned,
                     out, threads, kind)
 
 
 def multiscale_roi_align_with_argmax(features, boxes, output_size, scales, *, sampling_ratio=2, aligned=False,
                                      canonical_scale=224, canonical_level=4, out=None, threads=None):
-    """`multiscale_roi_align` with ``reduce="max"``, and the argmax of `roi_align_with_argmax`; args as there."""
+    """`multiscale_roi_align` with ``reduce="max"``, and which of a bin's samples won.
+
+    Args:
+        features: list of (N, C, H_i, W_i), as in `multiscale_roi_align`.
+        boxes, output_size, scales, sampling_ratio, aligned, canonical_scale, canonical_level, out, threads: as in
+            `multiscale_roi_align`.
+
+    Returns:
+        output (K, C, PH, PW), argmax int32 (K, C, PH, PW) as `roi_align_with_argmax` has it.
+
+    Raises: TypeError, ValueError or IndexError as `multiscale_roi_align`.
+    """
     op = "multiscale_roi_align"
-    scales, thresholds = _thresholds(op, scales, canonical_scale, canonical_level)
+    scales, thresholds = checks.pyramid(op, scales, canonical_scale, canonical_level)
     return _with_argmax(op, _levels(op, features, scales), boxes, output_size, scales, thresholds, sampling_ratio,
                         aligned, out, threads)
 
 
 def _levels(op, features, scales):
     maps = [as_map(op, f"features[{i}]", m) for i, m in enumerate(features)]
-    if len(maps) != len(scales):
-        raise ValueError(f"{op}: scales must have one value a level, got {len(scales)} for {len(maps)}")
-    for i, m in enumerate(maps):
-        if m.dtype != maps[0].dtype or m.shape[:2] != maps[0].shape[:2]:
-            raise ValueError(f"{op}: features must agree in dtype, N and C, got {_check.dtype_name(maps[0])} "
-                             f"{_check.shape_text(maps[0])} and, at {i}, {_check.dtype_name(m)} "
-                             f"{_check.shape_text(m)}")
+    checks.one_a_level(op, scales, maps)
+    checks.agreeing(op, maps)
     return maps
 
 
 def multiscale_roi_align_backward(grad, boxes, input_shapes, output_size, scales, *, sampling_ratio=2,
                                   aligned=False, canonical_scale=224, canonical_level=4, argmax=None, threads=None):
-    """Gradients of `multiscale_roi_align` with respect to each level: a list of (N, C, H_i, W_i).
+    """Gradients of `multiscale_roi_align` with respect to each level.
 
     Args:
         grad: (K, C, PH, PW), the gradient of the output.
+        boxes, output_size, scales, sampling_ratio, aligned, canonical_scale, canonical_level, threads: as given to the
+            forward pass.
         input_shapes: list of (N, C, H_i, W_i).
-        boxes and the rest: as given to the forward pass.
         argmax: from `multiscale_roi_align_with_argmax`: the gradient with ``reduce="max"``; None: of the mean.
 
-    Raises:
-        TypeError, ValueError, IndexError: as in `multiscale_roi_align`.
+    Returns:
+        list of (N, C, H_i, W_i), the dtype of ``grad``.
+
+    Raises: TypeError, ValueError or IndexError as `multiscale_roi_align`.
     """
     op = "multiscale_roi_align_backward"
-    scales, thresholds = _thresholds(op, scales, canonical_scale, canonical_level)
+    scales, thresholds = checks.pyramid(op, scales, canonical_scale, canonical_level)
     shapes = [_check.map_shape(op, f"input_shapes[{i}]", s) for i, s in enumerate(input_shapes)]
-    if len(shapes) != len(scales):
-        raise ValueError(f"{op}: scales must have one value a level, got {len(scales)} for {len(shapes)}")
-    _check.align_rule(op, "samples", sampling_ratio, "mean" if argmax is None else "max")
+    checks.one_a_level(op, scales, shapes)
+    checks.rule(op, "samples", sampling_ratio, "mean" if argmax is None else "max")
     _check_bins(op, grad, output_size)
     return _backward(op, grad, boxes, shapes, scales, thresholds, sampling_ratio, aligned, threads, argmax=argmax)

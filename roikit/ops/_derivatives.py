@@ -30,14 +30,13 @@ def constant_kernel(op):
     names = _names(op)
 
     def kernel(keyset, *args):
-        if _forward_mode():
-            primals, given = _unpacked(args)
-            if any(t is not None for t in given):
-                output = op(*primals)
-                if any(x.is_floating_point() for x in _listed(output)):
-                    _refuse(op._opname, next(name for name, t in zip(names, given, strict=False) if t is not None),
-                            _CONSTANT)
-                return output
+        if _forward_mode() and (found := _with_tangents(args)):
+            primals, given = found
+            output = op(*primals)
+            if any(x.is_floating_point() for x in _listed(output)):
+                _refuse(op._opname, next(name for name, t in zip(names, given, strict=False) if t is not None),
+                        _CONSTANT)
+            return output
         return _below(op, keyset, args)
 
     return kernel
@@ -54,11 +53,10 @@ def autograd_kernel(op, backward, setup_context, tangents):
     names = _names(op)
 
     def kernel(keyset, *args):
-        if _forward_mode():
-            primals, given = _unpacked(args)
-            if any(t is not None for t in given):
-                output = op(*primals)
-                return _dual(output, _tangent(op, names, tangents, primals, given, output))
+        if _forward_mode() and (found := _with_tangents(args)):
+            primals, given = found
+            output = op(*primals)
+            return _dual(output, _tangent(op, names, tangents, primals, given, output))
         if torch.is_grad_enabled() and _requires_grad(args):
             if not torch._C._are_functorch_transforms_active():
                 return _applied(eager, args, keyset)
@@ -153,8 +151,8 @@ def _folded(flat, sizes):
     return [next(parts) if size is None else [next(parts) for _ in range(size)] for size in sizes]
 
 
-def _unpacked(args):
-    """The arguments without their tangents, and the tangents, None where there is none."""
+def _with_tangents(args):
+    """The arguments without their tangents, and these, None for an argument that has none; None where not one has."""
     primals, tangents = [], []
     for x in args:
         tangent = None
@@ -166,7 +164,7 @@ def _unpacked(args):
                 tangent = [torch.zeros_like(part) if t is None else t for part, t in zip(x, found, strict=True)]
         primals.append(x)
         tangents.append(tangent)
-    return primals, tangents
+    return None if all(t is None for t in tangents) else (primals, tangents)
 
 
 def _tangent(op, names, rules, primals, given, output):

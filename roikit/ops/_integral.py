@@ -2,41 +2,29 @@
 
 import torch
 
-from roikit import _config, _core
+from roikit.ops._align import means, means_backward
 from roikit.ops._derivatives import linear
-from roikit.ops._launch import backend, launch, view, workspace
+from roikit.ops._launch import backend, launch, view
 from roikit.ops._library import autocast_boxes, register
-from roikit.ops._rois import check_images, empty_map, in_format, stored_channels_last
+from roikit.ops._maps import in_own_format, stored_channels_last
+from roikit.ops._rois import bins, unpooled
 
 
 def _fake(input, boxes, spatial_scale, rows, columns, aligned):
-    return empty_map(input, (boxes.shape[0], input.shape[1], rows, columns), stored_channels_last([input]))
+    return bins([input], boxes, rows, columns)
 
 
 def _forward(input, boxes, spatial_scale, rows, columns, aligned):
-    (input,), boxes = in_format([input], stored_channels_last([input])), boxes.contiguous()
-    output = _fake(input, boxes, spatial_scale, rows, columns, aligned)
-    core = backend(output, "roi_align")
-    if core is not _core and _config.debug():
-        check_images("roi_align", boxes, input.shape[0])
-    core.roi_align([view(input)], view(boxes), [spatial_scale], [], view(output), -1, aligned, True, launch(output))
-    return output
+    return means([input], boxes, [spatial_scale], [], rows, columns, -1, aligned, True)
 
 
 def _backward_fake(grad, boxes, images, height, width, channels_last, spatial_scale, aligned):
-    return empty_map(grad, (images, grad.shape[1], height, width), channels_last)
+    return unpooled(grad, images, height, width, channels_last)
 
 
 def _backward(grad, boxes, images, height, width, channels_last, spatial_scale, aligned):
-    (grad,), boxes = in_format([grad], stored_channels_last([grad])), boxes.contiguous()
-    gradient = _backward_fake(grad, boxes, images, height, width, channels_last, spatial_scale, aligned)
-    core, place = backend(grad, "roi_align"), {}
-    if core is not _core:
-        place["deterministic"] = exact = torch.are_deterministic_algorithms_enabled()
-        place["scratch"] = workspace(grad, core.roi_align_backward_workspace(view(grad), [view(gradient)], exact))
-    core.roi_align_backward(view(grad), view(boxes), [spatial_scale], [], [view(gradient)], -1, aligned, True,
-                            launch(grad, **place))
-    return gradient
+    return means_backward(grad, boxes, images, [height], [width], channels_last, [spatial_scale], [], -1, aligned,
+                          True)[0]
 
 
 def _boxes_fake(grad, input, boxes, spatial_scale, aligned):
@@ -44,8 +32,8 @@ def _boxes_fake(grad, input, boxes, spatial_scale, aligned):
 
 
 def _boxes(grad, input, boxes, spatial_scale, aligned):
-    (grad,), boxes = in_format([grad], stored_channels_last([grad])), boxes.contiguous()
-    (input,), gradient = in_format([input], stored_channels_last([input])), torch.empty_like(boxes)
+    grad, input, boxes = in_own_format(grad), in_own_format(input), boxes.contiguous()
+    gradient = torch.empty_like(boxes)
     backend(grad, "roi_align").roi_align_boxes_backward(view(grad), view(input), view(boxes), spatial_scale, aligned,
                                                         view(gradient), launch(grad))
     return gradient

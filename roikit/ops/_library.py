@@ -12,6 +12,12 @@ from roikit.ops._opaque import opaque
 LIBRARY = torch.library.Library("roikit", "DEF")
 
 
+def argument_names(schema):
+    """The name of the operator, and those of its arguments."""
+    name, arguments = schema.split(") ->")[0].split("(", 1)
+    return name, [argument.split("=")[0].split()[-1] for argument in arguments.split(", ")]
+
+
 def implement(name, function, key, with_keyset=False):
     """What ``torch.ops.roikit.<name>`` runs for one of the dispatcher's keys; with_keyset: their set comes first."""
     LIBRARY.impl(name, opaque(function), key, with_keyset=with_keyset)

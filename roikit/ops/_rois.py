@@ -1,63 +1,75 @@
-"""What the RoI ops share: boxes as one (K, 5) tensor, and the memory format of maps."""
+"""How the kernels of the RoI ops are run: their module, room for what they fill, one map in place of a pyramid."""
 
 import torch
 
-from roikit import _check
+from roikit import _config, _core
+from roikit.ops._launch import backend, launch, workspace
+from roikit.ops._maps import empty_map, stored_channels_last
 
 
-def as_rois(op, boxes, like, columns=4):
-    """(K, 1 + columns) float32 or float64, batch index first, from that or from one (L, columns) tensor an image."""
-    if isinstance(boxes, (list, tuple)):
-        rois = [like.new_empty((0, 1 + columns), dtype=torch.float32)]
-        for i, part in enumerate(boxes):
-            _check.boxes(op, f"boxes[{i}]", part, columns)
-            _check.same_device(op, input=like, **{f"boxes[{i}]": part})
-            part = part.float() if part.dtype in (torch.float16, torch.bfloat16) else part  # half knows few images
-            index = torch.full((part.shape[0], 1), i, dtype=part.dtype, device=part.device)
-            rois.append(torch.cat([index, part], dim=1))
-        boxes = torch.cat(rois)
-    else:
-        _check.boxes(op, "boxes", boxes, 1 + columns)
-        _check.same_device(op, input=like, boxes=boxes)
-    return boxes.float() if boxes.dtype in (torch.float16, torch.bfloat16) else boxes
+def roi_kernels(op, output, boxes, images):
+    """`backend` for an op on RoIs (K, 1 + columns), whose output is ``output``.
 
-
-def check_images(op, boxes, images):
-    """The batch indices of boxes (K, 5) name images, in the words of the CPU kernels. Waits for the GPU.
-
-    The CUDA kernels give 0 for a box that names no image; ROIKIT_DEBUG=1 asks for this instead.
+    The CUDA kernels give 0 for a box that names no image. With ROIKIT_DEBUG=1 that is an error, in the words of the CPU
+    kernels, and waits for the GPU.
 
     Raises:
         IndexError: an index is not whole, negative, or at least ``images``.
     """
-    index = boxes[:, 0]
-    wrong = index[~((index >= 0) & (index < images) & (index == index.floor()))]
-    if len(wrong):
-        raise IndexError(f"{op}: boxes must have a whole batch index in [0, {images}), got {wrong[0].item()}")
+    core = backend(output, op)
+    if core is not _core and _config.debug():
+        index = boxes[:, 0]
+        wrong = index[~((index >= 0) & (index < images) & (index == index.floor()))]
+        if len(wrong):
+            raise IndexError(f"{op}: boxes must have a whole batch index in [0, {images}), got {wrong[0].item()}")
+    return core
 
 
-def feature_map(op, name, x):
-    """``x`` is a floating (N, C, H, W) tensor."""
-    _check.array(op, name, x)
-    _check.tensor(op, name, x)
-    _check.dtype(op, name, x)
-    _check.rank(op, name, x, ("N", "C", "H", "W"))
+def add_up(core, op, grad, *arguments, scratch_for):
+    """Run the kernel ``op`` of the module, which adds up gradients.
+
+    On CUDA it adds in one order where ``torch.use_deterministic_algorithms(True)`` asks for it, and has the scratch
+    that ``<op>_workspace`` asks for, given what ``scratch_for`` makes of whether it does.
+    """
+    if core is _core:
+        getattr(core, op)(*arguments, launch(grad))
+        return
+    exact = torch.are_deterministic_algorithms_enabled()
+    scratch = workspace(grad, getattr(core, f"{op}_workspace")(*scratch_for(exact)))
+    getattr(core, op)(*arguments, launch(grad, scratch, deterministic=exact))
 
 
-def stored_channels_last(maps):
-    """Whether the ops work on these maps as channels_last; a map that is both counts as contiguous."""
-    return (not all(m.is_contiguous() for m in maps)
-            and all(m.is_contiguous(memory_format=torch.channels_last) for m in maps))
+def bins(maps, boxes, rows, columns):
+    """Room for the bins (K, C, rows, columns) of maps (N, C, H_i, W_i), in their format."""
+    return empty_map(maps[0], (boxes.shape[0], maps[0].shape[1], rows, columns), stored_channels_last(maps))
 
 
-def in_format(maps, channels_last):
-    """The maps, copied where they are not in the format."""
-    if channels_last:
-        return [m.contiguous(memory_format=torch.channels_last) for m in maps]
-    return [m.contiguous() for m in maps]
+def bins_with_argmax(maps, boxes, rows, columns, with_argmax):
+    """Also room for the winners of the bins, int32; of no rows where nobody wants them."""
+    channels_last, shape = stored_channels_last(maps), (maps[0].shape[1], rows, columns)
+    output = empty_map(maps[0], (boxes.shape[0], *shape), channels_last)
+    return output, empty_map(maps[0], (boxes.shape[0] if with_argmax else 0, *shape), channels_last, torch.int32)
 
 
-def empty_map(like, shape, channels_last, dtype=None):
-    """A fresh (N, C, H, W) tensor in the format; dtype and device as ``like`` where not named."""
-    memory_format = torch.channels_last if channels_last else torch.contiguous_format
-    return torch.empty(shape, dtype=dtype or like.dtype, device=like.device, memory_format=memory_format)
+def unpooled(grad, images, height, width, channels_last):
+    """Room for the gradient (images, C, height, width), given that of the bins."""
+    return empty_map(grad, (images, grad.shape[1], height, width), channels_last)
+
+
+def one_map(function, tensors=1):
+    """A forward pass of one map, (input, <tensors>, spatial_scale, <rest>), by the one of a pyramid's levels."""
+
+    def of_one(input, *rest):
+        return function([input], *rest[:tensors], [rest[tensors]], [], *rest[tensors + 1:])
+
+    return of_one
+
+
+def one_map_backward(function, tensors=1):
+    """A backward pass, (grad, <tensors>, images, height, width, channels_last, spatial_scale, <rest>), likewise."""
+
+    def of_one(grad, *rest):
+        images, height, width, channels_last, scale, *rule = rest[tensors:]
+        return function(grad, *rest[:tensors], images, [height], [width], channels_last, [scale], [], *rule)[0]
+
+    return of_one

@@ -3,6 +3,8 @@
 import torch
 
 from roikit import _check, _core
+from roikit._check import anchors as checks
+from roikit.ops._arguments import as_boxes
 from roikit.ops._launch import backend, launch, view
 from roikit.ops._library import register
 
@@ -29,11 +31,8 @@ def cell_anchors(sizes, aspect_ratios, *, rounded=False, order="ratio", dtype=to
 
     Source: Ren et al. 2015, arXiv:1506.01497, section 3.1.1.
     """
-    sizes = _check.positives("cell_anchors", "sizes", sizes)
-    ratios = _check.positives("cell_anchors", "aspect_ratios", aspect_ratios)
-    _check.choice("cell_anchors", "order", order, ("ratio", "size"))
-    if dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"cell_anchors: dtype must be float32 or float64, got {dtype}")
+    sizes, ratios = checks.cell("cell_anchors", sizes, aspect_ratios, order)
+    _check.real_dtype("cell_anchors", dtype, (torch.float32, torch.float64))
     sizes = torch.tensor(sizes, dtype=dtype, device="cpu")
     ratios = torch.tensor(ratios, dtype=dtype, device="cpu")
     cell = torch.ops.roikit.cell_anchors(sizes, ratios, order == "ratio", bool(rounded))
@@ -60,14 +59,9 @@ def grid_anchors(cell_anchors, feature_size, stride, *, offset=0.0, device=None)
 
     Source: Ren et al. 2015, arXiv:1506.01497, section 3.1.1.
     """
-    _check.boxes("grid_anchors", "cell_anchors", cell_anchors, (4, 5))
-    _check.tensor("grid_anchors", "cell_anchors", cell_anchors)
-    height, width = _check.pair("grid_anchors", "feature_size", feature_size, 0)
-    stride_y, stride_x = _check.two_numbers("grid_anchors", "stride", stride)
-    offset = _check.number("grid_anchors", "offset", offset)
-    dtype = torch.float64 if cell_anchors.dtype == torch.float64 else torch.float32
-    cell = cell_anchors.to(device=device, dtype=dtype)
-    return torch.ops.roikit.grid_anchors(cell, height, width, stride_y, stride_x, offset)
+    cell = as_boxes("grid_anchors", "cell_anchors", cell_anchors, (4, 5))
+    rule = checks.grid("grid_anchors", feature_size, stride, offset)
+    return torch.ops.roikit.grid_anchors(cell.to(device=device), *rule)
 
 
 def _cell_anchors_kernel(sizes, ratios, ratio_outside, rounded):

@@ -2,10 +2,8 @@
 
 import torch
 
-from roikit import _check
-from roikit.ops._codec import CLIP, context, factors, fake, same_dtype
-from roikit.ops._launch import backend, launch, view
-from roikit.ops._library import register
+from roikit._check.box_codec import CLIP
+from roikit.ops._codec import factors, register_codec, to_decode, to_encode
 
 __all__ = ["decode_boxes", "encode_boxes"]
 
@@ -28,12 +26,7 @@ def encode_boxes(boxes, anchors, weights=(1, 1, 1, 1)):
 
     Source: Ren et al. 2015, arXiv:1506.01497, section 3.1.2.
     """
-    _check.boxes("encode_boxes", "boxes", boxes)
-    _check.boxes("encode_boxes", "anchors", anchors)
-    _check.same_rows("encode_boxes", boxes=boxes, anchors=anchors)
-    _check.same_device("encode_boxes", boxes=boxes, anchors=anchors)
-    weights = _check.positives("encode_boxes", "weights", weights, 4)
-    return torch.ops.roikit.encode_boxes(*same_dtype(boxes, anchors), weights)
+    return torch.ops.roikit.encode_boxes(*to_encode("encode_boxes", boxes, anchors, weights, 4))
 
 
 def decode_boxes(deltas, anchors, weights=(1, 1, 1, 1), *, clip=CLIP):
@@ -55,27 +48,7 @@ def decode_boxes(deltas, anchors, weights=(1, 1, 1, 1), *, clip=CLIP):
 
     Source: Ren et al. 2015, arXiv:1506.01497, section 3.1.2; the clip as torchvision's.
     """
-    _check.deltas("decode_boxes", "deltas", deltas)
-    _check.boxes("decode_boxes", "anchors", anchors)
-    _check.same_rows("decode_boxes", deltas=deltas, anchors=anchors)
-    _check.same_device("decode_boxes", deltas=deltas, anchors=anchors)
-    weights = _check.positives("decode_boxes", "weights", weights, 4)
-    clip = _check.number("decode_boxes", "clip", clip)
-    return torch.ops.roikit.decode_boxes(*same_dtype(deltas, anchors), weights, clip)
-
-
-def _encode_kernel(boxes, anchors, weights):
-    g, a = boxes.contiguous(), anchors.contiguous()
-    out = torch.empty_like(g)
-    backend(g, "encode_boxes").encode_boxes(view(g), view(a), weights, view(out), launch(g))
-    return out
-
-
-def _decode_kernel(deltas, anchors, weights, clip):
-    d, a = deltas.contiguous(), anchors.contiguous()
-    out = torch.empty_like(d)
-    backend(d, "decode_boxes").decode_boxes(view(d), view(a), weights, clip, view(out), launch(d))
-    return out
+    return torch.ops.roikit.decode_boxes(*to_decode("decode_boxes", deltas, anchors, weights, clip, 4))
 
 
 def _centre_and_size(boxes):
@@ -112,7 +85,5 @@ def _decode_backward(ctx, grad):
     return d_deltas, _corners(centre.sum(1), (centre * shift + size * growth).sum(1)), None, None
 
 
-register("encode_boxes(Tensor boxes, Tensor anchors, float[] weights) -> Tensor", _encode_kernel, fake,
-         backward=_encode_backward, setup_context=context)
-register("decode_boxes(Tensor deltas, Tensor anchors, float[] weights, float clip) -> Tensor", _decode_kernel, fake,
-         backward=_decode_backward, setup_context=context)
+register_codec("encode_boxes(Tensor boxes, Tensor anchors, float[] weights) -> Tensor", _encode_backward)
+register_codec("decode_boxes(Tensor deltas, Tensor anchors, float[] weights, float clip) -> Tensor", _decode_backward)

@@ -5,41 +5,47 @@ import math
 import torch
 
 from roikit import _check
+from roikit._check.boxes import formats
+from roikit.ops._arguments import as_boxes, wider
 from roikit.ops._launch import backend, launch, view
 from roikit.ops._library import register
 
 __all__ = ["box_area", "box_convert", "box_iou", "clip_boxes_to_image", "complete_box_iou", "distance_box_iou",
            "generalized_box_iou", "masks_to_boxes", "remove_small_boxes"]
 
-FORMATS = ("xyxy", "xywh", "cxcywh")
-
-
-def _boxes(op, name, x):
-    _check.boxes(op, name, x)
-    _check.tensor(op, name, x)
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-
 
 def box_area(boxes):
-    """The areas (N,) of boxes (N, 4) xyxy; a reversed side counts as 0, NaN stays NaN.
+    """The areas of boxes.
+
+    Args:
+        boxes: (N, 4) floating, xyxy; half is cast to float32.
+
+    Returns:
+        (N,) float32 or float64, square pixels; a reversed side counts as 0, NaN stays NaN. Differentiable.
 
     Raises:
         TypeError, ValueError: boxes is not a floating (N, 4) tensor.
     """
-    boxes = _boxes("box_area", "boxes", boxes)
+    boxes = as_boxes("box_area", "boxes", boxes)
     sides = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0)
     return sides[:, 0] * sides[:, 1]
 
 
 def box_convert(boxes, in_fmt, out_fmt):
-    """Boxes (N, 4) from one format to another: "xyxy", "xywh" (corner and size), "cxcywh" (centre and size).
+    """Boxes from one format to another.
+
+    Args:
+        boxes: (N, 4) floating; half is cast to float32.
+        in_fmt, out_fmt: "xyxy", "xywh" (corner and size), or "cxcywh" (centre and size).
+
+    Returns:
+        (N, 4) float32 or float64, always new memory. Differentiable.
 
     Raises:
         TypeError, ValueError: boxes is not a floating (N, 4) tensor; a format is unknown.
     """
-    boxes = _boxes("box_convert", "boxes", boxes)
-    _check.choice("box_convert", "in_fmt", in_fmt, FORMATS)
-    _check.choice("box_convert", "out_fmt", out_fmt, FORMATS)
+    boxes = as_boxes("box_convert", "boxes", boxes)
+    formats("box_convert", in_fmt, out_fmt)
     if in_fmt == out_fmt:
         return boxes.clone()
     first, second = boxes[:, :2], boxes[:, 2:]
@@ -55,12 +61,19 @@ def box_convert(boxes, in_fmt, out_fmt):
 
 
 def clip_boxes_to_image(boxes, size):
-    """Boxes (..., 4) xyxy with x moved into [0, W] and y into [0, H]; ``size`` is (H, W). NaN stays NaN.
+    """Boxes moved into an image: x into [0, W] and y into [0, H].
+
+    Args:
+        boxes: (N, 4) floating, xyxy; half is cast to float32.
+        size: (H, W), pixels.
+
+    Returns:
+        (N, 4) float32 or float64; NaN stays NaN. Differentiable.
 
     Raises:
         TypeError, ValueError: boxes is not a floating (N, 4) tensor; size is not two numbers of at least 0.
     """
-    boxes = _boxes("clip_boxes_to_image", "boxes", boxes)
+    boxes = as_boxes("clip_boxes_to_image", "boxes", boxes)
     height, width = _check.pair("clip_boxes_to_image", "size", tuple(size), 0)
     limit = boxes.new_full((4,), width)  # filled on the device: a copy from the host would wait for it
     limit[1::2].fill_(height)
@@ -68,22 +81,34 @@ def clip_boxes_to_image(boxes, size):
 
 
 def remove_small_boxes(boxes, min_size):
-    """Indices (K,) int64 of the boxes (N, 4) whose width and height are both at least ``min_size``.
+    """Indices of the boxes whose width and height are both at least ``min_size``.
+
+    Args:
+        boxes: (N, 4) floating, xyxy; half is cast to float32.
+        min_size: pixels.
+
+    Returns:
+        (K,) int64, ascending; a box with a NaN coordinate is never among them.
 
     Raises:
         TypeError, ValueError: boxes is not a floating (N, 4) tensor; min_size is not a number.
     """
-    boxes = _boxes("remove_small_boxes", "boxes", boxes)
+    boxes = as_boxes("remove_small_boxes", "boxes", boxes)
     least = _check.number("remove_small_boxes", "min_size", min_size)
     sides = boxes[:, 2:] - boxes[:, :2]
     return torch.where((sides >= least).all(dim=1))[0]
 
 
 def masks_to_boxes(masks, *, inclusive=True):
-    """The tight boxes (N, 4) float32 of masks (N, H, W): first and last pixel index on each axis.
+    """The tight boxes of masks.
 
-    ``inclusive`` is torchvision's way: a mask of one pixel gives a box without area. Without it, x2 and y2 are one
-    more, so that the box covers the pixels, as in detectron2 and COCO. An empty mask gives zeros either way.
+    Args:
+        masks: (N, H, W) of any dtype; a pixel is inside where it is not 0.
+        inclusive: torchvision's way: x2 and y2 are the last pixel's index, so that a mask of one pixel gives a box
+            without area. False: they are one more, so that the box covers the pixels, as in detectron2 and COCO.
+
+    Returns:
+        (N, 4) float32: the first and last pixel index on each axis. An empty mask gives zeros either way.
 
     Raises:
         TypeError, ValueError: masks is not a (N, H, W) tensor.
@@ -124,11 +149,16 @@ def box_iou(boxes1, boxes2):
 def generalized_box_iou(boxes1, boxes2):
     """IoU less the share of the smallest enclosing box that neither box covers, for every pair.
 
-    Args, errors: as box_iou.
+    Args:
+        boxes1: (N, 4), as in `box_iou`.
+        boxes2: (M, 4), likewise.
 
     Returns:
         (N, M) float32 or float64 in [-1, 1]; 0 where a box is not finite, and for two equal points. Differentiable in
         both.
+
+    Raises:
+        TypeError, ValueError, BackendError: as in `box_iou`.
 
     Source: Rezatofighi et al., CVPR 2019, algorithm 1.
     """
@@ -138,10 +168,16 @@ def generalized_box_iou(boxes1, boxes2):
 def distance_box_iou(boxes1, boxes2, eps=1e-7):
     """IoU less the squared distance of the centres over the squared diagonal of the enclosing box, for every pair.
 
-    Args, errors: as box_iou; eps, at least 0, is added to the squared diagonal.
+    Args:
+        boxes1: (N, 4), as in `box_iou`.
+        boxes2: (M, 4), likewise.
+        eps: at least 0, added to the squared diagonal.
 
     Returns:
         (N, M) float32 or float64 in [-1, 1]; 0 where a box is not finite. Differentiable in both.
+
+    Raises:
+        TypeError, ValueError, BackendError: as in `box_iou`; eps is not a finite number of at least 0.
 
     Source: Zheng et al., AAAI 2020, equation 7.
     """
@@ -152,11 +188,17 @@ def distance_box_iou(boxes1, boxes2, eps=1e-7):
 def complete_box_iou(boxes1, boxes2, eps=1e-7):
     """The distance IoU less a penalty for different aspect ratios, for every pair.
 
-    Args, errors: as distance_box_iou; eps is also added to the denominator of alpha.
+    Args:
+        boxes1: (N, 4), as in `box_iou`.
+        boxes2: (M, 4), likewise.
+        eps: as in `distance_box_iou`; also added to the denominator of alpha.
 
     Returns:
         (N, M) float32 or float64 in [-2, 1], off by at most 1e-6 or 2e-15; 0 where a box is not finite. Differentiable
         in both; alpha, the weight of the penalty, is a constant for the gradient, as in the paper and its peers.
+
+    Raises:
+        TypeError, ValueError, BackendError: as in `distance_box_iou`.
 
     Source: Zheng et al., AAAI 2020, equations 9 to 12.
     """
@@ -165,10 +207,9 @@ def complete_box_iou(boxes1, boxes2, eps=1e-7):
 
 
 def _pairs(op, boxes1, boxes2):
-    a, b = _boxes(op, "boxes1", boxes1), _boxes(op, "boxes2", boxes2)
+    a, b = as_boxes(op, "boxes1", boxes1), as_boxes(op, "boxes2", boxes2)
     _check.same_device(op, boxes1=a, boxes2=b)
-    dtype = torch.promote_types(a.dtype, b.dtype)
-    return a.to(dtype), b.to(dtype)
+    return wider(a, b)
 
 
 def _lean(mine, other, longest):

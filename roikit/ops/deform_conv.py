@@ -5,10 +5,11 @@ import math
 import torch
 
 from roikit import _check, _core
+from roikit._check.deform_conv import convolution
 from roikit.ops._derivatives import linear
 from roikit.ops._launch import backend, launch, view
 from roikit.ops._library import implement, register
-from roikit.ops._rois import empty_map, in_format, stored_channels_last
+from roikit.ops._maps import empty_map, in_format, in_own_format, stored_channels_last
 
 __all__ = ["DeformConv2d", "deform_conv2d"]
 
@@ -45,7 +46,7 @@ def deform_conv2d(input, offset, weight, bias=None, stride=(1, 1), padding=(0, 0
     """
     op = "deform_conv2d"
     given = {name: x for name, x in (("bias", bias), ("mask", mask)) if x is not None}
-    *rule, _ = _check.deform_conv(op, input, offset, weight, bias, stride, padding, dilation, mask, casts=_casts(input))
+    *rule, _ = convolution(op, input, offset, weight, bias, stride, padding, dilation, mask, casts=_casts(input))
     _check.same_device(op, input=input, offset=offset, weight=weight, **given)
     return torch.ops.roikit.deform_conv2d(input, offset, weight, bias, *map(list, rule), mask)
 
@@ -172,7 +173,7 @@ def _backward(grad, input, offset, weight, mask, stride, padding, dilation, want
     rule, core = (stride, padding, dilation), backend(grad, "deform_conv2d_backward")
     offset, weight, mask = _whole(offset, weight, mask)
     if core is _core:
-        (input,), (grad,) = (in_format([t], stored_channels_last([t])) for t in (input, grad))
+        input, grad = in_own_format(input), in_own_format(grad)
         of_input, of_offset, of_weight, of_bias, of_mask = (
             view(t) if want else None for t, want in zip(gradients, wanted, strict=True))
         core.deform_conv2d_backward(view(grad), view(input), view(offset), _view(mask), view(weight), *rule, of_input,

@@ -3,22 +3,19 @@
 import torch
 
 from roikit import _check
+from roikit._check.keypoints import of_boxes
+from roikit.ops._arguments import wider
 from roikit.ops._launch import backend, launch, view
 from roikit.ops._library import register
 
 __all__ = ["decode_keypoints", "encode_keypoints"]
 
 
-def _as_pair(op, name, values, boxes, pattern):
+def _of_boxes(op, name, values, boxes, pattern):
     """The values, of the shape in words, and their boxes, of the wider dtype."""
-    _check.array(op, name, values)
-    _check.dtype(op, name, values)
-    _check.keypoints(op, name, values, pattern)
-    _check.boxes(op, "boxes", boxes)
-    _check.same_rows(op, **{name: values, "boxes": boxes})
+    of_boxes(op, name, values, boxes, pattern)
     _check.same_device(op, **{name: values, "boxes": boxes})
-    dtype = torch.float64 if torch.float64 in (values.dtype, boxes.dtype) else torch.float32
-    return values.to(dtype), boxes.to(dtype)
+    return wider(values, boxes)
 
 
 def encode_keypoints(keypoints, boxes, size):
@@ -40,7 +37,7 @@ def encode_keypoints(keypoints, boxes, size):
 
     Source: He et al. 2017, arXiv:1703.06870, section 5.
     """
-    keypoints, boxes = _as_pair("encode_keypoints", "keypoints", keypoints, boxes, ("N", "K", 3))
+    keypoints, boxes = _of_boxes("encode_keypoints", "keypoints", keypoints, boxes, ("N", "K", 3))
     return torch.ops.roikit.encode_keypoints(keypoints, boxes, _check.grid_size("encode_keypoints", "size", size))
 
 
@@ -63,7 +60,7 @@ def decode_keypoints(maps, boxes):
 
     Source: He et al. 2017, arXiv:1703.06870, section 5; Keys 1981, with A = -0.75 as torch has it.
     """
-    return torch.ops.roikit.decode_keypoints(*_as_pair("decode_keypoints", "maps", maps, boxes, ("N", "K", "H", "W")))
+    return torch.ops.roikit.decode_keypoints(*_of_boxes("decode_keypoints", "maps", maps, boxes, ("N", "K", "H", "W")))
 
 
 def _encode_fake(keypoints, boxes, size):

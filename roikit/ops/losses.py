@@ -12,7 +12,7 @@ from torch.autograd import forward_ad
 from torch.nn.functional import softplus
 
 from roikit import _check
-from roikit.ops._candidates import INTEGERS
+from roikit.ops._arguments import float32_at_least
 
 __all__ = ["complete_box_iou_loss", "distance_box_iou_loss", "generalized_box_iou_loss", "sigmoid_focal_loss"]
 
@@ -20,10 +20,6 @@ REDUCTIONS = ("none", "mean", "sum")
 
 # Elements a thread: enough for torch to share them out, few enough for the caches.
 PIECE = 65_536
-
-
-def _wide(x):
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def _reduced(loss, reduction):
@@ -57,7 +53,7 @@ def sigmoid_focal_loss(inputs, targets, alpha=0.25, gamma=2, reduction="none"):
     for name, x in (("inputs", inputs), ("targets", targets)):
         _check.array(op, name, x)
     _check.dtype(op, "inputs", inputs)
-    _check.dtype(op, "targets", targets, (*_check.FLOATS, *INTEGERS, "bool"))
+    _check.dtype(op, "targets", targets, (*_check.FLOATS, *_check.INTEGERS, "bool"))
     _check.same_device(op, inputs=inputs, targets=targets)
     if inputs.shape != targets.shape:
         raise ValueError(f"{op}: targets must have the shape of inputs, {_check.shape_text(inputs)}, got "
@@ -67,7 +63,7 @@ def sigmoid_focal_loss(inputs, targets, alpha=0.25, gamma=2, reduction="none"):
     if not 0 <= alpha <= 1 and alpha != -1:
         raise ValueError(f"{op}: alpha must be in [0, 1], or -1 for none, got {alpha}")
     if _seen_through(inputs, targets) or not _binary(targets):
-        x = _wide(inputs)
+        x = float32_at_least(inputs)
         loss = _focal_loss(x, targets.to(x.dtype), alpha, gamma)
     elif inputs.requires_grad and torch.is_grad_enabled():
         loss = _FocalLoss.apply(inputs, targets, alpha, gamma)
@@ -129,7 +125,7 @@ def _loss_and_slope(x, t, alpha, gamma, with_slope):
 
 def _in_pieces(inputs, targets, alpha, gamma, with_slope):
     """The loss and the slope of a whole tensor, in float32 or float64."""
-    wide = _wide(inputs.new_empty(0)).dtype
+    wide = float32_at_least(inputs.new_empty(0)).dtype
     piece = PIECE * torch.get_num_threads()
     if inputs.numel() <= piece:
         return _loss_and_slope(inputs.to(wide), targets.to(wide), alpha, gamma, with_slope)
@@ -159,7 +155,7 @@ class _FocalLoss(torch.autograd.Function):
         if not torch.is_grad_enabled():
             return (slope * grad).to(inputs.dtype), None, None, None
         # Somebody will differentiate this gradient.
-        loss = _focal_loss(_wide(inputs), targets.to(slope.dtype), *ctx.rest)
+        loss = _focal_loss(float32_at_least(inputs), targets.to(slope.dtype), *ctx.rest)
         return torch.autograd.grad(loss, inputs, grad, create_graph=True)[0], None, None, None
 
 
@@ -189,7 +185,14 @@ def generalized_box_iou_loss(boxes1, boxes2, reduction="none", eps=1e-7):
 def distance_box_iou_loss(boxes1, boxes2, reduction="none", eps=1e-7):
     """1 - distance IoU of each row of boxes1 with the same row of boxes2.
 
-    Args, returns, errors: as generalized_box_iou_loss.
+    Args:
+        boxes1, boxes2, reduction, eps: as in `generalized_box_iou_loss`.
+
+    Returns:
+        float32 or float64 (N,), or (), as in `generalized_box_iou_loss`. Differentiable in both.
+
+    Raises:
+        TypeError, ValueError: as in `generalized_box_iou_loss`.
 
     Source: Zheng et al., AAAI 2020, equation 7.
     """
@@ -200,8 +203,16 @@ def distance_box_iou_loss(boxes1, boxes2, reduction="none", eps=1e-7):
 def complete_box_iou_loss(boxes1, boxes2, reduction="none", eps=1e-7):
     """1 - complete IoU of each row of boxes1 with the same row of boxes2.
 
-    Args, returns, errors: as generalized_box_iou_loss. alpha, the weight of the aspect ratios, is a constant for the
-    gradient. A box without height or width has a defined angle, so no NaN comes of it.
+    Args:
+        boxes1, boxes2, reduction, eps: as in `generalized_box_iou_loss`.
+
+    Returns:
+        float32 or float64 (N,), or (), as in `generalized_box_iou_loss`. Differentiable in both: alpha, the weight of
+        the aspect ratios, is a constant for the gradient. A box without height or width has a defined angle, so no NaN
+        comes of it.
+
+    Raises:
+        TypeError, ValueError: as in `generalized_box_iou_loss`.
 
     Source: Zheng et al., AAAI 2020, equations 9 to 12.
     """
@@ -229,7 +240,7 @@ def _matched(op, boxes1, boxes2, reduction, eps):
 
 def _corners(boxes):
     """The least and the greatest corner of every box, two tensors (2, ...), x before y, each in a row of its own."""
-    return _wide(boxes).movedim(-1, 0).contiguous().unflatten(0, (2, 2)).unbind()
+    return float32_at_least(boxes).movedim(-1, 0).contiguous().unflatten(0, (2, 2)).unbind()
 
 
 def _area(size):

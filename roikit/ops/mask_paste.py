@@ -4,41 +4,21 @@ import numpy as np
 import torch
 
 from roikit import _check, _core, _rle
+from roikit._check import mask_paste as checks
+from roikit.ops._arguments import wider
 from roikit.ops._launch import backend, launch, view, workspace
 from roikit.ops._library import register
 
 __all__ = ["paste_masks", "paste_masks_rle"]
 
-RULES = ("continuous", "integer")
 
-
-def _inputs(op, masks, boxes, rule):
-    """masks (N, M, M) and boxes (N, 4) of the wider dtype, on one device, out of autograd's sight."""
+def _of_boxes(op, masks, boxes, rule):
+    """Masks (N, M, M) and boxes (N, 4) of the wider dtype, on one device."""
     _check.array(op, "masks", masks)
     _check.tensor(op, "masks", masks)
-    _check.dtype(op, "masks", masks)
-    if masks.dim() == 4 and masks.shape[1] == 1:
-        masks = masks[:, 0]
-    if masks.dim() != 3 or masks.shape[1] != masks.shape[2]:
-        raise ValueError(f"{op}: masks must have shape (N, M, M) or (N, 1, M, M), "
-                         f"got {_check.shape_text(masks)}")
-    _check.boxes(op, "boxes", boxes)
-    if boxes.shape[0] != masks.shape[0]:
-        raise ValueError(f"{op}: boxes must have one row a mask ({masks.shape[0]}), "
-                         f"got {boxes.shape[0]}")
+    square = checks.masks(op, masks, boxes, rule)
     _check.same_device(op, masks=masks, boxes=boxes)
-    _check.choice(op, "rule", rule, RULES)
-    wide = torch.float64 in (masks.dtype, boxes.dtype)
-    dtype = torch.float64 if wide else torch.float32
-    return masks.to(dtype), boxes.to(dtype)
-
-
-def _threshold(op, threshold, dtype):
-    value = _check.number(op, "threshold", threshold)
-    # 2^-150 and what is below it round to 0 in float32.
-    if not value > (0.0 if dtype == torch.float64 else 2.0**-150):
-        raise ValueError(f"{op}: threshold must be above 0, got {threshold}")
-    return value
+    return wider(square, boxes)
 
 
 def paste_masks(masks, boxes, image_size, *, threshold=0.5, rule="continuous"):
@@ -66,9 +46,9 @@ def paste_masks(masks, boxes, image_size, *, threshold=0.5, rule="continuous"):
     torchvision's.
     """
     op = "paste_masks"
-    masks, boxes = _inputs(op, masks, boxes, rule)
+    masks, boxes = _of_boxes(op, masks, boxes, rule)
     height, width = _check.pair(op, "image_size", image_size, 0)
-    limit = None if threshold is None else _threshold(op, threshold, masks.dtype)
+    limit = None if threshold is None else checks.threshold(op, threshold, masks)
     return torch.ops.roikit.paste_masks(masks, boxes, height, width, limit, rule)
 
 
@@ -78,24 +58,27 @@ def paste_masks_rle(masks, boxes, image_size, *, threshold=0.5, rule="continuous
     On a GPU runs are made there, and they alone are copied to the host, which waits for them.
 
     Args:
-        As in `paste_masks`; ``threshold`` cannot be None, and H * W must be below 2^32.
+        masks: (N, M, M) or (N, 1, M, M), as in `paste_masks`.
+        boxes: (N, 4), as in `paste_masks`.
+        image_size: (H, W), with H * W below 2^32.
+        threshold: above 0, as in `paste_masks`, but not None.
+        rule: as in `paste_masks`.
 
     Returns:
-        list of N dicts {"size": [H, W], "counts": bytes}: exactly `roikit.masks.encode` of what
-        `paste_masks` gives.
+        list of N dicts {"size": [H, W], "counts": bytes}: exactly `roikit.masks.encode` of what `paste_masks` gives.
 
     Raises:
         TypeError, ValueError: a wrong kind, shape, value or device, in a sentence.
         BackendError: CUDA tensors, and no CUDA module in this build.
     """
     op = "paste_masks_rle"
-    masks, boxes = _inputs(op, masks, boxes, rule)
+    masks, boxes = _of_boxes(op, masks, boxes, rule)
     height, width = _rle.image_size(op, *_check.pair(op, "image_size", image_size, 0))
-    limit = _threshold(op, threshold, masks.dtype)
+    limit = checks.threshold(op, threshold, masks)
     core = backend(masks, op)
     masks, boxes = masks.contiguous(), boxes.contiguous()
     runs = _runs_on_host if core is _core else _runs_on_device
-    counts, offsets = runs(core, masks, boxes, height, width, limit, RULES.index(rule))
+    counts, offsets = runs(core, masks, boxes, height, width, limit, checks.RULES.index(rule))
     strings = _rle.strings_from_counts(counts, offsets)
     return [{"size": [height, width], "counts": text} for text in strings]
 
@@ -137,7 +120,7 @@ def _paste_masks_kernel(masks, boxes, height, width, threshold, rule):
     else:
         out = masks.new_zeros(shape, dtype=dtype)
         scratch = workspace(masks, core.paste_masks_workspace(view(masks)))
-    core.paste_masks(view(masks), view(boxes), threshold or 0.0, RULES.index(rule), view(out),
+    core.paste_masks(view(masks), view(boxes), threshold or 0.0, checks.RULES.index(rule), view(out),
                      launch(masks, scratch))
     return out
 

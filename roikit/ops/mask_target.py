@@ -4,14 +4,15 @@ import numpy as np
 import torch
 
 from roikit import _check, _config, _core, _polygon
+from roikit._check import mask_target as checks
+from roikit.ops._arguments import float32_at_least
 from roikit.ops._derivatives import refuse_tangent
 from roikit.ops._launch import backend, launch, view
 from roikit.ops._library import register
 
 __all__ = ["mask_targets"]
 
-RULES = ("soft", "binary")
-INTEGERS = ("bool", "uint8", "int8", "int16", "int32", "int64")
+INTEGERS = ("uint8", "int8", "int16", "int32", "int64")
 
 
 def mask_targets(masks, boxes, matched, size, *, rule="soft", image_size=None):
@@ -44,25 +45,14 @@ def mask_targets(masks, boxes, matched, size, *, rule="soft", image_size=None):
     Source: He et al. 2017, arXiv:1703.06870, section 3.1.
     """
     op = "mask_targets"
-    _check.boxes(op, "boxes", boxes)
     listed = isinstance(masks, (list, tuple))
-    if not listed:
-        _check.array(op, "masks", masks)
-        _check.dtype(op, "masks", masks, INTEGERS)
-        _check.rank(op, "masks", masks, ("N", "H", "W"))
-    _check.array(op, "matched", matched)
-    _check.dtype(op, "matched", matched, INTEGERS[1:])
-    _check.vector(op, "matched", matched, boxes.shape[0], "boxes")
-    cells = _check.whole(op, "size", size, 1)
-    _check.choice(op, "rule", rule, RULES)
-    frame = None if image_size is None else _check.pair(op, "image_size", image_size, 0)
+    size, binary, frame = checks.target(op, masks, boxes, matched, size, rule, image_size, INTEGERS)
     _check.same_device(op, **({} if listed else {"masks": masks}), boxes=boxes, matched=matched)
-    half = boxes.dtype in (torch.float16, torch.bfloat16)
-    boxes, matched = boxes.float() if half else boxes, matched.long()
+    boxes, matched = float32_at_least(boxes), matched.long()
     if listed:
         refuse_tangent(op, "boxes", boxes)
-        return _from_runs(op, masks, boxes, matched, cells, rule == "binary", frame)
-    return torch.ops.roikit.mask_targets(masks, boxes, matched, cells, rule == "binary")
+        return _from_runs(op, masks, boxes, matched, size, binary, frame)
+    return torch.ops.roikit.mask_targets(masks, boxes, matched, size, binary)
 
 
 def _from_runs(op, masks, boxes, matched, cells, binary, frame):
@@ -72,9 +62,7 @@ def _from_runs(op, masks, boxes, matched, cells, binary, frame):
     if core is _core:
         used, matched = torch.unique(matched, return_inverse=True)
         used = used.tolist()
-        for index in used[:1] + used[-1:]:
-            if not 0 <= index < len(masks):
-                raise IndexError(f"{op}: matched must lie in [0, {len(masks)}), got {index}")
+        checks.named(op, used, len(masks))
         runs = _polygon.runs_of_masks([masks[i] for i in used], frame, op)
         core.mask_targets_of_runs(*map(core.View, runs), view(boxes), view(matched), binary, view(out),
                                   launch(boxes))

@@ -3,6 +3,8 @@
 import torch
 
 from roikit import _check, _core
+from roikit._check.matching import thresholds
+from roikit.ops._arguments import as_boxes, wider
 from roikit.ops._launch import backend, launch, view, workspace
 from roikit.ops._library import register
 
@@ -31,16 +33,11 @@ def match_boxes(anchors, gt_boxes, high, low, *, allow_low_quality=True):
 
     Source: Ren et al. 2015, arXiv:1506.01497, section 3.1.2.
     """
-    _check.boxes("match_boxes", "anchors", anchors)
-    _check.boxes("match_boxes", "gt_boxes", gt_boxes)
-    _check.same_device("match_boxes", anchors=anchors, gt_boxes=gt_boxes)
-    high, low = _check.number("match_boxes", "high", high), _check.number("match_boxes", "low", low)
-    if low > high:
-        raise ValueError(f"match_boxes: low must be at most high, got low={low}, high={high}")
-    wide = torch.float64 in (anchors.dtype, gt_boxes.dtype)
-    dtype = torch.float64 if wide else torch.float32
-    a, b = anchors.to(dtype), gt_boxes.to(dtype)
-    return torch.ops.roikit.match_boxes(a, b, high, low, bool(allow_low_quality))
+    op = "match_boxes"
+    anchors, gt_boxes = as_boxes(op, "anchors", anchors), as_boxes(op, "gt_boxes", gt_boxes)
+    _check.same_device(op, anchors=anchors, gt_boxes=gt_boxes)
+    rule = *thresholds(op, high, low), bool(allow_low_quality)
+    return torch.ops.roikit.match_boxes(*wider(anchors, gt_boxes), *rule)
 
 
 def _match_boxes_kernel(anchors, gt_boxes, high, low, allow_low_quality):

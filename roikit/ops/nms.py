@@ -3,16 +3,16 @@
 import torch
 
 from roikit import _check, _core
-from roikit.ops import _candidates
+from roikit.ops._arguments import as_candidates, as_classes
 from roikit.ops._launch import backend, launch, view, workspace
 from roikit.ops._library import register
+from roikit.ops._order import by_class, by_score, kept, kept_fake, room
 
 __all__ = ["batched_nms", "nms", "nms_padded"]
 
 
 def _arguments(op, boxes, scores, iou_threshold):
-    boxes = _candidates.check(op, boxes, scores)
-    return boxes, scores, _check.number(op, "iou_threshold", iou_threshold)
+    return *as_candidates(op, boxes, scores), _check.number(op, "iou_threshold", iou_threshold)
 
 
 def nms(boxes, scores, iou_threshold):
@@ -39,8 +39,10 @@ def batched_nms(boxes, scores, idxs, iou_threshold):
     """`nms` within each class; the kept boxes of all classes in the order of their scores.
 
     Args:
-        boxes, scores, iou_threshold: as in `nms`.
+        boxes: (N, 4), as in `nms`.
+        scores: (N,), as in `nms`.
         idxs: (N,) integers of any dtype, the class of each box; negative ones too.
+        iou_threshold: as in `nms`.
 
     Returns:
         (K,) int64. Boxes are never moved apart by offsets, so far and large ones keep their precision.
@@ -49,7 +51,7 @@ def batched_nms(boxes, scores, idxs, iou_threshold):
         TypeError, ValueError, BackendError: as in `nms`; idxs is not an integer vector of N.
     """
     boxes, scores, threshold = _arguments("batched_nms", boxes, scores, iou_threshold)
-    idxs = _candidates.check_classes("batched_nms", boxes, idxs)
+    idxs = as_classes("batched_nms", "idxs", idxs, boxes)
     return torch.ops.roikit.batched_nms(boxes, scores, idxs, threshold)
 
 
@@ -73,20 +75,19 @@ def nms_padded(boxes, scores, iou_threshold, max_output):
 
 def _nms_padded_kernel(boxes, scores, iou_threshold, max_output):
     boxes, scores = boxes.contiguous(), scores.contiguous()
-    keep = boxes.new_empty(max_output, dtype=torch.int64)
-    count = boxes.new_empty((), dtype=torch.int64)
+    keep, count = room(boxes, max_output)
     core = backend(boxes, "nms")
     if core is _core:
         core.nms(view(boxes), view(scores), iou_threshold, view(keep), view(count), launch(boxes))
     else:
-        by_score = _candidates.by_score(core, scores)
+        order = by_score(core, scores)
         scratch = workspace(boxes, core.nms_workspace(view(boxes)))
-        core.nms_in_order(view(boxes), view(by_score), iou_threshold, view(keep), view(count), launch(boxes, scratch))
+        core.nms_in_order(view(boxes), view(order), iou_threshold, view(keep), view(count), launch(boxes, scratch))
     return keep, count
 
 
 def _nms_padded_fake(boxes, scores, iou_threshold, max_output):
-    return boxes.new_empty(max_output, dtype=torch.int64), boxes.new_empty((), dtype=torch.int64)
+    return room(boxes, max_output)
 
 
 def _nms_kernel(boxes, scores, iou_threshold):
@@ -96,23 +97,19 @@ def _nms_kernel(boxes, scores, iou_threshold):
 
 def _batched_nms_kernel(boxes, scores, idxs, iou_threshold):
     boxes, scores, idxs = boxes.contiguous(), scores.contiguous(), idxs.contiguous()
-    keep = boxes.new_empty(boxes.shape[0], dtype=torch.int64)
-    count = boxes.new_empty((), dtype=torch.int64)
     core = backend(boxes, "batched_nms")
     if core is _core:
-        core.batched_nms(view(boxes), view(scores), view(idxs), iou_threshold, view(keep), view(count), launch(boxes))
-    else:
-        by_score = _candidates.by_score(core, scores)
-        classes, ranks = torch.sort(idxs[by_score], stable=True)
-        scratch = workspace(boxes, core.nms_workspace(view(boxes)))
-        core.batched_nms_in_order(view(boxes), view(by_score), view(classes), view(ranks), iou_threshold, view(keep),
-                                  view(count), launch(boxes, scratch))
+        return kept("batched_nms", boxes, view(scores), view(idxs), iou_threshold)
+    ranked = by_class(core, scores, idxs)
+    keep, count = room(boxes)
+    scratch = workspace(boxes, core.nms_workspace(view(boxes)))
+    core.batched_nms_in_order(view(boxes), *map(view, ranked), iou_threshold, view(keep), view(count),
+                              launch(boxes, scratch))
     return keep[: count.item()].clone()
 
 
-register("nms(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor", _nms_kernel, _candidates.kept_fake,
-         discrete=True)
+register("nms(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor", _nms_kernel, kept_fake, discrete=True)
 register("batched_nms(Tensor boxes, Tensor scores, Tensor idxs, float iou_threshold) -> Tensor",
-         _batched_nms_kernel, _candidates.kept_fake, discrete=True)
+         _batched_nms_kernel, kept_fake, discrete=True)
 register("nms_padded(Tensor boxes, Tensor scores, float iou_threshold, SymInt max_output) -> (Tensor, Tensor)",
          _nms_padded_kernel, _nms_padded_fake, discrete=True)

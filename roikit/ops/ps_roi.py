@@ -2,22 +2,20 @@
 
 import torch
 
-from roikit import _check, _config, _core
-from roikit.ops._derivatives import linear
-from roikit.ops._launch import backend, launch, view, workspace
-from roikit.ops._library import autocast_boxes, register
-from roikit.ops._rois import as_rois, check_images, feature_map
+from roikit import _check
+from roikit._check.ps_roi import pooling
+from roikit.ops._arguments import as_map, as_rois
+from roikit.ops._launch import backend, launch, view
+from roikit.ops._roi_gradients import register_linear
+from roikit.ops._rois import add_up, roi_kernels
 
 __all__ = ["PSRoIAlign", "PSRoIPool", "ps_roi_align", "ps_roi_pool"]
 
 
 def _arguments(op, input, boxes, output_size, spatial_scale):
     """RoIs, scale, rows and columns of bins, after the checks."""
-    feature_map(op, "input", input)
-    rois = as_rois(op, boxes, input)
-    rows, columns = _check.pair(op, "output_size", output_size)
-    _check.channels_of_bins(op, input.shape[1], rows, columns)
-    return rois, _check.positive(op, "spatial_scale", spatial_scale), rows, columns
+    rois = as_rois(op, boxes, as_map(op, "input", input))
+    return rois, *pooling(op, input.shape[1], output_size, spatial_scale)
 
 
 @torch.fx.wrap
@@ -58,8 +56,21 @@ def ps_roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1
 def ps_roi_pool(input, boxes, output_size, spatial_scale=1.0):
     """Means over the pixels of each bin of the rounded RoI, each bin from its own channels as in `ps_roi_align`.
 
-    Args, result, gradients and errors as in `ps_roi_align`. The end pixel of a RoI, and the last row and column of the
-    map, are left out, as in torchvision.
+    The end pixel of a RoI, and the last row and column of the map, are left out, as in torchvision.
+
+    Args:
+        input: (N, C * PH * PW, H, W), as in `ps_roi_align`.
+        boxes: (K, 5) floating, or a list, as in `ps_roi_align`; rounded to whole pixels, and not shifted.
+        output_size, spatial_scale: as in `ps_roi_align`.
+
+    Returns:
+        (K, C, PH, PW), contiguous, the dtype of ``input``; 0 for a RoI that is not finite. Twice differentiable in
+        ``input``; the boxes have no gradient.
+
+    Raises:
+        TypeError, ValueError, IndexError, BackendError: as in `ps_roi_align`.
+
+    On CUDA the gradient is added up as that of `ps_roi_align` is.
 
     Source: Dai et al. 2016, arXiv:1605.06409, equation 1.
     """
@@ -103,77 +114,40 @@ def _gradient(grad, images, height, width):
     return grad.new_empty((images, grad.shape[1] * grad.shape[2] * grad.shape[3], height, width))
 
 
-def _run(op, input, boxes, spatial_scale, rows, columns, align, sampling_ratio):
+def _run(op, align, input, boxes, spatial_scale, rows, columns, sampling_ratio=-1):
     output, input, boxes = _output(input, boxes, rows, columns), input.contiguous(), boxes.contiguous()
-    core = backend(output, op)
-    if core is not _core and _config.debug():
-        check_images(op, boxes, input.shape[0])
+    core = roi_kernels(op, output, boxes, input.shape[0])
     core.ps_roi(view(input), view(boxes), spatial_scale, align, sampling_ratio, view(output), launch(output))
     return output
 
 
-def _run_backward(op, grad, boxes, images, height, width, spatial_scale, align, sampling_ratio):
+def _run_backward(op, align, grad, boxes, images, height, width, spatial_scale, sampling_ratio=-1):
     grad, boxes, gradient = grad.contiguous(), boxes.contiguous(), _gradient(grad, images, height, width)
-    core, place = backend(grad, op), {}
-    if core is not _core:
-        place["deterministic"] = torch.are_deterministic_algorithms_enabled()
-        place["scratch"] = workspace(grad, core.ps_roi_backward_workspace(view(gradient)))
-    core.ps_roi_backward(view(grad), view(boxes), spatial_scale, align, sampling_ratio, view(gradient),
-                         launch(grad, **place))
+    add_up(backend(grad, op), "ps_roi_backward", grad, view(grad), view(boxes), spatial_scale, align, sampling_ratio,
+           view(gradient), scratch_for=lambda exact: (view(gradient),))
     return gradient
 
 
-def _context(ctx, inputs, output):
-    input, boxes, ctx.scale, _, _, *ctx.rest = inputs
-    ctx.save_for_backward(boxes)
-    ctx.place = input.shape[0], input.shape[2], input.shape[3]
-
-
-def _backward_context(ctx, inputs, output):
-    grad, boxes, _, _, _, ctx.scale, *ctx.rest = inputs
-    ctx.save_for_backward(boxes)
-    ctx.size = grad.shape[2:]
-
-
 def _register(name, align, extra=""):
-    """The op, its backward, and the op again as the backward of that, since both are linear.
+    """One of the ops; ``extra`` are further arguments in its schema: the kernels' sampling_ratio, or nothing."""
 
-    Args:
-        name: of the op.
-        align: the kernels' rule.
-        extra: further arguments in the schema; the kernels' sampling_ratio, or nothing.
-    """
-    back = f"{name}_backward"
+    def kernel(*arguments):
+        return _run(name, align, *arguments)
 
-    def kernel(input, boxes, spatial_scale, rows, columns, sampling_ratio=-1):
-        return _run(name, input, boxes, spatial_scale, rows, columns, align, sampling_ratio)
-
-    def fake(input, boxes, spatial_scale, rows, columns, sampling_ratio=-1):
+    def fake(input, boxes, spatial_scale, rows, columns, *_):
         return _output(input, boxes, rows, columns)
 
-    def backward(ctx, grad):
-        run = getattr(torch.ops.roikit, back)
-        gradient = run(grad, ctx.saved_tensors[0], *ctx.place, ctx.scale, *ctx.rest)
-        return gradient, None, None, None, None, *[None] * len(ctx.rest)
+    def back_kernel(*arguments):
+        return _run_backward(name, align, *arguments)
 
-    def back_kernel(grad, boxes, images, height, width, spatial_scale, sampling_ratio=-1):
-        return _run_backward(name, grad, boxes, images, height, width, spatial_scale, align, sampling_ratio)
-
-    def back_fake(grad, boxes, images, height, width, spatial_scale, sampling_ratio=-1):
+    def back_fake(grad, boxes, images, height, width, *_):
         return _gradient(grad, images, height, width)
 
-    def back_backward(ctx, grad):
-        run = getattr(torch.ops.roikit, name)
-        again = run(grad, ctx.saved_tensors[0], ctx.scale, *ctx.size, *ctx.rest)
-        return again, None, None, None, None, None, *[None] * len(ctx.rest)
-
-    register(f"{name}(Tensor input, Tensor boxes, float spatial_scale, SymInt pooled_height, SymInt pooled_width"
-             f"{extra}) -> Tensor", kernel, fake, backward=backward, setup_context=_context,
-             tangents={"input": linear})
-    register(f"{back}(Tensor grad, Tensor boxes, SymInt images, SymInt height, SymInt width, float spatial_scale"
-             f"{extra}) -> Tensor", back_kernel, back_fake, backward=back_backward, setup_context=_backward_context,
-             tangents={"grad": linear})
-    autocast_boxes(name)
+    register_linear(
+        (f"{name}(Tensor input, Tensor boxes, float spatial_scale, SymInt pooled_height, SymInt pooled_width{extra}) "
+         "-> Tensor", kernel, fake),
+        (f"{name}_backward(Tensor grad, Tensor boxes, SymInt images, SymInt height, SymInt width, float spatial_scale"
+         f"{extra}) -> Tensor", back_kernel, back_fake))
 
 
 _register("ps_roi_align", True, ", int sampling_ratio")

@@ -1,19 +1,17 @@
 """RoIAlign on tensors, on one map and on a pyramid, twice differentiable in the features.
 
-`roikit.ops._integral` registers the integral rule, which is differentiable in the boxes too, `roikit.ops._align_max`
-the largest samples.
+`roikit.ops._align` registers the means of samples, `roikit.ops._integral` the integral rule, which is differentiable in
+the boxes too, `roikit.ops._align_max` the largest samples.
 """
 
 import math
 
 import torch
 
-from roikit import _check, _config, _core
-from roikit.ops import _align_max, _integral  # noqa: F401
-from roikit.ops._derivatives import linear
-from roikit.ops._launch import backend, launch, view, workspace
-from roikit.ops._library import autocast_boxes, register
-from roikit.ops._rois import as_rois, check_images, empty_map, feature_map, in_format, stored_channels_last
+from roikit import _check
+from roikit._check import roi_align as checks
+from roikit.ops import _align, _align_max, _integral  # noqa: F401
+from roikit.ops._arguments import as_map, as_rois
 
 __all__ = ["MultiScaleRoIAlign", "RoIAlign", "multiscale_roi_align", "roi_align"]
 
@@ -53,19 +51,15 @@ def roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, a
     7.
     """
     op = "roi_align"
-    feature_map(op, "input", input)
-    rois = as_rois(op, boxes, input)
-    rows, columns = _check.pair(op, "output_size", output_size)
-    scale = _check.positive(op, "spatial_scale", spatial_scale)
-    kind = _check.align_rule(op, rule, sampling_ratio, reduce)
+    rois = as_rois(op, boxes, as_map(op, "input", input))
+    scale, rows, columns = _check.pooling(op, output_size, spatial_scale)
+    kind = checks.rule(op, rule, sampling_ratio, reduce)
     if kind == "integral":
         return torch.ops.roikit.roi_align_integral(input, rois, scale, rows, columns, bool(aligned))
+    given = input, rois, scale, rows, columns, _check.sampling(op, sampling_ratio), bool(aligned)
     if kind == "max":
-        wanted = torch.is_grad_enabled() and input.requires_grad
-        return torch.ops.roikit.roi_align_max(input, rois, scale, rows, columns, _check.sampling(op, sampling_ratio),
-                                              bool(aligned), wanted)[0]
-    return torch.ops.roikit.roi_align(input, rois, scale, rows, columns,
-                                      _check.sampling(op, sampling_ratio), bool(aligned))
+        return torch.ops.roikit.roi_align_max(*given, torch.is_grad_enabled() and input.requires_grad)[0]
+    return torch.ops.roikit.roi_align(*given)
 
 
 @torch.fx.wrap
@@ -75,7 +69,7 @@ def multiscale_roi_align(features, boxes, output_size, scales, *, sampling_ratio
 
     Args:
         features: list of (N, C, H_i, W_i), one a level, finest first, of one dtype.
-        boxes: as in `roi_align`, in pixels of the image that all levels show.
+        boxes: (K, 5) floating, or a list, as in `roi_align`, in pixels of the image that all levels show.
         output_size: P, or (PH, PW).
         scales: map pixels an image pixel of each level, each half the one before.
         sampling_ratio, aligned, reduce: as in `roi_align`.
@@ -93,34 +87,19 @@ def multiscale_roi_align(features, boxes, output_size, scales, *, sampling_ratio
     """
     op = "multiscale_roi_align"
     features = list(features)
-    scales = [_check.positive(op, f"scales[{i}]", s) for i, s in enumerate(scales)]
-    if not scales:
-        raise ValueError(f"{op}: scales must name at least one level, got none")
-    if len(features) != len(scales):
-        raise ValueError(f"{op}: scales must have one value a level, got {len(scales)} for {len(features)}")
+    scales, thresholds = checks.pyramid(op, scales, canonical_scale, canonical_level)
+    checks.one_a_level(op, scales, features)
     for i, m in enumerate(features):
-        feature_map(op, f"features[{i}]", m)
-        if m.dtype != features[0].dtype or m.shape[:2] != features[0].shape[:2]:
-            raise ValueError(f"{op}: features must agree in dtype, N and C, got {_check.dtype_name(features[0])} "
-                             f"{_check.shape_text(features[0])} and, at {i}, {_check.dtype_name(m)} "
-                             f"{_check.shape_text(m)}")
+        as_map(op, f"features[{i}]", m)
         _check.same_device(op, **{"features[0]": features[0], f"features[{i}]": m})
+    checks.agreeing(op, features)
     rois = as_rois(op, boxes, features[0])
     rows, columns = _check.pair(op, "output_size", output_size)
-    thresholds = _thresholds(scales, _check.positive(op, "canonical_scale", canonical_scale),
-                             _check.whole(op, "canonical_level", canonical_level))
-    rule = rows, columns, _check.sampling(op, sampling_ratio), bool(aligned)
-    if _check.align_rule(op, "samples", sampling_ratio, reduce) == "max":
+    rule = scales, thresholds, rows, columns, _check.sampling(op, sampling_ratio), bool(aligned)
+    if checks.rule(op, "samples", sampling_ratio, reduce) == "max":
         wanted = torch.is_grad_enabled() and any(m.requires_grad for m in features)
-        return torch.ops.roikit.multiscale_roi_align_max(features, rois, scales, thresholds, *rule, wanted)[0]
-    return torch.ops.roikit.multiscale_roi_align(features, rois, scales, thresholds, *rule)
-
-
-def _thresholds(scales, canonical_scale, canonical_level):
-    """In double, the sizes from which a box is on each level but the first (FPN, equation 1)."""
-    lowest = round(-math.log2(scales[0]))
-    return [canonical_scale * 2.0 ** (m - canonical_level - 1e-6)
-            for m in range(lowest + 1, lowest + len(scales))]
+        return torch.ops.roikit.multiscale_roi_align_max(features, rois, *rule, wanted)[0]
+    return torch.ops.roikit.multiscale_roi_align(features, rois, *rule)
 
 
 class RoIAlign(torch.nn.Module):
@@ -128,7 +107,7 @@ class RoIAlign(torch.nn.Module):
 
     def __init__(self, output_size, spatial_scale, sampling_ratio, aligned=False, *, rule="samples", reduce="mean"):
         super().__init__()
-        _check.align_rule("RoIAlign", rule, sampling_ratio, reduce)
+        checks.rule("RoIAlign", rule, sampling_ratio, reduce)
         self.output_size, self.spatial_scale = output_size, spatial_scale
         self.sampling_ratio, self.aligned, self.rule, self.reduce = sampling_ratio, aligned, rule, reduce
 
@@ -152,7 +131,7 @@ class MultiScaleRoIAlign(torch.nn.Module):
     def __init__(self, featmap_names, output_size, sampling_ratio, *, canonical_scale=224,
                  canonical_level=4, reduce="mean"):
         super().__init__()
-        _check.align_rule("MultiScaleRoIAlign", "samples", sampling_ratio, reduce)
+        checks.rule("MultiScaleRoIAlign", "samples", sampling_ratio, reduce)
         self.featmap_names = list(featmap_names)
         self.output_size = output_size
         self.sampling_ratio = sampling_ratio
@@ -191,140 +170,3 @@ def _scales(features, image_shapes):
         raise ValueError("MultiScaleRoIAlign: image_shapes must not be empty")
     height = max(shape[0] for shape in image_shapes)
     return [2.0 ** round(math.log2(m.shape[-2] / height)) for m in features]
-
-
-def _forward(features, boxes, scales, thresholds, rows, columns, sampling_ratio, aligned):
-    channels_last = stored_channels_last(features)
-    features, boxes = in_format(features, channels_last), boxes.contiguous()
-    output = empty_map(features[0], (boxes.shape[0], features[0].shape[1], rows, columns), channels_last)
-    core = backend(output, "roi_align")
-    if core is not _core and _config.debug():
-        check_images("roi_align", boxes, features[0].shape[0])
-    core.roi_align(
-        [view(m) for m in features], view(boxes), scales, thresholds, view(output), sampling_ratio,
-        aligned, False, launch(output))
-    return output
-
-
-def _forward_fake(features, boxes, scales, thresholds, rows, columns, sampling_ratio, aligned):
-    shape = (boxes.shape[0], features[0].shape[1], rows, columns)
-    return empty_map(features[0], shape, stored_channels_last(features))
-
-
-def _gradients(grad, images, heights, widths, channels_last):
-    return [empty_map(grad, (images, grad.shape[1], h, w), channels_last)
-            for h, w in zip(heights, widths, strict=True)]
-
-
-def _backward(grad, boxes, images, heights, widths, channels_last, scales, thresholds, sampling_ratio,
-              aligned):
-    (grad,), boxes = in_format([grad], stored_channels_last([grad])), boxes.contiguous()
-    gradients = _gradients(grad, images, heights, widths, channels_last)
-    core, place, views = backend(grad, "roi_align"), {}, [view(g) for g in gradients]
-    if core is not _core:
-        place["deterministic"] = exact = torch.are_deterministic_algorithms_enabled()
-        place["scratch"] = workspace(grad, core.roi_align_backward_workspace(view(grad), views, exact))
-    core.roi_align_backward(view(grad), view(boxes), scales, thresholds, views, sampling_ratio, aligned,
-                            False, launch(grad, **place))
-    return gradients
-
-
-def _backward_fake(grad, boxes, images, heights, widths, channels_last, scales, thresholds,
-                   sampling_ratio, aligned):
-    return _gradients(grad, images, heights, widths, channels_last)
-
-
-def _forward_context(ctx, inputs, output):
-    features, boxes, *rule = inputs
-    ctx.save_for_backward(boxes)
-    ctx.places = (features[0].shape[0], [m.shape[2] for m in features],
-                  [m.shape[3] for m in features], stored_channels_last(features))
-    ctx.rule = rule
-
-
-def _forward_backward(ctx, grad):
-    scales, thresholds, _, _, sampling_ratio, aligned = ctx.rule
-    gradients = torch.ops.roikit.multiscale_roi_align_backward(
-        grad, ctx.saved_tensors[0], *ctx.places, scales, thresholds, sampling_ratio, aligned)
-    return gradients, None, None, None, None, None, None, None
-
-
-def _backward_context(ctx, inputs, output):
-    grad, boxes, _, _, _, _, *ctx.rule = inputs
-    ctx.size = grad.shape[2:]
-    ctx.save_for_backward(boxes)
-
-
-def _backward_backward(ctx, grads):
-    """The op is linear in the features: its backward's backward is the op itself."""
-    scales, thresholds, *rule = ctx.rule
-    again = torch.ops.roikit.multiscale_roi_align(list(grads), ctx.saved_tensors[0], scales, thresholds,
-                                                  *ctx.size, *rule)
-    return again, None, None, None, None, None, None, None, None, None
-
-
-register("multiscale_roi_align(Tensor[] features, Tensor boxes, float[] scales, float[] thresholds, "
-         "SymInt pooled_height, SymInt pooled_width, int sampling_ratio, bool aligned) -> Tensor",
-         _forward, _forward_fake, backward=_forward_backward, setup_context=_forward_context,
-         tangents={"features": linear})
-register("multiscale_roi_align_backward(Tensor grad, Tensor boxes, SymInt images, SymInt[] heights, "
-         "SymInt[] widths, bool channels_last, float[] scales, float[] thresholds, int sampling_ratio, "
-         "bool aligned) -> Tensor[]",
-         _backward, _backward_fake, backward=_backward_backward, setup_context=_backward_context,
-         tangents={"grad": linear})
-
-
-def _single(input, boxes, spatial_scale, rows, columns, sampling_ratio, aligned):
-    return _forward([input], boxes, [spatial_scale], [], rows, columns, sampling_ratio, aligned)
-
-
-def _single_fake(input, boxes, spatial_scale, rows, columns, sampling_ratio, aligned):
-    return _forward_fake([input], boxes, [spatial_scale], [], rows, columns, sampling_ratio, aligned)
-
-
-def _single_backward(grad, boxes, images, height, width, channels_last, spatial_scale, sampling_ratio,
-                     aligned):
-    return _backward(grad, boxes, images, [height], [width], channels_last, [spatial_scale], [],
-                     sampling_ratio, aligned)[0]
-
-
-def _single_backward_fake(grad, boxes, images, height, width, channels_last, spatial_scale,
-                          sampling_ratio, aligned):
-    return _gradients(grad, images, [height], [width], channels_last)[0]
-
-
-def _single_context(ctx, inputs, output):
-    input, boxes, *ctx.rule = inputs
-    ctx.save_for_backward(boxes)
-    ctx.place = (input.shape[0], input.shape[2], input.shape[3], stored_channels_last([input]))
-
-
-def _single_forward_backward(ctx, grad):
-    spatial_scale, _, _, sampling_ratio, aligned = ctx.rule
-    gradient = torch.ops.roikit.roi_align_backward(grad, ctx.saved_tensors[0], *ctx.place, spatial_scale,
-                                                   sampling_ratio, aligned)
-    return gradient, None, None, None, None, None, None
-
-
-def _single_backward_context(ctx, inputs, output):
-    grad, boxes, _, _, _, _, *ctx.rule = inputs
-    ctx.size = grad.shape[2:]
-    ctx.save_for_backward(boxes)
-
-
-def _single_backward_backward(ctx, grad):
-    spatial_scale, *rule = ctx.rule
-    again = torch.ops.roikit.roi_align(grad, ctx.saved_tensors[0], spatial_scale, *ctx.size, *rule)
-    return again, None, None, None, None, None, None, None, None
-
-
-register("roi_align(Tensor input, Tensor boxes, float spatial_scale, SymInt pooled_height, "
-         "SymInt pooled_width, int sampling_ratio, bool aligned) -> Tensor",
-         _single, _single_fake, backward=_single_forward_backward, setup_context=_single_context,
-         tangents={"input": linear})
-register("roi_align_backward(Tensor grad, Tensor boxes, SymInt images, SymInt height, SymInt width, "
-         "bool channels_last, float spatial_scale, int sampling_ratio, bool aligned) -> Tensor",
-         _single_backward, _single_backward_fake, backward=_single_backward_backward,
-         setup_context=_single_backward_context, tangents={"grad": linear})
-autocast_boxes("roi_align")
-autocast_boxes("multiscale_roi_align")

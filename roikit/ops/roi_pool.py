@@ -2,11 +2,13 @@
 
 import torch
 
-from roikit import _check, _config, _core
-from roikit.ops._derivatives import linear
+from roikit import _check, _core
+from roikit._check.roi_pool import planes
+from roikit.ops._arguments import as_map, as_rois
 from roikit.ops._launch import backend, launch, view, workspace
-from roikit.ops._library import autocast_boxes, register
-from roikit.ops._rois import as_rois, check_images, empty_map, feature_map, in_format, stored_channels_last
+from roikit.ops._maps import in_format, in_own_format, stored_channels_last
+from roikit.ops._roi_gradients import register_winners
+from roikit.ops._rois import add_up, bins_with_argmax, roi_kernels, unpooled
 
 __all__ = ["RoIPool", "roi_pool"]
 
@@ -40,14 +42,10 @@ def roi_pool(input, boxes, output_size, spatial_scale=1.0):
     Source: Girshick 2015, arXiv:1504.08083, section 2.1.
     """
     op = "roi_pool"
-    feature_map(op, "input", input)
-    if input.shape[2] * input.shape[3] >= 2**31:
-        raise ValueError(f"{op}: input must have H * W < 2**31, got {_check.shape_text(input)}")
+    planes(op, as_map(op, "input", input))
     rois = as_rois(op, boxes, input)
-    rows, columns = _check.pair(op, "output_size", output_size)
-    scale = _check.positive(op, "spatial_scale", spatial_scale)
     wanted = torch.is_grad_enabled() and input.requires_grad
-    return torch.ops.roikit.roi_pool(input, rois, scale, rows, columns, wanted)[0]
+    return torch.ops.roikit.roi_pool(input, rois, *_check.pooling(op, output_size, spatial_scale), wanted)[0]
 
 
 class RoIPool(torch.nn.Module):
@@ -65,73 +63,29 @@ class RoIPool(torch.nn.Module):
 
 
 def _forward_fake(input, boxes, spatial_scale, rows, columns, with_argmax=True):
-    bins, channels_last = (input.shape[1], rows, columns), stored_channels_last([input])
-    return (empty_map(input, (boxes.shape[0], *bins), channels_last),
-            empty_map(input, (boxes.shape[0] if with_argmax else 0, *bins), channels_last, dtype=torch.int32))
+    return bins_with_argmax([input], boxes, rows, columns, with_argmax)
 
 
 def _forward(input, boxes, spatial_scale, rows, columns, with_argmax=True):
-    output, argmax = _forward_fake(input, boxes, spatial_scale, rows, columns, with_argmax)
-    (input,), boxes = in_format([input], stored_channels_last([input])), boxes.contiguous()
-    core, scratch = backend(output, "roi_pool"), None
-    if core is not _core:
-        if _config.debug():
-            check_images("roi_pool", boxes, input.shape[0])
-        scratch = workspace(output, core.roi_pool_workspace(boxes.shape[0], rows, columns))
+    output, argmax = bins_with_argmax([input], boxes, rows, columns, with_argmax)
+    input, boxes = in_own_format(input), boxes.contiguous()
+    core = roi_kernels("roi_pool", output, boxes, input.shape[0])
+    scratch = None if core is _core else workspace(output, core.roi_pool_workspace(boxes.shape[0], rows, columns))
     core.roi_pool(view(input), view(boxes), spatial_scale, view(output), view(argmax), launch(output, scratch))
     return output, argmax
 
 
 def _backward_fake(grad, argmax, boxes, images, height, width, channels_last):
-    return empty_map(grad, (images, grad.shape[1], height, width), channels_last)
+    return unpooled(grad, images, height, width, channels_last)
 
 
 def _backward(grad, argmax, boxes, images, height, width, channels_last):
-    gradient = _backward_fake(grad, argmax, boxes, images, height, width, channels_last)
+    gradient = unpooled(grad, images, height, width, channels_last)
     grad, argmax = in_format([grad, argmax], stored_channels_last([argmax]))
     boxes = boxes.contiguous()
-    core, place = backend(grad, "roi_pool"), {}
-    if core is not _core:
-        place["deterministic"] = exact = torch.are_deterministic_algorithms_enabled()
-        size = core.roi_pool_backward_workspace(view(argmax), view(gradient), exact)
-        place["scratch"] = workspace(grad, size)
-    core.roi_pool_backward(view(grad), view(argmax), view(boxes), view(gradient), launch(grad, **place))
+    add_up(backend(grad, "roi_pool"), "roi_pool_backward", grad, view(grad), view(argmax), view(boxes), view(gradient),
+           scratch_for=lambda exact: (view(argmax), view(gradient), exact))
     return gradient
-
-
-def _maxima(inputs, output):
-    """Where the maxima are, found anew where the call did not ask: a compiler does not say that a transform will."""
-    asked = (*inputs, True)[5]  # not by the lengths, which torch.export may not know
-    return output[1] if asked else torch.ops.roikit.roi_pool(*inputs[:5], True)[1]
-
-
-def _forward_context(ctx, inputs, output):
-    input, boxes, *_ = inputs
-    ctx.save_for_backward(_maxima(inputs, output), boxes)
-    ctx.set_materialize_grads(False)  # else argmax gets a gradient of zeros, as large as it is
-    ctx.place = (input.shape[0], input.shape[2], input.shape[3], stored_channels_last([input]))
-
-
-def _forward_backward(ctx, grad, _):
-    if grad is None:
-        return None, None, None, None, None, None
-    argmax, boxes = ctx.saved_tensors
-    gradient = torch.ops.roikit.roi_pool_backward(grad, argmax, boxes, *ctx.place)
-    return gradient, None, None, None, None, None
-
-
-def _backward_context(ctx, inputs, output):
-    _, argmax, boxes, *_ = inputs
-    ctx.save_for_backward(argmax, boxes)
-
-
-def _backward_backward(ctx, grad):
-    """The backward is linear in the bins' gradients: its transpose gathers."""
-    return _at(grad, *ctx.saved_tensors), None, None, None, None, None, None
-
-
-def _tangent(op, place, tangent, inputs, output):
-    return _at(tangent, _maxima(inputs, output), inputs[1]), None
 
 
 def _at(maps, argmax, boxes):
@@ -145,12 +99,8 @@ def _at(maps, argmax, boxes):
     return torch.where(won, maps.contiguous().flatten()[at], 0)
 
 
-register("roi_pool(Tensor input, Tensor boxes, float spatial_scale, SymInt pooled_height, "
-         "SymInt pooled_width, bool with_argmax=True) -> (Tensor, Tensor)",
-         _forward, _forward_fake, backward=_forward_backward, setup_context=_forward_context,
-         tangents={"input": _tangent})
-register("roi_pool_backward(Tensor grad, Tensor argmax, Tensor boxes, SymInt images, SymInt height, "
-         "SymInt width, bool channels_last) -> Tensor",
-         _backward, _backward_fake, backward=_backward_backward, setup_context=_backward_context,
-         tangents={"grad": linear})
-autocast_boxes("roi_pool")
+register_winners(
+    ("roi_pool(Tensor input, Tensor boxes, float spatial_scale, SymInt pooled_height, SymInt pooled_width, "
+     "bool with_argmax=True) -> (Tensor, Tensor)", _forward, _forward_fake),
+    ("roi_pool_backward(Tensor grad, Tensor argmax, Tensor boxes, SymInt images, SymInt height, SymInt width, "
+     "bool channels_last) -> Tensor", _backward, _backward_fake), _at)

@@ -3,16 +3,12 @@
 import torch
 
 from roikit import _check, _core
-from roikit.ops import _candidates
+from roikit.ops._arguments import as_boxes, as_candidates, as_classes, wider
 from roikit.ops._launch import backend, launch, view, workspace
 from roikit.ops._library import register
+from roikit.ops._order import by_class, by_score, kept, kept_fake
 
 __all__ = ["batched_nms_rotated", "box_iou_rotated", "nms_rotated"]
-
-
-def _boxes(name, x):
-    _check.boxes("box_iou_rotated", name, x, 5)
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def box_iou_rotated(boxes1, boxes2):
@@ -32,10 +28,10 @@ def box_iou_rotated(boxes1, boxes2):
 
     Source: Green's theorem on the clamped outline; docs/ops/rotated.md.
     """
-    a, b = _boxes("boxes1", boxes1), _boxes("boxes2", boxes2)
-    _check.same_device("box_iou_rotated", boxes1=a, boxes2=b)
-    dtype = torch.promote_types(a.dtype, b.dtype)
-    return torch.ops.roikit.box_iou_rotated(a.to(dtype), b.to(dtype))
+    op = "box_iou_rotated"
+    a, b = as_boxes(op, "boxes1", boxes1, 5), as_boxes(op, "boxes2", boxes2, 5)
+    _check.same_device(op, boxes1=a, boxes2=b)
+    return torch.ops.roikit.box_iou_rotated(*wider(a, b))
 
 
 def nms_rotated(boxes, scores, iou_threshold):
@@ -43,39 +39,40 @@ def nms_rotated(boxes, scores, iou_threshold):
 
     Args:
         boxes: (N, 5), as in `box_iou_rotated`. N < 2^31.
-        scores: (N,) of any float dtype, on the same device; equal scores go by index, NaN comes last.
-        iou_threshold: compared strictly, after rounding to the dtype of the boxes.
+        scores: (N,), as in `nms`.
+        iou_threshold: as in `nms`.
 
     Returns:
         (K,) int64: the kept boxes in the order of their scores.
 
     Raises:
-        TypeError, ValueError: a wrong kind, shape or device, a threshold that is NaN.
-        BackendError: CUDA tensors, and no CUDA module in this build.
+        TypeError, ValueError, BackendError: as in `nms`.
 
     Source: Felzenszwalb et al., PAMI 2010, section 5.2.
     """
-    boxes = _candidates.check("nms_rotated", boxes, scores, 5)
+    boxes, scores = as_candidates("nms_rotated", boxes, scores, 5)
     threshold = _check.number("nms_rotated", "iou_threshold", iou_threshold)
     return torch.ops.roikit.nms_rotated(boxes, scores, threshold)
 
 
 def batched_nms_rotated(boxes, scores, idxs, iou_threshold):
-    """`nms_rotated` within each class; the kept boxes of all classes in the order of their scores.
+    """`nms_rotated` within each class, as `batched_nms` is `nms` within each.
 
     Args:
-        boxes, scores, iou_threshold: as in `nms_rotated`.
-        idxs: (N,) integers of any dtype, the class of each box; negative ones too.
+        boxes: (N, 5), as in `box_iou_rotated`. N < 2^31.
+        scores: (N,), as in `nms`.
+        idxs: (N,) integers, as in `batched_nms`.
+        iou_threshold: as in `nms`.
 
     Returns:
-        (K,) int64. Boxes are never moved apart by offsets, so far and large ones keep their precision.
+        (K,) int64: the kept boxes of all classes in the order of their scores.
 
     Raises:
-        TypeError, ValueError, BackendError: as in `nms_rotated`; idxs is not an integer vector of N.
+        TypeError, ValueError, BackendError: as in `batched_nms`.
     """
-    boxes = _candidates.check("batched_nms_rotated", boxes, scores, 5)
+    boxes, scores = as_candidates("batched_nms_rotated", boxes, scores, 5)
     threshold = _check.number("batched_nms_rotated", "iou_threshold", iou_threshold)
-    idxs = _candidates.check_classes("batched_nms_rotated", boxes, idxs)
+    idxs = as_classes("batched_nms_rotated", "idxs", idxs, boxes)
     return torch.ops.roikit.batched_nms_rotated(boxes, scores, idxs, threshold)
 
 
@@ -92,50 +89,32 @@ def _iou_fake(boxes1, boxes2):
     return boxes1.new_empty((boxes1.shape[0], boxes2.shape[0]))
 
 
-def _nms_on_host(boxes, scores, idxs, iou_threshold):
-    keep = boxes.new_empty(boxes.shape[0], dtype=torch.int64)
-    count = boxes.new_empty((), dtype=torch.int64)
-    if idxs is None:
-        _core.nms_rotated(view(boxes), view(scores), iou_threshold, view(keep), view(count), launch(boxes))
-    else:
-        _core.batched_nms_rotated(view(boxes), view(scores), view(idxs), iou_threshold, view(keep), view(count),
-                                  launch(boxes))
-    return keep[: count.item()].clone()
-
-
-def _nms_on_device(core, boxes, scores, idxs, iou_threshold):
-    by_score = _candidates.by_score(core, scores)
-    chosen = boxes.new_empty(boxes.shape[0], dtype=torch.bool)
-    run = launch(boxes, scratch := workspace(boxes, core.nms_rotated_workspace(view(boxes))))
-    if idxs is None:
-        core.nms_rotated_in_order(view(boxes), view(by_score), iou_threshold, view(chosen), run)
-    else:
-        classes, ranks = torch.sort(idxs[by_score], stable=True)
-        core.batched_nms_rotated_in_order(view(boxes), view(by_score), view(classes), view(ranks), iou_threshold,
-                                          view(chosen), run)
-    del scratch  # in stream order
-    return by_score[chosen]
-
-
-def _nms(op, boxes, scores, idxs, iou_threshold):
-    boxes, scores = boxes.contiguous(), scores.contiguous()
-    idxs = None if idxs is None else idxs.contiguous()
-    core = backend(boxes, op)
-    if core is _core:
-        return _nms_on_host(boxes, scores, idxs, iou_threshold)
-    return _nms_on_device(core, boxes, scores, idxs, iou_threshold)
-
-
 def _nms_kernel(boxes, scores, iou_threshold):
-    return _nms("nms_rotated", boxes, scores, None, iou_threshold)
+    boxes, scores = boxes.contiguous(), scores.contiguous()
+    core = backend(boxes, "nms_rotated")
+    if core is _core:
+        return kept("nms_rotated", boxes, view(scores), iou_threshold)
+    return _chosen(core, "nms_rotated_in_order", boxes, (by_score(core, scores),), iou_threshold)
 
 
 def _batched_nms_kernel(boxes, scores, idxs, iou_threshold):
-    return _nms("batched_nms_rotated", boxes, scores, idxs, iou_threshold)
+    boxes, scores, idxs = boxes.contiguous(), scores.contiguous(), idxs.contiguous()
+    core = backend(boxes, "batched_nms_rotated")
+    if core is _core:
+        return kept("batched_nms_rotated", boxes, view(scores), view(idxs), iou_threshold)
+    return _chosen(core, "batched_nms_rotated_in_order", boxes, by_class(core, scores, idxs), iou_threshold)
+
+
+def _chosen(core, op, boxes, ranked, iou_threshold):
+    """Which of the boxes a CUDA kernel keeps; ``ranked``: the boxes by score, and what it takes of their classes."""
+    chosen = boxes.new_empty(boxes.shape[0], dtype=torch.bool)
+    scratch = workspace(boxes, core.nms_rotated_workspace(view(boxes)))
+    getattr(core, op)(view(boxes), *map(view, ranked), iou_threshold, view(chosen), launch(boxes, scratch))
+    return ranked[0][chosen]
 
 
 register("box_iou_rotated(Tensor boxes1, Tensor boxes2) -> Tensor", _iou_kernel, _iou_fake)
-register("nms_rotated(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor", _nms_kernel,
-         _candidates.kept_fake, discrete=True)
+register("nms_rotated(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor", _nms_kernel, kept_fake,
+         discrete=True)
 register("batched_nms_rotated(Tensor boxes, Tensor scores, Tensor idxs, float iou_threshold) -> Tensor",
-         _batched_nms_kernel, _candidates.kept_fake, discrete=True)
+         _batched_nms_kernel, kept_fake, discrete=True)

@@ -2,11 +2,12 @@
 
 import torch
 
-from roikit import _check, _config, _core
-from roikit.ops._derivatives import linear
-from roikit.ops._launch import backend, launch, view, workspace
-from roikit.ops._library import autocast_boxes, register
-from roikit.ops._rois import as_rois, check_images, empty_map, feature_map, in_format, stored_channels_last
+from roikit import _check
+from roikit.ops._arguments import as_map, as_rois
+from roikit.ops._launch import backend, launch, view
+from roikit.ops._maps import in_own_format
+from roikit.ops._roi_gradients import register_linear
+from roikit.ops._rois import add_up, bins, roi_kernels, unpooled
 
 __all__ = ["RoIAlignRotated", "roi_align_rotated"]
 
@@ -42,11 +43,9 @@ def roi_align_rotated(input, boxes, output_size, spatial_scale=1.0, sampling_rat
     Source: Ma et al. 2017, arXiv:1703.01086, section IV; He et al. 2017, arXiv:1703.06870, section 3.
     """
     op = "roi_align_rotated"
-    feature_map(op, "input", input)
-    rois = as_rois(op, boxes, input, 5)
-    rows, columns = _check.pair(op, "output_size", output_size)
-    return torch.ops.roikit.roi_align_rotated(input, rois, _check.positive(op, "spatial_scale", spatial_scale), rows,
-                                              columns, _check.sampling(op, sampling_ratio))
+    rois = as_rois(op, boxes, as_map(op, "input", input), 5)
+    rule = _check.pooling(op, output_size, spatial_scale)
+    return torch.ops.roikit.roi_align_rotated(input, rois, *rule, _check.sampling(op, sampling_ratio))
 
 
 class RoIAlignRotated(torch.nn.Module):
@@ -64,65 +63,32 @@ class RoIAlignRotated(torch.nn.Module):
                 f"sampling_ratio={self.sampling_ratio}")
 
 
+def _forward_fake(input, boxes, spatial_scale, rows, columns, sampling_ratio):
+    return bins([input], boxes, rows, columns)
+
+
 def _forward(input, boxes, spatial_scale, rows, columns, sampling_ratio):
-    output = _forward_fake(input, boxes, spatial_scale, rows, columns, sampling_ratio)
-    (input,), boxes = in_format([input], stored_channels_last([input])), boxes.contiguous()
-    core = backend(output, "roi_align_rotated")
-    if core is not _core and _config.debug():
-        check_images("roi_align_rotated", boxes, input.shape[0])
+    output = bins([input], boxes, rows, columns)
+    input, boxes = in_own_format(input), boxes.contiguous()
+    core = roi_kernels("roi_align_rotated", output, boxes, input.shape[0])
     core.roi_align_rotated(view(input), view(boxes), spatial_scale, sampling_ratio, view(output), launch(output))
     return output
 
 
-def _forward_fake(input, boxes, spatial_scale, rows, columns, sampling_ratio):
-    return empty_map(input, (boxes.shape[0], input.shape[1], rows, columns), stored_channels_last([input]))
+def _backward_fake(grad, boxes, images, height, width, channels_last, spatial_scale, sampling_ratio):
+    return unpooled(grad, images, height, width, channels_last)
 
 
 def _backward(grad, boxes, images, height, width, channels_last, spatial_scale, sampling_ratio):
-    (grad,), boxes = in_format([grad], stored_channels_last([grad])), boxes.contiguous()
-    gradient = empty_map(grad, (images, grad.shape[1], height, width), channels_last)
-    core, place = backend(grad, "roi_align_rotated"), {}
-    if core is not _core:
-        place["deterministic"] = torch.are_deterministic_algorithms_enabled()
-        place["scratch"] = workspace(grad, core.roi_align_rotated_backward_workspace(view(gradient)))
-    core.roi_align_rotated_backward(view(grad), view(boxes), spatial_scale, sampling_ratio, view(gradient),
-                                    launch(grad, **place))
+    gradient = unpooled(grad, images, height, width, channels_last)
+    grad, boxes = in_own_format(grad), boxes.contiguous()
+    add_up(backend(grad, "roi_align_rotated"), "roi_align_rotated_backward", grad, view(grad), view(boxes),
+           spatial_scale, sampling_ratio, view(gradient), scratch_for=lambda exact: (view(gradient),))
     return gradient
 
 
-def _backward_fake(grad, boxes, images, height, width, channels_last, spatial_scale, sampling_ratio):
-    return empty_map(grad, (images, grad.shape[1], height, width), channels_last)
-
-
-def _forward_context(ctx, inputs, output):
-    input, boxes, ctx.scale, _, _, ctx.ratio = inputs
-    ctx.save_for_backward(boxes)
-    ctx.place = input.shape[0], input.shape[2], input.shape[3], stored_channels_last([input])
-
-
-def _forward_backward(ctx, grad):
-    gradient = torch.ops.roikit.roi_align_rotated_backward(grad, ctx.saved_tensors[0], *ctx.place, ctx.scale, ctx.ratio)
-    return gradient, None, None, None, None, None
-
-
-def _backward_context(ctx, inputs, output):
-    grad, boxes, _, _, _, _, ctx.scale, ctx.ratio = inputs
-    ctx.save_for_backward(boxes)
-    ctx.size = grad.shape[2:]
-
-
-def _backward_backward(ctx, grad):
-    """The op is linear in the features: its backward's backward is the op itself."""
-    again = torch.ops.roikit.roi_align_rotated(grad, ctx.saved_tensors[0], ctx.scale, *ctx.size, ctx.ratio)
-    return again, None, None, None, None, None, None, None
-
-
-register("roi_align_rotated(Tensor input, Tensor boxes, float spatial_scale, SymInt pooled_height, "
-         "SymInt pooled_width, int sampling_ratio) -> Tensor",
-         _forward, _forward_fake, backward=_forward_backward, setup_context=_forward_context,
-         tangents={"input": linear})
-register("roi_align_rotated_backward(Tensor grad, Tensor boxes, SymInt images, SymInt height, SymInt width, "
-         "bool channels_last, float spatial_scale, int sampling_ratio) -> Tensor",
-         _backward, _backward_fake, backward=_backward_backward, setup_context=_backward_context,
-         tangents={"grad": linear})
-autocast_boxes("roi_align_rotated")
+register_linear(
+    ("roi_align_rotated(Tensor input, Tensor boxes, float spatial_scale, SymInt pooled_height, SymInt pooled_width, "
+     "int sampling_ratio) -> Tensor", _forward, _forward_fake),
+    ("roi_align_rotated_backward(Tensor grad, Tensor boxes, SymInt images, SymInt height, SymInt width, "
+     "bool channels_last, float spatial_scale, int sampling_ratio) -> Tensor", _backward, _backward_fake))

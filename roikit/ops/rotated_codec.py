@@ -5,9 +5,9 @@ import math
 import torch
 
 from roikit import _check
-from roikit.ops._codec import CLIP, context, factors, fake, same_dtype
-from roikit.ops._launch import backend, launch, view
-from roikit.ops._library import register
+from roikit._check import rotated_codec as checks
+from roikit._check.box_codec import CLIP
+from roikit.ops._codec import factors, register_codec, to_decode, to_encode
 
 __all__ = ["cell_anchors_rotated", "decode_boxes_rotated", "encode_boxes_rotated"]
 
@@ -30,13 +30,7 @@ def encode_boxes_rotated(boxes, anchors, weights=(1, 1, 1, 1, 1)):
 
     Source: Ren et al. 2015, arXiv:1506.01497, section 3.1.2; the angle as detectron2's.
     """
-    op = "encode_boxes_rotated"
-    _check.boxes(op, "boxes", boxes, 5)
-    _check.boxes(op, "anchors", anchors, 5)
-    _check.same_rows(op, boxes=boxes, anchors=anchors)
-    _check.same_device(op, boxes=boxes, anchors=anchors)
-    weights = _check.positives(op, "weights", weights, 5)
-    return torch.ops.roikit.encode_boxes_rotated(*same_dtype(boxes, anchors), weights)
+    return torch.ops.roikit.encode_boxes_rotated(*to_encode("encode_boxes_rotated", boxes, anchors, weights, 5))
 
 
 def decode_boxes_rotated(deltas, anchors, weights=(1, 1, 1, 1, 1), *, clip=CLIP):
@@ -59,14 +53,7 @@ def decode_boxes_rotated(deltas, anchors, weights=(1, 1, 1, 1, 1), *, clip=CLIP)
 
     Source: as `encode_boxes_rotated`; the clip as torchvision's.
     """
-    op = "decode_boxes_rotated"
-    _check.deltas(op, "deltas", deltas, 5)
-    _check.boxes(op, "anchors", anchors, 5)
-    _check.same_rows(op, deltas=deltas, anchors=anchors)
-    _check.same_device(op, deltas=deltas, anchors=anchors)
-    weights = _check.positives(op, "weights", weights, 5)
-    clip = _check.number(op, "clip", clip)
-    return torch.ops.roikit.decode_boxes_rotated(*same_dtype(deltas, anchors), weights, clip)
+    return torch.ops.roikit.decode_boxes_rotated(*to_decode("decode_boxes_rotated", deltas, anchors, weights, clip, 5))
 
 
 def cell_anchors_rotated(sizes, aspect_ratios, angles, *, dtype=torch.float32, device=None):
@@ -89,31 +76,13 @@ def cell_anchors_rotated(sizes, aspect_ratios, angles, *, dtype=torch.float32, d
     Source: Ma et al. 2017, arXiv:1703.01086, section IV.
     """
     op = "cell_anchors_rotated"
-    sizes, ratios = _check.positives(op, "sizes", sizes), _check.positives(op, "aspect_ratios", aspect_ratios)
-    angles = _check.finites(op, "angles", angles)
-    if dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"{op}: dtype must be float32 or float64, got {dtype}")
+    sizes, ratios, angles = checks.cell(op, sizes, aspect_ratios, angles)
+    _check.real_dtype(op, dtype, (torch.float32, torch.float64))
     sizes, ratios, angles = (torch.tensor(v, dtype=dtype, device="cpu") for v in (sizes, ratios, angles))
     sides = 2 * torch.ops.roikit.cell_anchors(sizes, ratios, False, False)[:, None, 2:]
     shape = sides.shape[0], angles.shape[0]
     parts = [sides.new_zeros(*shape, 2), sides.expand(*shape, 2), angles[:, None].expand(*shape, 1)]
     return torch.cat(parts, dim=-1).flatten(0, 1).to(device, non_blocking=True)  # the host need not wait for the GPU
-
-
-def _encode_kernel(boxes, anchors, weights):
-    g, a = boxes.contiguous(), anchors.contiguous()
-    out = torch.empty_like(g)
-    core = backend(g, "encode_boxes_rotated")
-    core.encode_boxes_rotated(view(g), view(a), weights, view(out), launch(g))
-    return out
-
-
-def _decode_kernel(deltas, anchors, weights, clip):
-    d, a = deltas.contiguous(), anchors.contiguous()
-    out = torch.empty_like(d)
-    core = backend(d, "decode_boxes_rotated")
-    core.decode_boxes_rotated(view(d), view(a), weights, clip, view(out), launch(d))
-    return out
 
 
 def _encode_backward(ctx, grad):
@@ -140,7 +109,6 @@ def _decode_backward(ctx, grad):
     return d_deltas.flatten(1), torch.cat([centre, of_sides, turn], dim=-1).sum(1), None, None
 
 
-register("encode_boxes_rotated(Tensor boxes, Tensor anchors, float[] weights) -> Tensor", _encode_kernel, fake,
-         backward=_encode_backward, setup_context=context)
-register("decode_boxes_rotated(Tensor deltas, Tensor anchors, float[] weights, float clip) -> Tensor", _decode_kernel,
-         fake, backward=_decode_backward, setup_context=context)
+register_codec("encode_boxes_rotated(Tensor boxes, Tensor anchors, float[] weights) -> Tensor", _encode_backward)
+register_codec("decode_boxes_rotated(Tensor deltas, Tensor anchors, float[] weights, float clip) -> Tensor",
+               _decode_backward)

@@ -3,19 +3,13 @@
 import torch
 
 from roikit import _check, _core
-from roikit.ops import _candidates
+from roikit._check.soft_nms import METHODS, decay
+from roikit.ops._arguments import as_candidates, as_classes, wider
 from roikit.ops._launch import backend, launch, view, workspace
 from roikit.ops._library import register
+from roikit.ops._order import by_class, by_score, kept, kept_fake, kept_with_scores
 
 __all__ = ["fast_nms", "matrix_nms", "soft_nms"]
-
-METHODS = {"naive": 0, "linear": 1, "gaussian": 2}
-
-
-def _same_dtype(op, boxes, scores):
-    boxes = _candidates.check(op, boxes, scores)
-    dtype = torch.promote_types(boxes.dtype, scores.dtype)
-    return boxes.to(dtype), scores.to(dtype)
 
 
 def soft_nms(boxes, scores, iou_threshold=0.3, *, sigma=0.5, min_score=1e-3, method="linear"):
@@ -41,20 +35,21 @@ def soft_nms(boxes, scores, iou_threshold=0.3, *, sigma=0.5, min_score=1e-3, met
 
     Source: Bodla et al., ICCV 2017.
     """
-    boxes, scores = _same_dtype("soft_nms", boxes, scores)
-    threshold = _check.number("soft_nms", "iou_threshold", iou_threshold)
-    sigma = _check.positive("soft_nms", "sigma", sigma)
-    min_score = _check.number("soft_nms", "min_score", min_score)
-    _check.choice("soft_nms", "method", method, ("linear", "gaussian", "naive"))
-    return torch.ops.roikit.soft_nms(boxes, scores, threshold, sigma, min_score, method)
+    op = "soft_nms"
+    boxes, scores = wider(*as_candidates(op, boxes, scores))
+    threshold = _check.number(op, "iou_threshold", iou_threshold)
+    rule = decay(op, sigma, min_score, method, ("linear", "gaussian", "naive"))
+    return torch.ops.roikit.soft_nms(boxes, scores, threshold, *rule)
 
 
 def fast_nms(boxes, scores, idxs, iou_threshold, *, top_k=200, cross_class=False):
     """The boxes that no better box of their class overlaps by more than ``iou_threshold``, be that one kept or not.
 
     Args:
-        boxes, scores, iou_threshold: as in `nms`.
-        idxs: (N,) integers of any dtype, the class of each box; negative ones too.
+        boxes: (N, 4), as in `nms`.
+        scores: (N,), as in `nms`.
+        idxs: (N,) integers, as in `batched_nms`.
+        iou_threshold: as in `nms`.
         top_k: a whole number of at least 0; only the best ``top_k`` boxes of each class are looked at.
         cross_class: take all boxes for one class.
 
@@ -66,10 +61,11 @@ def fast_nms(boxes, scores, idxs, iou_threshold, *, top_k=200, cross_class=False
 
     Source: Bolya et al., ICCV 2019, section 3.3.
     """
-    boxes = _candidates.check("fast_nms", boxes, scores)
-    threshold = _check.number("fast_nms", "iou_threshold", iou_threshold)
-    idxs = _candidates.check_classes("fast_nms", boxes, idxs)
-    top_k = _check.whole("fast_nms", "top_k", top_k, 0)
+    op = "fast_nms"
+    boxes, scores = as_candidates(op, boxes, scores)
+    threshold = _check.number(op, "iou_threshold", iou_threshold)
+    idxs = as_classes(op, "idxs", idxs, boxes)
+    top_k = _check.whole(op, "top_k", top_k, 0)
     if cross_class:
         idxs = torch.zeros_like(idxs)
     return torch.ops.roikit.fast_nms(boxes, scores, idxs, threshold, top_k)
@@ -79,9 +75,11 @@ def matrix_nms(boxes, scores, idxs, *, sigma=2.0, min_score=1e-3, method="gaussi
     """Decay every score by the overlap with better boxes of its class, these discounted by their own overlap.
 
     Args:
-        boxes, scores, min_score: as in `soft_nms`; min_score is compared with the decayed score.
-        idxs: (N,) integers of any dtype, the class of each box; negative ones too.
+        boxes: (N, 4), as in `soft_nms`.
+        scores: (N,), as in `soft_nms`.
+        idxs: (N,) integers, as in `batched_nms`.
         sigma: > 0, of "gaussian".
+        min_score: boxes whose decayed score is below it are dropped.
         method: "gaussian": by the least exp(-sigma (x^2 - c^2)) over all better boxes, x being their IoU with this one
             and c their largest IoU with boxes better still; "linear": by the least (1 - x) / (1 - c).
 
@@ -94,35 +92,19 @@ def matrix_nms(boxes, scores, idxs, *, sigma=2.0, min_score=1e-3, method="gaussi
 
     Source: Wang et al., NeurIPS 2020, section 3.3.
     """
-    boxes, scores = _same_dtype("matrix_nms", boxes, scores)
-    idxs = _candidates.check_classes("matrix_nms", boxes, idxs)
-    sigma = _check.positive("matrix_nms", "sigma", sigma)
-    min_score = _check.number("matrix_nms", "min_score", min_score)
-    _check.choice("matrix_nms", "method", method, ("gaussian", "linear"))
-    return torch.ops.roikit.matrix_nms(boxes, scores, idxs, sigma, min_score, method)
-
-
-def _room(boxes):
-    """What the kernels fill: keep, the scores, how many there are."""
-    n = boxes.shape[0]
-    return boxes.new_empty(n, dtype=torch.int64), boxes.new_empty(n), boxes.new_empty((), dtype=torch.int64)
+    op = "matrix_nms"
+    boxes, scores = wider(*as_candidates(op, boxes, scores))
+    idxs = as_classes(op, "idxs", idxs, boxes)
+    rule = decay(op, sigma, min_score, method, ("gaussian", "linear"))
+    return torch.ops.roikit.matrix_nms(boxes, scores, idxs, *rule)
 
 
 def _soft_nms_kernel(boxes, scores, iou_threshold, sigma, min_score, method):
     boxes, scores = boxes.contiguous(), scores.contiguous()
-    keep, decayed, count = _room(boxes)
     core = backend(boxes, "soft_nms")
     scratch = None if core is _core else workspace(boxes, core.soft_nms_workspace(view(boxes)))
-    core.soft_nms(view(boxes), view(scores), iou_threshold, sigma, min_score, METHODS[method], view(keep),
-                  view(decayed), view(count), launch(boxes, scratch))
-    found = count.item()
-    return keep[:found].clone(), decayed[:found].clone()
-
-
-def _grouped(core, scores, idxs):
-    """The boxes by descending score; their classes in ascending order and the ranks that have them."""
-    by_score = _candidates.by_score(core, scores)
-    return by_score, *torch.sort(idxs[by_score], stable=True)
+    return kept_with_scores(core, "soft_nms", boxes, view(scores), iou_threshold, sigma, min_score, METHODS[method],
+                            scratch=scratch)
 
 
 def _fast_nms_kernel(boxes, scores, idxs, iou_threshold, top_k):
@@ -130,47 +112,39 @@ def _fast_nms_kernel(boxes, scores, idxs, iou_threshold, top_k):
     top_k = min(top_k, boxes.shape[0])
     core = backend(boxes, "fast_nms")
     if core is _core:
-        keep, _, count = _room(boxes)
-        core.fast_nms(view(boxes), view(scores), view(idxs), iou_threshold, top_k, view(keep), view(count),
-                      launch(boxes))
-        return keep[: count.item()].clone()
-    by_score, classes, ranks = _grouped(core, scores, idxs)
-    kept = torch.empty_like(by_score, dtype=torch.bool)
+        return kept("fast_nms", boxes, view(scores), view(idxs), iou_threshold, top_k)
+    order, *groups = by_class(core, scores, idxs)
+    chosen = torch.empty_like(order, dtype=torch.bool)
     scratch = workspace(boxes, core.soft_nms_workspace(view(boxes)))
-    core.fast_nms_in_order(view(boxes), view(by_score), view(classes), view(ranks), iou_threshold, top_k, view(kept),
+    core.fast_nms_in_order(view(boxes), view(order), *map(view, groups), iou_threshold, top_k, view(chosen),
                            launch(boxes, scratch))
-    return by_score[kept]
+    return order[chosen]
 
 
 def _matrix_nms_kernel(boxes, scores, idxs, sigma, min_score, method):
     boxes, scores, idxs = boxes.contiguous(), scores.contiguous(), idxs.contiguous()
     core = backend(boxes, "matrix_nms")
     if core is _core:
-        keep, decayed, count = _room(boxes)
-        core.matrix_nms(view(boxes), view(scores), view(idxs), sigma, min_score, METHODS[method], view(keep),
-                        view(decayed), view(count), launch(boxes))
-        found = count.item()
-        return keep[:found].clone(), decayed[:found].clone()
-    by_score, classes, ranks = _grouped(core, scores, idxs)
-    decayed = torch.empty_like(scores)
+        return kept_with_scores(core, "matrix_nms", boxes, view(scores), view(idxs), sigma, min_score, METHODS[method])
+    decayed, ranked = torch.empty_like(scores), by_class(core, scores, idxs)
     scratch = workspace(boxes, core.soft_nms_workspace(view(boxes)))
-    core.matrix_nms_in_order(view(boxes), view(scores), view(by_score), view(classes), view(ranks), sigma,
-                             METHODS[method], view(decayed), launch(boxes, scratch))
-    order = _candidates.by_score(core, decayed)
+    core.matrix_nms_in_order(view(boxes), view(scores), *map(view, ranked), sigma, METHODS[method], view(decayed),
+                             launch(boxes, scratch))
+    order = by_score(core, decayed)
     decayed = decayed[order]
     least = torch.full((), min_score, dtype=decayed.dtype, device=decayed.device)
-    kept = ~((decayed < least) | (decayed == -torch.inf))
-    return order[kept], decayed[kept]
+    enough = ~((decayed < least) | (decayed == -torch.inf))
+    return order[enough], decayed[enough]
 
 
 def _decayed_fake(boxes, *_):
-    keep = _candidates.kept_fake(boxes)
+    keep = kept_fake(boxes)
     return keep, boxes.new_empty(keep.shape[0])
 
 
 register("soft_nms(Tensor boxes, Tensor scores, float iou_threshold, float sigma, float min_score, str method) "
          "-> (Tensor, Tensor)", _soft_nms_kernel, _decayed_fake)
 register("fast_nms(Tensor boxes, Tensor scores, Tensor idxs, float iou_threshold, SymInt top_k) -> Tensor",
-         _fast_nms_kernel, _candidates.kept_fake, discrete=True)
+         _fast_nms_kernel, kept_fake, discrete=True)
 register("matrix_nms(Tensor boxes, Tensor scores, Tensor idxs, float sigma, float min_score, str method) "
          "-> (Tensor, Tensor)", _matrix_nms_kernel, _decayed_fake)

@@ -2,115 +2,23 @@
 never a fallback for them. Names, argument order and defaults are those of ``roikit.ops``.
 """
 
-from roikit.reference.anchors import cell_anchors, grid_anchors
-from roikit.reference.box_codec import (
-    decode_boxes,
-    decode_boxes_backward,
-    encode_boxes,
-    encode_boxes_backward,
-)
-from roikit.reference.boxes import (
-    box_area,
-    box_convert,
-    box_iou,
-    clip_boxes_to_image,
-    complete_box_iou,
-    distance_box_iou,
-    generalized_box_iou,
-    masks_to_boxes,
-    remove_small_boxes,
-)
-from roikit.reference.deform_conv import deform_conv2d, deform_conv2d_backward
-from roikit.reference.keypoints import decode_keypoints, encode_keypoints
-from roikit.reference.mask_paste import paste_masks, paste_masks_rle
-from roikit.reference.mask_target import mask_targets
-from roikit.reference.matching import match_boxes
-from roikit.reference.nms import batched_nms, nms, nms_padded
-from roikit.reference.ps_roi import (
-    ps_roi_align,
-    ps_roi_align_backward,
-    ps_roi_pool,
-    ps_roi_pool_backward,
-)
-from roikit.reference.roi_align import (
-    assign_levels,
-    multiscale_roi_align,
-    multiscale_roi_align_backward,
-    multiscale_roi_align_with_argmax,
-    roi_align,
-    roi_align_backward,
-    roi_align_boxes_backward,
-    roi_align_with_argmax,
-)
-from roikit.reference.roi_pool import roi_pool, roi_pool_backward, roi_pool_with_argmax
-from roikit.reference.roi_warp import roi_warp, roi_warp_backward, roi_warp_with_argmax
-from roikit.reference.rotated import batched_nms_rotated, box_iou_rotated, nms_rotated
-from roikit.reference.rotated_align import roi_align_rotated, roi_align_rotated_backward
-from roikit.reference.rotated_codec import (
-    cell_anchors_rotated,
-    decode_boxes_rotated,
-    decode_boxes_rotated_backward,
-    encode_boxes_rotated,
-    encode_boxes_rotated_backward,
-)
-from roikit.reference.soft_nms import fast_nms, matrix_nms, soft_nms
+from roikit.reference.anchors import *
+from roikit.reference.box_codec import *
+from roikit.reference.boxes import *
+from roikit.reference.deform_conv import *
+from roikit.reference.keypoints import *
+from roikit.reference.mask_paste import *
+from roikit.reference.mask_target import *
+from roikit.reference.matching import *
+from roikit.reference.nms import *
+from roikit.reference.ps_roi import *
+from roikit.reference.roi_align import *
+from roikit.reference.roi_pool import *
+from roikit.reference.roi_warp import *
+from roikit.reference.rotated import *
+from roikit.reference.rotated_align import *
+from roikit.reference.rotated_codec import *
+from roikit.reference.soft_nms import *
 
-__all__ = [
-    "assign_levels",
-    "batched_nms",
-    "batched_nms_rotated",
-    "box_area",
-    "box_convert",
-    "box_iou",
-    "box_iou_rotated",
-    "cell_anchors",
-    "cell_anchors_rotated",
-    "clip_boxes_to_image",
-    "complete_box_iou",
-    "decode_boxes",
-    "decode_boxes_backward",
-    "decode_boxes_rotated",
-    "decode_boxes_rotated_backward",
-    "decode_keypoints",
-    "deform_conv2d",
-    "deform_conv2d_backward",
-    "distance_box_iou",
-    "encode_boxes",
-    "encode_boxes_backward",
-    "encode_boxes_rotated",
-    "encode_boxes_rotated_backward",
-    "encode_keypoints",
-    "fast_nms",
-    "generalized_box_iou",
-    "grid_anchors",
-    "mask_targets",
-    "masks_to_boxes",
-    "match_boxes",
-    "matrix_nms",
-    "multiscale_roi_align",
-    "multiscale_roi_align_backward",
-    "multiscale_roi_align_with_argmax",
-    "nms",
-    "nms_padded",
-    "nms_rotated",
-    "paste_masks",
-    "paste_masks_rle",
-    "ps_roi_align",
-    "ps_roi_align_backward",
-    "ps_roi_pool",
-    "ps_roi_pool_backward",
-    "remove_small_boxes",
-    "roi_align",
-    "roi_align_backward",
-    "roi_align_boxes_backward",
-    "roi_align_rotated",
-    "roi_align_rotated_backward",
-    "roi_align_with_argmax",
-    "roi_pool",
-    "roi_pool_backward",
-    "roi_pool_with_argmax",
-    "roi_warp",
-    "roi_warp_backward",
-    "roi_warp_with_argmax",
-    "soft_nms",
-]
+# What the star imports bound: the functions and modules of each op's own __all__, in order.
+__all__ = [_name for _name in dir() if _name[0] != "_" and callable(globals()[_name])]

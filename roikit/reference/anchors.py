@@ -8,7 +8,7 @@ detectron2's.
 
 import numpy as np
 
-from roikit.reference.boxes import as_boxes
+from roikit.reference.arguments import as_boxes, pair
 
 __all__ = ["cell_anchors", "grid_anchors"]
 
@@ -62,7 +62,7 @@ def grid_anchors(cell_anchors, feature_size, stride, *, offset=0.0):
     cell = as_boxes("grid_anchors", "cell_anchors", cell_anchors, 4, 5)
     real, columns = cell.dtype.type, cell.shape[1]
     height, width = feature_size
-    stride_y, stride_x = stride if np.ndim(stride) else (stride, stride)
+    stride_y, stride_x = pair(stride)
     x = (np.arange(width, dtype=cell.dtype) + real(offset)) * real(stride_x)
     y = (np.arange(height, dtype=cell.dtype) + real(offset)) * real(stride_y)
     grid = np.broadcast_to(cell, (height, width, *cell.shape)).copy()

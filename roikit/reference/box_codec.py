@@ -25,15 +25,9 @@ import math
 
 import numpy as np
 
-from roikit.reference.boxes import as_boxes, as_floats
+from roikit.reference.arguments import as_boxes, as_floats
 
-__all__ = [
-    "TOLERANCE",
-    "decode_boxes",
-    "decode_boxes_backward",
-    "encode_boxes",
-    "encode_boxes_backward",
-]
+__all__ = ["decode_boxes", "decode_boxes_backward", "encode_boxes", "encode_boxes_backward"]
 
 CLIP = math.log(1000 / 16)  # a box grows at most to 62.5 times its anchor
 TOLERANCE = {"float32": 8 * 2.0**-23, "float64": 8 * 2.0**-52}
@@ -52,16 +46,16 @@ def corner_gradient(grad_centre, grad_size):
     return half * grad_centre - grad_size, half * grad_centre + grad_size
 
 
-def prepare(op, name, first, anchors, weights):
-    """Both arrays cast to T, the first as rows (N, C, 4), and the weights in T."""
-    anchors, first = as_boxes(op, "anchors", anchors), as_floats(op, name, first)
-    if first.ndim != 2 or first.shape[1] % 4 or first.shape[1] == 0:
-        raise ValueError(f"{op}: {name} must have shape (N, 4C), got {first.shape}")
+def prepare(op, name, first, anchors, weights, columns=4):
+    """Both arrays cast to T, the first as rows (N, C, columns), and the weights in T."""
+    anchors, first = as_boxes(op, "anchors", anchors, columns), as_floats(op, name, first)
+    if first.ndim != 2 or first.shape[1] % columns or first.shape[1] == 0:
+        raise ValueError(f"{op}: {name} must have shape (N, {columns}C), got {first.shape}")
     if len(first) != len(anchors):
         raise ValueError(
             f"{op}: {name} must have one row an anchor ({len(anchors)}), got {len(first)}")
     dtype = np.result_type(first, anchors)
-    rows = first.astype(dtype).reshape(len(first), first.shape[1] // 4, 4)
+    rows = first.astype(dtype).reshape(len(first), first.shape[1] // columns, columns)
     return rows, anchors.astype(dtype), np.asarray(weights, dtype)
 
 
@@ -117,13 +111,13 @@ def decode_boxes(deltas, anchors, weights=(1, 1, 1, 1), *, clip=CLIP):
     """Apply ``deltas`` to ``anchors``.
 
     Args:
-        deltas: (N, 4C) float, dx dy dw dh of each of C classes.
+        deltas: (N, 4 C) float, dx dy dw dh of each of C classes.
         anchors: (N, 4) float, x1 y1 x2 y2 in pixels, shared by the classes of a row.
         weights: the four factors that encoded them.
         clip: dw and dh are limited to this from above, after the division by their weights.
 
     Returns:
-        T (N, 4C), x1 y1 x2 y2 of each class.
+        T (N, 4 C), x1 y1 x2 y2 of each class.
     """
     rows, anchors, (wx, wy, ww, wh) = prepare("decode_boxes", "deltas", deltas, anchors, weights)
     limit, half = anchors.dtype.type(clip), anchors.dtype.type(0.5)
@@ -144,11 +138,11 @@ def decode_boxes_backward(grad, deltas, anchors, weights=(1, 1, 1, 1), *,
     """Gradients of ``decode_boxes``; dw and dh above ``clip`` (or NaN) have gradient 0.
 
     Args:
-        grad: (N, 4C), the gradient of the boxes.
+        grad: (N, 4 C), the gradient of the boxes.
         deltas, anchors, weights, clip: as given to the forward pass.
 
     Returns:
-        the gradient of deltas T (N, 4C), and of anchors T (N, 4), summed over the classes.
+        the gradient of deltas T (N, 4 C), and of anchors T (N, 4), summed over the classes.
     """
     rows, anchors, (wx, wy, ww, wh) = prepare("decode_boxes", "deltas", deltas, anchors, weights)
     grad = np.asarray(grad, anchors.dtype).reshape(rows.shape)

@@ -7,6 +7,8 @@ computed in T in the order written, without fused multiply-add, so every floor g
 
 import numpy as np
 
+from roikit.reference.arguments import as_boxes
+
 __all__ = [
     "box_area",
     "box_convert",
@@ -18,54 +20,6 @@ __all__ = [
     "masks_to_boxes",
     "remove_small_boxes",
 ]
-
-
-def as_boxes(op, name, boxes, *columns):
-    """``boxes`` as an (N, 4) array of float32 or float64, or with other columns; half is cast to float32."""
-    boxes = as_floats(op, name, boxes)
-    if boxes.ndim != 2 or boxes.shape[1] not in (columns or (4,)):
-        shapes = " or ".join(f"(N, {n})" for n in columns or (4,))
-        raise ValueError(f"{op}: {name} must have shape {shapes}, got {boxes.shape}")
-    return boxes
-
-
-def as_floats(op, name, array):
-    """``array`` as float32 or float64; half is cast to float32, anything else is a TypeError."""
-    array = np.asarray(array)
-    if array.dtype not in (np.float16, np.float32, np.float64):
-        raise TypeError(f"{op}: {name} must be float16, float32 or float64, got {array.dtype}")
-    return array.astype(np.float32) if array.dtype == np.float16 else array
-
-
-def as_rois(op, boxes, images, columns=4):
-    """Split RoIs into the image of each and its corners.
-
-    Args:
-        op: the op's name, for messages.
-        boxes: (K, 5) float, batch index first, or a list with one (L, 4) float array an image.
-        images: N, the number of images that a batch index may name.
-        columns: how many numbers make a box: 5 for a rotated one.
-
-    Returns:
-        batch index int64 (K,), corners float32 or float64 (K, columns).
-
-    Raises:
-        IndexError: a batch index is not whole (NaN included), negative, or at least N.
-    """
-    if isinstance(boxes, (list, tuple)):
-        parts = [as_boxes(op, f"boxes[{i}]", part, columns) for i, part in enumerate(boxes)]
-        index = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-        corners = np.concatenate([np.empty((0, columns), np.float32), *parts])
-    else:
-        rois = as_floats(op, "boxes", boxes)
-        if rois.ndim != 2 or rois.shape[1] != 1 + columns:
-            raise ValueError(f"{op}: boxes must have shape (K, {1 + columns}), got {rois.shape}")
-        index, corners = rois[:, 0], rois[:, 1:]
-    for value in index:
-        if not (0 <= value < images and value == np.floor(value)):
-            raise IndexError(
-                f"{op}: boxes must have a whole batch index in [0, {images}), got {value}")
-    return index.astype(np.int64), corners
 
 
 def minimum(a, b):

@@ -27,13 +27,11 @@ torchvision's.
 
 import numpy as np
 
-__all__ = ["TOLERANCE", "deform_conv2d", "deform_conv2d_backward", "magnitudes"]
+from roikit.reference.arguments import pair
+
+__all__ = ["deform_conv2d", "deform_conv2d_backward"]
 
 TOLERANCE = {"bfloat16": 3 * 2.0**-8, "float16": 3 * 2.0**-11, "float32": 1e-5, "float64": 1e-13}
-
-
-def pair(x):
-    return tuple(x) if np.ndim(x) else (x, x)
 
 
 def split(weight, groups, *maps):
@@ -87,7 +85,8 @@ def deform_conv2d(input, offset, weight, bias=None, stride=(1, 1), padding=(0, 0
     Args:
         input: (N, C, H, W) float16, float32 or float64.
         offset: (N, 2 * DG * KH * KW, OH, OW), pixels of the input; y, then x, of each tap.
-        weight: (O, C / G, KH, KW). bias: (O,), or None.
+        weight: (O, C / G, KH, KW).
+        bias: (O,), or None.
         stride, padding, dilation: a number or (y, x).
         mask: (N, DG * KH * KW, OH, OW), what each sample is multiplied with; None is ones.
 
@@ -114,7 +113,7 @@ def deform_conv2d_backward(grad, input, offset, weight, bias=None, stride=(1, 1)
 
     Args:
         grad: (N, O, OH, OW), the gradient of the output.
-        The rest as given to the forward pass.
+        input, offset, weight, bias, stride, padding, dilation, mask: as given to the forward pass.
 
     Returns:
         The gradients of input, offset, weight, bias and mask, each of its argument's shape and dtype; None where the

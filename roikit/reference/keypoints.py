@@ -32,7 +32,7 @@ digital image processing"; A = -0.75 and the half-pixel centres are those of tor
 
 import numpy as np
 
-from roikit.reference.boxes import as_boxes, as_floats
+from roikit.reference.arguments import as_boxes, as_floats
 
 __all__ = ["decode_keypoints", "encode_keypoints"]
 

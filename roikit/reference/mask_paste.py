@@ -32,7 +32,7 @@ detectron2 (Wu et al. 2019), whose formula is that of bilinear sampling at pixel
 import numpy as np
 
 from roikit.reference import rle
-from roikit.reference.boxes import as_boxes, as_floats
+from roikit.reference.arguments import as_boxes, as_floats
 
 __all__ = ["paste_masks", "paste_masks_rle"]
 
@@ -125,7 +125,8 @@ def paste_masks_rle(masks, boxes, image_size, *, threshold=0.5, rule="continuous
     """``paste_masks`` as COCO run lengths.
 
     Args:
-        As in ``paste_masks``, but ``threshold`` cannot be None.
+        masks, boxes, image_size, rule: as in `paste_masks`.
+        threshold: above 0.
 
     Returns:
         list of N dicts {"size": [H, W], "counts": bytes}, COCO's compressed form.

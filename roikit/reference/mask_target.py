@@ -19,10 +19,10 @@ False), "binary" that of detectron2 for bitmaps (aligned True).
 import numpy as np
 
 from roikit.reference import polygon, rle
-from roikit.reference.boxes import as_boxes
+from roikit.reference.arguments import as_boxes
 from roikit.reference.roi_align import axis_weights
 
-__all__ = ["TOLERANCE", "mask_targets"]
+__all__ = ["mask_targets"]
 
 TOLERANCE = 1e-5
 

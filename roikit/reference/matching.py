@@ -8,7 +8,8 @@ Source: Ren et al. 2015, arXiv:1506.01497, section 3.1.2; the low-quality rule i
 
 import numpy as np
 
-from roikit.reference.boxes import as_boxes, box_iou
+from roikit.reference.arguments import as_boxes
+from roikit.reference.boxes import box_iou
 
 __all__ = ["match_boxes"]
 

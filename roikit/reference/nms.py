@@ -12,34 +12,10 @@ torchvision's.
 
 import numpy as np
 
-from roikit.reference.boxes import as_boxes, as_floats, box_iou
+from roikit.reference.boxes import box_iou
+from roikit.reference.order import suppress
 
 __all__ = ["batched_nms", "nms", "nms_padded"]
-
-
-def score_order(scores):
-    """Indices by descending score, ties by index, NaN last: int64 (N,)."""
-    return np.argsort(-scores, kind="stable")  # NumPy sorts NaN last; -NaN is NaN
-
-
-def suppress(op, boxes, scores, idxs, iou_threshold, columns=4, overlap=box_iou):
-    """Greedy suppression within each class of ``idxs`` (None: all are one) by ``overlap(boxes1, boxes2)``."""
-    boxes, scores = as_boxes(op, "boxes", boxes, columns), as_floats(op, "scores", scores)
-    idxs = np.zeros(len(boxes), np.int64) if idxs is None else np.asarray(idxs)
-    if idxs.dtype.kind not in "iu":
-        raise TypeError(f"{op}: idxs must be integers, got {idxs.dtype}")
-    if scores.shape != (len(boxes),):
-        raise ValueError(f"{op}: scores must have shape ({len(boxes)},), got {scores.shape}")
-    if idxs.shape != (len(boxes),):
-        raise ValueError(f"{op}: idxs must have shape ({len(boxes)},), got {idxs.shape}")
-    threshold = boxes.dtype.type(iou_threshold)
-    keep = []
-    removed = np.zeros(len(boxes), bool)
-    for i in score_order(scores):
-        if not removed[i]:
-            keep.append(i)
-            removed |= (overlap(boxes[i : i + 1], boxes)[0] > threshold) & (idxs == idxs[i])
-    return np.array(keep, np.int64)
 
 
 def nms(boxes, scores, iou_threshold):
@@ -53,7 +29,7 @@ def nms(boxes, scores, iou_threshold):
     Returns:
         int64 (K,): indices of the kept boxes, in the order of their scores.
     """
-    return suppress("nms", boxes, scores, None, iou_threshold)
+    return suppress("nms", boxes, scores, None, iou_threshold, box_iou)
 
 
 def batched_nms(boxes, scores, idxs, iou_threshold):
@@ -66,7 +42,7 @@ def batched_nms(boxes, scores, idxs, iou_threshold):
     Returns:
         int64 (K,): the kept boxes of all classes, merged in the order of their scores.
     """
-    return suppress("batched_nms", boxes, scores, idxs, iou_threshold)
+    return suppress("batched_nms", boxes, scores, idxs, iou_threshold, box_iou)
 
 
 def nms_padded(boxes, scores, iou_threshold, max_output):
@@ -81,8 +57,7 @@ def nms_padded(boxes, scores, iou_threshold, max_output):
     """
     if max_output < 0:
         raise ValueError(f"nms_padded: max_output must be at least 0, got {max_output}")
-    kept = suppress("nms_padded", boxes, scores, None, iou_threshold)
-    kept = kept[:max_output]
+    kept = suppress("nms_padded", boxes, scores, None, iou_threshold, box_iou)[:max_output]
     keep = np.full(max_output, -1, np.int64)
     keep[: len(kept)] = kept
     return keep, np.int64(len(kept))

@@ -31,10 +31,9 @@ Source: Dai et al. 2016, arXiv:1605.06409, equation 1.
 
 import numpy as np
 
-from roikit.reference.boxes import as_rois
+from roikit.reference.arguments import as_rois, pair
 from roikit.reference.roi_align import axis_weights
-from roikit.reference.roi_align_axes import geometry
-from roikit.reference.roi_pool import CORNER_LIMIT, round_half_away
+from roikit.reference.rois import geometry, pixel_of
 
 __all__ = ["ps_roi_align", "ps_roi_align_backward", "ps_roi_pool", "ps_roi_pool_backward"]
 
@@ -44,9 +43,7 @@ def pixel_weights(low, high, bins, extent, scale):
     real = low.dtype.type
     weights = np.zeros((bins, extent), real)
     if np.isfinite(low) and np.isfinite(high):
-        with np.errstate(over="ignore"):
-            start, end = (int(np.clip(round_half_away(c * scale), -CORNER_LIMIT, CORNER_LIMIT))
-                          for c in (low, high))
+        start, end = pixel_of(low, scale), pixel_of(high, scale)
         step = real(max(end - start, 1)) / real(bins)
         for p in range(bins):
             first = int(np.floor(real(p) * step)) + start
@@ -92,7 +89,7 @@ def bins_of(op, channels, size, shape, accumulate, corners, axes):
 
 
 def forward(op, input, batch, corners, output_size, accumulate, axes):
-    size = output_size if np.ndim(output_size) else (output_size, output_size)
+    size = pair(output_size)
     channels = input.shape[1]
     output = np.zeros((len(corners), channels), accumulate)
     for k, i, rows, columns, count in bins_of(op, channels, size, input.shape[2:], accumulate, corners, axes):
@@ -146,12 +143,15 @@ def ps_roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1
 
 
 def ps_roi_align_backward(grad, boxes, input_shape, spatial_scale=1.0, sampling_ratio=-1):
-    """Gradient (N, C * PH * PW, H, W) of ``ps_roi_align`` with respect to its input; the boxes have none.
+    """Gradient of ``ps_roi_align`` with respect to its input; the boxes have none.
 
     Args:
         grad: (K, C, PH, PW), the gradient of the output; its dtype is that of the features.
+        boxes, spatial_scale, sampling_ratio: as given to the forward pass.
         input_shape: (N, C * PH * PW, H, W).
-        boxes and the rest: as given to the forward pass.
+
+    Returns:
+        (N, C * PH * PW, H, W), the dtype of ``grad``.
     """
     grad = np.asarray(grad)
     accumulate, batch, corners = geometry("ps_roi_align", grad.dtype, boxes, input_shape[0])
@@ -162,7 +162,14 @@ def ps_roi_align_backward(grad, boxes, input_shape, spatial_scale=1.0, sampling_
 def ps_roi_pool(input, boxes, output_size, spatial_scale=1.0):
     """Means over the pixels of each bin, each bin from its own channels. The module states the rule.
 
-    Args, result and errors as in ``ps_roi_align``.
+    Args:
+        input, boxes, output_size, spatial_scale: as in `ps_roi_align`.
+
+    Returns:
+        (K, C, PH, PW), the dtype of ``input``.
+
+    Raises:
+        ValueError, IndexError: as in `ps_roi_align`.
     """
     input = np.asarray(input)
     batch, corners = as_rois("ps_roi_pool", boxes, len(input))
@@ -171,7 +178,14 @@ def ps_roi_pool(input, boxes, output_size, spatial_scale=1.0):
 
 
 def ps_roi_pool_backward(grad, boxes, input_shape, spatial_scale=1.0):
-    """Gradient of ``ps_roi_pool`` with respect to its input; args as in ``ps_roi_align_backward``."""
+    """Gradient of ``ps_roi_pool`` with respect to its input.
+
+    Args:
+        grad, boxes, input_shape, spatial_scale: as in `ps_roi_align_backward`.
+
+    Returns:
+        (N, C * PH * PW, H, W), the dtype of ``grad``.
+    """
     grad = np.asarray(grad)
     batch, corners = as_rois("ps_roi_pool", boxes, input_shape[0])
     return backward("ps_roi_pool", grad, batch, corners, input_shape, np.result_type(grad, np.float32),

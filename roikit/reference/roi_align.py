@@ -59,22 +59,14 @@ import math
 
 import numpy as np
 
-from roikit.reference.boxes import as_rois, side
-from roikit.reference.roi_align_axes import geometry, sample_axis, samples_inside, taps
+from roikit.reference.arguments import as_rois, pair
+from roikit.reference.boxes import side
 from roikit.reference.roi_align_integral import integral_weights, roi_align_boxes_backward, roi_edges
 from roikit.reference.roi_align_max import largest_samples, spread_to_winners
+from roikit.reference.rois import geometry, sample_axis, samples_inside, taps
 
-__all__ = [
-    "TOLERANCE",
-    "assign_levels",
-    "multiscale_roi_align",
-    "multiscale_roi_align_backward",
-    "multiscale_roi_align_with_argmax",
-    "roi_align",
-    "roi_align_backward",
-    "roi_align_boxes_backward",
-    "roi_align_with_argmax",
-]
+__all__ = ["assign_levels", "multiscale_roi_align", "multiscale_roi_align_backward", "multiscale_roi_align_with_argmax",
+           "roi_align", "roi_align_backward", "roi_align_boxes_backward", "roi_align_with_argmax"]
 
 TOLERANCE = {"bfloat16": 2.0**-7, "float16": 2.0**-10, "float32": 1e-5, "float64": 1e-13}
 
@@ -102,7 +94,7 @@ def roi_weights(corners, output_size, shape, spatial_scale, sampling_ratio, alig
         if edges is not None:
             return [integral_weights(e, extent).astype(accumulate) for e, extent in zip(edges, shape, strict=True)]
         corners = np.full_like(corners, np.nan)
-    rows, columns = output_size if np.ndim(output_size) else (output_size, output_size)
+    rows, columns = pair(output_size)
     height, width = shape
     x1, y1, x2, y2 = corners
     scale = corners.dtype.type(spatial_scale)
@@ -158,7 +150,7 @@ def roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, a
     input = np.asarray(input)
     if reduce == "max":
         return largest_samples(input, boxes, output_size, spatial_scale, sampling_ratio, aligned)[0]
-    rows, columns = output_size if np.ndim(output_size) else (output_size, output_size)
+    rows, columns = pair(output_size)
     accumulate, batch, corners = geometry("roi_align", input.dtype, boxes, len(input))
     output = np.zeros((len(corners), input.shape[1], rows, columns), accumulate)
     for k, roi in enumerate(corners):
@@ -173,7 +165,14 @@ def roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, a
 
 
 def roi_align_with_argmax(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, aligned=False):
-    """``roi_align`` with reduce="max", and which of a bin's samples won, int32 (K, C, PH, PW); args as there."""
+    """``roi_align`` with reduce="max", and which of a bin's samples won.
+
+    Args:
+        input, boxes, output_size, spatial_scale, sampling_ratio, aligned: as in `roi_align`.
+
+    Returns:
+        output (K, C, PH, PW), argmax int32 (K, C, PH, PW).
+    """
     return largest_samples(np.asarray(input), boxes, output_size, spatial_scale, sampling_ratio, aligned)
 
 
@@ -183,8 +182,8 @@ def roi_align_backward(grad, boxes, input_shape, output_size, spatial_scale=1.0,
 
     Args:
         grad: (K, C, PH, PW), the gradient of the output; its dtype is that of the features.
+        boxes, output_size, spatial_scale, sampling_ratio, aligned, rule: as given to the forward pass.
         input_shape: (N, C, H, W).
-        boxes and the rest: as given to the forward pass.
         argmax: from ``roi_align_with_argmax``: the gradient with reduce="max"; None: of the mean.
 
     Returns:
@@ -255,7 +254,8 @@ def multiscale_roi_align(features, boxes, output_size, scales, *, sampling_ratio
             input pixels.
         output_size: P, or (PH, PW).
         scales: one spatial scale a level; see ``assign_levels``.
-        The rest as in ``roi_align`` and ``assign_levels``.
+        sampling_ratio, aligned, reduce: as in `roi_align`.
+        canonical_scale, canonical_level: as in `assign_levels`.
 
     Returns:
         (K, C, PH, PW), rows in the order of the boxes.
@@ -282,7 +282,15 @@ def feature_rois(op, features, boxes, scales, canonical_scale, canonical_level):
 
 def multiscale_roi_align_with_argmax(features, boxes, output_size, scales, *, sampling_ratio=2, aligned=False,
                                      canonical_scale=224, canonical_level=4):
-    """``multiscale_roi_align`` with reduce="max", and the argmax of ``roi_align_with_argmax``; args as there."""
+    """``multiscale_roi_align`` with reduce="max", and which of a bin's samples won.
+
+    Args:
+        features, boxes, output_size, scales, sampling_ratio, aligned, canonical_scale, canonical_level: as in
+            `multiscale_roi_align`.
+
+    Returns:
+        output (K, C, PH, PW), argmax int32 (K, C, PH, PW).
+    """
     rois, levels = feature_rois("multiscale_roi_align", features, boxes, scales, canonical_scale, canonical_level)
     parts = [roi_align_with_argmax(features[0], rois[:0], output_size)]
     parts += [roi_align_with_argmax(features[levels[k]], rois[k : k + 1], output_size, scales[levels[k]],
@@ -297,9 +305,10 @@ def multiscale_roi_align_backward(grad, boxes, input_shapes, output_size, scales
 
     Args:
         grad: (K, C, PH, PW), the gradient of the output.
+        boxes, output_size, scales, sampling_ratio, aligned, canonical_scale, canonical_level: as given to the forward
+            pass.
         input_shapes: list of (N, C, H_i, W_i).
         argmax: from ``multiscale_roi_align_with_argmax``: the gradient with reduce="max"; None: of the mean.
-        The rest as given to the forward pass.
 
     Returns:
         list of (N, C, H_i, W_i), the dtype of ``grad``; zeros on a level without RoIs.

@@ -5,8 +5,8 @@
 
 import numpy as np
 
-from roikit.reference.boxes import as_floats
-from roikit.reference.roi_align_axes import geometry
+from roikit.reference.arguments import as_floats, pair
+from roikit.reference.rois import geometry
 
 
 def bin_edges(low, high, bins, scale, aligned):
@@ -45,7 +45,7 @@ def integral_slopes(edges, extent):
 
 def roi_edges(corners, output_size, spatial_scale, aligned):
     """The edges of the rows' and of the columns' bins; None: the RoI gives 0."""
-    rows, columns = output_size if np.ndim(output_size) else (output_size, output_size)
+    rows, columns = pair(output_size)
     x1, y1, x2, y2 = corners
     scale = corners.dtype.type(spatial_scale)
     vertical, horizontal = bin_edges(y1, y2, rows, scale, aligned), bin_edges(x1, x2, columns, scale, aligned)
@@ -61,7 +61,8 @@ def roi_align_boxes_backward(grad, input, boxes, spatial_scale=1.0, aligned=Fals
 
     Args:
         grad: (K, C, PH, PW), the gradient of the output.
-        input: (N, C, H, W), as given to the forward pass, like the rest.
+        input: (N, C, H, W), as given to the forward pass.
+        boxes, spatial_scale, aligned: as given to the forward pass.
 
     Returns:
         (K, 5), the dtype of the boxes, 0 for the batch index. Added in float64 from edges in T.

@@ -5,8 +5,8 @@
 
 import numpy as np
 
-from roikit.reference.roi_align_axes import geometry, sample_axis, samples_inside, taps
-from roikit.reference.roi_warp import value_at
+from roikit.reference.arguments import pair
+from roikit.reference.rois import geometry, sample_axis, samples_inside, taps, value_at
 
 
 def axis_bins(low, high, bins, extent, scale, sampling_ratio, aligned):
@@ -21,7 +21,7 @@ def axis_bins(low, high, bins, extent, scale, sampling_ratio, aligned):
 
 def roi_bins(corners, output_size, shape, spatial_scale, sampling_ratio, aligned):
     """The ``axis_bins`` of the rows and of the columns of one RoI; none has a sample where it is not finite."""
-    rows, columns = output_size if np.ndim(output_size) else (output_size, output_size)
+    rows, columns = pair(output_size)
     if not np.isfinite(corners).all():
         return [([], [], 0)] * rows, [([], [], 0)] * columns
     x1, y1, x2, y2 = corners
@@ -58,7 +58,7 @@ def bin_samples(plane, vertical, horizontal):
 
 def largest_samples(input, boxes, output_size, spatial_scale, sampling_ratio, aligned):
     """Output and argmax of ``roi_align_with_argmax``."""
-    rows, columns = output_size if np.ndim(output_size) else (output_size, output_size)
+    rows, columns = pair(output_size)
     accumulate, batch, corners = geometry("roi_align", input.dtype, boxes, len(input))
     output = np.zeros((len(corners), input.shape[1], rows, columns), accumulate)
     argmax = np.full(output.shape, -1, np.int32)

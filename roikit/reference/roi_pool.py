@@ -18,25 +18,16 @@ Source: Girshick 2015, arXiv:1504.08083, section 2.1.
 
 import numpy as np
 
-from roikit.reference.boxes import as_rois
+from roikit.reference.arguments import as_rois, pair
+from roikit.reference.rois import pixel_of
 
 __all__ = ["roi_pool", "roi_pool_backward", "roi_pool_with_argmax"]
-
-CORNER_LIMIT = 2**30
-
-
-def round_half_away(value):
-    """C's ``round``. (floor(v + 0.5) is wrong just below one half, where the sum rounds up.)"""
-    whole = np.trunc(value)
-    return whole + np.sign(value) * (np.abs(value - whole) >= 0.5)
 
 
 def bin_edges(low, high, bins, extent, scale):
     """Clipped [start, end) of every bin along one axis: two int64 arrays (bins,)."""
     real = low.dtype.type
-    with np.errstate(over="ignore", invalid="ignore"):
-        start = int(np.clip(round_half_away(low * scale), -CORNER_LIMIT, CORNER_LIMIT))
-        end = int(np.clip(round_half_away(high * scale), -CORNER_LIMIT, CORNER_LIMIT))
+    start, end = pixel_of(low, scale), pixel_of(high, scale)
     step = real(max(end - start + 1, 1)) / real(bins)
     first = [int(np.floor(real(p) * step)) + start for p in range(bins)]
     last = [int(np.ceil(real(p + 1) * step)) + start for p in range(bins)]
@@ -46,7 +37,8 @@ def bin_edges(low, high, bins, extent, scale):
 def roi_pool_with_argmax(input, boxes, output_size, spatial_scale=1.0):
     """``roi_pool`` and where each maximum stands.
 
-    Args and errors as in ``roi_pool``.
+    Args:
+        input, boxes, output_size, spatial_scale: as in `roi_pool`.
 
     Returns:
         output (K, C, PH, PW), argmax int32 (K, C, PH, PW): y * W + x in the RoI's image and
@@ -54,7 +46,7 @@ def roi_pool_with_argmax(input, boxes, output_size, spatial_scale=1.0):
     """
     input = np.asarray(input)
     images, channels, height, width = input.shape
-    rows, columns = output_size if np.ndim(output_size) else (output_size, output_size)
+    rows, columns = pair(output_size)
     batch, corners = as_rois("roi_pool", boxes, images)
     scale = corners.dtype.type(spatial_scale)
     output = np.zeros((len(corners), channels, rows, columns), input.dtype)

@@ -31,8 +31,8 @@ and the ablation of RoIAlign.
 
 import numpy as np
 
-from roikit.reference.boxes import as_rois
-from roikit.reference.roi_pool import CORNER_LIMIT, round_half_away
+from roikit.reference.arguments import as_rois, pair
+from roikit.reference.rois import pixel_of, taps, value_at
 
 __all__ = ["roi_warp", "roi_warp_backward", "roi_warp_with_argmax"]
 
@@ -40,22 +40,10 @@ __all__ = ["roi_warp", "roi_warp_backward", "roi_warp_with_argmax"]
 def cells(low, high, bins, extent, scale):
     """Of each of 2 * bins cells: None where it lies outside, else its two pixels and weights."""
     real = low.dtype.type
-    with np.errstate(over="ignore"):
-        start, end = (int(np.clip(round_half_away(c * scale), -CORNER_LIMIT, CORNER_LIMIT)) for c in (low, high))
+    start, end = pixel_of(low, scale), pixel_of(high, scale)
     step = real(max(end - start + 1, 1)) / real(2 * bins)
-    taps = []
-    for i in range(2 * bins):
-        y = real(start) + real(i) * step
-        if not (-1 <= y <= extent) or extent == 0:
-            taps.append(None)
-            continue
-        y = max(y, real(0))
-        row = int(np.floor(y))
-        if row >= extent - 1:
-            taps.append((extent - 1, extent - 1, real(1), real(0)))
-        else:
-            taps.append((row, row + 1, real(1) - (y - real(row)), y - real(row)))
-    return taps
+    places = [real(start) + real(i) * step for i in range(2 * bins)]
+    return [taps(y, extent) if -1 <= y <= extent and extent > 0 else None for y in places]
 
 
 def roi_cells(corners, output_size, shape, spatial_scale):
@@ -68,17 +56,6 @@ def roi_cells(corners, output_size, shape, spatial_scale):
     return cells(y1, y2, rows, shape[0], scale), cells(x1, x2, columns, shape[1], scale)
 
 
-def value_at(plane, down, across):
-    if down is None or across is None:
-        return plane.dtype.type(0)
-    y0, y1, b0, b1 = down
-    x0, x1, a0, a1 = across
-    a0, a1, b0, b1 = (plane.dtype.type(w) for w in (a0, a1, b0, b1))
-    with np.errstate(invalid="ignore", over="ignore"):
-        return ((plane[y0, x0] * a0 + plane[y0, x1] * a1) * b0
-                + (plane[y1, x0] * a0 + plane[y1, x1] * a1) * b1)
-
-
 def each_cell(batch, corners, output_size, shape, spatial_scale):
     """Yields k, image, ph, pw and the four (rows, columns) of every bin."""
     rows, columns = output_size
@@ -89,18 +66,25 @@ def each_cell(batch, corners, output_size, shape, spatial_scale):
 
 
 def roi_warp_with_argmax(input, boxes, output_size, spatial_scale=1.0, *, reduce="max"):
-    """``roi_warp`` and the argmax, int8 (K, C, PH, PW), or (0, C, PH, PW) for the mean; args as there."""
+    """``roi_warp`` and which of a bin's samples won.
+
+    Args:
+        input, boxes, output_size, spatial_scale, reduce: as in `roi_warp`.
+
+    Returns:
+        output (K, C, PH, PW), argmax int8 (K, C, PH, PW), or (0, C, PH, PW) for the mean.
+    """
     if reduce not in ("max", "mean"):
         raise ValueError(f"roi_warp: reduce must be one of 'max', 'mean', got {reduce!r}")
     input = np.asarray(input)
-    size = output_size if np.ndim(output_size) else (output_size, output_size)
+    size = pair(output_size)
     batch, corners = as_rois("roi_warp", boxes, len(input))
     wide = input.astype(np.result_type(input, np.float32))
     output = np.zeros((len(corners), input.shape[1], *size), wide.dtype)
     argmax = np.full(output.shape if reduce == "max" else (0, *output.shape[1:]), -1, np.int8)
-    for k, image, ph, pw, taps in each_cell(batch, corners, size, input.shape[2:], spatial_scale):
+    for k, image, ph, pw, cell_taps in each_cell(batch, corners, size, input.shape[2:], spatial_scale):
         for c, plane in enumerate(wide[image]):
-            values = [value_at(plane, *tap) for tap in taps]
+            values = [value_at(plane, *tap) for tap in cell_taps]
             if reduce == "mean":
                 with np.errstate(invalid="ignore", over="ignore"):
                     total = ((values[0] + values[1]) + values[2]) + values[3]
@@ -136,21 +120,24 @@ def roi_warp(input, boxes, output_size, spatial_scale=1.0, *, reduce="max"):
 
 
 def roi_warp_backward(grad, argmax, boxes, input_shape, spatial_scale=1.0):
-    """Gradient (N, C, H, W) of ``roi_warp`` with respect to its input; the boxes have none.
+    """Gradient of ``roi_warp`` with respect to its input; the boxes have none.
 
     Args:
         grad: (K, C, PH, PW), the gradient of the output; its dtype is that of the features.
-        argmax: from ``roi_warp_with_argmax``; one of no rows means the mean.
+        argmax: int8 (K, C, PH, PW) from ``roi_warp_with_argmax``; one of no rows means the mean.
         boxes, spatial_scale: as given to the forward pass.
         input_shape: (N, C, H, W).
+
+    Returns:
+        (N, C, H, W), the dtype of ``grad``.
     """
     grad = np.asarray(grad)
     batch, corners = as_rois("roi_warp", boxes, input_shape[0])
     result = np.zeros(input_shape, np.result_type(grad, np.float32))
     real, mean = result.dtype.type, len(argmax) != len(grad)
-    for k, image, ph, pw, taps in each_cell(batch, corners, grad.shape[2:], input_shape[2:], spatial_scale):
+    for k, image, ph, pw, cell_taps in each_cell(batch, corners, grad.shape[2:], input_shape[2:], spatial_scale):
         for c, plane in enumerate(result[image]):
-            for i, (down, across) in enumerate(taps):
+            for i, (down, across) in enumerate(cell_taps):
                 if down is None or across is None or not (mean or argmax[k, c, ph, pw] == i):
                     continue
                 share = real(0.25 if mean else 1) * real(grad[k, c, ph, pw])

@@ -21,8 +21,8 @@ import math
 
 import numpy as np
 
-from roikit.reference.boxes import as_boxes
-from roikit.reference.nms import suppress
+from roikit.reference.arguments import as_boxes
+from roikit.reference.order import suppress
 
 __all__ = ["batched_nms_rotated", "box_iou_rotated", "nms_rotated"]
 
@@ -155,23 +155,22 @@ def nms_rotated(boxes, scores, iou_threshold):
 
     Args:
         boxes: (N, 5) float, cx, cy, w, h and degrees counter-clockwise.
-        scores: (N,) float, any float dtype.
-        iou_threshold: float, rounded to the dtype of the boxes and compared strictly.
+        scores, iou_threshold: as in `nms`.
 
     Returns:
         int64 (K,): indices of the kept boxes, in the order of their scores.
     """
-    return suppress("nms_rotated", boxes, scores, None, iou_threshold, 5, box_iou_rotated)
+    return suppress("nms_rotated", boxes, scores, None, iou_threshold, box_iou_rotated, 5)
 
 
 def batched_nms_rotated(boxes, scores, idxs, iou_threshold):
-    """``nms_rotated`` within each class; boxes of different classes never touch each other.
+    """``nms_rotated`` within each class, as `batched_nms` is `nms` within each.
 
     Args:
-        boxes, scores, iou_threshold: as in ``nms_rotated``.
-        idxs: (N,) integer, the class of each box, any value, negative too.
+        boxes, scores, iou_threshold: as in `nms_rotated`.
+        idxs: (N,) integer, as in `batched_nms`.
 
     Returns:
         int64 (K,): the kept boxes of all classes, merged in the order of their scores.
     """
-    return suppress("batched_nms_rotated", boxes, scores, idxs, iou_threshold, 5, box_iou_rotated)
+    return suppress("batched_nms_rotated", boxes, scores, idxs, iou_threshold, box_iou_rotated, 5)

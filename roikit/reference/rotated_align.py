@@ -30,8 +30,8 @@ from bisect import bisect_left, bisect_right
 
 import numpy as np
 
-from roikit.reference.boxes import as_rois
-from roikit.reference.roi_align_axes import GRID_LIMIT
+from roikit.reference.arguments import pair
+from roikit.reference.rois import GRID_LIMIT, geometry
 from roikit.reference.rotated import sin_cos_degrees
 
 __all__ = ["roi_align_rotated", "roi_align_rotated_backward"]
@@ -95,15 +95,6 @@ def bin_weights(box, output_size, shape, spatial_scale, sampling_ratio):
             yield ph, pw, weights / (real(gv) * real(gu))
 
 
-def geometry(dtype, boxes, images):
-    """A, batch index int64 (K,) and boxes T (K, 5); checks the dtype of the features."""
-    if dtype not in (np.float16, np.float32, np.float64):
-        raise TypeError(f"roi_align_rotated: input must be float16, float32 or float64, got {dtype}")
-    batch, boxes = as_rois("roi_align_rotated", boxes, images, 5)
-    accumulate = np.result_type(dtype, np.float32)
-    return accumulate, batch, boxes.astype(np.result_type(accumulate, boxes))
-
-
 def roi_align_rotated(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1):
     """Pool each rotated RoI into PH x PW means of bilinear samples. The module states the rule.
 
@@ -122,8 +113,8 @@ def roi_align_rotated(input, boxes, output_size, spatial_scale=1.0, sampling_rat
         IndexError: a batch index is not whole, negative, or at least N.
     """
     input = np.asarray(input)
-    size = tuple(output_size) if np.ndim(output_size) else (output_size, output_size)
-    accumulate, batch, boxes = geometry(input.dtype, boxes, len(input))
+    size = pair(output_size)
+    accumulate, batch, boxes = geometry("roi_align_rotated", input.dtype, boxes, len(input), 5)
     output = np.zeros((len(boxes), input.shape[1], *size), accumulate)
     for k, box in enumerate(boxes):
         image = input[batch[k]].astype(accumulate)
@@ -139,16 +130,16 @@ def roi_align_rotated_backward(grad, boxes, input_shape, output_size, spatial_sc
 
     Args:
         grad: (K, C, PH, PW), the gradient of the output; its dtype is that of the features.
+        boxes, output_size, spatial_scale, sampling_ratio: as given to the forward pass.
         input_shape: (N, C, H, W).
-        boxes and the rest: as given to the forward pass.
 
     Returns:
         (N, C, H, W), the dtype of ``grad``: each bin's gradient times the weight of each pixel,
         added in A and rounded once.
     """
     grad = np.asarray(grad)
-    size = tuple(output_size) if np.ndim(output_size) else (output_size, output_size)
-    accumulate, batch, boxes = geometry(grad.dtype, boxes, input_shape[0])
+    size = pair(output_size)
+    accumulate, batch, boxes = geometry("roi_align_rotated", grad.dtype, boxes, input_shape[0], 5)
     result = np.zeros(input_shape, accumulate)
     for k, box in enumerate(boxes):
         for ph, pw, weights in bin_weights(box, size, input_shape[2:], spatial_scale, sampling_ratio):

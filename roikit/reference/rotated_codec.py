@@ -25,17 +25,11 @@ import math
 import numpy as np
 
 from roikit.reference.anchors import cell_anchors
-from roikit.reference.box_codec import CLIP
-from roikit.reference.boxes import as_boxes, as_floats
+from roikit.reference.arguments import as_boxes
+from roikit.reference.box_codec import CLIP, prepare
 
-__all__ = [
-    "cell_anchors_rotated",
-    "decode_boxes_rotated",
-    "decode_boxes_rotated_backward",
-    "encode_boxes_rotated",
-    "encode_boxes_rotated_backward",
-    "wrap_degrees",
-]
+__all__ = ["cell_anchors_rotated", "decode_boxes_rotated", "decode_boxes_rotated_backward", "encode_boxes_rotated",
+           "encode_boxes_rotated_backward"]
 
 
 def wrap_degrees(degrees):
@@ -44,19 +38,6 @@ def wrap_degrees(degrees):
         r = np.fmod(degrees, degrees.dtype.type(360))
         r = np.where(r >= 180, r - 360, r)
         return np.where(r < -180, r + 360, r) + 0  # -0 becomes 0
-
-
-def _prepare(op, name, first, anchors, weights):
-    """Both arrays cast to T, the first as rows (N, C, 5), the weights (5,) and the radians of a degree in T."""
-    anchors, first = as_boxes(op, "anchors", anchors, 5), as_floats(op, name, first)
-    if first.ndim != 2 or first.shape[1] % 5 or first.shape[1] == 0:
-        raise ValueError(f"{op}: {name} must have shape (N, 5C), got {first.shape}")
-    if len(first) != len(anchors):
-        raise ValueError(
-            f"{op}: {name} must have one row an anchor ({len(anchors)}), got {len(first)}")
-    dtype = np.result_type(first, anchors)
-    rows = first.astype(dtype).reshape(len(first), first.shape[1] // 5, 5)
-    return rows, anchors.astype(dtype), np.asarray(weights, dtype), dtype.type
 
 
 def encode_boxes_rotated(boxes, anchors, weights=(1, 1, 1, 1, 1)):
@@ -71,8 +52,8 @@ def encode_boxes_rotated(boxes, anchors, weights=(1, 1, 1, 1, 1)):
         T (N, 5): dx, dy in sides of the anchor, dw, dh natural logarithms of ratios, da radians.
     """
     boxes = as_boxes("encode_boxes_rotated", "boxes", boxes, 5)
-    rows, anchors, w, real = _prepare("encode_boxes_rotated", "boxes", boxes, anchors, weights)
-    g, radian = rows[:, 0], real(math.pi / 180)
+    rows, anchors, w = prepare("encode_boxes_rotated", "boxes", boxes, anchors, weights, 5)
+    g, radian = rows[:, 0], rows.dtype.type(math.pi / 180)
     with np.errstate(all="ignore"):
         shift = w[:2] * (g[:, :2] - anchors[:, :2]) / anchors[:, 2:4]
         scale = w[2:4] * np.log(g[:, 2:4] / anchors[:, 2:4])
@@ -91,11 +72,11 @@ def encode_boxes_rotated_backward(grad, boxes, anchors, weights=(1, 1, 1, 1, 1))
         the gradients of boxes and of anchors, each T (N, 5).
     """
     boxes = as_boxes("encode_boxes_rotated", "boxes", boxes, 5)
-    rows, anchors, w, real = _prepare("encode_boxes_rotated", "boxes", boxes, anchors, weights)
+    rows, anchors, w = prepare("encode_boxes_rotated", "boxes", boxes, anchors, weights, 5)
     grad, g, sides = np.asarray(grad, anchors.dtype), rows[:, 0], anchors[:, 2:4]
     with np.errstate(all="ignore"):
         centre, scale = grad[:, :2] * w[:2] / sides, grad[:, 2:4] * w[2:4]
-        turn = grad[:, 4:] * w[4] * real(math.pi / 180)
+        turn = grad[:, 4:] * w[4] * rows.dtype.type(math.pi / 180)
         of_sides = -(centre * (g[:, :2] - anchors[:, :2]) + scale) / sides
         return (np.concatenate([centre, scale / g[:, 2:4], turn], axis=1),
                 np.concatenate([-centre, of_sides, -turn], axis=1))
@@ -105,21 +86,21 @@ def decode_boxes_rotated(deltas, anchors, weights=(1, 1, 1, 1, 1), *, clip=CLIP)
     """Apply ``deltas`` to rotated ``anchors``.
 
     Args:
-        deltas: (N, 5C) float, dx dy dw dh da of each of C classes.
+        deltas: (N, 5 C) float, dx dy dw dh da of each of C classes.
         anchors: (N, 5) float, shared by the classes of a row.
         weights: the five factors that encoded them.
         clip: dw and dh are limited to this from above, after the division by their weights.
 
     Returns:
-        T (N, 5C), cx, cy, w, h and degrees in [-180, 180) of each class.
+        T (N, 5 C), cx, cy, w, h and degrees in [-180, 180) of each class.
     """
-    rows, anchors, w, real = _prepare("decode_boxes_rotated", "deltas", deltas, anchors, weights)
-    limit, a = real(clip), anchors[:, None]
+    rows, anchors, w = prepare("decode_boxes_rotated", "deltas", deltas, anchors, weights, 5)
+    limit, a = rows.dtype.type(clip), anchors[:, None]
     with np.errstate(all="ignore"):
         d = rows[..., 2:4] / w[2:4]
         sides = np.exp(np.where(d > limit, limit, d)) * a[..., 2:4]
         centre = (rows[..., :2] / w[:2]) * a[..., 2:4] + a[..., :2]
-        angle = wrap_degrees((rows[..., 4:] / w[4]) * real(180 / math.pi) + a[..., 4:])
+        angle = wrap_degrees((rows[..., 4:] / w[4]) * rows.dtype.type(180 / math.pi) + a[..., 4:])
     return np.concatenate([centre, sides, angle], axis=-1).reshape(np.shape(deltas))
 
 
@@ -127,21 +108,21 @@ def decode_boxes_rotated_backward(grad, deltas, anchors, weights=(1, 1, 1, 1, 1)
     """Gradients of ``decode_boxes_rotated``; dw and dh above ``clip`` (or NaN) have gradient 0.
 
     Args:
-        grad: (N, 5C), the gradient of the boxes.
+        grad: (N, 5 C), the gradient of the boxes.
         deltas, anchors, weights, clip: as given to the forward pass.
 
     Returns:
-        the gradient of deltas T (N, 5C), and of anchors T (N, 5), summed over the classes.
+        the gradient of deltas T (N, 5 C), and of anchors T (N, 5), summed over the classes.
     """
-    rows, anchors, w, real = _prepare("decode_boxes_rotated", "deltas", deltas, anchors, weights)
+    rows, anchors, w = prepare("decode_boxes_rotated", "deltas", deltas, anchors, weights, 5)
     grad = np.asarray(grad, anchors.dtype).reshape(rows.shape)
-    limit, sides = real(clip), anchors[:, None, 2:4]
+    limit, sides = rows.dtype.type(clip), anchors[:, None, 2:4]
     with np.errstate(all="ignore"):
         centre, size, turn = grad[..., :2], grad[..., 2:4], grad[..., 4:]
         d = rows[..., 2:4] / w[2:4]
         growth = np.exp(np.where(d > limit, limit, d))
         deltas_grad = [centre * sides / w[:2], np.where(d <= limit, size * growth * sides / w[2:4], 0),
-                       turn * real(180 / math.pi) / w[4]]
+                       turn * rows.dtype.type(180 / math.pi) / w[4]]
         anchors_grad = [centre, centre * (rows[..., :2] / w[:2]) + size * growth, turn]
         return (np.concatenate(deltas_grad, axis=-1).reshape(np.shape(deltas)),
                 np.concatenate(anchors_grad, axis=-1).sum(axis=1))

@@ -4,7 +4,7 @@ T is the common dtype of boxes and scores (half is cast to float32) where scores
 dtype of the boxes in ``fast_nms``. Thresholds, sigma and min_score are rounded to T once. IoU is that
 of ``boxes.box_iou`` with the better box as "a", so a NaN, infinite, empty or reversed box has IoU 0
 with everything: it decays nothing and nothing decays it. Boxes stand in the order of
-``nms.score_order``: descending scores, ties (0.0 and -0.0 tie) by index, NaN last.
+``order.score_order``: descending scores, ties (0.0 and -0.0 tie) by index, NaN last.
 
 A box is dropped for good as soon as its score is below T(min_score) or is -inf. NaN is neither.
 exp is the ``exp_fixed`` below on every floor, so that the Gaussian decay has the same bits too.
@@ -17,8 +17,9 @@ import math
 
 import numpy as np
 
-from roikit.reference.boxes import as_boxes, as_floats, box_iou
-from roikit.reference.nms import score_order
+from roikit.reference.arguments import as_candidates, as_classes
+from roikit.reference.boxes import box_iou
+from roikit.reference.order import score_order
 
 __all__ = ["fast_nms", "matrix_nms", "soft_nms"]
 
@@ -49,27 +50,14 @@ def exp_fixed(x):
     return (value * np.ldexp(T(1), half)) * np.ldexp(T(1), k - half)
 
 
-def dropped(scores, min_score):
-    return (scores < min_score) | (scores == -np.inf)
-
-
-def _candidates(op, boxes, scores, common=True):
-    boxes, scores = as_boxes(op, "boxes", boxes), as_floats(op, "scores", scores)
-    if scores.shape != (len(boxes),):
-        raise ValueError(f"{op}: scores must have shape ({len(boxes)},), got {scores.shape}")
-    if not common:
-        return boxes, scores
+def in_one_dtype(boxes, scores):
+    """Both in T."""
     T = np.result_type(boxes, scores)
     return boxes.astype(T), scores.astype(T)
 
 
-def _classes(op, boxes, idxs):
-    idxs = np.asarray(idxs)
-    if idxs.dtype.kind not in "iu":
-        raise TypeError(f"{op}: idxs must be integers, got {idxs.dtype}")
-    if idxs.shape != (len(boxes),):
-        raise ValueError(f"{op}: idxs must have shape ({len(boxes)},), got {idxs.shape}")
-    return idxs
+def dropped(scores, min_score):
+    return (scores < min_score) | (scores == -np.inf)
 
 
 def soft_nms(boxes, scores, iou_threshold=0.3, *, sigma=0.5, min_score=1e-3, method="linear"):
@@ -89,7 +77,7 @@ def soft_nms(boxes, scores, iou_threshold=0.3, *, sigma=0.5, min_score=1e-3, met
         keep int64 (K,): the boxes in the order in which they were taken; scores T (K,): the scores
         that they then had.
     """
-    boxes, scores = _candidates("soft_nms", boxes, scores)
+    boxes, scores = in_one_dtype(*as_candidates("soft_nms", boxes, scores))
     T = boxes.dtype.type
     keep, taken = [], []
     left = ~dropped(scores, T(min_score))
@@ -128,8 +116,8 @@ def fast_nms(boxes, scores, idxs, iou_threshold, *, top_k=200, cross_class=False
     Returns:
         int64 (K,): the kept boxes of all classes, merged in the order of their scores.
     """
-    boxes, scores = _candidates("fast_nms", boxes, scores, common=False)
-    idxs = _classes("fast_nms", boxes, idxs)
+    boxes, scores = as_candidates("fast_nms", boxes, scores)
+    idxs = as_classes("fast_nms", "idxs", idxs, boxes)
     idxs = np.zeros_like(idxs) if cross_class else idxs
     if top_k < 0:
         raise ValueError(f"fast_nms: top_k must be at least 0, got {top_k}")
@@ -164,8 +152,8 @@ def matrix_nms(boxes, scores, idxs, *, sigma=2.0, min_score=1e-3, method="gaussi
     Returns:
         keep int64 (K,): the boxes in the order of their decayed scores; scores T (K,): these scores.
     """
-    boxes, scores = _candidates("matrix_nms", boxes, scores)
-    idxs = _classes("matrix_nms", boxes, idxs)
+    boxes, scores = in_one_dtype(*as_candidates("matrix_nms", boxes, scores))
+    idxs = as_classes("matrix_nms", "idxs", idxs, boxes)
     if method not in ("gaussian", "linear"):
         raise ValueError(f"matrix_nms: method must be 'gaussian' or 'linear', got {method!r}")
     T = boxes.dtype.type

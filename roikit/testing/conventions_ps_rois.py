@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from roikit.reference.boxes import as_rois
+from roikit.reference.arguments import as_rois
 from roikit.testing.conventions_rois import ALIGN, CORNERS, roi_align_model
 from roikit.testing.variants import combine, trait
 

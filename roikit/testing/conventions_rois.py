@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 from roikit import reference
-from roikit.reference.boxes import as_rois
-from roikit.reference.roi_pool import round_half_away
+from roikit.reference.arguments import as_rois
+from roikit.reference.rois import round_half_away
 from roikit.testing.variants import combine, trait
 
 __all__ = ["MULTISCALE_ROI_ALIGN", "ROI_ALIGN", "ROI_POOL", "axis_samples"]

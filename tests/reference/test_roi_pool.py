@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roikit import reference
-from roikit.reference.roi_pool import round_half_away
+from roikit.reference.rois import round_half_away
 from roikit.testing import strategies as some
 
 NAN, INF = np.nan, np.inf

@@ -1,21 +1,37 @@
-"""Where the samples of a RoI lie along one axis. `roikit.reference.roi_align` states the rule."""
+"""What the RoI ops share: the types in which they compute, where corners and samples lie, the value of a sample.
+
+`roikit.reference.roi_align` and `roikit.reference.roi_pool` state the rules.
+"""
 
 from bisect import bisect_left, bisect_right
 
 import numpy as np
 
-from roikit.reference.boxes import as_rois
+from roikit.reference.arguments import as_rois
 
 GRID_LIMIT = 2**24
+CORNER_LIMIT = 2**30
 
 
-def geometry(op, dtype, boxes, images):
-    """A, batch index int64 (K,) and corners T (K, 4); checks the dtype of the features."""
+def geometry(op, dtype, boxes, images, columns=4):
+    """A, batch index int64 (K,) and corners T (K, columns); checks the dtype of the features."""
     if dtype not in (np.float16, np.float32, np.float64):
         raise TypeError(f"{op}: input must be float16, float32 or float64, got {dtype}")
-    batch, corners = as_rois(op, boxes, images)
+    batch, corners = as_rois(op, boxes, images, columns)
     accumulate = np.result_type(dtype, np.float32)
     return accumulate, batch, corners.astype(np.result_type(accumulate, corners))
+
+
+def round_half_away(value):
+    """C's ``round``. (floor(v + 0.5) is wrong just below one half, where the sum rounds up.)"""
+    whole = np.trunc(value)
+    return whole + np.sign(value) * (np.abs(value - whole) >= 0.5)
+
+
+def pixel_of(corner, scale):
+    """The pixel to which a finite corner is rounded, limited so that whole numbers cannot overflow."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return int(np.clip(round_half_away(corner * scale), -CORNER_LIMIT, CORNER_LIMIT))
 
 
 def sample_axis(low, high, bins, extent, scale, sampling_ratio, aligned):
@@ -62,3 +78,15 @@ def taps(y, extent):
     if row >= extent - 1:
         return extent - 1, extent - 1, real(1), real(0)
     return row, row + 1, real(1) - (y - real(row)), y - real(row)
+
+
+def value_at(plane, down, across):
+    """The bilinear value of a sample from the `taps` of its row and of its column, in A; None: outside, which is 0."""
+    if down is None or across is None:
+        return plane.dtype.type(0)
+    y0, y1, b0, b1 = down
+    x0, x1, a0, a1 = across
+    a0, a1, b0, b1 = (plane.dtype.type(w) for w in (a0, a1, b0, b1))
+    with np.errstate(invalid="ignore", over="ignore"):
+        return ((plane[y0, x0] * a0 + plane[y0, x1] * a1) * b0
+                + (plane[y1, x0] * a0 + plane[y1, x1] * a1) * b1)

@@ -2,11 +2,14 @@
 
 Every check takes the op's and the argument's names and raises TypeError (kind) or ValueError (shape, value) with a
 sentence that says: op, argument, rule, what came.
+
+What an op checks beyond it stands in `roikit._check.<op>`, once for both faces. So no check here has an op's name.
 """
 
 import numbers
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
+INTEGERS = ("uint8", "int8", "int16", "int32", "int64", "uint16", "uint32", "uint64")
 
 
 def dtype_name(x):
@@ -59,7 +62,7 @@ def map_shape(op, name, shape):
     return tuple(whole(op, name, n, 0) for n in shape)
 
 
-def boxes(op, name, x, columns=4):
+def box_array(op, name, x, columns=4):
     """``x`` is a floating (N, columns) array; ``columns`` is a number, or a tuple of those that will do."""
     array(op, name, x)
     dtype(op, name, x)
@@ -77,6 +80,22 @@ def vector(op, name, x, length, of):
     if len(x.shape) != 1 or x.shape[0] != length:
         raise ValueError(f"{op}: {name} must have shape ({length},), one entry for each row of "
                          f"{of}, got {shape_text(x)}")
+
+
+def candidates(op, boxes, scores, columns=4):
+    """``boxes`` is a floating (N, columns) array, ``scores`` a floating (N,) one."""
+    box_array(op, "boxes", boxes, columns)
+    array(op, "scores", scores)
+    dtype(op, "scores", scores)
+    vector(op, "scores", scores, boxes.shape[0], "boxes")
+
+
+def classes(op, name, x, n):
+    """``x`` holds an integer for each of n boxes."""
+    array(op, name, x)
+    if dtype_name(x) not in INTEGERS:
+        raise TypeError(f"{op}: {name} must be integers, got {dtype_name(x)}")
+    vector(op, name, x, n, "boxes")
 
 
 def same_device(op, **tensors):
@@ -147,15 +166,26 @@ def pair(op, name, x, least=1):
     return tuple(whole(op, name, v, least) for v in x)
 
 
-def channels_of_bins(op, channels, rows, columns):
-    """Every bin of rows x columns has channels of its own, as many as the others."""
-    if channels % (rows * columns):
-        raise ValueError(f"{op}: input must have a multiple of {rows} * {columns} channels, got {channels}")
+def pooling(op, output_size, spatial_scale):
+    """How boxes are pooled: returns map pixels an input pixel, and the rows and columns of bins."""
+    rows, columns = pair(op, "output_size", output_size)
+    return positive(op, "spatial_scale", spatial_scale), rows, columns
+
+
+def sampling(op, ratio):
+    """``ratio`` samples a bin along each axis, or 0 or less for as many as it has pixels; returns it as an int."""
+    return grid_size(op, "sampling_ratio", ratio, None)
 
 
 def choice(op, name, x, allowed):
     if x not in allowed:
         raise ValueError(f"{op}: {name} must be one of {', '.join(map(repr, allowed))}, got {x!r}")
+
+
+def real_dtype(op, dtype, allowed):
+    """``dtype`` is one of ``allowed``: the library's float32 and float64."""
+    if dtype not in allowed:
+        raise TypeError(f"{op}: dtype must be float32 or float64, got {dtype}")
 
 
 def sequence(op, name, xs):
@@ -195,14 +225,6 @@ def two_numbers(op, name, x):
     return tuple(number(op, name, v) for v in x)
 
 
-def deltas(op, name, x, columns=4):
-    """``x`` is a floating (N, columns * C) array with C at least 1."""
-    array(op, name, x)
-    dtype(op, name, x)
-    if len(x.shape) != 2 or x.shape[1] % columns or x.shape[1] == 0:
-        raise ValueError(f"{op}: {name} must have shape (N, {columns} C), got {shape_text(x)}")
-
-
 def same_rows(op, **arrays):
     """Two named arrays have as many rows."""
     (first, x), (second, y) = arrays.items()
@@ -211,79 +233,8 @@ def same_rows(op, **arrays):
                          f"{y.shape[0]}")
 
 
-def keypoints(op, name, x, pattern):
-    """``x`` has the shape in words, its numbers as they are; the axes H and W have at least one entry."""
-    if len(x.shape) != len(pattern) or any(n == 0 if axis in ("H", "W") else n != axis and not isinstance(axis, str)
-                                           for n, axis in zip(x.shape, pattern, strict=True)):
-        rule = " with H and W at least 1" if "H" in pattern else ""
-        raise ValueError(f"{op}: {name} must have shape ({', '.join(map(str, pattern))}){rule}, got {shape_text(x)}")
-
-
 def grid_size(op, name, x, least=1):
     """``x`` cells or samples along a side, a number that float32 has exactly; returns it as an int."""
     if whole(op, name, x, least) > 2**24:
         raise ValueError(f"{op}: {name} must be at most 16777216, got {x}")
     return int(x)
-
-
-def sampling(op, ratio):
-    """``ratio`` samples a bin along each axis, or 0 or less for as many as it has pixels; returns it as an int."""
-    return grid_size(op, "sampling_ratio", ratio, None)
-
-
-def deform_conv(op, input, offset, weight, bias, stride, padding, dilation, mask, casts=False):
-    """The arguments of a deformable convolution fit each other.
-
-    Args:
-        casts: all that is not float64 will be cast to float32; else all have the dtype of the input.
-
-    Returns:
-        stride, padding, dilation as (y, x), and the shape (N, O, OH, OW) of the output.
-    """
-    rule = pair(op, "stride", stride), pair(op, "padding", padding, 0), pair(op, "dilation", dilation)
-    given = {"input": input, "offset": offset, "weight": weight, "bias": bias, "mask": mask}
-    for name, x in given.items():
-        if x is not None or name in ("input", "offset", "weight"):
-            array(op, name, x)
-            first = dtype_name(input)
-            dtype(op, name, x, FLOATS if name == "input" else FLOATS[:3] if casts and first != "float64" else (first,))
-    rank(op, "input", input, ("N", "C", "H", "W"))
-    rank(op, "weight", weight, ("O", "C / groups", "KH", "KW"))
-    (images, channels), outputs, kernel = input.shape[:2], weight.shape[0], tuple(weight.shape[2:])
-    if 0 in tuple(weight.shape) or channels == 0 or channels % weight.shape[1]:
-        raise ValueError(f"{op}: weight must have shape (O, C / groups, KH, KW), none of them 0, for input "
-                         f"{shape_text(input)}, got {shape_text(weight)}")
-    groups = channels // weight.shape[1]
-    if outputs % groups:
-        raise ValueError(f"{op}: weight must have a multiple of {groups} outputs, one share a group, got {outputs}")
-    if bias is not None:
-        vector(op, "bias", bias, outputs, "weight")
-    size = [(n + 2 * p - d * (k - 1) - 1) // s + 1
-            for n, k, s, p, d in zip(input.shape[2:], kernel, *rule, strict=True)]
-    if min(size) < 1:
-        raise ValueError(f"{op}: input {shape_text(input)} is too small for a kernel of {kernel[0]} x {kernel[1]} with "
-                         f"padding {rule[1]} and dilation {rule[2]}")
-    taps = kernel[0] * kernel[1]
-    rank(op, "offset", offset, ("N", "2 * DG * KH * KW", "OH", "OW"))
-    shared = offset.shape[1] // (2 * taps)
-    if (offset.shape[1] % (2 * taps) or shared == 0 or channels % shared
-            or (offset.shape[0], *offset.shape[2:]) != (images, *size)):
-        raise ValueError(f"{op}: offset must have shape ({images}, 2 * DG * {taps}, {size[0]}, {size[1]}) with DG "
-                         f"dividing {channels} channels, got {shape_text(offset)}")
-    if mask is not None and tuple(mask.shape) != (images, shared * taps, *size):
-        raise ValueError(f"{op}: mask must have shape ({images}, {shared * taps}, {size[0]}, {size[1]}), got "
-                         f"{shape_text(mask)}")
-    return *rule, (images, outputs, *size)
-
-
-def align_rule(op, rule, sampling_ratio, reduce="mean"):
-    """How a bin is made: "integral", which takes no sampling_ratio, or of samples their "mean" or "max"."""
-    choice(op, "rule", rule, ("samples", "integral"))
-    choice(op, "reduce", reduce, ("mean", "max"))
-    if rule == "integral" and whole(op, "sampling_ratio", sampling_ratio) > 0:
-        raise ValueError(f"{op}: sampling_ratio must be at most 0 with rule='integral', got {sampling_ratio}")
-    if rule == "integral" and reduce == "max":
-        raise ValueError(f"{op}: reduce must be 'mean' with rule='integral', which has no samples, got 'max'")
-    if reduce == "max" and whole(op, "sampling_ratio", sampling_ratio) > 2**15:
-        raise ValueError(f"{op}: sampling_ratio must be at most 32768 with reduce='max', got {sampling_ratio}")
-    return "integral" if rule == "integral" else reduce
