@@ -32,6 +32,8 @@ FILES = {
     "docs/ops/{op}.md": "the page",
 }
 FILES_OF_TORCH = ("roikit/ops/{op}.py", "tests/ops/test_{op}.py", "benchmarks/bench_{op}.py", "docs/ops/{op}.md")
+# Where every file that begins with a letter is an op's.
+FOLDERS = ("roikit/ops", "tests/gpu/cases")
 # Arguments that a floor has besides.
 OWN_ARGUMENTS = {"reference": set(), "kernels": {"out", "threads"}, "ops": {"device"}}
 # What a floor shows besides the functions of the table: their parts.
@@ -48,9 +50,8 @@ def missing_files(root, ops):
 
 def unlisted_files(root, ops):
     """A sentence for each file that looks like an op's, of an op that the table does not have."""
-    ours = {path.stem for path in (root / "roikit/ops").glob("[a-z]*.py")}
-    return [f"roikit/ops/{name}.py is of no op: write an entry for {name!r} into OPS in roikit/testing/table.py"
-            for name in sorted(ours - ops.keys())]
+    return [f"{folder}/{path.name} is of no op: write an entry for {path.stem!r} into OPS in roikit/testing/table.py"
+            for folder in FOLDERS for path in sorted((root / folder).glob("[a-z]*.py")) if path.stem not in ops]
 
 
 def test_every_op_has_its_own_files():

@@ -50,15 +50,15 @@ class Function:
         """argument -> the word for the tensors that it takes, of the arguments that take any."""
         return {name: p.annotation for name, p in self.signature.parameters.items() if _is_word(p)}
 
-    def arguments(self, seed=0, *, awkward=False, strays=False):
+    def arguments(self, seed=0, **options):
         """argument -> an example of it: arrays, lists of arrays, values; without what is left at its default.
 
-        ``seed``, ``awkward`` and ``strays`` are those of `examples.example`. Two arguments of one word differ.
+        ``seed`` and ``options`` are those of `examples.example`. Two arguments of one word differ.
         """
         given = {}
         for place, (name, p) in enumerate(self.signature.parameters.items()):
             if _is_word(p):
-                given[name] = example(p.annotation, 16 * seed + place, awkward=awkward, strays=strays)
+                given[name] = example(p.annotation, 16 * seed + place, **options)
             elif p.annotation is not p.empty:
                 given[name] = ast.literal_eval(p.annotation)
         return given

@@ -1,8 +1,8 @@
 """Small inputs by words: what the examples in the signatures of `roikit.testing.table` stand for. NumPy only.
 
 Plain ones are what every implementation is made for: boxes with an area inside the map, finite numbers. Awkward ones
-have NaN, infinities, huge numbers and reversed boxes, and so many rows that kernels' blocks are crossed. The same seed
-gives the same input. With ``strays``, indices of images and masks may name nothing.
+have NaN, infinities, huge numbers and reversed boxes. The same seed gives the same input. With ``strays``, indices of
+images and masks may name nothing.
 """
 
 import numpy as np
@@ -24,9 +24,10 @@ def special(rng, *shape):
 class _Draw:
     """One word's input. ``n`` is the number of its rows."""
 
-    def __init__(self, word, seed, awkward, strays):
+    def __init__(self, word, seed, rows, awkward, strays):
         self.rng = np.random.default_rng([seed, *word.encode()])
-        self.awkward, self.strays, self.n = awkward, strays, AWKWARD_ROWS if awkward else ROWS
+        self.awkward, self.strays = awkward, strays
+        self.n = (AWKWARD_ROWS if awkward else ROWS) if rows is None else rows
 
     def floats(self, *shape):
         values = self.rng.uniform(-1, 1, shape).astype(np.float32)
@@ -88,19 +89,20 @@ WORDS = {
 }
 
 
-def example(word, seed=0, *, awkward=False, strays=False):
+def example(word, seed=0, *, rows=None, awkward=False, strays=False):
     """The input that a word stands for: an array, or a list of arrays.
 
     Args:
         word: one of WORDS, or "floats(2, 18, 5, 7)" for float32 of that shape.
         seed: an integer, at least 0.
-        awkward: NaN and the like, in more rows; maps, masks and classes stay as they are.
+        rows: how many boxes, scores and the like; None for a few, or some hundred awkward ones.
+        awkward: NaN and the like; maps, masks and classes stay as they are.
         strays: indices of images and of masks may be one too low or too high.
 
     Raises:
         ValueError: no such word.
     """
-    draw = _Draw(word, seed, awkward, strays)
+    draw = _Draw(word, seed, rows, awkward, strays)
     if word.startswith("floats("):
         return draw.floats(*map(int, word[len("floats("):].rstrip(",)").split(",")))
     if word not in WORDS:

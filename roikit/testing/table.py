@@ -21,7 +21,7 @@ __all__ = ["FORMATS", "OPS"]
 OPS = {
     "anchors": {"kind": "elementwise", "tolerance": "exact", "functions": [
         "cell_anchors(sizes: (32, 64), aspect_ratios: (0.5, 1.0, 2.0), *, rounded=False, order='ratio', dtype=float32)",
-        "grid_anchors(cell_anchors: boxes, feature_size: (2, 3), stride: 4, *, offset=0.0)"],
+        "grid_anchors(cell_anchors: boxes, feature_size: (37, 53), stride: (4, 8), *, offset=0.0)"],
         "entries": {"cell_anchors": ("cell_anchors", "")}},  # a few numbers, computed on the host for every device
     "boxes": {"kind": "elementwise", "tolerance": "exact", "functions": [
         "box_area(boxes: boxes)", "box_iou(boxes1: boxes, boxes2: boxes)",
