@@ -66,24 +66,26 @@ OPS = {
         "entries": {"cell_anchors_rotated": ("cell_anchors", "")}},
     "roi_pool": {"kind": "sampled", "tolerance": "exact", "functions": [
         "roi_pool(input: maps, boxes: rois, output_size: 2, spatial_scale=1.0)",
-        "RoIPool(output_size, spatial_scale)"]},
+        "RoIPool(output_size: 2, spatial_scale: 1.0)"]},
     "roi_align": {"kind": "sampled", "tolerance": "bound", "functions": [
         "roi_align(input: maps, boxes: rois, output_size: 2, spatial_scale=1.0, sampling_ratio=-1, aligned=False, *, "
         "rule='samples', reduce='mean')",
         "multiscale_roi_align(features: pyramid, boxes: rois, output_size: 2, scales: (1.0, 0.5), *, sampling_ratio=2, "
         "aligned=False, canonical_scale=224, canonical_level=4, reduce='mean')",
-        "RoIAlign(output_size, spatial_scale, sampling_ratio, aligned=False, *, rule='samples', reduce='mean')",
-        "MultiScaleRoIAlign(featmap_names, output_size, sampling_ratio, *, canonical_scale=224, canonical_level=4, "
-        "reduce='mean')"],
+        "RoIAlign(output_size: 2, spatial_scale: 1.0, sampling_ratio: 2, aligned=False, *, rule='samples', "
+        "reduce='mean')",
+        "MultiScaleRoIAlign(featmap_names: ['a', 'b'], output_size: 2, sampling_ratio: 2, *, canonical_scale=224, "
+        "canonical_level=4, reduce='mean')"],
         "entries": {"multiscale_roi_align": ("roi_align roi_align_backward roi_align_max roi_align_max_backward",
                                              "roi_align roi_align_backward roi_align_max roi_align_max_backward")}},
     "rotated_align": {"kind": "sampled", "tolerance": "bound", "functions": [
         "roi_align_rotated(input: maps, boxes: rotated_rois, output_size: 2, spatial_scale=1.0, sampling_ratio=-1)",
-        "RoIAlignRotated(output_size, spatial_scale, sampling_ratio)"]},
+        "RoIAlignRotated(output_size: 2, spatial_scale: 1.0, sampling_ratio: 2)"]},
     "ps_roi": {"kind": "sampled", "tolerance": "bound", "functions": [
         "ps_roi_align(input: maps, boxes: rois, output_size: 2, spatial_scale=1.0, sampling_ratio=-1)",
         "ps_roi_pool(input: maps, boxes: rois, output_size: 2, spatial_scale=1.0)",
-        "PSRoIAlign(output_size, spatial_scale, sampling_ratio)", "PSRoIPool(output_size, spatial_scale)"],
+        "PSRoIAlign(output_size: 2, spatial_scale: 1.0, sampling_ratio: 2)",
+        "PSRoIPool(output_size: 2, spatial_scale: 1.0)"],
         "entries": {"ps_roi_align": ("ps_roi ps_roi_backward", "ps_roi ps_roi_backward"),
                     "ps_roi_pool": ("ps_roi ps_roi_backward", "ps_roi ps_roi_backward")}},
     "roi_warp": {"kind": "sampled", "tolerance": "exact", "functions": [
@@ -91,7 +93,8 @@ OPS = {
     "deform_conv": {"kind": "sampled", "tolerance": "bound", "functions": [
         "deform_conv2d(input: maps, offset: floats(2, 18, 5, 7), weight: floats(6, 8, 3, 3), bias: floats(6) = None, "
         "stride=(1, 1), padding=(0, 0), dilation=(1, 1), mask: floats(2, 9, 5, 7) = None)",
-        "DeformConv2d(in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True)"],
+        "DeformConv2d(in_channels: 8, out_channels: 6, kernel_size: 3, stride=1, padding=0, dilation=1, groups=1, "
+        "bias=True)"],
         "entries": {"deform_conv2d": (
             "deform_conv2d deform_conv2d_backward",  # on CUDA torch multiplies the matrices
             "deform_conv2d_columns deform_conv2d_gather deform_conv2d_keys deform_conv2d_positions "

@@ -40,7 +40,7 @@ def test_an_entry_says_what_it_may(op):
     assert set(entry.get("entries", ())) <= {f.name for f in OPS[op].functions}, op
     for function in OPS[op].functions:
         for name, parameter in function.signature.parameters.items():
-            needed = parameter.default is parameter.empty and not function.is_module
+            needed = parameter.default is parameter.empty
             assert not needed or parameter.annotation is not parameter.empty, (
                 f"{op}: {name} of {function.name} has neither a default nor an example; write one after a colon")
 
