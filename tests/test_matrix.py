@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from roikit.testing import catalogue
+from roikit.testing import catalogue, table
 
 ROOT = Path(__file__).resolve().parent.parent
 BINDINGS = ROOT / "src/bind"
@@ -30,10 +30,11 @@ FILES = {
     "tests/ops/test_{op}.py": "agreement, gradients, registration, contracts",
     "benchmarks/bench_{op}.py": "what asv times",
     "docs/ops/{op}.md": "the page",
+    "roikit/testing/judged/{op}.py": "what `roikit verify` knows of it",
 }
 FILES_OF_TORCH = ("roikit/ops/{op}.py", "tests/ops/test_{op}.py", "benchmarks/bench_{op}.py", "docs/ops/{op}.md")
 # Where every file that begins with a letter is an op's.
-FOLDERS = ("roikit/ops", "tests/gpu/cases")
+FOLDERS = ("roikit/ops", "tests/gpu/cases", "roikit/testing/judged")
 # Arguments that a floor has besides.
 OWN_ARGUMENTS = {"reference": set(), "kernels": {"out", "threads"}, "ops": {"device"}}
 # What a floor shows besides the functions of the table: their parts.
@@ -51,7 +52,8 @@ def missing_files(root, ops):
 def unlisted_files(root, ops):
     """A sentence for each file that looks like an op's, of an op that the table does not have."""
     return [f"{folder}/{path.name} is of no op: write an entry for {path.stem!r} into OPS in roikit/testing/table.py"
-            for folder in FOLDERS for path in sorted((root / folder).glob("[a-z]*.py")) if path.stem not in ops]
+            for folder in FOLDERS for path in sorted((root / folder).glob("[a-z]*.py"))
+            if path.stem not in (*ops, *table.FORMATS)]
 
 
 def test_every_op_has_its_own_files():

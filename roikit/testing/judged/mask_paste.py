@@ -1,13 +1,37 @@
-"""What others do in paste_masks, mask_targets and the run lengths of COCO."""
+"""paste_masks and paste_masks_rle: their arguments, and what others do."""
 
 import numpy as np
+from hypothesis import strategies as st
 
-from roikit.reference import rle
+from roikit import reference
 from roikit.reference.mask_paste import continuous_taps, integer_taps
-from roikit.testing.conventions_rois import axis_samples, geometry, sample_count
-from roikit.testing.variants import Variant, combine, trait
+from roikit.testing import strategies as some
+from roikit.testing.draws import DTYPES, boxes_of
+from roikit.testing.judged.rle import RUNS, encode_model
+from roikit.testing.judging import Op
+from roikit.testing.variants import combine, trait
 
-__all__ = ["MASK_TARGETS", "PASTE_MASKS", "PASTE_MASKS_RLE", "RLE_DECODE", "RLE_ENCODE", "rle_decode", "rle_encode"]
+__all__ = ["OPS"]
+
+
+@st.composite
+def paste_masks(draw, awkward):
+    dtype = draw(DTYPES)
+    boxes = boxes_of(draw, awkward, dtype, max_size=3)
+    masks = draw(some.soft_masks(n=len(boxes), dtype=dtype))
+    side = st.integers(0 if awkward else 1, 16)
+    size, rule = (draw(side), draw(side)), draw(st.sampled_from(["continuous", "integer"]))
+    with np.errstate(all="ignore"):
+        values = reference.paste_masks(masks, boxes, size, threshold=None, rule=rule)
+    reached = sorted(set(values[values > 0].astype(float).tolist()))  # thresholds that some pixel reaches exactly
+    threshold = st.sampled_from([0.5, None, *([reached[len(reached) // 2]] if reached else [])])
+    return {"masks": masks, "boxes": boxes, "image_size": size, "threshold": draw(threshold), "rule": rule}
+
+
+@st.composite
+def paste_masks_rle(draw, awkward):
+    case = draw(paste_masks(awkward))
+    return {**case, "threshold": case["threshold"] or 0.5}
 
 
 def other_continuous(low, high, cells, extent, pixel, edge):
@@ -112,96 +136,18 @@ PASTE_MASKS = combine(paste_model, (
 ))
 
 
-def target_model(case, got, *, aligned=None, binary=None, strict=False, grid="ceil", plus=0, edge="replicate",
-                 least=True):
-    masks, boxes, size = case["masks"], case["boxes"], case["size"]
-    boxes = boxes.astype(np.result_type(boxes, np.float32))
-    real = boxes.dtype.type
-    binary = case["rule"] == "binary" if binary is None else binary
-    aligned = case["rule"] == "binary" if aligned is None else (case["rule"] != "binary" if aligned == "flipped"
-                                                                 else aligned == "on")
-    targets = np.zeros((len(boxes), size, size), np.float32)
-    for r, ((x1, y1, x2, y2), index) in enumerate(zip(boxes, case["matched"], strict=True)):
-        if not np.isfinite(boxes[r]).all():
-            continue
-        mask = masks[index] != 0
-        (top, dy), (left, dx) = (geometry(low, high, size, real(1), aligned, least, plus)
-                                 for low, high in ((y1, y2), (x1, x2)))
-        gh, gw = sample_count(dy, -1, grid, dx), sample_count(dx, -1, grid, dy)
-        if gh <= 0 or gw <= 0:
-            continue
-        vertical = axis_samples(top, dy, gh, size, mask.shape[0], edge)[0].sum(axis=1)
-        horizontal = axis_samples(left, dx, gw, size, mask.shape[1], edge)[0].sum(axis=1)
-        column, total = np.zeros((size, mask.shape[1]), boxes.dtype), np.zeros((size, size), boxes.dtype)
-        for y in range(mask.shape[0]):
-            column += vertical[:, y, None] * mask[y]
-        for x in range(mask.shape[1]):
-            total += column[:, x, None] * horizontal[:, x]
-        value = total / (real(gh) * real(gw))
-        targets[r] = value if not binary else value > 0.5 if strict else value >= 0.5
-    return targets
-
-
-MASK_TARGETS = combine(target_model, (
-    trait("soft-rule", "torchvision's soft targets (not aligned), whatever is asked", needs="rule", aligned="off",
-          binary=False),
-    trait("binary-rule", "detectron2's binary targets (aligned, at least 0.5), whatever is asked", aligned="on",
-          binary=True),
-    trait("aligned-on", "always aligned: shifted by half a pixel", aligned="on"),
-    trait("aligned-off", "never aligned: no shift by half a pixel", needs="rule", aligned="off"),
-    trait("aligned-flipped", "soft targets are aligned and binary ones are not", needs="rule", aligned="flipped"),
-    trait("strict-threshold", "a cell is inside above 0.5: > instead of >=", needs="rule", strict=True),
-    trait("grid-2x2", "2 x 2 samples a cell instead of the adaptive grid", grid="two"),
-    trait("grid-1x1", "1 sample a cell instead of the adaptive grid", grid="one"),
-    trait("edge-zeros", "taps outside the mask are 0: the edge is not replicated", edge="zeros"),
-    trait("plus-one", "boxes include their last pixel: they end at x2 + 1", plus=1),
-))
-
-
-def rle_encode(mask):
-    """COCO's RLE of a bitmap (H, W): {"size": [H, W], "counts": bytes}."""
-    return {"size": list(mask.shape), "counts": rle.string_from_counts(rle.encode(mask))}
-
-
-def rle_decode(rle_object):
-    """The bitmap uint8 (H, W) of COCO's RLE."""
-    height, width = rle_object["size"]
-    return rle.decode(rle.counts_from_string(rle_object["counts"], height, width), height, width)
-
-
-def encode_model(case, got, *, rows=False, swapped=False):
-    mask = case["mask"]
-    counts = rle.encode(mask.T if rows else mask)
-    if swapped:
-        counts = rle.encode(1 - (mask.T if rows else mask))
-    return {"size": list(mask.shape), "counts": rle.string_from_counts(counts)}
-
-
-def plain_deltas(case, got):
-    """Counts written as they are, without differences to the run two places before."""
-    counts = rle.encode(case["mask"])
-    text = b"".join(rle.string_from_counts(counts[i : i + 1]) for i in range(len(counts)))
-    return {"size": list(case["mask"].shape), "counts": text}
-
-
 def paste_rle_model(case, got, *, rows=False, swapped=False, **flags):
     return [encode_model({"mask": mask.astype(np.uint8)}, None, rows=rows, swapped=swapped)
             for mask in paste_model(case, None, **flags)]
 
 
-RUNS = (
-    trait("row-major", "runs go along the rows, not down the columns", rows=True),
-    trait("ones-first", "the first run counts ones, not zeros", swapped=True),
-)
 PASTE_MASKS_RLE = combine(paste_rle_model, (*RUNS, *PASTE))
-RLE_ENCODE = (*combine(encode_model, RUNS),
-              Variant("no-deltas", "runs are written as they are, without differences", plain_deltas))
 
 
-def decode_model(case, got, *, rows=False, swapped=False):
-    mask = rle_decode(case["rle_object"])
-    mask = 1 - mask if swapped else mask
-    return mask.ravel(order="F").reshape(mask.shape) if rows else mask
-
-
-RLE_DECODE = combine(decode_model, RUNS)
+OPS = (
+    Op("paste_masks", reference.paste_masks, "continuous rule (pixel centres, half-pixel cells, zeros outside) or "
+       "integer rule as asked; a pixel is inside from the threshold on (>=)", PASTE_MASKS, 3,
+       arguments=paste_masks),
+    Op("paste_masks_rle", reference.paste_masks_rle, "paste_masks's conventions; runs go down the columns, zeros "
+       "first", PASTE_MASKS_RLE, 3, arguments=paste_masks_rle),
+)

@@ -1,11 +1,34 @@
-"""What others do in cell_anchors, grid_anchors, encode_boxes and decode_boxes."""
+"""cell_anchors and grid_anchors: their arguments, and what others do."""
 
 import numpy as np
+from hypothesis import strategies as st
 
 from roikit import reference
+from roikit.testing import strategies as some
+from roikit.testing.draws import DTYPES, PLAIN, boxes_of
+from roikit.testing.judging import Op
 from roikit.testing.variants import combine, rounded_apart, trait
 
-__all__ = ["CELL_ANCHORS", "DECODE_BOXES", "ENCODE_BOXES", "GRID_ANCHORS"]
+__all__ = ["OPS"]
+
+
+@st.composite
+def cell_anchors(draw, awkward):
+    few = st.integers(0 if awkward else 1, 3)
+    size = st.one_of(st.integers(1, 40), st.integers(1, 160).map(lambda i: i / 4))
+    ratio = st.sampled_from([1.0, 0.5, 2.0, 0.25, 4.0, 1 / 3])
+    sizes, ratios = (draw(st.lists(one, min_size=(n := draw(few)), max_size=n)) for one in (size, ratio))
+    return {"sizes": sizes, "aspect_ratios": ratios, "rounded": draw(st.booleans()),
+            "order": draw(st.sampled_from(["ratio", "size"]))}
+
+
+@st.composite
+def grid_anchors(draw, awkward):
+    side = st.integers(0 if awkward else 1, 4)
+    stride = draw(st.one_of(st.sampled_from([1, 8]), st.tuples(st.sampled_from([4, 16]), st.sampled_from([8, 5]))))
+    cell = boxes_of(draw, awkward, draw(DTYPES), max_size=3, kinds=some.ORDINARY if awkward else PLAIN)
+    return {"cell_anchors": cell, "feature_size": (draw(side), draw(side)), "stride": stride,
+            "offset": draw(st.sampled_from([0.0, 0.5, 0.3]))}
 
 
 def cell_model(case, got, *, order=None, rounding=None, how="even", inverted=False, legacy=False, scaled=False):
@@ -71,71 +94,10 @@ GRID_ANCHORS = (*combine(grid_model, (
 )), rounded_apart(reference.grid_anchors))
 
 
-def corners(boxes, plus_one):
-    """Centre and size (..., 2) of boxes (..., 4), with legacy sizes where asked."""
-    real = boxes.dtype.type
-    size = boxes[..., 2:] - boxes[..., :2] + real(plus_one)
-    return boxes[..., :2] + real(0.5) * size, size
-
-
-def encode_model(case, got, *, plus_one=0, inverted=False, unweighted=False, least=None, yx=False, capped=False):
-    dtype = np.result_type(case["boxes"], case["anchors"])
-    real = dtype.type
-    weights = np.ones(4, dtype) if unweighted else np.asarray(case["weights"], dtype)
-    weights = 1 / weights if inverted else weights
-    with np.errstate(all="ignore"):
-        centre, size = corners(case["boxes"].astype(dtype), plus_one)
-        middle, side = corners(case["anchors"].astype(dtype), plus_one)
-        if least is not None:
-            size, side = (np.where(s > real(least), s, real(least)) for s in (size, side))
-        growth = np.log(size / side)
-        if capped:
-            growth = np.minimum(growth, real(np.log(1000 / 16)))
-        deltas = np.concatenate([weights[:2] * (centre - middle) / side, weights[2:] * growth], axis=1)
-    return deltas[:, [1, 0, 3, 2]] if yx else deltas
-
-
-WEIGHTS = (
-    trait("weights-divide", "weights are standard deviations: encoding divides by them", needs="weights",
-          inverted=True),
-    trait("weights-ignored", "the weights are ignored", needs="weights", unweighted=True),
-    trait("plus-one", "boxes include their last pixel: a side is x2 - x1 + 1", plus_one=1),
-    trait("yx-order", "deltas come as dy, dx, dh, dw", yx=True),
+OPS = (
+    Op("cell_anchors", reference.cell_anchors, "ratio outside, size inside unless order says otherwise; a ratio is "
+       "height over width; corners rounded half to even only where asked; no + 1", CELL_ANCHORS, 2, arrays=False,
+       arguments=cell_anchors),
+    Op("grid_anchors", reference.grid_anchors, "rows in the order y, x, cell; shift (j + offset) * stride; stride "
+       "is (sy, sx)", GRID_ANCHORS, 3, arguments=grid_anchors),
 )
-ENCODE_BOXES = (*combine(encode_model, (
-    *WEIGHTS,
-    trait("clipped-log", "the logarithms of the sizes are limited to log(1000 / 16)", capped=True),
-    *(trait(f"sizes-at-least-{least:g}", f"sides of less than {least:g} count as {least:g}", least=least)
-      for least in (1e-6, 1e-5, 1e-3, 1.0)),
-)), rounded_apart(reference.encode_boxes))
-
-
-def decode_model(case, got, *, plus_one=0, inverted=False, unweighted=False, yx=False, clip="above"):
-    deltas, dtype = case["deltas"], np.result_type(case["deltas"], case["anchors"])
-    real = dtype.type
-    weights = np.ones(4, dtype) if unweighted else np.asarray(case["weights"], dtype)
-    weights = 1 / weights if inverted else weights
-    rows = deltas.astype(dtype).reshape(len(deltas), deltas.shape[1] // 4, 4)
-    rows = rows[..., [1, 0, 3, 2]] if yx else rows
-    limit = real(np.log(1000 / 16) if clip == "fixed" else case["clip"])
-    with np.errstate(all="ignore"):
-        centre, size = (part[:, None] for part in corners(case["anchors"].astype(dtype), plus_one))
-        if clip == "before":
-            rows = np.concatenate([rows[..., :2], np.where(rows[..., 2:] > limit, limit, rows[..., 2:])], axis=-1)
-        growth = rows[..., 2:] / weights[2:]
-        if clip in ("above", "both", "fixed"):
-            growth = np.where(growth > limit, limit, growth)
-        if clip == "both":
-            growth = np.where(growth < -limit, -limit, growth)
-        size_now = np.exp(growth) * size
-        middle = (rows[..., :2] / weights[:2]) * size + centre
-        boxes = np.concatenate([middle - real(0.5) * size_now, middle + real(0.5) * size_now - real(plus_one)], axis=-1)
-    return boxes.reshape(deltas.shape)
-
-
-DECODE_BOXES = (*combine(decode_model, (
-    trait("unclipped", "dw and dh are not limited at all", clip="none"),
-    trait("clipped-both-sides", "dw and dh are limited from below, too (mmdet)", clip="both"),
-    trait("clipped-before-weights", "dw and dh are limited before they are divided by their weights", clip="before"),
-    trait("clip-fixed", "the clip is log(1000 / 16) whatever is asked", needs="clip", clip="fixed"),
-    *WEIGHTS)), rounded_apart(reference.decode_boxes))

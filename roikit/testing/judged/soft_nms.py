@@ -1,11 +1,38 @@
-"""What others do in soft_nms, fast_nms and matrix_nms."""
+"""soft_nms, fast_nms and matrix_nms: their arguments, their bound, and what others do."""
 
 import numpy as np
+from hypothesis import strategies as st
 
-from roikit.testing.conventions_boxes import SIDES, iou_matrix, priority
+from roikit import reference
+from roikit.testing.draws import candidates_of
+from roikit.testing.judged._overlap import SIDES, iou_matrix
+from roikit.testing.judged.nms import batched_nms, nms, priority
+from roikit.testing.judging import Op, per_dtype
 from roikit.testing.variants import combine, trait
 
-__all__ = ["FAST_NMS", "MATRIX_NMS", "SOFT_NMS"]
+__all__ = ["OPS"]
+
+
+MIN_SCORES = st.sampled_from([1e-3, 0.25, 0.5])  # scores of the grid reach them exactly
+
+
+@st.composite
+def soft_nms(draw, awkward):
+    case = draw(nms(awkward))
+    return {**case, "sigma": draw(st.sampled_from([0.5, 0.25, 2.0])), "min_score": draw(MIN_SCORES),
+            "method": draw(st.sampled_from(["linear", "gaussian", "naive"]))}
+
+
+@st.composite
+def fast_nms(draw, awkward):
+    return {**draw(batched_nms(awkward)), "top_k": draw(st.sampled_from([200, 200, 3, 2, 1])),
+            "cross_class": draw(st.booleans())}
+
+
+@st.composite
+def matrix_nms(draw, awkward):
+    return {**candidates_of(draw, awkward, classes=True), "sigma": draw(st.sampled_from([2.0, 0.5])),
+            "min_score": draw(MIN_SCORES), "method": draw(st.sampled_from(["gaussian", "linear"]))}
 
 
 def below(scores, least, strict):
@@ -68,7 +95,6 @@ BY_INDEX = trait("index-order", "the boxes come in the order of their indices", 
 UNDECAYED = trait("undecayed-scores", "the scores that went in are returned, not those after the decay",
                   output="undecayed")
 ANY_TIES = trait("ties-in-no-order", "equal scores are taken in no fixed order (an unstable sort)", ties="any")
-
 SOFT_NMS = combine(soft_model, (
     *SIDES, INCLUSIVE, STRICT, HIGH_TIES, NAN_FIRST, BY_INDEX, UNDECAYED,
     trait("sigma-is-deviation", "the Gaussian decay is exp(-x^2 / (2 sigma^2)), not exp(-x^2 / sigma)",
@@ -182,3 +208,19 @@ MATRIX_NMS = combine(matrix_model, (
     trait("undecayed-order", "the boxes come in the order of the scores that went in", output="before"),
     ANY_TIES,
 ))
+# exp is not roikit's fixed one elsewhere; the corners of rotated boxes are rounded differently by everyone.
+_decay_bound = per_dtype(1e-6, 1e-14, relative=True)
+
+
+OPS = (
+    Op("soft_nms", reference.soft_nms, "the linear decay above the threshold alone (>), the Gaussian exp(-x^2 / sigma) "
+       "always; below min_score (<) a box is dropped, also before the first decay; in the order in which boxes were "
+       "taken, with their scores then", SOFT_NMS, 3, _decay_bound, arguments=soft_nms,
+       room="a score decayed by `exp` 1e-6 of itself in float32 and 1e-14 in float64"),
+    Op("fast_nms", reference.fast_nms, "a better box of the class suppresses above the threshold (>), be it kept or "
+       "not; the top_k best of each class are looked at; result in the order of scores", FAST_NMS, 4,
+       arguments=fast_nms),
+    Op("matrix_nms", reference.matrix_nms, "the least decay of all better boxes of the class, each discounted by its "
+       "own largest overlap; Gaussian exp(-sigma x^2); below min_score (<) a box is dropped; in the order of the "
+       "decayed scores", MATRIX_NMS, 3, _decay_bound, arguments=matrix_nms),
+)

@@ -1,97 +1,32 @@
-"""What others do in box_area, box_iou, nms and its relatives, and match_boxes."""
+"""nms, batched_nms and nms_padded: their arguments, and what others do."""
 
 import numpy as np
+from hypothesis import strategies as st
 
 from roikit import reference
-from roikit.testing.variants import combine, rounded_apart, trait
+from roikit.testing.draws import candidates_of, threshold_of
+from roikit.testing.judged._overlap import LOOSE, SIDES, iou_matrix
+from roikit.testing.judging import Op
+from roikit.testing.variants import combine, trait
 
-__all__ = ["BATCHED_NMS", "BOX_AREA", "BOX_IOU", "MATCH_BOXES", "NMS", "NMS_PADDED"]
-
-
-def iou_matrix(a, b, *, plus_one=False, sort=False, signed=False, loose=False, empty="zero"):
-    """IoU (N, M) in the dtype of the boxes.
-
-    Args:
-        plus_one: sides are x2 - x1 + 1.
-        sort: the corners of a reversed box are put in order first.
-        signed: the sides of a reversed box are multiplied as they are for its area.
-        loose: the sides of the intersection are not limited to 0 from below.
-        empty: what 0 / 0 and NaN become: "zero", "nan", or "eps": the union is at least 1e-6.
-    """
-    dtype = np.result_type(a, b)
-    real = dtype.type
-    a, b = a.astype(dtype)[:, None], b.astype(dtype)[None]
-    one = real(1 if plus_one else 0)
-    if sort:
-        a, b = (np.concatenate([np.minimum(c[..., :2], c[..., 2:]), np.maximum(c[..., :2], c[..., 2:])], axis=-1)
-                for c in (a, b))
-
-    def side(low, high, free=False):
-        length = high - low + one
-        return length if free else np.where(length < 0, real(0), length)
-
-    def area(box):
-        return side(box[..., 0], box[..., 2], signed) * side(box[..., 1], box[..., 3], signed)
-
-    with np.errstate(all="ignore"):
-        corners = np.where(a > b, a, b), np.where(a < b, a, b)
-        inter = (side(corners[0][..., 0], corners[1][..., 2], loose)
-                 * side(corners[0][..., 1], corners[1][..., 3], loose))
-        union = (area(a) + area(b)) - inter
-        if empty == "eps":
-            union = np.where(union > real(1e-6), union, real(1e-6))
-        quotient = inter / union
-    if empty == "nan":
-        return quotient
-    return np.where((union > 0) & ~np.isnan(quotient), quotient, real(0))
+__all__ = ["OPS"]
 
 
-SIDES = (
-    trait("plus-one", "boxes include their last pixel: a side is x2 - x1 + 1", plus_one=True),
-    trait("corners-sorted", "the corners of a reversed box are put in order: it has an area and overlaps", sort=True),
-)
-DIVISION = (
-    trait("nan-iou", "the IoU of empty, NaN and infinite boxes is NaN where the division says so, not 0", empty="nan"),
-    trait("nan-iou-signed-areas", "the IoU is NaN where the division gives NaN, and reversed boxes have the area of "
-          "their sides multiplied as they are (torchvision)", empty="nan", signed=True),
-    trait("eps-union", "the union is kept above 1e-6 instead of 0 / 0 being 0", empty="eps"),
-)
-LOOSE = trait("loose-intersection", "the sides of an intersection are not limited to 0: boxes apart on both axes "
-              "overlap", loose=True)
+@st.composite
+def nms(draw, awkward, classes=False):
+    case = candidates_of(draw, awkward, classes=classes)
+    iou = np.triu(reference.box_iou(case["boxes"], case["boxes"]), 1)
+    return {**case, "iou_threshold": threshold_of(draw, awkward, iou)}
 
 
-def area_model(case, got, *, plus_one=False, signs="zero"):
-    boxes = case["boxes"]
-    with np.errstate(all="ignore"):
-        sides = boxes[:, 2:] - boxes[:, :2] + boxes.dtype.type(plus_one)
-        sides = {"zero": np.where(sides < 0, boxes.dtype.type(0), sides), "kept": sides, "lost": np.abs(sides)}[signs]
-        return sides[:, 0] * sides[:, 1]
+@st.composite
+def batched_nms(draw, awkward):
+    return draw(nms(awkward, classes=True))
 
 
-BOX_AREA = (*combine(area_model, (
-    SIDES[0],
-    trait("signed-sides", "the sides of a reversed box are multiplied as they are: its area may be negative, or "
-          "positive if both are reversed", signs="kept"),
-    trait("corners-sorted", "a reversed box has the area of the box with its corners in order", signs="lost"),
-)), rounded_apart(reference.box_area))
-
-
-def box_iou_model(case, got, *, over_first=False, **flags):
-    if not over_first:
-        return iou_matrix(case["boxes1"], case["boxes2"], **flags)
-    a, b = case["boxes1"], case["boxes2"]
-    dtype = np.result_type(a, b)
-    area = reference.box_area(a.astype(dtype))[:, None]
-    with np.errstate(all="ignore"):
-        low = np.maximum(a.astype(dtype)[:, None, :2], b[None, :, :2])
-        size = np.maximum(np.minimum(a.astype(dtype)[:, None, 2:], b[None, :, 2:]) - low, 0)
-        return np.where(area > 0, size[..., 0] * size[..., 1] / area, 0).astype(dtype)
-
-
-BOX_IOU = (*combine(box_iou_model, (*SIDES, *DIVISION, LOOSE,
-                                    trait("over-first", "the intersection is divided by the area of the first box",
-                                          alone=True, over_first=True))),
-           rounded_apart(reference.box_iou))
+@st.composite
+def nms_padded(draw, awkward):
+    return {**draw(nms(awkward)), "max_output": draw(st.integers(0 if awkward else 1, 5))}
 
 
 def priority(scores, ties, nan_scores, got):
@@ -232,47 +167,12 @@ NMS_PADDED = combine(padded_model, (
     *GREEDY))
 
 
-def match_model(case, got, *, strict="", ties="low", zero=False, reassign=False, low_quality=None, above=False,
-                **sides):
-    """Matching; ``strict`` names the thresholds that equality does not reach."""
-    anchors, gt = case["anchors"], case["gt_boxes"]
-    matrix = iou_matrix(anchors, gt, **sides)
-    high, low = matrix.dtype.type(case["high"]), matrix.dtype.type(case["low"])
-    if len(gt) == 0:
-        return tuple(np.full(len(anchors), value, dtype)
-                     for value, dtype in ((-1, np.int64), (0, np.int8), (0, matrix.dtype)))
-    last = matrix.shape[1] - 1
-    index = matrix.argmax(axis=1) if ties == "low" else last - matrix[:, ::-1].argmax(axis=1)
-    iou = np.take_along_axis(matrix, index[:, None], axis=1)[:, 0]
-    with np.errstate(invalid="ignore"):
-        positive = iou > high if "high" in strict else iou >= high
-        ignored = iou > low if "low" in strict else iou >= low
-        label = np.where(positive, 1, np.where(ignored, -1, 0)).astype(np.int8)
-        if (case["allow_low_quality"] if low_quality is None else low_quality) and len(anchors):
-            best = matrix.max(axis=0)
-            chosen = (matrix == best) & ((best > 0) | zero)
-            if above:
-                chosen &= best >= low
-            label[chosen.any(axis=1)] = 1
-            if reassign:
-                for g in range(len(gt)):
-                    index[chosen[:, g]] = g
-                    iou[chosen[:, g]] = best[g]
-    return index.astype(np.int64), label, iou
-
-
-MATCH_BOXES = combine(match_model, (
-    *SIDES,
-    trait("strict-high", "an anchor is positive above the high threshold: > instead of >=", strict="high"),
-    trait("strict-low", "an anchor is ignored above the low threshold: > instead of >=", strict="low"),
-    trait("strict-thresholds", "both thresholds are exceeded, not reached: > instead of >=", strict="high low"),
-    trait("ties-high-index", "among equal IoUs the ground truth of the higher index is taken", ties="high"),
-    trait("zero-promotes", "a ground truth that no anchor touches makes every anchor of IoU 0 with it positive",
-          zero=True),
-    trait("low-quality-reassigned", "an anchor made positive by a ground truth is given to that ground truth, not to "
-          "its own best", reassign=True),
-    trait("low-quality-above-low", "a ground truth promotes its best anchor only from the low threshold on",
-          above=True),
-    trait("low-quality-always", "allow_low_quality is always on", needs="allow_low_quality", low_quality=True),
-    trait("low-quality-never", "no anchor is made positive for being a ground truth's best", low_quality=False),
-    *DIVISION, LOOSE))
+OPS = (
+    Op("nms", reference.nms, "sides are x2 - x1; an IoU equal to the threshold does not suppress (>); equal scores by "
+       "lower index; NaN scores last; NaN boxes are kept; result in the order of scores", NMS, 3, arguments=nms),
+    Op("batched_nms", reference.batched_nms, "classes never touch each other, whatever the coordinates (no offset "
+       "trick); an IoU equal to the threshold does not suppress (>); equal scores by lower index; result in the order "
+       "of scores", BATCHED_NMS, 4, arguments=batched_nms),
+    Op("nms_padded", reference.nms_padded, "nms; the first max_output of its result, padded with -1, and their number",
+       NMS_PADDED, 4, arguments=nms_padded),
+)

@@ -1,11 +1,35 @@
-"""What others do in encode_keypoints and decode_keypoints."""
+"""encode_keypoints and decode_keypoints: their arguments, their bound, and what others do."""
 
 import numpy as np
+from hypothesis import strategies as st
 
+from roikit import reference
 from roikit.reference.keypoints import grid, resized
+from roikit.testing import strategies as some
+from roikit.testing.draws import DTYPES, SAMPLED, boxes_of
+from roikit.testing.judging import Op
 from roikit.testing.variants import combine, trait
 
-__all__ = ["DECODE_KEYPOINTS", "ENCODE_KEYPOINTS"]
+__all__ = ["OPS"]
+
+
+@st.composite
+def encode_keypoints(draw, awkward):
+    boxes = boxes_of(draw, awkward, draw(DTYPES), max_size=3)
+    count = draw(st.integers(0 if awkward else 1, 3))
+    return {"keypoints": draw(some.keypoints(boxes, count, awkward)), "boxes": boxes,
+            "size": draw(st.sampled_from([1, 2, 3, 7, 56] if awkward else [3, 7, 56]))}
+
+
+@st.composite
+def decode_keypoints(draw, awkward):
+    boxes = boxes_of(draw, awkward, draw(DTYPES), max_size=2, kinds=SAMPLED if awkward else None)
+    shape = len(boxes), draw(st.integers(0 if awkward else 1, 2)), draw(st.integers(1, 7)), draw(st.integers(1, 7))
+    if awkward:
+        return {"maps": draw(some.feature_maps(shape, boxes.dtype, nan=draw(st.booleans()))), "boxes": boxes}
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))  # no two values of a map are equal
+    maps = rng.permuted(np.arange(shape[2] * shape[3]) + np.zeros((*shape[:2], 1)), axis=2).reshape(shape)
+    return {"maps": maps.astype(boxes.dtype) / 4, "boxes": boxes}
 
 
 def encode_model(case, got, *, edges="closed", cell="floor", scale="size", visible="above", order="rows", plus=0):
@@ -88,3 +112,17 @@ DECODE_KEYPOINTS = combine(decode_model, (
           score="probability"),
     trait("box-relative", "keypoints are relative to the box's corner", corner="none"),
 ))
+
+
+def _keypoint_bound(case, expected):
+    return {"float32": 1e-4, "float64": 1e-12}[str(expected[0].dtype)]  # of pixels, and of values in quarters
+
+
+OPS = (
+    Op("encode_keypoints", reference.encode_keypoints, "cell floor((x - x1) * S / (x2 - x1)); a point on the right or "
+       "lower edge is in the last cell; visibility above 0", ENCODE_KEYPOINTS, 3, arguments=encode_keypoints),
+    Op("decode_keypoints", reference.decode_keypoints, "the largest value of the map resized to the box (bicubic, half "
+       "pixels); the centre of its cell; the value as score", DECODE_KEYPOINTS, 2, _keypoint_bound,
+       room="a keypoint 1e-4 pixels",
+       arguments=decode_keypoints),
+)

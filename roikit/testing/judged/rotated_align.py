@@ -1,13 +1,33 @@
-"""What others do in roi_align_rotated."""
+"""roi_align_rotated: its arguments, and what others do."""
 
 import numpy as np
+from hypothesis import strategies as st
 
+from roikit import reference
 from roikit.reference.rotated import sin_cos_degrees
-from roikit.testing.conventions_rois import ALIGN, sample_count
-from roikit.testing.conventions_rotated import ANGLES, as_degrees
+from roikit.testing import strategies as some
+from roikit.testing.draws import DTYPES, PLAIN, SCALES, SIZES, maps_of
+from roikit.testing.judged.roi_align import ALIGN, align_bound, sample_count
+from roikit.testing.judged.rotated import ANGLES, as_degrees
+from roikit.testing.judging import Op
 from roikit.testing.variants import combine, trait
 
-__all__ = ["ROI_ALIGN_ROTATED"]
+__all__ = ["OPS"]
+
+
+# Without "huge", as for roi_align.
+ALIGNED = tuple(kind for kind in some.ROTATED_KINDS if kind != "huge")
+
+
+@st.composite
+def roi_align_rotated(draw, awkward):
+    maps = maps_of(draw, awkward)
+    image = st.integers(0, len(maps) - 1)
+    one = some.rotated_box(ALIGNED if awkward else PLAIN, copies=False)
+    rows = draw(st.lists(st.tuples(image, one), min_size=0 if awkward else 1, max_size=3))
+    rois = some.as_boxes([(index, *box) for index, box in rows], draw(DTYPES), 6)
+    return {"input": maps, "boxes": rois, "output_size": draw(SIZES), "spatial_scale": draw(SCALES),
+            "sampling_ratio": draw(st.sampled_from([-1, 2, 1, 3, 0]))}
 
 
 def taps(at, extent, edge):
@@ -79,3 +99,10 @@ ROI_ALIGN_ROTATED = combine(align_model, (
     *(one for one in ALIGN if one.name.split("-")[0] in ("grid", "edge", "max", "mean")),
     trait("rows-upwards", "the rows of a RoI go from its lower side to its upper one", upside=-1),
 ))
+
+
+OPS = (
+    Op("roi_align_rotated", reference.roi_align_rotated, "cx, cy, w, h and degrees counter-clockwise; roi_align's "
+       "conventions, always aligned; rows from the upper side where the angle is 0", ROI_ALIGN_ROTATED,
+       5, align_bound, arguments=roi_align_rotated),
+)

@@ -1,12 +1,39 @@
-"""What others do in box_iou_rotated, nms_rotated and batched_nms_rotated."""
+"""box_iou_rotated and suppression of rotated boxes: their arguments, their bound, and what others do."""
 
 import numpy as np
+from hypothesis import strategies as st
 
 from roikit import reference
-from roikit.testing.conventions_boxes import ANY_TIES, CLASSES, RULES, batched_model, iou_matrix, suppress
+from roikit.testing import strategies as some
+from roikit.testing.draws import DTYPES, PLAIN, candidates_of, threshold_of
+from roikit.testing.judged._overlap import iou_matrix
+from roikit.testing.judged.nms import ANY_TIES, CLASSES, RULES, batched_model, suppress
+from roikit.testing.judging import Op, per_dtype
 from roikit.testing.variants import combine, trait
 
-__all__ = ["BATCHED_NMS_ROTATED", "BOX_IOU_ROTATED", "NMS_ROTATED"]
+__all__ = ["OPS"]
+
+
+@st.composite
+def box_iou_rotated(draw, awkward):
+    one = some.rotated_box() if awkward else some.rotated_box(PLAIN, copies=False)
+    least = draw(st.sampled_from([0 if awkward else 1, 4, 6]))
+    rows = draw(st.lists(st.tuples(one, st.booleans()), min_size=least, max_size=7))
+    boxes = some.as_rotated_boxes([row for row, _ in rows], draw(DTYPES))
+    second = np.array([second for _, second in rows], bool)  # a copy may be in the other argument
+    return {"boxes1": boxes[~second], "boxes2": boxes[second]}
+
+
+@st.composite
+def nms_rotated(draw, awkward, classes=False):
+    case = candidates_of(draw, awkward, max_size=6, classes=classes, rotated=True)
+    iou = np.triu(reference.box_iou_rotated(case["boxes"], case["boxes"]), 1)
+    return {**case, "iou_threshold": threshold_of(draw, awkward, iou)}
+
+
+@st.composite
+def batched_nms_rotated(draw, awkward):
+    return draw(nms_rotated(awkward, classes=True))
 
 
 def as_degrees(boxes, unit="degrees", sense=1, first="width", angle="used"):
@@ -77,7 +104,6 @@ OVERLAP = (
     trait("sides-absolute", "the sign of w and h is dropped: a reversed box has an area", sides="absolute"),
     trait("sides-multiplied", "a box with both w and h negative has an area", sides="product"),
 )
-
 BOX_IOU_ROTATED = combine(iou_model, (
     *OVERLAP,
     trait("tiny-is-empty", "a box with an area below 1e-14 has IoU 0", least=1e-14),
@@ -109,3 +135,15 @@ def batched_rotated_model(case, got, **flags):
 
 
 BATCHED_NMS_ROTATED = combine(batched_rotated_model, (*CLASSES, *OVERLAP, *RULES, NEAR, ANY_TIES))
+_rotated_bound = per_dtype(1e-5, 1e-9)
+
+
+OPS = (
+    Op("box_iou_rotated", reference.box_iou_rotated, "cx, cy, w, h and degrees counter-clockwise; an empty, reversed, "
+       "NaN or infinite box has IoU 0", BOX_IOU_ROTATED, 2, _rotated_bound, arguments=box_iou_rotated,
+       room="an IoU of rotated boxes 1e-5 in float32 and 1e-9 in float64"),
+    Op("nms_rotated", reference.nms_rotated, "box_iou_rotated's conventions, and nms's", NMS_ROTATED, 3,
+       arguments=nms_rotated),
+    Op("batched_nms_rotated", reference.batched_nms_rotated, "box_iou_rotated's conventions, and batched_nms's",
+       BATCHED_NMS_ROTATED, 4, arguments=batched_nms_rotated),
+)

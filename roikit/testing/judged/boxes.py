@@ -1,15 +1,106 @@
-"""What others do in the relatives of box_iou, box_convert, clip_boxes_to_image, remove_small_boxes, masks_to_boxes."""
+"""The functions of boxes: their arguments, and what others do."""
 
 import math
 
 import numpy as np
+from hypothesis import strategies as st
 
 from roikit import reference
-from roikit.testing.conventions_boxes import iou_matrix
+from roikit.testing import strategies as some
+from roikit.testing.draws import DTYPES, boxes_of
+from roikit.testing.judged._overlap import DIVISION, LOOSE, SIDES, iou_matrix
+from roikit.testing.judging import Op, per_dtype
 from roikit.testing.variants import combine, rounded_apart, trait
 
-__all__ = ["BOX_CONVERT", "CLIP_BOXES_TO_IMAGE", "COMPLETE_BOX_IOU", "DISTANCE_BOX_IOU", "GENERALIZED_BOX_IOU",
-           "MASKS_TO_BOXES", "REMOVE_SMALL_BOXES"]
+__all__ = ["OPS"]
+
+
+@st.composite
+def box_area(draw, awkward):
+    return {"boxes": boxes_of(draw, awkward, draw(DTYPES))}
+
+
+@st.composite
+def box_iou(draw, awkward):
+    dtype = draw(DTYPES)
+    return {"boxes1": boxes_of(draw, awkward, dtype), "boxes2": boxes_of(draw, awkward, dtype)}
+
+
+@st.composite
+def generalized_box_iou(draw, awkward):
+    return draw(box_iou(awkward))
+
+
+@st.composite
+def distance_box_iou(draw, awkward):
+    return {**draw(box_iou(awkward)), "eps": draw(st.sampled_from([1e-7, 1e-7, 0.25]))}
+
+
+@st.composite
+def complete_box_iou(draw, awkward):
+    return draw(distance_box_iou(awkward))
+
+
+@st.composite
+def box_convert(draw, awkward):
+    forms = st.sampled_from(["xyxy", "xywh", "cxcywh"])
+    return {"boxes": boxes_of(draw, awkward, draw(DTYPES)), "in_fmt": draw(forms), "out_fmt": draw(forms)}
+
+
+@st.composite
+def clip_boxes_to_image(draw, awkward):
+    side = st.integers(0 if awkward else 1, 16)
+    return {"boxes": boxes_of(draw, awkward, draw(DTYPES)), "size": (draw(side), draw(side))}
+
+
+@st.composite
+def remove_small_boxes(draw, awkward):
+    return {"boxes": boxes_of(draw, awkward, draw(DTYPES)),
+            "min_size": draw(st.sampled_from([1.0, 2.0, 4.0, 5.0, 1.25, *([0.0, 1e-3] if awkward else [])]))}
+
+
+@st.composite
+def masks_to_boxes(draw, awkward):
+    side = st.integers(0 if awkward else 1, 9)
+    masks = draw(some.bitmaps(n=None if awkward else draw(st.integers(1, 3)), size=(draw(side), draw(side)),
+                              dtype=draw(st.sampled_from([np.bool_, np.uint8]))))
+    if not awkward:  # an empty mask has no box
+        masks[:, draw(st.integers(0, masks.shape[1] - 1)), draw(st.integers(0, masks.shape[2] - 1))] = 1
+    return {"masks": masks, "inclusive": draw(st.booleans())}
+
+
+def area_model(case, got, *, plus_one=False, signs="zero"):
+    boxes = case["boxes"]
+    with np.errstate(all="ignore"):
+        sides = boxes[:, 2:] - boxes[:, :2] + boxes.dtype.type(plus_one)
+        sides = {"zero": np.where(sides < 0, boxes.dtype.type(0), sides), "kept": sides, "lost": np.abs(sides)}[signs]
+        return sides[:, 0] * sides[:, 1]
+
+
+BOX_AREA = (*combine(area_model, (
+    SIDES[0],
+    trait("signed-sides", "the sides of a reversed box are multiplied as they are: its area may be negative, or "
+          "positive if both are reversed", signs="kept"),
+    trait("corners-sorted", "a reversed box has the area of the box with its corners in order", signs="lost"),
+)), rounded_apart(reference.box_area))
+
+
+def box_iou_model(case, got, *, over_first=False, **flags):
+    if not over_first:
+        return iou_matrix(case["boxes1"], case["boxes2"], **flags)
+    a, b = case["boxes1"], case["boxes2"]
+    dtype = np.result_type(a, b)
+    area = reference.box_area(a.astype(dtype))[:, None]
+    with np.errstate(all="ignore"):
+        low = np.maximum(a.astype(dtype)[:, None, :2], b[None, :, :2])
+        size = np.maximum(np.minimum(a.astype(dtype)[:, None, 2:], b[None, :, 2:]) - low, 0)
+        return np.where(area > 0, size[..., 0] * size[..., 1] / area, 0).astype(dtype)
+
+
+BOX_IOU = (*combine(box_iou_model, (*SIDES, *DIVISION, LOOSE,
+                                    trait("over-first", "the intersection is divided by the area of the first box",
+                                          alone=True, over_first=True))),
+           rounded_apart(reference.box_iou))
 
 
 def length(low, high, one=0):
@@ -82,7 +173,6 @@ NAN_UNCAPPED = trait("nan-undefined-signed-areas-uncapped", "the result is NaN w
                      "boxes have the area of their sides multiplied as they are, and their penalty may be above 1 "
                      "(torchvision)", empty="nan", signed=True, capped=False)
 ROOTS = trait("distance-not-squared", "the distance over the diagonal, not their squares", squared=False)
-
 GENERALIZED_BOX_IOU = (*combine(relative("generalized"), (PLUS_ONE, *UNDEFINED)),
                        rounded_apart(reference.generalized_box_iou))
 DISTANCE_BOX_IOU = (*combine(relative("distance"), (PLUS_ONE, *UNDEFINED, UNCAPPED, NAN_UNCAPPED, ROOTS)),
@@ -205,3 +295,26 @@ MASKS_TO_BOXES = combine(masks_model, (
     trait("empty-is-image", "an empty mask has the whole image as its box", empty="image"),
     trait("empty-dropped", "an empty mask has no row", empty="dropped"),
 ))
+
+
+OPS = (
+    Op("box_area", reference.box_area, "sides are x2 - x1; a reversed box has area 0", BOX_AREA, 1, arguments=box_area),
+    Op("box_iou", reference.box_iou, "sides are x2 - x1; a reversed box has area 0; the IoU of empty, NaN and infinite "
+       "boxes is 0", BOX_IOU, 2, arguments=box_iou),
+    Op("generalized_box_iou", reference.generalized_box_iou, "the IoU less the share of the enclosing box that is in "
+       "neither; a penalty that is not finite counts as 0", GENERALIZED_BOX_IOU, 2, arguments=generalized_box_iou),
+    Op("distance_box_iou", reference.distance_box_iou, "the IoU less the squared distance of the centres over the "
+       "squared diagonal of the enclosing box plus eps; a penalty that is not finite counts as 0",
+       DISTANCE_BOX_IOU, 3, arguments=distance_box_iou),
+    Op("complete_box_iou", reference.complete_box_iou, "the distance IoU less alpha * v, alpha = v / (1 - IoU + v + "
+       "eps); a penalty that is not finite counts as 0", COMPLETE_BOX_IOU, 3, per_dtype(1e-6, 2e-15),
+       arguments=complete_box_iou),
+    Op("box_convert", reference.box_convert, "sides are x2 - x1, also negative ones; a centre is (x1 + x2) / 2",
+       BOX_CONVERT, 3, arguments=box_convert),
+    Op("clip_boxes_to_image", reference.clip_boxes_to_image, "x into [0, W], y into [0, H]; size is (H, W); NaN stays "
+       "NaN", CLIP_BOXES_TO_IMAGE, 2, arguments=clip_boxes_to_image),
+    Op("remove_small_boxes", reference.remove_small_boxes, "both sides must reach min_size (>=); indices, ascending",
+       REMOVE_SMALL_BOXES, 2, arguments=remove_small_boxes),
+    Op("masks_to_boxes", reference.masks_to_boxes, "x2 and y2 are the last pixel's index, plus one unless inclusive; "
+       "an empty mask gives zeros", MASKS_TO_BOXES, 1, arguments=masks_to_boxes),
+)

@@ -1,11 +1,43 @@
-"""What others do in deform_conv2d: the reference on altered arguments."""
+"""deform_conv2d: its arguments, its bound, and what others do."""
 
 import numpy as np
+from hypothesis import strategies as st
 
 from roikit import reference
+from roikit.reference.deform_conv import TOLERANCE
+from roikit.testing.draws import DTYPES
+from roikit.testing.judging import Op
 from roikit.testing.variants import combine, trait
 
-__all__ = ["DEFORM_CONV2D"]
+__all__ = ["OPS"]
+
+
+@st.composite
+def deform_conv2d(draw, awkward):
+    dtype, few = draw(DTYPES), st.integers(1, 2)
+    images, groups, shared, outputs = (draw(few) for _ in range(4))
+    kernel, stride, dilation = (tuple(draw(st.integers(1, most)) for _ in range(2)) for most in (3, 2, 2))
+    padding = draw(st.integers(0, 1)), draw(st.integers(0, 1))
+    places, extent = [], []
+    for k, s, p, d in zip(kernel, stride, padding, dilation, strict=True):
+        extent.append(max((draw(st.integers(1, 3)) - 1) * s + d * (k - 1) + 1 - 2 * p, 1))
+        places.append((extent[-1] + 2 * p - d * (k - 1) - 1) // s + 1)
+    taps = shared * kernel[0] * kernel[1]
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+
+    def quarters(most, *shape):
+        return (rng.integers(-4 * most, 4 * most + 1, shape) / 4).astype(dtype)
+
+    channels = 2 * groups  # a multiple of both kinds of groups
+    offset = quarters(2, images, 2 * taps, *places)
+    if awkward:  # NaN is left out: torchvision's reads out of bounds there, and takes the process with it
+        special = rng.choice([np.inf, -np.inf, 1e9, -1e9, 0, -1, 1], offset.shape)
+        offset = np.where(rng.random(offset.shape) < 0.2, special, offset).astype(dtype)
+    return {"input": quarters(4, images, channels, *extent), "offset": offset,
+            "weight": quarters(2, outputs * groups, channels // groups, *kernel),
+            "bias": quarters(4, outputs * groups) if draw(st.booleans()) else None,
+            "stride": stride, "padding": padding, "dilation": dilation,
+            "mask": quarters(2, images, taps, *places) if draw(st.booleans()) else None}
 
 
 def pair(x):
@@ -64,3 +96,15 @@ DEFORM_CONV2D = combine(deform_model, (
     trait("bias-ignored", "the bias does not count", needs="bias", bias=False),
     trait("kernel-flipped", "the kernel is turned round (convolution, not correlation)", flipped=True),
 ))
+
+
+def _deform_bound(case, expected):
+    sizes = {name: None if case[name] is None else np.abs(case[name]) for name in ("input", "weight", "bias", "mask")}
+    return TOLERANCE[str(expected.dtype)] * np.maximum(reference.deform_conv2d(**{**case, **sizes}), 1)
+
+
+OPS = (
+    Op("deform_conv2d", reference.deform_conv2d, "offsets are y, then x, of each tap; a sample counts within (-1, H), "
+       "taps outside the map are 0; the mask multiplies samples", DEFORM_CONV2D, 8, _deform_bound,
+       arguments=deform_conv2d),
+)

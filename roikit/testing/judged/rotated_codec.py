@@ -1,13 +1,54 @@
-"""What others do in encode_boxes_rotated, decode_boxes_rotated and cell_anchors_rotated."""
+"""The codec and the anchors of rotated boxes: their arguments, their bounds, and what others do."""
 
 import math
 
 import numpy as np
+from hypothesis import strategies as st
 
 from roikit import reference
+from roikit.reference.box_codec import TOLERANCE
+from roikit.testing import strategies as some
+from roikit.testing.draws import DTYPES, PLAIN
+from roikit.testing.judging import Op
 from roikit.testing.variants import combine, trait
 
-__all__ = ["CELL_ANCHORS_ROTATED", "DECODE_BOXES_ROTATED", "ENCODE_BOXES_ROTATED"]
+__all__ = ["OPS"]
+
+
+WEIGHTS = st.sampled_from([(1.0, 1.0, 1.0, 1.0, 1.0), (10.0, 10.0, 5.0, 5.0, 1.0), (10.0, 20.0, 3.0, 7.0, 2.0)])
+CODED = ("grid", "cluster", "thin", "degenerate", "reversed", "nonfinite")
+
+
+def pairs_of(draw, awkward, other):
+    """Rotated anchors, and as many rows of something else."""
+    one = some.rotated_box(CODED if awkward else PLAIN, copies=False)
+    rows = draw(st.lists(st.tuples(one, other), min_size=0 if awkward else 1, max_size=4))
+    return some.as_rotated_boxes([row for row, _ in rows], dtype := draw(DTYPES)), [o for _, o in rows], dtype
+
+
+@st.composite
+def encode_boxes_rotated(draw, awkward):
+    anchors, boxes, dtype = pairs_of(draw, awkward, some.rotated_box(CODED if awkward else PLAIN, copies=False))
+    return {"boxes": some.as_rotated_boxes(boxes, dtype), "anchors": anchors, "weights": draw(WEIGHTS)}
+
+
+@st.composite
+def decode_boxes_rotated(draw, awkward):
+    columns = 5 * draw(st.integers(1, 2))
+    number = st.one_of(st.integers(-16, 16), st.sampled_from([-80, 80, 240])).map(lambda i: i / 8)
+    number = st.one_of(number, st.just(np.nan)) if awkward else number
+    anchors, deltas, dtype = pairs_of(draw, awkward, st.lists(number, min_size=columns, max_size=columns))
+    return {"deltas": some.as_boxes(deltas, dtype, columns), "anchors": anchors, "weights": draw(WEIGHTS),
+            "clip": draw(st.sampled_from([math.log(1000 / 16), 2.0]))}
+
+
+@st.composite
+def cell_anchors_rotated(draw, awkward):
+    def few(*values):
+        return draw(st.lists(st.sampled_from(values), min_size=0 if awkward else 1, max_size=3))
+
+    return {"sizes": few(32.0, 8.0, 12.5, 64.0), "aspect_ratios": few(1.0, 0.5, 2.0, 1 / 3),
+            "angles": few(0.0, -90.0, 45.0, 30.0, 180.0)}
 
 
 def wrapped(degrees, how):
@@ -98,3 +139,26 @@ CELL_ANCHORS_ROTATED = combine(cell_model, (
     trait("ratio-is-width", "a ratio is width over height", ratio="width"),
     trait("radians", "the angles are taken for radians", unit="radians"),
 ))
+
+
+def _encode_rotated_bound(case, expected):
+    near = TOLERANCE[str(expected.dtype)]
+    return near * np.maximum(np.abs(expected), [0, 0, 0, 0, max(case["weights"])])
+
+
+def _decode_rotated_bound(case, expected):
+    rows = np.abs(expected).reshape(len(expected), expected.shape[1] // 5, 5)
+    return (TOLERANCE[str(expected.dtype)] * np.maximum(rows, [0, 0, 0, 0, 360])).reshape(expected.shape)
+
+
+OPS = (
+    Op("encode_boxes_rotated", reference.encode_boxes_rotated, "deltas dx, dy along the image's axes, dw, dh, and the "
+       "angle in radians within [-pi, pi), multiplied by the weights", ENCODE_BOXES_ROTATED, 3,
+       _encode_rotated_bound, arguments=encode_boxes_rotated,
+       room="a rotated angle the tolerance of the box codec for a whole turn"),
+    Op("decode_boxes_rotated", reference.decode_boxes_rotated, "deltas are divided by the weights, then dw and dh "
+       "limited from above only; the angle within [-180, 180)", DECODE_BOXES_ROTATED, 3,
+       _decode_rotated_bound, arguments=decode_boxes_rotated),
+    Op("cell_anchors_rotated", reference.cell_anchors_rotated, "size outside, then ratio, angle inside; a ratio is "
+       "height over width; degrees", CELL_ANCHORS_ROTATED, 3, arrays=False, arguments=cell_anchors_rotated),
+)

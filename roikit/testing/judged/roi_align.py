@@ -1,87 +1,43 @@
-"""What others do in roi_pool, roi_align and multiscale_roi_align."""
+"""roi_align and multiscale_roi_align: their arguments, their bound, and what others do."""
 
 import math
 
 import numpy as np
+from hypothesis import strategies as st
 
 from roikit import reference
 from roikit.reference.boxes import as_rois
-from roikit.reference.roi_pool import round_half_away
+from roikit.reference.roi_align import TOLERANCE
+from roikit.testing import strategies as some
+from roikit.testing.draws import SAMPLED, SCALES, SIZES, maps_of, rois_of
+from roikit.testing.judging import Op
 from roikit.testing.variants import combine, trait
 
-__all__ = ["MULTISCALE_ROI_ALIGN", "ROI_ALIGN", "ROI_POOL", "axis_samples"]
+__all__ = ["OPS"]
 
 
-def whole_edges(low, high, bins, extent, scale, corner, plus):
-    """Edges of the bins of RoIPool along one axis; ``corner`` makes a coordinate whole."""
-    real = low.dtype.type
-    start, end = (int(np.clip(corner(c * scale), -(2**30), 2**30)) for c in (low, high))
-    step = real(max(end - start + plus, 1)) / real(bins)
-    first = [int(np.floor(real(p) * step)) + start for p in range(bins)]
-    last = [int(np.ceil(real(p + 1) * step)) + start for p in range(bins)]
-    return np.clip(first, 0, extent), np.clip(last, 0, extent)
+@st.composite
+def roi_align(draw, awkward):
+    maps = maps_of(draw, awkward)
+    ratio = draw(st.sampled_from([-1, 2, 1, 3, 0]))
+    kinds = some.KINDS if ratio > 0 else SAMPLED
+    return {"input": maps, "boxes": rois_of(draw, awkward, len(maps), kinds=kinds), "output_size": draw(SIZES),
+            "spatial_scale": draw(SCALES), "sampling_ratio": ratio, "aligned": draw(st.booleans()),
+            "reduce": draw(st.sampled_from(["mean", "max"]))}
 
 
-def continuous_edges(low, high, bins, extent, scale):
-    """mmcv's: corners are not rounded, the last pixel is part of the box; None for a box without a size."""
-    real = low.dtype.type
-    start, end = low * scale, (high + real(1)) * scale
-    if not end > start:
-        return None
-    step = (end - start) / real(bins)
-    limit = 2.0**30
-    first = [int(np.clip(np.floor(real(p) * step + start), -limit, limit)) for p in range(bins)]
-    last = [int(np.clip(np.ceil(real(p + 1) * step + start), -limit, limit)) for p in range(bins)]
-    return np.clip(first, 0, extent), np.clip(last, 0, extent)
-
-
-CORNERS = {"away": round_half_away, "even": np.rint, "trunc": np.trunc, "floor": np.floor}
-
-
-def roi_pool_model(case, got, *, corner="away", plus=1, empty=0.0, reduce="max", nan_wins=False):
-    features = case["input"]
-    size = case["output_size"]
-    rows, columns = size if np.ndim(size) else (size, size)
-    batch, boxes = as_rois("roi_pool", case["boxes"], len(features))
-    scale = boxes.dtype.type(case["spatial_scale"])
-    output = np.zeros((len(boxes), features.shape[1], rows, columns), features.dtype)
-    for k, (x1, y1, x2, y2) in enumerate(boxes):
-        if not np.isfinite(boxes[k]).all():
-            continue
-        with np.errstate(all="ignore"):
-            if corner == "continuous":
-                vertical = continuous_edges(y1, y2, rows, features.shape[2], scale)
-                horizontal = continuous_edges(x1, x2, columns, features.shape[3], scale)
-                if vertical is None or horizontal is None:
-                    continue
-            else:
-                rule = CORNERS[corner]
-                vertical = whole_edges(y1, y2, rows, features.shape[2], scale, rule, plus)
-                horizontal = whole_edges(x1, x2, columns, features.shape[3], scale, rule, plus)
-        for p, q in np.ndindex(rows, columns):
-            part = features[batch[k], :, vertical[0][p] : vertical[1][p], horizontal[0][q] : horizontal[1][q]]
-            if part.size == 0:
-                output[k, :, p, q] = empty
-            elif reduce == "mean":
-                output[k, :, p, q] = part.mean(axis=(1, 2))
-            else:
-                best = np.where(np.isnan(part), -np.inf, part).max(axis=(1, 2))
-                best = np.where(best == -np.inf, 0, best)
-                output[k, :, p, q] = part.max(axis=(1, 2)) if nan_wins else best
-    return output
-
-
-ROI_POOL = combine(roi_pool_model, (
-    trait("mmcv-rule", "corners are not rounded, x2 counts as x2 + 1, and bins run from floor to ceil of continuous "
-          "edges (mmcv)", corner="continuous", plus=None),
-    trait("rounded-half-even", "corners are rounded half to even (numpy.round), not away from zero", corner="even"),
-    trait("truncated-corners", "corners are truncated toward zero instead of rounded", corner="trunc"),
-    trait("floored-corners", "corners are rounded down instead of to the nearest", corner="floor"),
-    trait("no-plus-one", "the size of a RoI is end - start, without its last pixel", plus=0),
-    trait("nan-wins", "a NaN feature is the maximum of its bin", nan_wins=True),
-    trait("empty-is-minus-infinity", "an empty bin gives -inf, not 0", empty=-np.inf),
-    trait("mean", "a bin is its mean, not its maximum", reduce="mean"),
-))
+@st.composite
+def multiscale_roi_align(draw, awkward):
+    images = draw(st.integers(1, 2))
+    features = [draw(some.feature_maps((images, 1, side, side))) for side in (8, 4, 2)]
+    square = st.builds(lambda x, y, s: [0, x, y, x + s, y + s], *[st.integers(0, 4)] * 2,
+                       st.sampled_from([4, 8, 16, 6]))
+    boxes = rois_of(draw, awkward, images, kinds=SAMPLED)
+    squares = np.array(draw(st.lists(square, max_size=3)), boxes.dtype).reshape(-1, 5)
+    return {"features": features, "boxes": np.concatenate([boxes, squares]), "output_size": draw(SIZES),
+            "scales": [0.5, 0.25, 0.125], "sampling_ratio": draw(st.sampled_from([2, -1, 1])),
+            "aligned": draw(st.booleans()), "canonical_scale": 8, "canonical_level": 2,
+            "reduce": draw(st.sampled_from(["mean", "max"]))}
 
 
 def sample_count(step, ratio, grid, other):
@@ -235,3 +191,19 @@ MULTISCALE_ROI_ALIGN = combine(multiscale_model, (
           level="longest"),
     trait("rows-by-level", "rows come level by level, not in the order of the boxes", by_level=True),
     *ALIGN))
+
+
+def align_bound(case, expected):
+    maps = case["features"] if "features" in case else [case["input"]]
+    return TOLERANCE[str(expected.dtype)] * max(np.abs(m).max(initial=0) for m in maps)
+
+
+OPS = (
+    Op("roi_align", reference.roi_align, "shifted by half a map pixel only where aligned; adaptive grid ceil(bin) on "
+       "each axis where sampling_ratio <= 0; samples dropped beyond [-1, H], the edge replicated up to there, and all "
+       "of them in the divisor; reduce='max': the largest, those outside as 0", ROI_ALIGN, 6, align_bound,
+       arguments=roi_align),
+    Op("multiscale_roi_align", reference.multiscale_roi_align, "level = floor(canonical_level + log2(sqrt(w h) / "
+       "canonical_scale)), a power of two on the coarser one; rows in the order of the boxes; roi_align's conventions",
+       MULTISCALE_ROI_ALIGN, 4, align_bound, arguments=multiscale_roi_align),
+)
