@@ -4,8 +4,10 @@ import torch
 
 import roikit.ops as ops
 
-from . import inputs
-from .work import Cost, Work, only, size_of
+from .. import inputs
+from ..work import Cost, Work, only, size_of
+
+__all__ = ["works"]
 
 RULE = (1, 1), (1, 1), (1, 1)
 
@@ -50,7 +52,7 @@ def operations(given):
     return output.numel() * weight[0].numel() + 4 * weight[0].numel() * output[:, 0].numel()
 
 
-def deform_conv_works(peers, device):
+def works(peers, device):
     tv = peers.get("torchvision")
     for channels, stride, images, last, devices in ((256, 16, 1, False, ("cpu", "cuda")),
                                                     (128, 8, 1, False, ("cpu", "cuda")),

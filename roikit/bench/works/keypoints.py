@@ -4,8 +4,10 @@ import torch
 
 import roikit.ops as ops
 
-from . import inputs
-from .work import Cost, Work, made, only, plain, size_of
+from .. import inputs
+from ..work import Cost, Work, made, only, plain, size_of
+
+__all__ = ["works"]
 
 PEOPLE, POINTS, SIZE = 100, 17, 56  # of COCO's people, and Mask R-CNN's resolution
 
@@ -21,7 +23,7 @@ def keypoint_maps(peaks, seed=0):
     return maps
 
 
-def keypoint_works(peers, device):
+def works(peers, device):
     tv, d2 = peers.get("torchvision"), peers.get("detectron2")
     if tv:
         from torchvision.models.detection.roi_heads import heatmaps_to_keypoints, keypoints_to_heatmap

@@ -4,9 +4,11 @@ import torch
 
 import roikit.ops as ops
 
-from . import inputs
-from .work import Cost, Work, only, size_of
-from .works_rois import with_backward, without_gradient
+from .. import inputs
+from ..work import Cost, Work, only, size_of
+from ._pooling import with_backward, without_gradient
+
+__all__ = ["works"]
 
 CHANNELS, SIZE, SCALE = 10, 7, 1 / 16
 
@@ -20,7 +22,7 @@ def make(device):
     return torch.randn(len(rois), CHANNELS, SIZE, SIZE, device=device, generator=g), maps, rois
 
 
-def ps_roi_works(peers, device):
+def works(peers, device):
     libraries = only(torchvision=peers.get("torchvision"))
     # a bin has four samples of four pixels each, or two of its 2 x 2 pixels
     for name, rest, taps, goals in (("ps_roi_align", (2,), 16, (5, 5)), ("ps_roi_pool", (), 4, (None, None))):

@@ -1,17 +1,19 @@
-"""Works on soft_nms, fast_nms and matrix_nms."""
+"""Works of soft_nms, fast_nms and matrix_nms."""
 
 import torch
 
 import roikit.ops as ops
 
-from . import inputs
-from .work import Cost, Work, made, only, plain, size_of
+from .. import inputs
+from ..work import Cost, Work, made, only, plain, size_of
+from ._boxes import PAIR
 
-PAIR = 13  # operations for the IoU of two boxes
+__all__ = ["works"]
+
 GOAL = {"cpu": ("ratio", 10)}
 
 
-def soft_nms_works(peers, device):
+def works(peers, device):
     mm = peers.get("mmcv")
     for n in (1000, 4000):
         b, s = inputs.clusters(n)

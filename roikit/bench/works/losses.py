@@ -1,11 +1,13 @@
-"""Works on losses: forward and backward."""
+"""Works of losses: forward and backward."""
 
 import torch
 
 import roikit.ops as ops
 
-from . import inputs
-from .work import Work, made, only, plain
+from .. import inputs
+from ..work import Work, made, only, plain
+
+__all__ = ["works"]
 
 BOX_LOSSES = ("generalized_box_iou_loss", "distance_box_iou_loss", "complete_box_iou_loss")
 
@@ -20,7 +22,7 @@ def with_gradient(loss):
     return call
 
 
-def loss_works(peers, device):
+def works(peers, device):
     tv, g = peers.get("torchvision"), inputs.generator(0)
     logits, targets = torch.randn(50_000, 80, generator=g), (torch.rand(50_000, 80, generator=g) < 0.01).float()
     yield Work("losses", "focal fwd+bwd 50000 x 80", made(logits, targets),

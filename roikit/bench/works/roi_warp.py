@@ -1,13 +1,15 @@
-"""Works of roi_warp, forward and backward. No peer has it."""
+"""Works of RoIWarp, forward and backward. No peer has it."""
 
 import roikit.ops as ops
 
-from . import inputs
-from .work import Work
-from .works_rois import Case, with_backward, without_gradient
+from .. import inputs
+from ..work import Work
+from ._pooling import Case, with_backward, without_gradient
+
+__all__ = ["works"]
 
 
-def roi_warp_works(peers, device):
+def works(peers, device):
     case = Case("C4 300 rois 14x14", [(256, inputs.HEIGHT // 16, inputs.WIDTH // 16)], inputs.rois(300, 32, 512, 2), 14,
                 1 / 16)
     for reduce in ("max", "mean"):
