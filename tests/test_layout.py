@@ -115,7 +115,7 @@ def test_kernels_own_no_memory_and_no_openmp():
 def test_a_mask_format_has_its_name_on_every_floor(name):
     places = [f"roikit/reference/{name}.py", f"roikit/masks/{name}.py", f"src/cython/{name}.pyx",
               f"roikit/_{name}.pyi", f"tests/reference/test_{name}.py", f"tests/masks/test_{name}.py",
-              f"benchmarks/bench_{name}.py", f"docs/ops/{name}.md"]
+              f"benchmarks/bench_{name}.py", f"roikit/bench/works/{name}.py", f"docs/ops/{name}.md"]
     missing = [place for place in places if not (ROOT / place).is_file()]
     assert not missing, f"{name} is missing {missing}"
 

@@ -28,13 +28,14 @@ FILES = {
     "tests/reference/test_{op}.py": "the laws",
     "tests/kernels/test_{op}.py": "agreement with the specification",
     "tests/ops/test_{op}.py": "agreement, gradients, registration, contracts",
-    "benchmarks/bench_{op}.py": "what asv times",
+    "benchmarks/bench_{op}.py": "the works of its kernels, for the guard and asv",
+    "roikit/bench/works/{op}.py": "its works for `roikit bench`",
     "docs/ops/{op}.md": "the page",
     "roikit/testing/judged/{op}.py": "what `roikit verify` knows of it",
 }
-FILES_OF_TORCH = ("roikit/ops/{op}.py", "tests/ops/test_{op}.py", "benchmarks/bench_{op}.py", "docs/ops/{op}.md")
+FILES_OF_TORCH = ("roikit/ops/{op}.py", "tests/ops/test_{op}.py", "roikit/bench/works/{op}.py", "docs/ops/{op}.md")
 # Where every file that begins with a letter is an op's.
-FOLDERS = ("roikit/ops", "tests/gpu/cases", "roikit/testing/judged")
+FOLDERS = ("roikit/ops", "roikit/bench/works", "roikit/testing/judged", "tests/gpu/cases")
 # Arguments that a floor has besides.
 OWN_ARGUMENTS = {"reference": set(), "kernels": {"out", "threads"}, "ops": {"device"}}
 # What a floor shows besides the functions of the table: their parts.

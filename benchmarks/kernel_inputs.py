@@ -1,8 +1,6 @@
-"""What the works of `benchmarks.guard` are made of: their inputs, always the same, and what is known of a work."""
+"""The inputs of works of the kernels, always the same. NumPy only."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -59,25 +57,33 @@ def in_classes(n, classes):
     return *clusters(n), (uniform(n, seed=4) * classes).astype(int)
 
 
-@dataclass(frozen=True)
-class Work:
-    """One op on inputs of two sizes.
+def turned(b, seed=9):
+    """The boxes as (x, y, width, height, angle), at any angle."""
+    angle = (uniform(len(b), 1, seed=seed) * 360 - 180).astype(b.dtype)
+    return np.concatenate([(b[:, :2] + b[:, 2:]) / 2, b[:, 2:] - b[:, :2], angle], 1)
 
-    make: takes a size and gives the call.
-    small: the size whose instructions are counted, and at which v4 is held against v3; some hundred thousand to some
-        million instructions.
-    large: the size whose time is held against a copy; results of megabytes where the op has any.
-    limit: the time over the copy's, on one thread at v3, that is too much: two to four times what is
-        usual, so that a busy machine does not reach it.
-    faults: the page faults of a call that are too many: two huge pages' worth, 1,024, above what is usual.
-    counted: False where the kernel is NumPy's, so that roikit's own instructions say nothing.
-    levels: whether the kernel has a variant for each SIMD level.
-    """
 
-    make: Callable
-    small: tuple
-    large: tuple
-    limit: float
-    faults: int
-    counted: bool = True
-    levels: bool = True
+def soft_masks(n, size=28):
+    """float32 (n, size, size) in (0, 1): discs with soft edges."""
+    y, x = np.mgrid[-1:1:size * 1j, -1:1:size * 1j]
+    u = uniform(3, n, 1, 1, seed=6)
+    middle, radius = 0.4 * u[:2] - 0.2, 0.6 + 0.4 * u[2]
+    return np.clip((radius - np.hypot(x - middle[0], y - middle[1])) * 5 + 0.5, 0, 1).astype(np.float32)
+
+
+def ellipses(n, height, width):
+    """uint8 (n, height, width): an ellipse in each of n boxes; and the boxes."""
+    b = boxes(n, height / 16, height / 2, height, width, 7)
+    y, x = np.mgrid[:height, :width] + 0.5
+    return np.stack([(((x - (x1 + x2) / 2) / (x2 - x1)) ** 2 + ((y - (y1 + y2) / 2) / (y2 - y1)) ** 2 < 0.25)
+                     for x1, y1, x2, y2 in b]).astype(np.uint8), b
+
+
+def stars(b, corners=60):
+    """A polygon with ``corners`` vertices within each box, as COCO's lists."""
+    out = []
+    for (x1, y1, x2, y2), u in zip(b.tolist(), uniform(len(b), 2, corners, seed=8), strict=True):
+        angle, radius = 2 * math.pi * np.sort(u[0]), 0.3 + 0.2 * u[1]
+        x, y = (x1 + x2) / 2 + (x2 - x1) * radius * np.cos(angle), (y1 + y2) / 2 + (y2 - y1) * radius * np.sin(angle)
+        out.append([np.stack([x, y], 1).ravel().tolist()])
+    return out
