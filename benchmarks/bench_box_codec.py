@@ -1,61 +1,27 @@
-"""The box codec: the anchors of an FPN, and the classes of a box head."""
+"""The box codec: a box a row."""
 
-import numpy as np
-import torch
+import roikit.kernels as kernels
 
-import roikit.kernels
-import roikit.ops
-
-from . import _inputs
+from .kernel_inputs import bell, boxes
+from .kernel_works import Timed, Work
 
 
-class BoxCodec:
-    params = ["cpu", "cuda"]
-    param_names = ["device"]
-
-    def setup(self, device):
-        anchors = _inputs.anchors()
-        n = len(anchors)
-        deltas = 0.2 * torch.randn(n, 4, generator=_inputs.generator(1))
-        self.anchors, self.boxes, self.deltas = _inputs.on(device, anchors, _inputs.boxes(n, 32, 400), deltas)
-
-    def time_encode_boxes(self, device):
-        roikit.ops.encode_boxes(self.boxes, self.anchors)
-        _inputs.wait(device)
-
-    def time_decode_boxes(self, device):
-        roikit.ops.decode_boxes(self.deltas, self.anchors)
-        _inputs.wait(device)
+def encode(n):
+    first, second = boxes(n, 16, 512, 800, 1344, 1), boxes(n, 16, 512, 800, 1344, 2)
+    return lambda: kernels.encode_boxes(first, second)
 
 
-class DecodeClasses:
-    params = ["cpu", "cuda"]
-    param_names = ["device"]
-
-    def setup(self, device):
-        deltas = torch.randn(1000, 4 * 91, generator=_inputs.generator(1))
-        self.proposals, self.deltas = _inputs.on(device, _inputs.boxes(1000), deltas)
-
-    def time_decode_boxes(self, device):
-        roikit.ops.decode_boxes(self.deltas, self.proposals, (10, 10, 5, 5))
-        _inputs.wait(device)
+def decode(n):
+    deltas = bell(n, 4, seed=1) / 5
+    b = boxes(n, 16, 512, 800, 1344, 1)
+    return lambda: kernels.decode_boxes(deltas, b)
 
 
-class BoxCodecKernel:
-    params = [[1, 2], ["base", "v3", "v4"]]
-    param_names = ["threads", "simd"]
+WORKS = {
+    "encode": Work(encode, (10_000,), (500_000,), 18, 1500),
+    "decode": Work(decode, (10_000,), (500_000,), 22, 1500),
+}
 
-    def setup(self, threads, simd):
-        if simd not in roikit.simd_levels():
-            raise NotImplementedError(f"this processor has no {simd}")
-        self.anchors = _inputs.anchors().numpy()
-        self.boxes = _inputs.boxes(len(self.anchors), 32, 400).numpy()
-        self.out = np.empty_like(self.anchors)
 
-    def time_encode_boxes(self, threads, simd):
-        with roikit.simd(simd):
-            roikit.kernels.encode_boxes(self.boxes, self.anchors, out=self.out, threads=threads)
-
-    def time_decode_boxes(self, threads, simd):
-        with roikit.simd(simd):
-            roikit.kernels.decode_boxes(self.boxes, self.anchors, out=self.out, threads=threads)
+class BoxCodec(Timed):
+    works = WORKS

@@ -1,42 +1,32 @@
-"""deform_conv2d: the works of the published comparison, forward and backward."""
+"""deform_conv2d of 3 x 3 with a mask, and its gradients."""
 
-import roikit.kernels
-import roikit.ops
-from roikit.bench.works_deform_conv import RULE, forward, make, with_backward
+import roikit.kernels as kernels
 
-from . import _inputs
-
-MAPS = {"256x50x84": (256, 16), "128x100x168": (128, 8)}
+from .kernel_inputs import bell, feature_map
+from .kernel_works import Timed, Work
 
 
-class DeformConv:
-    params = [list(MAPS), ["cpu", "cuda"]]
-    param_names = ["map", "device"]
-
-    def setup(self, name, device):
-        _inputs.on(device)
-        given = make(*MAPS[name], 1, False)(device)
-        self.forward, self.both = (wrap(roikit.ops.deform_conv2d)(*given) for wrap in (forward, with_backward))
-
-    def time_forward(self, name, device):
-        self.forward()
-        _inputs.wait(device)
-
-    def time_forward_backward(self, name, device):
-        self.both()
-        _inputs.wait(device)
+def deform(channels, height, width):
+    """Input, offsets, weight and mask of a convolution of 3 x 3."""
+    x, weight = feature_map(channels, height, width), bell(channels, channels, 3, 3, seed=1)
+    return x, 2 * bell(1, 18, height, width, seed=2), weight, bell(1, 9, height, width, seed=3)
 
 
-class DeformConvKernel:
-    params = [list(MAPS), [1, 2]]
-    param_names = ["map", "threads"]
+def deform_conv(channels, height, width):
+    x, offset, weight, mask = deform(channels, height, width)
+    return lambda: kernels.deform_conv2d(x, offset, weight, padding=1, mask=mask)
 
-    def setup(self, name, threads):
-        grad, *leaves = (x.detach().numpy() for x in make(*MAPS[name], 1, False)("cpu"))
-        self.grad, self.given = grad, (*leaves[:4], *RULE, leaves[4])
 
-    def time_forward(self, name, threads):
-        roikit.kernels.deform_conv2d(*self.given, threads=threads)
+def deform_conv_backward(channels, height, width):
+    x, offset, weight, mask = deform(channels, height, width)
+    return lambda: kernels.deform_conv2d_backward(x, x, offset, weight, padding=1, mask=mask)
 
-    def time_backward(self, name, threads):
-        roikit.kernels.deform_conv2d_backward(self.grad, *self.given, threads=threads)
+
+WORKS = {
+    "deform_conv2d": Work(deform_conv, (16, 25, 42), (64, 50, 84), 129, 1600),
+    "deform_conv2d backward": Work(deform_conv_backward, (16, 25, 42), (64, 50, 84), 314, 2300),
+}
+
+
+class DeformConv(Timed):
+    works = WORKS

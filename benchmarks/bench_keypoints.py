@@ -1,47 +1,30 @@
-"""keypoints: the maps of an image's people back to points, and the targets of a training step."""
+"""keypoints: the maps of people back to points, and the targets of a training step."""
 
-import torch
+import numpy as np
 
-import roikit.kernels
-import roikit.ops
-from roikit.bench.works_keypoints import keypoint_maps
+import roikit.kernels as kernels
 
-from . import _inputs
-
-
-def inputs(kind):
-    return keypoint_maps(kind == "peaks"), _inputs.boxes(100, 24, 500, seed=6)
+from .kernel_inputs import bell, boxes, uniform
+from .kernel_works import Timed, Work
 
 
-class Keypoints:
-    params = [["peaks", "noise"], ["cpu", "cuda"]]
-    param_names = ["maps", "device"]
-
-    def setup(self, maps, device):
-        self.maps, self.boxes = _inputs.on(device, *inputs(maps))
-        self.points, = _inputs.on(device, torch.rand(100, 17, 3, generator=torch.Generator().manual_seed(0)) * 800)
-
-    def time_decode_keypoints(self, maps, device):
-        roikit.ops.decode_keypoints(self.maps, self.boxes)
-        _inputs.wait(device)
-
-    def time_encode_keypoints(self, maps, device):
-        roikit.ops.encode_keypoints(self.points, self.boxes, 56)
-        _inputs.wait(device)
+def encode_keypoints(n, points):
+    b = boxes(n, 32, 512, 800, 1344, 1)
+    places = b[:, None, :2] + uniform(n, points, 2, seed=3).astype(np.float32) * (b[:, 2:] - b[:, :2])[:, None]
+    keypoints = np.concatenate([places, np.ones((n, points, 1), np.float32)], 2)
+    return lambda: kernels.encode_keypoints(keypoints, b, 56)
 
 
-class DecodeKernel:
-    params = [["peaks", "noise"], [1, 2], ["base", "v3", "v4"]]
-    param_names = ["maps", "threads", "simd"]
+def decode_keypoints(n, points):
+    maps, b = bell(n, points, 56, 56, seed=2), boxes(n, 32, 256, 800, 1344, 1)
+    return lambda: kernels.decode_keypoints(maps, b)
 
-    def setup(self, maps, threads, simd):
-        if simd not in roikit.simd_levels():
-            raise NotImplementedError(f"this processor has no {simd}")
-        self.maps, self.boxes = (x.numpy() for x in inputs(maps))
 
-    def time_decode_keypoints(self, maps, threads, simd):
-        with roikit.simd(simd):
-            roikit.kernels.decode_keypoints(self.maps, self.boxes, threads=threads)
+WORKS = {
+    "encode_keypoints": Work(encode_keypoints, (500, 17), (20_000, 17), 68, 1700, levels=False),
+    "decode_keypoints": Work(decode_keypoints, (1, 17), (10, 17), 42, 1100),
+}
 
-    def peakmem_decode_keypoints(self, maps, threads, simd):
-        roikit.kernels.decode_keypoints(self.maps, self.boxes, threads=threads)
+
+class Keypoints(Timed):
+    works = WORKS

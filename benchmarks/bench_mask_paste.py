@@ -1,59 +1,33 @@
-"""Pasting 100 masks of 28 x 28 into an 800 x 1333 image: as runs, as bool images, as float images."""
+"""Pasting masks into an image: as bool images, as float images, as runs."""
 
-import roikit
-import roikit.kernels
-import roikit.ops
+import roikit.kernels as kernels
 
-from . import _inputs
-
-SIZE = (800, 1333)
+from .kernel_inputs import boxes, soft_masks
+from .kernel_works import Timed, Work
 
 
-def masks_and_boxes(count=100):
-    return _inputs.mask_probabilities(count), _inputs.boxes(count, 24, 500, 6, height=SIZE[0], width=SIZE[1])
+def paste(n, height, width, threshold=0.5, rule="continuous"):
+    masks, b = soft_masks(n), boxes(n, 24, height / 2, height, width, 6)
+    return lambda: kernels.paste_masks(masks, b, (height, width), threshold=threshold, rule=rule)
 
 
-class PasteMasks:
-    params = [["continuous", "integer"], ["bool", "soft"], ["cpu", "cuda"]]
-    param_names = ["rule", "result", "device"]
-
-    def setup(self, rule, result, device):
-        self.masks, self.boxes = _inputs.on(device, *masks_and_boxes())
-        self.threshold = 0.5 if result == "bool" else None
-
-    def time_paste_masks(self, rule, result, device):
-        roikit.ops.paste_masks(self.masks, self.boxes, SIZE, threshold=self.threshold, rule=rule)
-        _inputs.wait(device)
+def paste_rle(n, height, width, cells=28):
+    masks, b = soft_masks(n, cells), boxes(n, 24, height / 2, height, width, 6)
+    return lambda: kernels.paste_masks_rle(masks, b, (height, width))
 
 
-class PasteMasksRle:
-    params = [[1, 100], [14, 28, 56], ["cpu", "cuda"]]
-    param_names = ["masks", "cells", "device"]
-
-    def setup(self, masks, cells, device):
-        boxes = _inputs.boxes(masks, 24, 500, 6, height=SIZE[0], width=SIZE[1])
-        self.masks, self.boxes = _inputs.on(device, _inputs.mask_probabilities(masks, cells), boxes)
-
-    def time_paste_masks_rle(self, masks, cells, device):
-        roikit.ops.paste_masks_rle(self.masks, self.boxes, SIZE)
-
-    def peakmem_paste_masks_rle(self, masks, cells, device):
-        roikit.ops.paste_masks_rle(self.masks, self.boxes, SIZE)
+WORKS = {
+    "paste_masks": Work(paste, (10, 200, 336), (20, 800, 1333), 4.5, 2200),
+    "paste_masks soft": Work(paste, (10, 200, 336, None), (10, 800, 1333, None), 3, 3000),
+    "paste_masks_rle": Work(paste_rle, (10, 200, 336), (100, 800, 1333), 30, 1100),
+}
+MORE = {
+    "paste_masks integer": Work(paste, (10, 200, 336, 0.5, "integer"), (20, 800, 1333, 0.5, "integer")),
+    "paste_masks_rle of 14 x 14": Work(paste_rle, (10, 200, 336, 14), (100, 800, 1333, 14)),
+    "paste_masks_rle of 56 x 56": Work(paste_rle, (10, 200, 336, 56), (100, 800, 1333, 56)),
+    "paste_masks_rle of one": Work(paste_rle, (1, 200, 336), (1, 800, 1333)),
+}
 
 
-class PasteMasksKernel:
-    params = [[1, 2], ["base", "v3", "v4"]]
-    param_names = ["threads", "simd"]
-
-    def setup(self, threads, simd):
-        if simd not in roikit.simd_levels():
-            raise NotImplementedError(f"this processor has no {simd}")
-        self.masks, self.boxes = (tensor.numpy() for tensor in masks_and_boxes())
-
-    def time_paste_masks(self, threads, simd):
-        with roikit.simd(simd):
-            roikit.kernels.paste_masks(self.masks, self.boxes, SIZE, threads=threads)
-
-    def time_paste_masks_rle(self, threads, simd):
-        with roikit.simd(simd):
-            roikit.kernels.paste_masks_rle(self.masks, self.boxes, SIZE, threads=threads)
+class MaskPaste(Timed):
+    works = WORKS | MORE

@@ -1,39 +1,26 @@
-"""match_boxes: the anchors of an FPN against the objects of an image."""
+"""match_boxes: a grid of anchors against some objects."""
 
-import roikit.kernels
-import roikit.ops
+import roikit.kernels as kernels
 
-from . import _inputs
-
-
-class MatchBoxes:
-    params = [[1, 50, 1000], ["cpu", "cuda"]]
-    param_names = ["objects", "device"]
-
-    def setup(self, objects, device):
-        self.anchors, self.objects = _inputs.on(device, _inputs.anchors(), _inputs.boxes(objects, 32, 400, seed=2))
-
-    def time_match_boxes(self, objects, device):
-        roikit.ops.match_boxes(self.anchors, self.objects, 0.7, 0.3)
-        _inputs.wait(device)
-
-    def time_match_boxes_without_low_quality(self, objects, device):
-        roikit.ops.match_boxes(self.anchors, self.objects, 0.7, 0.3, allow_low_quality=False)
-        _inputs.wait(device)
+from .kernel_inputs import boxes
+from .kernel_works import Timed, Work
 
 
-class MatchBoxesKernel:
-    params = [[1, 2], ["base", "v3", "v4"]]
-    param_names = ["threads", "simd"]
+def match(height, width, n, **rule):
+    cell = kernels.cell_anchors((32,), (0.5, 1.0, 2.0))
+    grid = kernels.grid_anchors(cell, (height, width), 4)
+    truth = boxes(n, 32, 0.5 * 4 * height, 4 * height, 4 * width, 2)
+    return lambda: kernels.match_boxes(grid, truth, 0.7, 0.3, **rule)
 
-    def setup(self, threads, simd):
-        if simd not in roikit.simd_levels():
-            raise NotImplementedError(f"this processor has no {simd}")
-        self.anchors, self.objects = _inputs.anchors().numpy(), _inputs.boxes(50, 32, 400, seed=2).numpy()
 
-    def time_match_boxes(self, threads, simd):
-        with roikit.simd(simd):
-            roikit.kernels.match_boxes(self.anchors, self.objects, 0.7, 0.3, threads=threads)
+def match_without_low_quality(height, width, n):
+    return match(height, width, n, allow_low_quality=False)
 
-    def peakmem_match_boxes(self, threads, simd):
-        roikit.kernels.match_boxes(self.anchors, self.objects, 0.7, 0.3, threads=threads)
+
+WORKS = {"match_boxes": Work(match, (40, 67, 50), (200, 336, 50), 56, 1700)}
+MORE = {"match_boxes of 1000": Work(match, (40, 67, 1000), (200, 336, 1000)),
+        "match_boxes without low quality": Work(match_without_low_quality, (40, 67, 50), (200, 336, 50))}
+
+
+class Matching(Timed):
+    works = WORKS | MORE

@@ -5,6 +5,9 @@ import numpy as np
 from roikit import masks
 from roikit.masks.polygon import rasterize
 
+from .kernel_inputs import boxes, stars
+from .kernel_works import Work
+
 HEIGHT, WIDTH, COUNT = 800, 1333, 100
 
 
@@ -19,6 +22,14 @@ def outlines(points, smallest, largest, seed=0):
         y = rng.uniform(0, HEIGHT) + rng.uniform(smallest, largest) * radius * np.sin(angle)
         lists.append(np.stack([x, y], 1).ravel().tolist())
     return lists
+
+
+def polygon(n, height, width):
+    shapes = sum(stars(boxes(n, height / 8, height / 2, height, width, 7)), [])
+    return lambda: masks.frPyObjects(shapes, height, width)
+
+
+WORKS = {"polygon": Work(polygon, (20, 200, 336), (50, 800, 1333), 13, 1100, levels=False)}
 
 
 class Polygon:

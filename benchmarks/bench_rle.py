@@ -4,6 +4,9 @@ import numpy as np
 
 from roikit import masks
 
+from .kernel_inputs import ellipses
+from .kernel_works import Work
+
 HEIGHT, WIDTH, COUNT = 800, 1333, 100
 
 
@@ -24,6 +27,28 @@ def runs(mask):
     pixels = mask.ravel(order="F")
     turns = np.flatnonzero(np.diff(pixels, prepend=0))
     return np.diff(turns, prepend=0, append=pixels.size).tolist()
+
+
+def encode(n, height, width):
+    images = np.asfortranarray(ellipses(n, height, width)[0].transpose(1, 2, 0))
+    return lambda: masks.encode(images)
+
+
+def decode(n, height, width):
+    rles = masks.encode(ellipses(n, height, width)[0].transpose(1, 2, 0))
+    return lambda: masks.decode(rles)
+
+
+def iou(n, height, width):
+    rles = masks.encode(ellipses(n, height, width)[0].transpose(1, 2, 0))
+    return lambda: masks.iou(rles, rles, [0] * n)
+
+
+WORKS = {
+    "rle encode": Work(encode, (10, 400, 672), (20, 800, 1333), 12, 1100, levels=False),
+    "rle decode": Work(decode, (10, 400, 672), (20, 800, 1333), 2, 1700, levels=False),
+    "rle iou": Work(iou, (20, 200, 336), (50, 800, 1333), 9.5, 1100, levels=False),
+}
 
 
 class RleEncode:

@@ -1,140 +1,101 @@
-"""roi_align and multiscale_roi_align: the works of the published comparison, forward and backward."""
+"""roi_align of one map and of a pyramid: samples in a grid, their maximum, integrals; and the gradients."""
 
-import torch
+import numpy as np
 
-import roikit.kernels
-import roikit.ops
+import roikit.kernels as kernels
 
-from . import _inputs
+from .kernel_inputs import bell, feature_map, map_and_rois, rois
+from .kernel_works import Timed, Work
 
-# name: channels, height, width of the map; RoIs, smallest and largest side, seed; bins; scale; sampling ratio
+SCALES = (1 / 4, 1 / 8, 1 / 16, 1 / 32)
+
+
+def align(channels, height, width, n, last=False, samples=2, dtype="float32"):
+    x, r = map_and_rois(channels, height, width, n, last)
+    x = x.astype(dtype, copy=False)
+    return lambda: kernels.roi_align(x, r, 7, 1 / 4, samples, True)
+
+
+def align_backward(channels, height, width, n, last=False, samples=2):
+    r, shape = rois(n, 4 * height, 4 * width), (1, channels, height, width)
+    gradient = bell(n, 7, 7, channels, seed=5).transpose(0, 3, 1, 2)
+    gradient = gradient if last else np.ascontiguousarray(gradient)
+    return lambda: kernels.roi_align_backward(gradient, r, shape, 7, 1 / 4, samples, True)
+
+
+def pyramid(channels, height, width, n):
+    """Four maps, each half as large as the one before, and RoIs of all their sizes."""
+    maps = [feature_map(channels, height >> i, width >> i, seed=i) for i in range(4)]
+    return maps, rois(n, 4 * height, 4 * width, 16, 600)
+
+
+def multiscale(*size):
+    maps, r = pyramid(*size)
+    return lambda: kernels.multiscale_roi_align(maps, r, 7, SCALES)
+
+
+def multiscale_backward(channels, height, width, n):
+    maps, r = pyramid(channels, height, width, n)
+    shapes, gradient = [x.shape for x in maps], bell(n, channels, 7, 7, seed=5)
+    return lambda: kernels.multiscale_roi_align_backward(gradient, r, shapes, 7, SCALES)
+
+
+def multiscale_max(*size):
+    maps, r = pyramid(*size)
+    return lambda: kernels.multiscale_roi_align_with_argmax(maps, r, 7, SCALES)
+
+
+def integral(channels, height, width, n):
+    x, r = map_and_rois(channels, height, width, n)
+    return lambda: kernels.roi_align(x, r, 7, 1 / 4, rule="integral")
+
+
+def integral_backward(channels, height, width, n):
+    r, grad = rois(n, 4 * height, 4 * width), bell(n, channels, 7, 7, seed=5)
+    return lambda: kernels.roi_align_backward(grad, r, (1, channels, height, width), 7, 1 / 4, rule="integral")
+
+
+def integral_boxes_backward(channels, height, width, n):
+    x, r = map_and_rois(channels, height, width, n)
+    grad = bell(n, channels, 7, 7, seed=5)
+    return lambda: kernels.roi_align_boxes_backward(grad, x, r, 1 / 4)
+
+
+def align_max(channels, height, width, n):
+    x, r = map_and_rois(channels, height, width, n)
+    return lambda: kernels.roi_align_with_argmax(x, r, 7, 1 / 4, 2, True)
+
+
+def align_max_backward(channels, height, width, n, samples=2):
+    x, r = map_and_rois(channels, height, width, n)
+    output, argmax = kernels.roi_align_with_argmax(x, r, 7, 1 / 4, samples, True)
+    return lambda: kernels.roi_align_backward(output, r, x.shape, 7, 1 / 4, samples, True, argmax=argmax)
+
+
 WORKS = {
-    "1000 rois 7x7": (256, 200, 336, 1000, 16, 224, 0, 7, 1 / 4, 2),
-    "100 rois 14x14": (256, 200, 336, 100, 16, 224, 1, 14, 1 / 4, 2),
-    "1000 rois 7x7 adaptive": (256, 200, 336, 1000, 16, 224, 0, 7, 1 / 4, 0),
-    "C4 300 rois 14x14": (1024, 50, 84, 300, 32, 512, 2, 14, 1 / 16, 2),
+    "roi_align": Work(align, (32, 50, 84, 50), (64, 100, 168, 800), 50, 1900),
+    "roi_align channels_last": Work(align, (32, 50, 84, 50, True), (64, 100, 168, 800, True), 45, 1900),
+    "roi_align adaptive": Work(align, (32, 50, 84, 50, False, 0), (64, 100, 168, 800, False, 0), 65, 1900),
+    "roi_align backward": Work(align_backward, (32, 50, 84, 50), (64, 100, 168, 400), 120, 1900),
+    "roi_align channels_last backward": Work(align_backward, (32, 50, 84, 50, True), (64, 100, 168, 400, True),
+                                             110, 1900),
+    # few RoIs on a large map: writing the zeros is most of the work
+    "roi_align sparse backward": Work(align_backward, (32, 100, 168, 2), (64, 200, 336, 4), 7, 1900),
+    "roi_align adaptive backward": Work(align_backward, (32, 50, 84, 50, False, 0), (64, 100, 168, 400, False, 0),
+                                        130, 1900),
+    "multiscale_roi_align": Work(multiscale, (32, 100, 168, 50), (64, 200, 336, 400), 160, 2400),
+    "multiscale_roi_align backward": Work(multiscale_backward, (32, 100, 168, 50), (64, 200, 336, 400), 30, 3700),
+    "multiscale_roi_align max": Work(multiscale_max, (32, 100, 168, 50), (64, 200, 336, 400), 90, 3000),
+    "roi_align integral": Work(integral, (32, 50, 84, 20), (64, 100, 168, 400), 84, 1600),
+    "roi_align integral backward": Work(integral_backward, (32, 50, 84, 20), (64, 100, 168, 200), 98, 1900),
+    "roi_align integral boxes": Work(integral_boxes_backward, (32, 50, 84, 10), (64, 100, 168, 100), 46, 1300),
+    "roi_align max": Work(align_max, (32, 50, 84, 50), (64, 100, 168, 800), 40, 2800),
+    "roi_align max backward": Work(align_max_backward, (32, 50, 84, 50), (64, 100, 168, 400), 160, 1900),
+    "roi_align max adaptive backward": Work(align_max_backward, (32, 50, 84, 50, 0), (64, 100, 168, 400, 0), 200, 1900),
 }
+MORE = {"roi_align float16": Work(align, (32, 50, 84, 50, False, 2, "float16"),
+                                  (64, 100, 168, 800, False, 2, "float16"))}
 
 
-def inputs(work):
-    channels, height, width, n, smallest, largest, seed, bins, scale, ratio = WORKS[work]
-    maps = _inputs.feature_map(channels, height, width, seed=int(channels == 1024))
-    return maps, _inputs.rois(n, smallest, largest, seed), (bins, scale, ratio, True)
-
-
-class RoiAlign:
-    params = [list(WORKS), ["contiguous", "channels_last"], ["cpu", "cuda"]]
-    param_names = ["work", "format", "device"]
-
-    def setup(self, work, form, device):
-        maps, rois, self.rule = inputs(work)
-        self.maps, self.rois = _inputs.on(device, maps, rois)
-        if form == "channels_last":
-            self.maps = self.maps.contiguous(memory_format=torch.channels_last)
-        self.leaf = self.maps.detach().clone(memory_format=torch.preserve_format).requires_grad_()
-        self.grad = torch.ones_like(roikit.ops.roi_align(self.maps, self.rois, *self.rule))
-
-    def time_roi_align(self, work, form, device):
-        roikit.ops.roi_align(self.maps, self.rois, *self.rule)
-        _inputs.wait(device)
-
-    def time_roi_align_forward_backward(self, work, form, device):
-        self.leaf.grad = None
-        roikit.ops.roi_align(self.leaf, self.rois, *self.rule).backward(self.grad)
-        _inputs.wait(device)
-
-
-class RoiAlignIntegral:
-    params = [["contiguous", "channels_last"], ["cpu", "cuda"]]
-    param_names = ["format", "device"]
-
-    def setup(self, form, device):
-        maps, rois, (bins, scale, _, aligned) = inputs("1000 rois 7x7")
-        self.maps, self.rois = _inputs.on(device, maps, rois)
-        if form == "channels_last":
-            self.maps = self.maps.contiguous(memory_format=torch.channels_last)
-        self.rule = (bins, scale, -1, aligned)
-        self.leaf = self.maps.detach().clone(memory_format=torch.preserve_format).requires_grad_()
-        self.boxes = self.rois.detach().clone().requires_grad_()
-        self.grad = torch.ones_like(self.pool(self.maps, self.rois))
-
-    def pool(self, maps, rois):
-        return roikit.ops.roi_align(maps, rois, *self.rule, rule="integral")
-
-    def time_forward(self, form, device):
-        self.pool(self.maps, self.rois)
-        _inputs.wait(device)
-
-    def time_forward_backward(self, form, device):
-        torch.autograd.grad(self.pool(self.leaf, self.rois), self.leaf, self.grad)
-        _inputs.wait(device)
-
-    def time_forward_backward_to_the_boxes(self, form, device):
-        torch.autograd.grad(self.pool(self.maps, self.boxes), self.boxes, self.grad)
-        _inputs.wait(device)
-
-
-class RoiAlignMax:
-    params = [["contiguous", "channels_last"], [2, 0], ["cpu", "cuda"]]
-    param_names = ["format", "sampling_ratio", "device"]
-
-    def setup(self, form, ratio, device):
-        maps, rois, (bins, scale, _, aligned) = inputs("1000 rois 7x7")
-        self.maps, self.rois = _inputs.on(device, maps, rois)
-        if form == "channels_last":
-            self.maps = self.maps.contiguous(memory_format=torch.channels_last)
-        self.rule = (bins, scale, ratio, aligned)
-        self.leaf = self.maps.detach().clone(memory_format=torch.preserve_format).requires_grad_()
-        self.grad = torch.ones_like(self.pool(self.maps))
-
-    def pool(self, maps):
-        return roikit.ops.roi_align(maps, self.rois, *self.rule, reduce="max")
-
-    def time_forward(self, form, ratio, device):
-        self.pool(self.maps)
-        _inputs.wait(device)
-
-    def time_forward_backward(self, form, ratio, device):
-        torch.autograd.grad(self.pool(self.leaf), self.leaf, self.grad)
-        _inputs.wait(device)
-
-
-class MultiscaleRoiAlign:
-    params = [[2, 0], ["cpu", "cuda"]]
-    param_names = ["sampling_ratio", "device"]
-
-    def setup(self, ratio, device):
-        self.maps = [m.requires_grad_() for m in _inputs.on(device, *_inputs.pyramid())]
-        self.boxes = list(_inputs.on(device, _inputs.boxes(1000, 16, 800, 4)))
-        self.grad = torch.ones_like(self.pool(ratio))
-
-    def pool(self, ratio):
-        return roikit.ops.multiscale_roi_align(self.maps, self.boxes, 7, [1 / 4, 1 / 8, 1 / 16, 1 / 32],
-                                               sampling_ratio=ratio)
-
-    def time_multiscale_roi_align(self, ratio, device):
-        with torch.no_grad():
-            self.pool(ratio)
-        _inputs.wait(device)
-
-    def time_multiscale_roi_align_forward_backward(self, ratio, device):
-        for m in self.maps:
-            m.grad = None
-        self.pool(ratio).backward(self.grad)
-        _inputs.wait(device)
-
-
-class RoiAlignKernel:
-    params = [[1, 2], ["base", "v3", "v4"], ["float32", "float16"]]
-    param_names = ["threads", "simd", "dtype"]
-
-    def setup(self, threads, simd, dtype):
-        if simd not in roikit.simd_levels():
-            raise NotImplementedError(f"this processor has no {simd}")
-        maps, rois, self.rule = inputs("1000 rois 7x7")
-        self.maps, self.rois = maps.numpy().astype(dtype), rois.numpy()
-        self.out = roikit.kernels.roi_align(self.maps, self.rois, *self.rule)
-
-    def time_roi_align(self, threads, simd, dtype):
-        with roikit.simd(simd):
-            roikit.kernels.roi_align(self.maps, self.rois, *self.rule, out=self.out, threads=threads)
+class RoiAlign(Timed):
+    works = WORKS | MORE

@@ -1,52 +1,34 @@
-"""roi_align_rotated: the work of the published comparison, forward and backward."""
+"""roi_align_rotated, and its gradient."""
 
-import torch
+import numpy as np
 
-import roikit.kernels
-import roikit.ops
+import roikit.kernels as kernels
 
-from . import _inputs
-
-RULE = 7, 0.25, 2
+from .kernel_inputs import bell, feature_map, rois, turned
+from .kernel_works import Timed, Work
 
 
-def inputs():
-    """A map of stride 4 with 256 channels, and 500 RoIs."""
-    boxes = _inputs.rotated(500, 16, 224, seed=5)
-    return _inputs.feature_map(256, 200, 336), torch.cat([torch.zeros(500, 1), boxes], 1)
+def turned_rois(n, height, width):
+    r = rois(n, height, width)
+    return np.concatenate([r[:, :1], turned(r[:, 1:])], 1)
 
 
-class RoiAlignRotated:
-    params = [["contiguous", "channels_last"], ["cpu", "cuda"]]
-    param_names = ["format", "device"]
-
-    def setup(self, format, device):
-        maps, self.rois = _inputs.on(device, *inputs())
-        form = torch.channels_last if format == "channels_last" else torch.contiguous_format
-        self.maps = maps.contiguous(memory_format=form)
-        self.leaf = self.maps.detach().clone().requires_grad_()
-        self.grad = torch.ones(500, 256, 7, 7, device=self.maps.device)
-
-    def time_forward(self, format, device):
-        roikit.ops.roi_align_rotated(self.maps, self.rois, *RULE)
-        _inputs.wait(device)
-
-    def time_forward_backward(self, format, device):
-        self.leaf.grad = None
-        roikit.ops.roi_align_rotated(self.leaf, self.rois, *RULE).backward(self.grad)
-        _inputs.wait(device)
+def align(channels, height, width, n, last=False):
+    x, r = feature_map(channels, height, width, last), turned_rois(n, 4 * height, 4 * width)
+    return lambda: kernels.roi_align_rotated(x, r, 7, 1 / 4, 2)
 
 
-class RoiAlignRotatedKernel:
-    params = [[1, 2]]
-    param_names = ["threads"]
+def align_backward(channels, height, width, n):
+    r, grad = turned_rois(n, 4 * height, 4 * width), bell(n, channels, 7, 7, seed=5)
+    return lambda: kernels.roi_align_rotated_backward(grad, r, (1, channels, height, width), 7, 1 / 4, 2)
 
-    def setup(self, threads):
-        self.maps, self.rois = (x.numpy() for x in inputs())
-        self.out = roikit.kernels.roi_align_rotated(self.maps, self.rois, *RULE)
 
-    def time_forward(self, threads):
-        roikit.kernels.roi_align_rotated(self.maps, self.rois, *RULE, out=self.out, threads=threads)
+WORKS = {
+    "roi_align_rotated": Work(align, (32, 50, 84, 50), (64, 100, 168, 800), 83, 2500),
+    "roi_align_rotated backward": Work(align_backward, (32, 50, 84, 50), (64, 100, 168, 400), 200, 2200),
+}
+MORE = {"roi_align_rotated channels_last": Work(align, (32, 50, 84, 50, True), (64, 100, 168, 800, True))}
 
-    def time_backward(self, threads):
-        roikit.kernels.roi_align_rotated_backward(self.out, self.rois, self.maps.shape, *RULE, threads=threads)
+
+class RotatedAlign(Timed):
+    works = WORKS | MORE

@@ -1,24 +1,26 @@
-"""The codec of rotated boxes: one class a row, and many."""
+"""The codec of rotated boxes: a box a row."""
 
-import roikit.ops
+import roikit.kernels as kernels
 
-from . import _inputs
+from .kernel_inputs import bell, boxes, turned
+from .kernel_works import Timed, Work
 
 
-class RotatedCodec:
-    params = [[1, 91], ["cpu", "cuda"]]
-    param_names = ["classes", "device"]
+def encode_rotated(n):
+    first, second = (turned(boxes(n, 16, 512, 800, 1344, seed)) for seed in (1, 2))
+    return lambda: kernels.encode_boxes_rotated(first, second)
 
-    def setup(self, classes, device):
-        n = 268569 // classes
-        boxes, anchors = _inputs.rotated(n, seed=1), _inputs.rotated(n, seed=2)
-        deltas = roikit.ops.encode_boxes_rotated(boxes, anchors).repeat(1, classes)
-        self.boxes, self.anchors, self.deltas = _inputs.on(device, boxes, anchors, deltas)
 
-    def time_encode_boxes_rotated(self, classes, device):
-        roikit.ops.encode_boxes_rotated(self.boxes, self.anchors)
-        _inputs.wait(device)
+def decode_rotated(n):
+    deltas, b = bell(n, 5, seed=1) / 5, turned(boxes(n, 16, 512, 800, 1344, 1))
+    return lambda: kernels.decode_boxes_rotated(deltas, b)
 
-    def time_decode_boxes_rotated(self, classes, device):
-        roikit.ops.decode_boxes_rotated(self.deltas, self.anchors)
-        _inputs.wait(device)
+
+WORKS = {
+    "encode rotated": Work(encode_rotated, (10_000,), (500_000,), 33, 2000),
+    "decode rotated": Work(decode_rotated, (10_000,), (500_000,), 32, 2000),
+}
+
+
+class RotatedCodec(Timed):
+    works = WORKS

@@ -1,55 +1,35 @@
 """soft_nms, fast_nms, matrix_nms: what an RPN hands over, and classes."""
 
-import torch
+import roikit.kernels as kernels
 
-import roikit.kernels
-import roikit.ops
-
-from . import _inputs
+from .kernel_inputs import clusters, in_classes
+from .kernel_works import Timed, Work
 
 
-class SoftNms:
-    params = [["linear", "gaussian", "naive"], [1000, 4000], ["cpu", "cuda"]]
-    param_names = ["method", "boxes", "device"]
-
-    def setup(self, method, boxes, device):
-        self.boxes, self.scores = _inputs.on(device, *_inputs.clusters(boxes))
-
-    def time_soft_nms(self, method, boxes, device):
-        roikit.ops.soft_nms(self.boxes, self.scores, method=method)
-        _inputs.wait(device)
+def soft_nms(n, method):
+    b, scores = clusters(n)
+    return lambda: kernels.soft_nms(b, scores, method=method)
 
 
-class ClassNms:
-    params = [["cpu", "cuda"]]
-    param_names = ["device"]
-
-    def setup(self, device):
-        idxs = torch.randint(0, 80, (5000,), generator=_inputs.generator(4))
-        self.boxes, self.scores, self.idxs = _inputs.on(device, *_inputs.clusters(5000), idxs)
-
-    def time_fast_nms(self, device):
-        roikit.ops.fast_nms(self.boxes, self.scores, self.idxs, 0.5)
-        _inputs.wait(device)
-
-    def time_fast_nms_cross_class(self, device):
-        roikit.ops.fast_nms(self.boxes, self.scores, self.idxs, 0.5, cross_class=True)
-        _inputs.wait(device)
-
-    def time_matrix_nms(self, device):
-        roikit.ops.matrix_nms(self.boxes, self.scores, self.idxs)
-        _inputs.wait(device)
+def fast_nms(n, classes, cross_class=False):
+    b, scores, index = in_classes(n, classes)
+    return lambda: kernels.fast_nms(b, scores, index, 0.5, cross_class=cross_class)
 
 
-class SoftNmsKernel:
-    params = [["linear", "gaussian"], ["base", "v3", "v4"]]
-    param_names = ["method", "simd"]
+def matrix_nms(n, classes):
+    b, scores, index = in_classes(n, classes)
+    return lambda: kernels.matrix_nms(b, scores, index)
 
-    def setup(self, method, simd):
-        if simd not in roikit.simd_levels():
-            raise NotImplementedError(f"this processor has no {simd}")
-        self.boxes, self.scores = (t.numpy() for t in _inputs.clusters(4000))
 
-    def time_soft_nms(self, method, simd):
-        with roikit.simd(simd):
-            roikit.kernels.soft_nms(self.boxes, self.scores, method=method)
+WORKS = {
+    "soft_nms linear": Work(soft_nms, (1000, "linear"), (4000, "linear"), 18, 1100),
+    "soft_nms gaussian": Work(soft_nms, (1000, "gaussian"), (4000, "gaussian"), 28, 1100),
+    "fast_nms": Work(fast_nms, (6000, 5), (12_000, 5), 13, 1100),
+    "matrix_nms": Work(matrix_nms, (1500, 5), (6000, 5), 32, 1100),
+}
+MORE = {"soft_nms naive": Work(soft_nms, (1000, "naive"), (4000, "naive")),
+        "fast_nms across classes": Work(fast_nms, (6000, 80, True), (12_000, 80, True))}
+
+
+class SoftNms(Timed):
+    works = WORKS | MORE

@@ -1,12 +1,13 @@
 """The guard against slow-downs: fails on a real one, not on noise. Needs valgrind; NumPy only, x86-64.
 
     python -m benchmarks.guard [counts] [levels] [copies]    all three if none is named; status 1 if one is slower
-    python -m benchmarks.guard --update                      count, and write benchmarks/guard_counts.json
+    python -m benchmarks.guard --update [NAME ...]           count, and write benchmarks/guard_counts.json: of these
+                                                             works or ops, or all
 
 counts: instructions of each op at ROIKIT_SIMD=v3 on one thread under callgrind, against the committed ones of this
         compiler. More than 3 % above fails; more than 3 % below asks for --update. Counted is what roikit's compiled
         modules execute, and what they call in the C and C++ libraries: Python and NumPy do not matter, and neither does
-        the processor, since programs under valgrind see one of its own, without AVX-512.
+        the processor: the C library is told to choose its functions as on the first x86-64.
 levels: time of each op at v4 over its time at v3.
 copies: time of each op on large inputs over the time of a copy of as many bytes as the result has, and the page faults
         of a call, which instructions do not show.
@@ -19,6 +20,7 @@ import io
 import json
 import mmap
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -38,6 +40,10 @@ OWN = ("_core.", "_rle.", "_polygon.")
 ALLOCATORS = ("malloc", "calloc", "realloc", "free", "aligned_alloc", "posix_memalign", "operator new",
               "operator delete")
 ALLOCATION = 100  # the price of one of their calls, instructions
+# glibc chooses its functions by the processor. On every x86-64 these settings leave the same ones: without AVX, without
+# `rep movs`, of which callgrind counts each byte, and with stores that pass by the caches for no size.
+PLAIN_C_LIBRARY = ("glibc.cpu.hwcaps=-AVX2,-AVX512F,-AVX512VL,-AVX_Fast_Unaligned_Load,-ERMS,-FSRM,-SSSE3,-FMA,-FMA4"
+                   ":glibc.cpu.x86_non_temporal_threshold=0x40000000")
 LIBRARIES = ("libc.", "libm.", "libstdc++.", "libc++.", "libgcc_s.")
 
 
@@ -100,20 +106,34 @@ def counts_of_parts(names, parts):
     return {name: count_of(part) for name, part in zip(names, parts[1::2], strict=True)}
 
 
-def measure_counts():
-    from .guard_works import WORKS
-
+def measure_counts(names):
+    """name -> instructions of the works, which are counted ones."""
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
             ["valgrind", "--tool=callgrind", "--vgdb=no", f"--dump-before={MARK}", "--compress-strings=no",
              "--compress-pos=no", "--dump-line=no", f"--callgrind-out-file={folder}/out", sys.executable, "-m",
-             "benchmarks.guard_works", "marked"],
-            env=environment(ROIKIT_SIMD="v3"), capture_output=True, text=True)
+             "benchmarks.guard_process", "marked", *names],
+            env=environment(ROIKIT_SIMD="v3", GLIBC_TUNABLES=PLAIN_C_LIBRARY), capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"guard: the count under valgrind failed:\n{done.stderr[-2000:]}")
         numbered = sorted((p for p in Path(folder).iterdir() if p.name != "out"), key=lambda p: int(p.suffix[1:]))
         parts = [p.read_text() for p in [*numbered, Path(folder, "out")]]
-    return counts_of_parts([name for name, work in WORKS.items() if work.counted], parts)
+    return counts_of_parts(names, parts)
+
+
+def counted(words=()):
+    """The counted works of the names, each of a work or of an op; all where there are none.
+
+    Raises:
+        ValueError: a name is of neither.
+    """
+    from .kernel_works import guarded
+
+    works = {op: [name for name, work in of_op.items() if work.counted] for op, of_op in guarded().items()}
+    every = [name for names in works.values() for name in names]
+    if unknown := [word for word in words if word not in every and word not in works]:
+        raise ValueError(f"there is no work or op {', '.join(unknown)}; works are {', '.join(every)}")
+    return [name for op, names in works.items() for name in names if not words or name in words or op in words]
 
 
 def compare_counts(counts, committed):
@@ -124,7 +144,8 @@ def compare_counts(counts, committed):
     for name in sorted(counts.keys() | committed.keys()):
         if name not in counts or name not in committed:
             where = "not counted, but has a" if name in committed else "counted, but has no"
-            wrong.append(f"{name}: {where} committed count; run python -m benchmarks.guard --update")
+            wrong.append(f"{name}: {where} committed count; run python -m benchmarks.guard --update"
+                         f"{'' if name in committed else ' ' + shlex.quote(name)}")
             continue
         change = counts[name] / committed[name] - 1
         line = f"{name}: {counts[name]:,} instructions, {100 * change:+.1f} % against {committed[name]:,}"
@@ -135,27 +156,28 @@ def compare_counts(counts, committed):
     return wrong, better
 
 
-def run_counts(update):
+def run_counts(update=None):
+    """Counts, and compares with what is committed; or writes the counts of the works that ``update`` lists."""
     if shutil.which("valgrind") is None:
         print("counts: skipped, valgrind is not installed")
-        return not update
+        return update is None
     import roikit
 
     if "v3" not in roikit.simd_levels():
         print("counts: skipped, this processor has no v3")
-        return not update
+        return update is None
     known, compiler = json.loads(COUNTS.read_text()) if COUNTS.exists() else {}, this_compiler()
-    counts = measure_counts()
-    if update:
-        COUNTS.write_text(json.dumps(known | {compiler: counts}, indent=1, sort_keys=True) + "\n")
-    committed = known.get(compiler)
+    every, committed = counted(), known.get(compiler)
+    counts = measure_counts(every if update is None else update)
     for name, count in counts.items():
         before = f"{100 * (count / committed[name] - 1):+8.2f} %" if name in (committed or {}) else ""
         print(f"counts: {name:36} {count:12,} {before}")
-    if update:
-        print(f"counts: wrote those of {compiler} to {COUNTS.name}")
-        return True
-    return report("counts", *compare_counts(counts, committed), f"with {compiler}")
+    if update is None:
+        return report("counts", *compare_counts(counts, committed), f"with {compiler}")
+    kept = {name: count for name, count in (committed or {}).items() if name in every}
+    COUNTS.write_text(json.dumps(known | {compiler: kept | counts}, indent=1, sort_keys=True) + "\n")
+    print(f"counts: wrote {len(counts)} of {compiler} to {COUNTS.name}")
+    return True
 
 
 def report(part, wrong, better, what):
@@ -192,9 +214,9 @@ def timed(part, limits, measure):
 
 
 def measured_in_child(part, **settings):
-    """A function: names -> what benchmarks.guard_works measures of them in a process of its own."""
+    """A function: names -> what benchmarks.guard_process measures of them in a process of its own."""
     def measure(names):
-        done = subprocess.run([sys.executable, "-m", "benchmarks.guard_works", part, *names],
+        done = subprocess.run([sys.executable, "-m", "benchmarks.guard_process", part, *names],
                               env=environment(**settings), capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"guard: measuring {part} failed:\n{done.stderr[-2000:]}")
@@ -205,7 +227,7 @@ def measured_in_child(part, **settings):
 def run_levels():
     import roikit
 
-    from .guard_works import WORKS
+    from .guard_process import WORKS
 
     if "v4" not in roikit.simd_levels():
         print("levels: skipped, this processor has no v4")
@@ -220,7 +242,7 @@ def huge_pages():
         return False
     import numpy as np
 
-    from .guard_works import faults_of
+    from .guard_process import faults_of
 
     with mmap.mmap(-1, 16 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as block:
         block.madvise(mmap.MADV_HUGEPAGE)
@@ -228,7 +250,7 @@ def huge_pages():
 
 
 def run_copies():
-    from .guard_works import WORKS
+    from .guard_process import WORKS
 
     if not huge_pages():
         print("copies: skipped, this system gives no huge pages now, and the limits are for one that does")
@@ -243,17 +265,22 @@ def main(words=None):
     parser = argparse.ArgumentParser(prog="python -m benchmarks.guard", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="counts|levels|copies")
-    parser.add_argument("--update", action="store_true", help="write the counts of this compiler to guard_counts.json")
+    parser.add_argument("--update", nargs="*", metavar="NAME", help="write the counts of this compiler to "
+                        "guard_counts.json: of these works, of the works of these ops, or of all")
     given = parser.parse_args(words)
     unknown = set(given.parts) - set(PARTS)
     if unknown:
         parser.error(f"parts are {', '.join(PARTS)}, got {', '.join(sorted(unknown))}")
-    if given.update:
-        return 0 if run_counts(True) else 1
+    if given.update is not None:
+        try:
+            works = counted(given.update)
+        except ValueError as reason:
+            parser.error(str(reason))
+        return 0 if run_counts(works) else 1
     import roikit
 
     print(f"guard: this processor has the levels {' '.join(roikit.simd_levels())}; counts and copies are taken at v3")
-    run = {"counts": lambda: run_counts(False), "levels": run_levels, "copies": run_copies}
+    run = {"counts": run_counts, "levels": run_levels, "copies": run_copies}
     return 0 if all([run[part]() for part in given.parts or PARTS]) else 1
 
 

@@ -1,98 +1,15 @@
-"""The house rules that a machine can hold: who may import whom, one name on every floor, files of a readable size."""
+"""The house rules that a machine can hold: who may import whom, files of a readable size. Those of ops: test_matrix."""
 
 import ast
-import importlib
-import inspect
-import math
 import re
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-OPS = ("anchors", "boxes", "box_codec", "matching", "nms", "roi_pool", "roi_align", "mask_paste", "mask_target",
-       "ps_roi", "roi_warp", "keypoints", "rotated", "rotated_align", "rotated_codec", "soft_nms", "deform_conv")
-FORMATS = ("rle", "polygon")
-LONGEST = 400
+from roikit.testing.table import FORMATS, OPS
 
-# The public names: each op file with its functions, as every floor takes them, and its torch modules. Names, order and
-# defaults of all arguments are held here.
-MATRIX = {
-    "anchors": ["cell_anchors(sizes, aspect_ratios, *, rounded=False, order='ratio', dtype=float32)",
-                "grid_anchors(cell_anchors, feature_size, stride, *, offset=0.0)"],
-    "boxes": ["box_area(boxes)", "box_convert(boxes, in_fmt, out_fmt)", "clip_boxes_to_image(boxes, size)",
-              "remove_small_boxes(boxes, min_size)", "masks_to_boxes(masks, *, inclusive=True)",
-              "box_iou(boxes1, boxes2)", "generalized_box_iou(boxes1, boxes2)",
-              "distance_box_iou(boxes1, boxes2, eps=1e-7)", "complete_box_iou(boxes1, boxes2, eps=1e-7)"],
-    "box_codec": ["encode_boxes(boxes, anchors, weights=(1, 1, 1, 1))",
-                  "decode_boxes(deltas, anchors, weights=(1, 1, 1, 1), *, clip=log(1000 / 16))"],
-    "matching": ["match_boxes(anchors, gt_boxes, high, low, *, allow_low_quality=True)"],
-    "nms": ["nms(boxes, scores, iou_threshold)", "batched_nms(boxes, scores, idxs, iou_threshold)",
-            "nms_padded(boxes, scores, iou_threshold, max_output)"],
-    "soft_nms": ["soft_nms(boxes, scores, iou_threshold=0.3, *, sigma=0.5, min_score=1e-3, method='linear')",
-                 "fast_nms(boxes, scores, idxs, iou_threshold, *, top_k=200, cross_class=False)",
-                 "matrix_nms(boxes, scores, idxs, *, sigma=2.0, min_score=1e-3, method='gaussian')"],
-    "roi_pool": ["roi_pool(input, boxes, output_size, spatial_scale=1.0)", "RoIPool(output_size, spatial_scale)"],
-    "roi_align": ["roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, aligned=False, *, "
-                  "rule='samples', reduce='mean')",
-                  "multiscale_roi_align(features, boxes, output_size, scales, *, sampling_ratio=2, aligned=False, "
-                  "canonical_scale=224, canonical_level=4, reduce='mean')",
-                  "RoIAlign(output_size, spatial_scale, sampling_ratio, aligned=False, *, rule='samples', "
-                  "reduce='mean')",
-                  "MultiScaleRoIAlign(featmap_names, output_size, sampling_ratio, *, canonical_scale=224, "
-                  "canonical_level=4, reduce='mean')"],
-    "ps_roi": ["ps_roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1)",
-               "ps_roi_pool(input, boxes, output_size, spatial_scale=1.0)",
-               "PSRoIAlign(output_size, spatial_scale, sampling_ratio)", "PSRoIPool(output_size, spatial_scale)"],
-    "roi_warp": ["roi_warp(input, boxes, output_size, spatial_scale=1.0, *, reduce='max')"],
-    "mask_paste": ["paste_masks(masks, boxes, image_size, *, threshold=0.5, rule='continuous')",
-                   "paste_masks_rle(masks, boxes, image_size, *, threshold=0.5, rule='continuous')"],
-    "mask_target": ["mask_targets(masks, boxes, matched, size, *, rule='soft', image_size=None)"],
-    "keypoints": ["encode_keypoints(keypoints, boxes, size)", "decode_keypoints(maps, boxes)"],
-    "rotated": ["box_iou_rotated(boxes1, boxes2)", "nms_rotated(boxes, scores, iou_threshold)",
-                "batched_nms_rotated(boxes, scores, idxs, iou_threshold)"],
-    "rotated_align": ["roi_align_rotated(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1)",
-                      "RoIAlignRotated(output_size, spatial_scale, sampling_ratio)"],
-    "rotated_codec": ["encode_boxes_rotated(boxes, anchors, weights=(1, 1, 1, 1, 1))",
-                      "decode_boxes_rotated(deltas, anchors, weights=(1, 1, 1, 1, 1), *, clip=log(1000 / 16))",
-                      "cell_anchors_rotated(sizes, aspect_ratios, angles, *, dtype=float32)"],
-    "deform_conv": ["deform_conv2d(input, offset, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), "
-                    "mask=None)",
-                    "DeformConv2d(in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, "
-                    "bias=True)"],
-    "losses": ["sigmoid_focal_loss(inputs, targets, alpha=0.25, gamma=2, reduction='none')",
-               "generalized_box_iou_loss(boxes1, boxes2, reduction='none', eps=1e-7)",
-               "distance_box_iou_loss(boxes1, boxes2, reduction='none', eps=1e-7)",
-               "complete_box_iou_loss(boxes1, boxes2, reduction='none', eps=1e-7)"],
-}
-# Arguments that a floor has besides.
-OWN_ARGUMENTS = {"reference": set(), "kernels": {"out", "threads"}, "ops": {"device"}}
-# The compiled entry points of a function in _core and in _cuda, where they are not one of its name in each.
-ENTRIES = {
-    "cell_anchors": ("cell_anchors", ""),  # a few numbers, computed on the host for every device
-    "cell_anchors_rotated": ("cell_anchors", ""),
-    **dict.fromkeys(("box_area", "box_convert", "clip_boxes_to_image", "remove_small_boxes", "masks_to_boxes"),
-                    ("", "")),  # NumPy's and torch's own operations
-    # On CUDA the boxes come in the order of their scores.
-    "nms": ("nms", "nms_in_order"),
-    "batched_nms": ("batched_nms", "batched_nms_in_order"),
-    "nms_padded": ("nms", "nms_in_order"),
-    "fast_nms": ("fast_nms", "fast_nms_in_order"),
-    "matrix_nms": ("matrix_nms", "matrix_nms_in_order"),
-    "nms_rotated": ("nms_rotated", "nms_rotated_in_order"),
-    "batched_nms_rotated": ("batched_nms_rotated", "batched_nms_rotated_in_order"),
-    "roi_pool": ("roi_pool roi_pool_backward", "roi_pool roi_pool_backward"),
-    **dict.fromkeys(("roi_align", "multiscale_roi_align"),
-                    ("roi_align roi_align_backward roi_align_max roi_align_max_backward",) * 2),
-    "roi_align_rotated": ("roi_align_rotated roi_align_rotated_backward",) * 2,
-    **dict.fromkeys(("ps_roi_align", "ps_roi_pool"), ("ps_roi ps_roi_backward",) * 2),
-    "roi_warp": ("roi_warp roi_warp_backward", "roi_warp roi_warp_backward"),
-    "deform_conv2d": ("deform_conv2d deform_conv2d_backward",  # on CUDA torch multiplies the matrices
-                      "deform_conv2d_columns deform_conv2d_gather deform_conv2d_keys deform_conv2d_positions "
-                      "deform_conv2d_scatter"),
-    "paste_masks_rle": ("paste_masks_rle", "paste_masks_rle_count paste_masks_rle_write"),
-    "mask_targets": ("mask_targets mask_targets_of_runs", "mask_targets mask_targets_of_ends"),
-}
+ROOT = Path(__file__).resolve().parent.parent
+LONGEST = 400
 
 STANDARD = {"__future__", "bisect", "collections", "contextlib", "dataclasses", "functools", "importlib", "itertools",
             "math", "numbers", "os", "platform", "sys", "typing", "warnings"}
@@ -194,94 +111,11 @@ def test_kernels_own_no_memory_and_no_openmp():
     assert not wrong, wrong
 
 
-@pytest.mark.parametrize("op", OPS)
-def test_an_op_has_its_name_on_every_floor(op):
-    places = [f"roikit/reference/{op}.py", f"roikit/kernels/{op}.py", f"roikit/ops/{op}.py", f"src/core/{op}.h",
-              f"src/cpu/{op}.cpp", f"src/cuda/{op}.cu", f"src/bind/{op}.cpp", f"tests/reference/test_{op}.py",
-              f"tests/kernels/test_{op}.py", f"tests/ops/test_{op}.py", f"benchmarks/bench_{op}.py",
-              f"docs/ops/{op}.md"]
-    missing = [place for place in places if not (ROOT / place).is_file()]
-    assert not missing, f"{op} is missing {missing}"
-
-
-def arguments(function, without=frozenset()):
-    """(name, kind, default) of each argument; a dtype by its name."""
-    return [(p.name, p.kind, str(getattr(p.default, "__name__", p.default)).removeprefix("torch.")
-             if p.name == "dtype" else p.default)
-            for p in inspect.signature(function).parameters.values() if p.name not in without]
-
-
-def on_a_floor(floor, file, wanted):
-    """What is wrong with a function on a floor, or None."""
-    package, name = importlib.import_module(f"roikit.{floor}"), wanted.__name__
-    function = getattr(package, name, None)
-    if function is None or name not in package.__all__:
-        return f"roikit.{floor} does not export it"
-    if function.__module__ != f"roikit.{floor}.{file}":
-        return f"it lives in {function.__module__}, not in roikit.{floor}.{file}"
-    if arguments(function, OWN_ARGUMENTS[floor]) != arguments(wanted):
-        return f"it takes {inspect.signature(function)} on the floor of {floor}"
-    return None
-
-
-def stub_names(module):
-    tree = ast.parse((ROOT / f"roikit/{module}.pyi").read_text())
-    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-
-
-def holes(matrix):
-    """The matrix as text, a line for each function, and the list of its holes."""
-    compiled = {module: stub_names(module) for module in ("_core", "_cuda")}
-    columns = [*OWN_ARGUMENTS, *compiled]
-    picture, found = [f"{'':13}{'':26}" + "".join(f"{column:11}" for column in columns)], []
-    for file, lines in matrix.items():
-        for line in lines:
-            room = {}
-            exec(f"def {line}: ...", {"log": math.log, "float32": "float32"}, room)
-            (name, wanted), = room.items()
-            torch_only = file == "losses" or name[0].isupper()
-            cells = {floor: "-" if torch_only and floor != "ops" else on_a_floor(floor, file, wanted)
-                     for floor in OWN_ARGUMENTS}
-            entries = ("", "") if torch_only else ENTRIES.get(name, (name, name))
-            for (module, has), listed in zip(compiled.items(), entries, strict=True):
-                missing = [entry for entry in listed.split() if entry not in has]
-                cells[module] = f"roikit/{module}.pyi has no {' and no '.join(missing)}" if missing else (
-                    None if listed else "-")
-            words = {None: "x", "-": "-"}
-            picture.append(f"{file:13}{name:26}" + "".join(f"{words.get(cells[c], 'HOLE'):11}" for c in columns))
-            found += [f"{line}: {cell}" for cell in cells.values() if cell not in words]
-    return "\n".join(["", *picture, "", *found]), found
-
-
-def test_every_op_file_has_its_line_in_the_matrix():
-    assert sorted(MATRIX) == sorted((*OPS, "losses"))
-
-
-def test_the_matrix_of_functions_and_floors_has_no_hole():
-    picture, found = holes(MATRIX)
-    assert not found, picture
-
-
-@pytest.mark.parametrize("file, line, told", [
-    ("nms", "nns(boxes)", ["roikit.reference does not export it", "roikit.kernels does not export it",
-                           "roikit.ops does not export it", "_core.pyi has no nns", "_cuda.pyi has no nns"]),
-    ("nms", "soft_nms(boxes, scores, iou_threshold=0.3, *, sigma=0.5, min_score=1e-3, method='linear')",
-     [f"it lives in roikit.{floor}.soft_nms" for floor in OWN_ARGUMENTS]),
-    ("roi_warp", "roi_warp(input, boxes, output_size, spatial_scale=1.0, *, reduce='mean')",
-     [f"on the floor of {floor}" for floor in OWN_ARGUMENTS]),
-    ("roi_pool", "RoIPool(output_size, spatial_scale=1.0)", ["on the floor of ops"]),
-])
-def test_the_matrix_shows_its_holes(file, line, told):
-    picture, found = holes({file: [line]})
-    assert len(found) == len(told) == picture.count("HOLE")
-    assert all(words in hole for words, hole in zip(told, found, strict=True)), picture
-
-
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_mask_format_has_its_name_on_every_floor(name):
     places = [f"roikit/reference/{name}.py", f"roikit/masks/{name}.py", f"src/cython/{name}.pyx",
               f"roikit/_{name}.pyi", f"tests/reference/test_{name}.py", f"tests/masks/test_{name}.py",
-              f"benchmarks/bench_{name}.py", f"docs/ops/{name}.md"]
+              f"benchmarks/bench_{name}.py", f"roikit/bench/works/{name}.py", f"docs/ops/{name}.md"]
     missing = [place for place in places if not (ROOT / place).is_file()]
     assert not missing, f"{name} is missing {missing}"
 

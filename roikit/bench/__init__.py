@@ -1,6 +1,6 @@
 """Times roikit's ops beside every peer that can be imported, in one run: the command ``roikit bench``.
 
-The works are those of the modules `works_*`, with the inputs of `inputs`; what a work is stands in `work`, how it is
+The works are those of `works`, an op a file, with the inputs of `inputs`; what a work is stands in `work`, how it is
 timed in `timing`, who the peers are in `peers`, and `table` makes rows, lines, JSON and the chart. `scaling` follows
 the works of `curves` from small to large.
 """
@@ -14,26 +14,9 @@ from roikit.bench.peers import import_peers
 from roikit.bench.scaling import run_scaling
 from roikit.bench.table import Printer, chart, machine, measure, need_matplotlib
 from roikit.bench.timing import Device, rates
-from roikit.bench.works_boxes import anchor_works, box_works, codec_works, matching_works, nms_works
-from roikit.bench.works_deform_conv import deform_conv_works
-from roikit.bench.works_keypoints import keypoint_works
-from roikit.bench.works_losses import loss_works
-from roikit.bench.works_masks import paste_works, polygon_works, rle_works, target_works
-from roikit.bench.works_ps_rois import ps_roi_works
-from roikit.bench.works_roi_warp import roi_warp_works
-from roikit.bench.works_rois import roi_align_works, roi_pool_works
-from roikit.bench.works_rotated import rotated_align_works, rotated_codec_works, rotated_works
-from roikit.bench.works_soft_nms import soft_nms_works
+from roikit.bench.works import WORKS
 
 __all__ = ["WORKS", "run", "run_scaling"]
-
-# op -> (peers, device's name) -> its works
-WORKS = {"anchors": anchor_works, "boxes": box_works, "box_codec": codec_works, "matching": matching_works,
-         "nms": nms_works, "soft_nms": soft_nms_works, "roi_pool": roi_pool_works, "roi_align": roi_align_works,
-         "ps_roi": ps_roi_works, "roi_warp": roi_warp_works, "mask_paste": paste_works, "mask_target": target_works,
-         "keypoints": keypoint_works, "rotated": rotated_works, "rotated_align": rotated_align_works,
-         "rotated_codec": rotated_codec_works,
-         "deform_conv": deform_conv_works, "losses": loss_works, "rle": rle_works, "polygon": polygon_works}
 
 
 def run(ops=(), *, threads=None, device="cpu", quick=False, torchvision_ops=None, json_path=None, chart_path=None,

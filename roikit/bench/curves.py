@@ -9,9 +9,11 @@ import roikit.ops as ops
 
 from . import inputs
 from .work import forward, only, plain
-from .works_boxes import iou_peers, matching_peers, nms_peers
-from .works_masks import CELLS, SIZE, paste_peers
-from .works_rois import P2
+from .works._pooling import P2
+from .works.boxes import iou_peers
+from .works.mask_paste import CELLS, SIZE, paste_peers
+from .works.matching import matching_peers
+from .works.nms import nms_peers
 
 __all__ = ["Curve", "curves"]
 

@@ -3,10 +3,11 @@
     roikit.testing.check(my_nms, "nms").text()      compare a function with the reference, and name its convention
     roikit.testing.strategies                       hypothesis strategies for the inputs of every op
     roikit.testing.cases("roi_align")               a strategy for all arguments of one op
+    roikit.testing.table.OPS                        the ops, with their signatures and an example of each argument
     with roikit.testing.simd("base"):               run the compiled kernels at a lower vector level
         ...
 
-All but the SIMD switch need hypothesis, which is imported when one of them is first asked for.
+All but the table and the SIMD switch need hypothesis, which is imported when one of them is first asked for.
 """
 
 import importlib
@@ -15,7 +16,7 @@ from roikit import simd, simd_levels
 
 _LAZY = {"check": "checker", "check_floors": "floors", "cases": "arguments", "Report": "report", "Variant": "variants",
          "JUDGED": "judged", "CannotCheck": "calling"}
-_NEED_HYPOTHESIS = ("check", "check_floors", "cases", "strategies")
+_NEED_HYPOTHESIS = ("JUDGED", "check", "check_floors", "cases", "strategies")
 
 __all__ = ["CannotCheck", "JUDGED", "Report", "Variant", "cases", "check", "check_floors", "simd", "simd_levels",
            "strategies"]

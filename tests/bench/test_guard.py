@@ -2,7 +2,8 @@
 
 import importlib
 import json
-import sys
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -77,7 +78,7 @@ def test_contract_an_unknown_compiler_passes_with_a_sentence(guard):
 
 def test_contract_works_and_committed_counts_must_be_the_same(guard):
     wrong, _ = guard.compare_counts({"new": 1}, {"old": 1})
-    assert wrong == ["new: counted, but has no committed count; run python -m benchmarks.guard --update",
+    assert wrong == ["new: counted, but has no committed count; run python -m benchmarks.guard --update new",
                      "old: not counted, but has a committed count; run python -m benchmarks.guard --update"]
 
 
@@ -126,13 +127,21 @@ def test_contract_update_keeps_other_compilers_and_a_slow_down_is_the_status(gua
     monkeypatch.setattr("roikit._config.simd_levels", lambda: ("base", "v3"))
     monkeypatch.setattr(guard, "this_compiler", lambda: "gcc 99.1")
     counts = {"nms": 100}
-    monkeypatch.setattr(guard, "measure_counts", lambda: dict(counts))
+    monkeypatch.setattr(guard, "counted", lambda words=(): list(words or counts))
+    monkeypatch.setattr(guard, "measure_counts", lambda names: {name: counts[name] for name in names})
     guard.COUNTS.write_text(json.dumps({"gcc 1.0": {"nms": 7}}))
     assert guard.main(["counts"]) == 0 and "no committed counts of this compiler" in capsys.readouterr().out
     assert guard.main(["--update"]) == 0
     assert json.loads(guard.COUNTS.read_text()) == {"gcc 1.0": {"nms": 7}, "gcc 99.1": {"nms": 100}}
-    counts["nms"] = 104
-    assert guard.main(["counts"]) == 1 and "counts: FAILED, nms: 104 instructions, +4.0 %" in capsys.readouterr().out
+    counts |= {"nms": 104, "box_iou": 7}
+    assert guard.main(["counts"]) == 1
+    said = capsys.readouterr().out
+    assert "counts: FAILED, nms: 104 instructions, +4.0 %" in said and "box_iou: counted, but has no" in said
+    assert guard.main(["--update", "box_iou"]) == 0
+    assert json.loads(guard.COUNTS.read_text())["gcc 99.1"] == {"nms": 100, "box_iou": 7}
+    del counts["nms"]
+    assert guard.main(["--update", "box_iou"]) == 0  # what there is no longer goes
+    assert json.loads(guard.COUNTS.read_text())["gcc 99.1"] == {"box_iou": 7}
 
 
 def test_contract_a_part_that_there_is_not(guard, capsys):
@@ -142,10 +151,40 @@ def test_contract_a_part_that_there_is_not(guard, capsys):
 
 
 def test_contract_every_counted_work_has_a_committed_count(guard):
-    works = importlib.import_module("benchmarks.guard_works").WORKS
-    assert "torch" not in vars(sys.modules["benchmarks.guard_works"])
+    works = importlib.import_module("benchmarks.guard_process").WORKS
     for compiler, counts in json.loads(guard.COUNTS.read_text()).items():
-        assert set(counts) == {name for name, work in works.items() if work.counted}, compiler
+        counted = {name for name, work in works.items() if work.counted}
+        assert not (missing := counted - counts.keys()), f"python -m benchmarks.guard --update {shlex.join(missing)}"
+        assert set(counts) == counted, compiler
+
+
+def test_contract_names_are_of_works_or_of_ops(guard, capsys):
+    assert guard.counted(["rle iou", "box_codec"]) == ["encode", "decode", "rle iou"]
+    assert len(guard.counted()) > 50 and "clip" not in guard.counted()
+    with pytest.raises(SystemExit):
+        guard.main(["--update", "nmz"])
+    assert "there is no work or op nmz; works are anchors, box_iou, " in capsys.readouterr().err
+
+
+def test_contract_works_need_no_torch(guard, run_python):
+    run_python(f"import sys; sys.modules['torch'] = None; sys.path.insert(0, {str(ROOT)!r}); "
+               "from benchmarks.kernel_works import guarded; assert len(guarded()['nms']) == 2")
+
+
+def test_contract_the_c_library_is_told_what_to_choose(guard, monkeypatch):
+    """Whatever the processor and the caller have it choose: memory functions without AVX and without `rep movs`."""
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.cpu.hwcaps=ERMS")
+    seen = {}
+
+    def run(command, env, **options):
+        seen.update(env)
+        return subprocess.CompletedProcess(command, 1, "", "stopped here")
+
+    monkeypatch.setattr(guard.subprocess, "run", run)
+    with pytest.raises(RuntimeError, match="stopped here"):
+        guard.measure_counts(["nms"])
+    assert seen["GLIBC_TUNABLES"] == guard.PLAIN_C_LIBRARY and "-ERMS" in guard.PLAIN_C_LIBRARY
+    assert seen["ROIKIT_SIMD"] == "v3"
 
 
 # NumPy's own work, or the kernel of another name.
@@ -155,7 +194,7 @@ NO_WORK = {"box_area", "box_convert", "cell_anchors_rotated", "masks_to_boxes", 
 
 def test_contract_every_kernel_has_a_work(guard, monkeypatch):
     import roikit.kernels as kernels
-    works = importlib.import_module("benchmarks.guard_works")
+    works = importlib.import_module("benchmarks.guard_process").WORKS
     called = set()
 
     def noting(name, function):
@@ -163,6 +202,8 @@ def test_contract_every_kernel_has_a_work(guard, monkeypatch):
 
     for name in kernels.__all__:
         monkeypatch.setattr(kernels, name, noting(name, getattr(kernels, name)))
-    for work in works.WORKS.values():
+    for work in works.values():
         work.make(*work.small)()
+    assert not (without := set(kernels.__all__) - called - NO_WORK), (
+        f"no work calls {sorted(without)}: write one into WORKS of benchmarks/bench_<op>.py")
     assert set(kernels.__all__) - called == NO_WORK

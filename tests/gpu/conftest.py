@@ -4,28 +4,14 @@ Without a CUDA device every test is skipped, and says so. ROIKIT_GPU_TESTS=cpu o
 the host there instead, on the CPU kernels or on the emulated CUDA kernels: that tries the tests themselves.
 """
 
-import importlib.util
 import os
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 from roikit.ops import _launch
 
-
-def _load(name):
-    """A module of this folder; pytest's importlib mode keeps the folder off sys.path."""
-    key = f"roikit_gpu_tests_{name}"
-    if key not in sys.modules:
-        spec = importlib.util.spec_from_file_location(key, Path(__file__).with_name(f"{name}.py"))
-        sys.modules[key] = module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[key]
-
-
-_cases = _load("cases")
+from . import cases as _cases
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -73,7 +59,8 @@ def fixed_case(request):
     return request.param
 
 
-@some(lambda case: case.name.startswith(("roi_", "ps_roi_", "multiscale")) and "backward" in case.name)
+@some(lambda case: "backward" in case.name and {"rois", "rotated_rois"} & set(
+    _cases.FUNCTIONS[case.function].words.values()))
 def gradient_case(request):
     """Each gradient that has a fast and a deterministic form."""
     return request.param

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import torch
 
-from roikit import ops
-
 
 def load_cases():
-    spec = importlib.util.spec_from_file_location("roikit_gpu_tests_cases", Path(__file__).with_name("cases.py"))
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses look for it
+    """The folder of cases as a package: this script has none around it."""
+    folder = Path(__file__).with_name("cases")
+    spec = importlib.util.spec_from_file_location("roikit_gpu_cases", folder / "__init__.py",
+                                                  submodule_search_locations=[str(folder)])
+    sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
@@ -28,58 +28,32 @@ def shifted(x):
     return y.requires_grad_(x.requires_grad)
 
 
+def last(x):
+    """A map with its channels last, anything else as it is."""
+    x = x.detach().contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
+    return x.requires_grad_(x.is_floating_point())
+
+
 def everything(cases, device):
     """Names and calls: each case in both orders of addition and at an odd address, and what is wrong or empty."""
     for case in cases.CASES:
+        yield from forms(case, case.inputs(device))
         inputs = case.inputs(device)
-        yield case.name, lambda case=case, inputs=inputs: case.call(*inputs)
         yield f"{case.name} at an odd address", lambda case=case, inputs=inputs: case.call(*map(shifted, inputs))
-        if "backward" in case.name:
-            yield f"{case.name} deterministic", lambda case=case, inputs=inputs: in_order(case.call, inputs)
-    g = torch.Generator().manual_seed(0)
-    values = torch.tensor([float("nan"), float("inf"), -float("inf"), 3e38, -3e38, 2.0**31, -1e9, 0.0, 5.0, 12.0])
-    boxes = values[torch.randint(0, len(values), (200, 4), generator=g)].to(device)
-    index = torch.arange(200, device=device)
-    image = index[:, None] % 3 - (0 if device == "cpu" else 1)  # -1 and, of two images, 2 are wrong on purpose
-    rois = torch.cat([image.float() if device != "cpu" else image.float() % 2, boxes], 1)
-    turned = torch.cat([rois, boxes[:, :1]], 1)
-    masks, scores = torch.rand(200, 5, 5, generator=g).to(device), torch.rand(200, generator=g).to(device)
-    for last in (False, True):
-        form = torch.channels_last if last else torch.contiguous_format
-        x = torch.rand(2, 8, 7, 9, generator=g).to(device).contiguous(memory_format=form).requires_grad_()
-        for op in (ops.roi_align, ops.roi_pool, ops.ps_roi_align, ops.ps_roi_pool, ops.roi_warp, ops.roi_align_rotated):
-            def both(op=op, x=x, rois=turned if op is ops.roi_align_rotated else rois):
-                output = op(x, rois, 2, 0.5)
-                return torch.autograd.grad(output, x, torch.ones_like(output))
+    strays = device != "cpu"  # on the CPU an index of nothing is an error
+    compiled = [function for function in cases.FUNCTIONS.values() if function.entries[1]]
+    for case in (case for function in compiled for case in cases.derived(function, awkward=True, strays=strays)):
+        yield from forms(case, case.inputs(device), " of awkward")
+        if cases.kind(case) == "sampled":
+            yield from forms(case, [last(x) for x in case.inputs(device)], " of awkward, channels last")
+    for case in (case for function in compiled for case in cases.derived(function, rows=0)):
+        yield f"{case.name} of nothing", lambda case=case: case.call(*case.inputs(device))
 
-            yield f"{op.__name__} of awkward boxes", both
-            yield f"{op.__name__} of awkward boxes, deterministic", lambda both=both: in_order(both, ())
-        def largest(x=x):
-            output = ops.roi_align(x, rois, 2, 0.5, reduce="max")
-            return torch.autograd.grad(output, x, torch.ones_like(output))
 
-        yield "roi_align max of awkward boxes", largest
-        yield "roi_align max of awkward boxes, deterministic", lambda largest=largest: in_order(largest, ())
-    yield "nms of awkward boxes", lambda: ops.nms(boxes, scores, 0.5)
-    yield "batched_nms of awkward boxes", lambda: ops.batched_nms(boxes, scores, index % 3, 0.5)
-    yield "soft_nms of awkward boxes", lambda: ops.soft_nms(boxes, scores, method="gaussian")
-    yield "fast_nms of awkward boxes", lambda: ops.fast_nms(boxes, scores, index % 3, 0.5)
-    yield "matrix_nms of awkward boxes", lambda: ops.matrix_nms(boxes, scores, index % 3)
-    yield "nms_rotated of awkward boxes", lambda: ops.nms_rotated(turned[:, 1:], scores, 0.5)
-    yield "box_iou_rotated of awkward boxes", lambda: ops.box_iou_rotated(turned[:, 1:], turned[:7, 1:])
-    yield "decode_keypoints of awkward boxes", lambda: ops.decode_keypoints(masks[:, None], boxes)
-    yield "encode_keypoints of awkward boxes", lambda: ops.encode_keypoints(boxes[:, None, :3], boxes, 14)
-    yield "match_boxes of awkward boxes", lambda: ops.match_boxes(boxes, boxes[:7], 0.7, 0.3)
-    yield "paste_masks of awkward boxes", lambda: ops.paste_masks(masks, boxes, (13, 17))
-    yield "paste_masks_rle of awkward boxes", lambda: ops.paste_masks_rle(masks, boxes, (13, 17))
-    matched = index if device == "cpu" else index - 3
-    yield "mask_targets of awkward boxes", lambda: ops.mask_targets(masks > 0.5, boxes, matched, 3)
-    none = boxes[:0]
-    yield "nms of nothing", lambda: ops.nms(none, scores[:0], 0.5)
-    yield "box_iou of nothing", lambda: ops.box_iou(none, boxes)
-    yield "match_boxes of nothing", lambda: ops.match_boxes(boxes, none, 0.7, 0.3)
-    yield "paste_masks of nothing", lambda: ops.paste_masks(masks[:0], none, (13, 17))
-    yield "paste_masks_rle of nothing", lambda: ops.paste_masks_rle(masks[:0], none, (13, 17))
+def forms(case, inputs, words=""):
+    yield f"{case.name}{words}", lambda: case.call(*inputs)
+    if "backward" in case.name:
+        yield f"{case.name}{words}, deterministic", lambda: in_order(case.call, inputs)
 
 
 def in_order(call, inputs):

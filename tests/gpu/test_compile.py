@@ -4,30 +4,33 @@ import torch
 
 from roikit import ops
 
+from .cases._case import boxes, scores
+from .cases._case import rois as rois_of
+
 SIZE = (64, 80)
 
 
-def candidates(cases, device, n=300):
+def candidates(device, n=300):
     g = torch.Generator().manual_seed(1)
-    return [x.to(device) for x in (0.2 * torch.randn(n, 4, generator=g), cases.boxes(n, 2), cases.scores(n, 3),
+    return [x.to(device) for x in (0.2 * torch.randn(n, 4, generator=g), boxes(n, 2), scores(n, 3),
                                    torch.randint(1, 4, (n,), generator=g), torch.rand(n, 1, 14, 14, generator=g))]
 
 
 def of_fixed_size(deltas, anchors, scores, labels, masks):
-    boxes = ops.clip_boxes_to_image(ops.decode_boxes(deltas, anchors, (10, 10, 5, 5)), SIZE)
-    keep, count = ops.nms_padded(boxes, scores, 0.5, 50)
+    found = ops.clip_boxes_to_image(ops.decode_boxes(deltas, anchors, (10, 10, 5, 5)), SIZE)
+    keep, count = ops.nms_padded(found, scores, 0.5, 50)
     keep = keep.clamp(min=0)
-    return boxes[keep], scores[keep], labels[keep], ops.paste_masks(masks[keep], boxes[keep], SIZE), count
+    return found[keep], scores[keep], labels[keep], ops.paste_masks(masks[keep], found[keep], SIZE), count
 
 
 def of_any_size(deltas, anchors, scores, labels, masks):
-    boxes = ops.clip_boxes_to_image(ops.decode_boxes(deltas, anchors, (10, 10, 5, 5)), SIZE)
-    keep = ops.batched_nms(boxes, scores, labels, 0.5)
-    return boxes[keep], scores[keep], labels[keep]
+    found = ops.clip_boxes_to_image(ops.decode_boxes(deltas, anchors, (10, 10, 5, 5)), SIZE)
+    keep = ops.batched_nms(found, scores, labels, 0.5)
+    return found[keep], scores[keep], labels[keep]
 
 
-def test_compiled_postprocessing_gives_the_same(cases, device):
-    inputs = candidates(cases, device)
+def test_compiled_postprocessing_gives_the_same(device):
+    inputs = candidates(device)
     for function in (of_fixed_size, of_any_size):
         torch._dynamo.reset()
         eager, compiled = function(*inputs), torch.compile(function, fullgraph=True)(*inputs)
@@ -36,9 +39,9 @@ def test_compiled_postprocessing_gives_the_same(cases, device):
             torch.testing.assert_close(mine, theirs)
 
 
-def test_compiled_training_head_gives_the_same(cases, device):
+def test_compiled_training_head_gives_the_same(device):
     x = torch.randn(2, 8, 20, 24, generator=torch.Generator().manual_seed(0)).to(device).requires_grad_()
-    rois = cases.rois(30, 2, 0).to(device)
+    rois = rois_of(30, 2, 0).to(device)
 
     def loss(x):
         return (ops.roi_align(x, rois, 5, 0.5, 2, True).square().sum() + ops.roi_pool(x, rois, 3, 0.5).sum()
@@ -50,9 +53,9 @@ def test_compiled_training_head_gives_the_same(cases, device):
     torch.testing.assert_close(compiled, eager, rtol=1e-4, atol=1e-4)
 
 
-def test_autocast_keeps_the_features_dtype_and_makes_boxes_float32(cases, device):
+def test_autocast_keeps_the_features_dtype_and_makes_boxes_float32(device):
     x = torch.randn(2, 8, 20, 24, generator=torch.Generator().manual_seed(0)).to(device, torch.bfloat16)
-    rois = cases.rois(30, 2, 0).to(device)
+    rois = rois_of(30, 2, 0).to(device)
     calls = (lambda x, r: torch.ops.roikit.roi_align(x, r, 0.5, 3, 3, 2, True),
              lambda x, r: torch.ops.roikit.roi_pool(x, r, 0.5, 3, 3)[0],
              lambda x, r: torch.ops.roikit.multiscale_roi_align([x, x], r, [0.5, 0.25], [30.0], 3, 3, 2, False))

@@ -7,21 +7,12 @@ from hypothesis import strategies as st
 
 from roikit import kernels, reference
 from roikit.reference.box_codec import TOLERANCE
-from roikit.testing import simd, simd_levels
 from roikit.testing import strategies as some
+
+from .agreement import everywhere
 
 WEIGHTS = st.sampled_from([(1, 1, 1, 1), (10, 10, 5, 5), (10.0, 20.0, 3.0, 7.0)])
 DTYPES = st.sampled_from([np.float16, np.float32, np.float64])
-
-
-def everywhere(run):
-    """The result of run(threads), after a check that it has the same bits everywhere."""
-    first = run(1)
-    for level in simd_levels():
-        for threads in (1, 2):
-            with simd(level):
-                np.testing.assert_array_equal(run(threads), first, f"{level}, {threads} threads")
-    return first
 
 
 def near(mine, theirs, magnitude):

@@ -6,22 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roikit import kernels, reference
-from roikit.testing import simd, simd_levels
 from roikit.testing import strategies as some
+
+from .agreement import everywhere
 
 LIMITS = st.sampled_from([(0.7, 0.3), (0.5, 0.5), (1.0, 0.0), (0.5, 1 / 3), (0.0, -1.0), (np.inf, -np.inf)])
 
 
 @np.errstate(all="ignore")
-def agree(anchors, gt_boxes, high, low, allow, levels=None, threads=(1, 2)):
-    expected = reference.match_boxes(anchors, gt_boxes, high, low, allow_low_quality=allow)
-    for level in levels or simd_levels():
-        for count in threads:
-            with simd(level):
-                found = kernels.match_boxes(anchors, gt_boxes, high, low, allow_low_quality=allow, threads=count)
-            for mine, theirs in zip(found, expected, strict=True):
-                assert mine.dtype == theirs.dtype
-                np.testing.assert_array_equal(mine, theirs, f"{level}, {count} threads")
+def agree(anchors, gt_boxes, high, low, allow, counts=(1, 2)):
+    everywhere(lambda threads: kernels.match_boxes(anchors, gt_boxes, high, low, allow_low_quality=allow,
+                                                   threads=threads),
+               reference.match_boxes(anchors, gt_boxes, high, low, allow_low_quality=allow), counts=counts)
 
 
 @given(st.data(), st.sampled_from([np.float16, np.float32, np.float64]), LIMITS, st.booleans())
@@ -49,7 +45,7 @@ def test_an_image_full_of_anchors_agrees_with_the_reference(dtype):
     rng = np.random.default_rng(0)
     corner = rng.integers(0, 400, (20, 2))
     gt_boxes = np.concatenate([corner, corner + rng.integers(8, 150, (20, 2))], 1).astype(dtype)
-    agree(anchors, gt_boxes, 0.7, 0.3, True, threads=(1, 2, 3))
+    agree(anchors, gt_boxes, 0.7, 0.3, True, counts=(1, 2, 3))
 
 
 @given(some.boxes(max_size=20), some.boxes(n=3, kinds=("grid",)))

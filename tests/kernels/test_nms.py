@@ -6,21 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roikit import kernels, reference
-from roikit.testing import simd, simd_levels
 from roikit.testing import strategies as some
+
+from .agreement import everywhere
 
 FLOATS = (np.float16, np.float32, np.float64)
 THRESHOLDS = st.one_of(some.thresholds(), st.sampled_from([-1.0, -0.0, 1e-3, 0.009, 0.011, 0.05, 0.99, 1.5, np.inf]))
 LAYOUTS = ("grid", "cluster", "sizes", "far", "tiny", "strays", "nonfinite")
-
-
-def everywhere(run, expected):
-    for level in simd_levels():
-        for threads in (1, 2):
-            with simd(level):
-                for mine, theirs in zip(run(threads), expected, strict=True):
-                    assert mine.dtype == theirs.dtype and mine.shape == theirs.shape
-                    np.testing.assert_array_equal(mine, theirs, f"{level}, {threads} threads")
 
 
 @np.errstate(all="ignore")

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roikit import kernels, reference
-from roikit.reference.roi_align import TOLERANCE
 from roikit.testing import strategies as some
+
+from .agreement import each_wrong_index, some_rois, within
 
 DTYPES = (np.float16, np.float32, np.float64)
 SIZES = st.tuples(st.integers(1, 3), st.integers(1, 3))
@@ -15,12 +16,10 @@ OPS = ("ps_roi_align", "ps_roi_pool")
 
 
 def close(result, expected, scale, exact):
-    assert result.dtype == expected.dtype and result.shape == expected.shape
     if exact:
         np.testing.assert_array_equal(result, expected)
     else:
-        error = np.abs(result.astype(np.float64) - expected)
-        assert (error <= TOLERANCE[result.dtype.name] * scale).all(), error.max(initial=0)
+        within(result, expected, scale)
 
 
 def check(op, maps, boxes, size, scale, *ratio):
@@ -56,9 +55,7 @@ def test_agrees_with_the_reference(op, data, dtype, size, channels, scale):
 def test_many_rois_and_images(op, dtype):
     rng = np.random.default_rng(0)
     maps = (rng.integers(-6, 7, (3, 9 * 2 * 3, 19, 23)) / 4).astype(dtype)
-    corner = rng.uniform(-8, 80, (40, 2))
-    boxes = np.concatenate([rng.integers(0, 2, (40, 1)) * 2, corner, corner + rng.uniform(-2, 60, (40, 2))], 1)
-    check(op, maps, boxes.astype(np.float32), (2, 3), 0.25)
+    check(op, maps, some_rois(rng, 40).astype(np.float32), (2, 3), 0.25)
 
 
 def test_pool_shows_nan_and_infinity():
@@ -78,7 +75,7 @@ def test_out_receives_the_result(op):
 
 
 @pytest.mark.parametrize("op", OPS)
-@pytest.mark.parametrize("index, text", [(-1, "-1.0"), (2, "2.0"), (0.5, "0.5"), (np.nan, "nan")])
+@each_wrong_index
 def test_contract_batch_index(op, index, text):
     boxes, maps = np.zeros((5, 5), np.float32), np.zeros((2, 4, 4, 4), np.float32)
     boxes[3, 0] = index

@@ -8,32 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roikit import kernels, reference
-from roikit.reference.roi_align import TOLERANCE, assign_levels
-from roikit.testing import simd, simd_levels
+from roikit.reference.roi_align import assign_levels
 from roikit.testing import strategies as some
+
+from .. import crowds
+from . import agreement
+from .agreement import stored, within
 
 DTYPES = (np.float16, np.float32, np.float64)
 SIZES = st.one_of(st.integers(1, 3), st.tuples(st.integers(1, 4), st.integers(1, 4)))
 SCALES = st.sampled_from([1.0, 0.5, 0.25, 1 / 3])
 RATIOS = st.sampled_from([-1, 0, 1, 2, 3])
-FORMATS = st.sampled_from(["contiguous", "channels_last", "strided"])
-
-
-def stored(a, form):
-    if form == "channels_last":
-        return np.ascontiguousarray(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
-    if form == "strided":
-        wide = np.zeros((*a.shape[:3], 2 * a.shape[3]), a.dtype)
-        wide[..., ::2] = a
-        return wide[..., ::2]
-    return a
-
-
-def within(result, expected, scale):
-    """|result - expected| <= TOLERANCE * scale, the reference's bound."""
-    assert result.dtype == expected.dtype and result.shape == expected.shape
-    error = np.abs(result.astype(np.float64) - expected.astype(np.float64))
-    assert (error <= TOLERANCE[result.dtype.name] * scale).all(), error.max(initial=0)
+FORMATS = st.sampled_from(agreement.FORMATS)
+everywhere = partial(agreement.everywhere, bits=True)
 
 
 def largest(a, boxes):
@@ -41,19 +28,6 @@ def largest(a, boxes):
     a = np.abs(a.astype(np.float64)).max(axis=(1, 2, 3), initial=0)
     index = [i for i, part in enumerate(boxes) for _ in part] if isinstance(boxes, list) else boxes[:, 0].astype(int)
     return a[index].reshape(-1, 1, 1, 1)
-
-
-def everywhere(call):
-    """call(threads) at every SIMD level, with 1 and 2 threads: one result, for all have the same bits."""
-    results = []
-    for level in simd_levels():
-        for threads in (1, 2):
-            with simd(level):
-                results.append(call(threads))
-    for other in results[1:]:
-        for a, b in zip(results[0], other, strict=True):
-            assert a.tobytes() == b.tobytes()
-    return results[0]
 
 
 @st.composite
@@ -103,20 +77,13 @@ def test_multiscale_agrees_with_the_reference(data, dtype, form, ratio, aligned)
         within(g, w, s.astype(np.float64) + np.abs(expected.astype(np.float64)).max(initial=0))
 
 
-def crowd(images, count, size, seed=0):
-    rng = np.random.default_rng(seed)
-    corner = rng.uniform(-5, size, (count, 2))
-    return np.concatenate([rng.integers(0, images, (count, 1)), corner, corner + rng.uniform(0, size, (count, 2))],
-                          1).astype(np.float32)
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("channels", [1, 15, 16, 70])
 def test_levels_threads_and_formats_give_the_same_bits(dtype, channels):
     maps = np.random.default_rng(1).standard_normal((3, channels, 37, 29)).astype(dtype)
-    boxes = crowd(3, 120, 150)
+    boxes = crowds.rois(3, 120, 150)
     by_format = []
-    for form in ("contiguous", "channels_last", "strided"):
+    for form in agreement.FORMATS:
         def both(threads, x):
             output = kernels.roi_align(x, boxes, (5, 3), 0.25, 2, threads=threads)
             return output, kernels.roi_align_backward(output, boxes, x.shape, (5, 3), 0.25, 2, threads=threads)
@@ -151,7 +118,7 @@ def test_law_a_linear_map_gives_its_value_at_the_bins_centres():
 
 def test_law_rois_do_not_depend_on_their_company():
     maps = np.random.default_rng(0).standard_normal((2, 20, 30, 30)).astype(np.float32)
-    boxes = crowd(2, 40, 100, 3)
+    boxes = crowds.rois(2, 40, 100, 3)
     together = kernels.roi_align(maps, boxes, 3, 0.25)
     for k in range(0, 40, 7):
         assert together[k].tobytes() == kernels.roi_align(maps, boxes[k : k + 1], 3, 0.25)[0].tobytes()
@@ -160,7 +127,7 @@ def test_law_rois_do_not_depend_on_their_company():
 def test_law_each_box_of_a_pyramid_is_pooled_on_its_level():
     rng = np.random.default_rng(0)
     maps = [rng.standard_normal((2, 18, 64 >> i, 64 >> i)).astype(np.float32) for i in range(3)]
-    scales, boxes = [1 / 4, 1 / 8, 1 / 16], crowd(2, 60, 220, 5)
+    scales, boxes = [1 / 4, 1 / 8, 1 / 16], crowds.rois(2, 60, 220, 5)
     levels = assign_levels(boxes[:, 1:], scales, 56, 3)
     assert set(levels) == {0, 1, 2}
     output = kernels.multiscale_roi_align(maps, boxes, 3, scales, canonical_scale=56, canonical_level=3)
@@ -210,7 +177,7 @@ def test_empty_and_tiny(shape, count):
 
 
 def test_out_receives_the_result():
-    maps, boxes = np.random.default_rng(0).standard_normal((1, 17, 9, 9)), crowd(1, 3, 9)
+    maps, boxes = np.random.default_rng(0).standard_normal((1, 17, 9, 9)), crowds.rois(1, 3, 9)
     out = np.empty((3, 17, 2, 2))
     for form in ("contiguous", "channels_last"):
         assert kernels.roi_align(stored(maps, form), boxes, 2, out=out) is out

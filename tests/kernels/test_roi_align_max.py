@@ -7,17 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roikit import kernels, reference
-from roikit.reference.roi_align import TOLERANCE
 from roikit.testing import simd, simd_levels
 from roikit.testing import strategies as some
 from roikit.testing.draws import SAMPLED
 
+from .agreement import channels_last as last
+from .agreement import each_wrong_index, some_rois, within
+
 DTYPES = (np.float16, np.float32, np.float64)
 SIZES = st.tuples(st.integers(1, 3), st.integers(1, 3))
-
-
-def last(x):
-    return np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
 
 
 def same(found, wanted):
@@ -56,9 +54,7 @@ def check(maps, boxes, *rule, pyramid=False):
                 np.testing.assert_array_equal(places, argmax)
                 seen.add(tuple(g.tobytes() for g in found))
     for back, gradient, spread in zip(found, gradients, spreads, strict=True):
-        error = np.abs(back.astype(np.float64) - gradient)
-        bound = TOLERANCE[back.dtype.name] * (spread.astype(np.float64) + np.abs(grad).max(initial=0))
-        assert (error <= bound).all(), error.max(initial=0)
+        within(back, gradient, spread.astype(np.float64) + np.abs(grad).max(initial=0))
     assert len(seen) == 1
 
 
@@ -87,9 +83,7 @@ def test_many_rois_and_images(dtype, ratio, channels):
     rng = np.random.default_rng(0)
     maps = rng.standard_normal((3, channels, 19, 23)).astype(dtype)
     maps[rng.random(maps.shape) < 0.05] = -0.0
-    corner = rng.uniform(-8, 80, (12, 2))
-    boxes = np.concatenate([rng.integers(0, 2, (12, 1)) * 2, corner, corner + rng.uniform(-2, 60, (12, 2))], 1)
-    check([maps], boxes.astype(np.float32), (2, 3), 0.25, ratio, True)
+    check([maps], some_rois(rng, 12).astype(np.float32), (2, 3), 0.25, ratio, True)
 
 
 def test_a_huge_box_visits_only_the_samples_inside():
@@ -154,7 +148,7 @@ def test_an_argmax_that_names_no_sample_is_passed_over():
             assert not back.any()
 
 
-@pytest.mark.parametrize("index, text", [(-1, "-1.0"), (2, "2.0"), (0.5, "0.5"), (np.nan, "nan")])
+@each_wrong_index
 def test_contract_batch_index(index, text):
     boxes = ROIS.copy()
     boxes[3, 0] = index

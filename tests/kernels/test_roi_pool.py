@@ -9,25 +9,11 @@ from roikit import kernels, reference
 from roikit.testing import simd, simd_levels
 from roikit.testing import strategies as some
 
+from .agreement import FORMATS, each_wrong_index, same, stored
+
 DTYPES = (np.float16, np.float32, np.float64)
 SIZES = st.one_of(st.integers(1, 3), st.tuples(st.integers(1, 4), st.integers(1, 4)))
 SCALES = st.sampled_from([1.0, 0.5, 0.25, 1 / 3])
-FORMATS = ("contiguous", "channels_last", "strided")
-
-
-def stored(a, form):
-    if form == "channels_last":
-        return np.ascontiguousarray(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
-    if form == "strided":
-        wide = np.zeros((*a.shape[:3], 2 * a.shape[3]), a.dtype)
-        wide[..., ::2] = a
-        return wide[..., ::2]
-    return a
-
-
-def same(a, b):
-    assert a.dtype == b.dtype and a.shape == b.shape
-    assert a.tobytes() == b.tobytes()
 
 
 def check(maps, boxes, *rule, forms=FORMATS, grad_seed=0):
@@ -130,7 +116,7 @@ ROIS = np.zeros((5, 5), np.float32)
 BINS = np.zeros((5, 3, 2, 2), np.float32)
 
 
-@pytest.mark.parametrize("index, text", [(-1, "-1.0"), (2, "2.0"), (0.5, "0.5"), (np.nan, "nan")])
+@each_wrong_index
 def test_contract_batch_index(index, text):
     boxes = ROIS.copy()
     boxes[3, 0] = index

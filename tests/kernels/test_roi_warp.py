@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roikit import kernels, reference
-from roikit.reference.roi_align import TOLERANCE
 from roikit.testing import simd, simd_levels
 from roikit.testing import strategies as some
+
+from .agreement import each_wrong_index, some_rois, within
 
 DTYPES = (np.float16, np.float32, np.float64)
 SIZES = st.tuples(st.integers(1, 3), st.integers(1, 3))
@@ -31,9 +32,7 @@ def check(maps, boxes, *rule, reduce):
             np.testing.assert_array_equal(values, output)
             np.testing.assert_array_equal(np.signbit(values) & (values == 0), np.signbit(output) & (output == 0))
             np.testing.assert_array_equal(places, argmax)
-            error = np.abs(back.astype(np.float64) - gradient)
-            bound = TOLERANCE[back.dtype.name] * (spread.astype(np.float64) + np.abs(grad).max(initial=0))
-            assert (error <= bound).all(), error.max(initial=0)
+            within(back, gradient, spread.astype(np.float64) + np.abs(grad).max(initial=0))
             assert first is None or back.tobytes() == first
             first = back.tobytes()
 
@@ -53,9 +52,7 @@ def test_many_rois_and_images(dtype, reduce, channels):
     rng = np.random.default_rng(0)
     maps = rng.standard_normal((3, channels, 19, 23)).astype(dtype)
     maps[rng.random(maps.shape) < 0.05] = -0.0
-    corner = rng.uniform(-8, 80, (20, 2))
-    boxes = np.concatenate([rng.integers(0, 2, (20, 1)) * 2, corner, corner + rng.uniform(-2, 60, (20, 2))], 1)
-    check(maps, boxes.astype(np.float32), (2, 3), 0.25, reduce=reduce)
+    check(maps, some_rois(rng, 20).astype(np.float32), (2, 3), 0.25, reduce=reduce)
 
 
 def test_out_receives_the_result():
@@ -68,7 +65,7 @@ def test_out_receives_the_result():
 MAPS, ROIS, BINS = np.zeros((2, 3, 4, 4), np.float32), np.zeros((5, 5), np.float32), np.zeros((5, 3, 2, 2), np.float32)
 
 
-@pytest.mark.parametrize("index, text", [(-1, "-1.0"), (2, "2.0"), (0.5, "0.5"), (np.nan, "nan")])
+@each_wrong_index
 def test_contract_batch_index(index, text):
     boxes = ROIS.copy()
     boxes[3, 0] = index

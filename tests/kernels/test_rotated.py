@@ -6,19 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roikit import kernels, reference
-from roikit.testing import simd, simd_levels
 from roikit.testing import strategies as some
 
+from .agreement import everywhere
+
 FLOATS = [np.float16, np.float32, np.float64]
-
-
-def everywhere(run, expected):
-    for level in simd_levels():
-        for threads in (1, 2):
-            with simd(level):
-                mine = run(threads)
-                assert mine.dtype == expected.dtype and mine.shape == expected.shape
-                np.testing.assert_array_equal(mine, expected, f"{level}, {threads} threads")
 
 
 def many(layout, n, seed, dtype):

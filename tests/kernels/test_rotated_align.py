@@ -8,41 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roikit import kernels, reference
-from roikit.reference.roi_align import TOLERANCE
-from roikit.testing import simd, simd_levels
 from roikit.testing import strategies as some
+
+from .. import crowds
+from . import agreement
+from .agreement import each_wrong_index, stored, within
 
 DTYPES = (np.float16, np.float32, np.float64)
 SIZES = st.tuples(st.integers(1, 4), st.integers(1, 4))
 RATIOS = st.sampled_from([-1, 0, 1, 2, 9])
 
 
-def stored(a, form):
-    if form == "channels_last":
-        return np.ascontiguousarray(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
-    if form == "strided":
-        return np.repeat(a, 2, axis=3)[..., ::2]
-    return a
-
-
-def within(result, expected, scale):
-    """|result - expected| <= TOLERANCE * scale, the reference's bound."""
-    assert result.dtype == expected.dtype and result.shape == expected.shape
-    error = np.abs(result.astype(np.float64) - expected.astype(np.float64))
-    assert (error <= TOLERANCE[result.dtype.name] * scale).all(), error.max(initial=0)
-
-
-def everywhere(call):
-    """call(threads) at every SIMD level, with 1 and 2 threads: one result, for all have the same bits."""
-    results = []
-    for level in simd_levels():
-        for threads in (1, 2):
-            with simd(level):
-                results.append(call(threads))
-    for other in results[1:]:
-        for a, b in zip(results[0], other, strict=True):
-            assert a.tobytes() == b.tobytes()
-    return results[0]
+everywhere = partial(agreement.everywhere, bits=True)
 
 
 def both(threads, maps, boxes, size, scale, ratio):
@@ -62,7 +39,7 @@ def check(maps, boxes, size, scale, ratio=-1, form="contiguous"):
 
 
 @given(data=st.data(), dtype=st.sampled_from(DTYPES), box_type=st.sampled_from(DTYPES), size=SIZES, ratio=RATIOS,
-       scale=st.sampled_from([1.0, 0.5, 1 / 3]), form=st.sampled_from(["contiguous", "channels_last", "strided"]))
+       scale=st.sampled_from([1.0, 0.5, 1 / 3]), form=st.sampled_from(agreement.FORMATS))
 @np.errstate(all="ignore")
 def test_agrees_with_the_reference(data, dtype, box_type, size, ratio, scale, form):
     maps = data.draw(some.feature_maps(dtype=dtype))
@@ -75,20 +52,13 @@ def test_agrees_with_the_reference(data, dtype, box_type, size, ratio, scale, fo
     check(maps, boxes, size, scale, ratio, form=form)
 
 
-def crowd(images, count, size, seed=0):
-    rng = np.random.default_rng(seed)
-    return np.concatenate([rng.integers(0, images, (count, 1)), rng.uniform(-5, size, (count, 2)),
-                           np.exp(rng.uniform(0, np.log(size), (count, 2))), rng.uniform(-200, 200, (count, 1))],
-                          axis=1).astype(np.float32)
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("channels", [1, 15, 16, 70])
 def test_levels_threads_and_formats_give_the_same_bits(dtype, channels):
     maps = np.random.default_rng(1).standard_normal((3, channels, 37, 29)).astype(dtype)
-    boxes = crowd(3, 120, 150)
+    boxes = crowds.rotated_rois(3, 120, 150)
     first = None
-    for form in ("contiguous", "channels_last", "strided"):
+    for form in agreement.FORMATS:
         found = everywhere(partial(both, maps=stored(maps, form), boxes=boxes, size=(5, 3), scale=0.25, ratio=2))
         first = first or found
         assert all(a.tobytes() == b.tobytes() for a, b in zip(first, found, strict=True))
@@ -145,7 +115,7 @@ def test_out_receives_the_result():
 MAPS, ROIS = np.zeros((2, 4, 4, 4), np.float32), np.zeros((3, 6), np.float32)
 
 
-@pytest.mark.parametrize("index, text", [(-1, "-1.0"), (2, "2.0"), (0.5, "0.5"), (np.nan, "nan")])
+@each_wrong_index
 def test_contract_batch_index(index, text):
     boxes = ROIS.copy()
     boxes[1, 0] = index

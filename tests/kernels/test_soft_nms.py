@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roikit import kernels, reference
-from roikit.testing import simd, simd_levels
 from roikit.testing import strategies as some
+
+from ..crowds import candidates
+from .agreement import everywhere
 
 FLOATS = (np.float16, np.float32, np.float64)
 THRESHOLDS = st.one_of(some.thresholds(), st.sampled_from([-1.0, -0.0, 1e-3, 0.99, 1.5, np.inf]))
@@ -18,32 +20,7 @@ LIMITS = (1e-3, 0.3, 0.0, -0.25, -np.inf, np.inf)
 def agree(name, *arguments, **options):
     with np.errstate(all="ignore"):
         expected = getattr(reference, name)(*arguments, **options)
-    expected = expected if isinstance(expected, tuple) else (expected,)
-    for level in simd_levels():
-        for threads in (1, 2):
-            with simd(level):
-                found = getattr(kernels, name)(*arguments, **options, threads=threads)
-            found = found if isinstance(found, tuple) else (found,)
-            for mine, theirs in zip(found, expected, strict=True):
-                assert mine.dtype == theirs.dtype
-                np.testing.assert_array_equal(mine, theirs, f"{name}, {level}, {threads} threads, {options}")
-
-
-def crowd(n, seed, dtype=np.float32, centres=8):
-    """Boxes around a few centres, scores with ties, a handful of classes; some boxes and scores are awkward."""
-    rng = np.random.default_rng(seed)
-    centre = rng.uniform(0, 300, (centres, 2))[rng.integers(0, centres, n)] + rng.normal(0, 5, (n, 2))
-    half = rng.uniform(5, 30, (n, 2))
-    boxes = np.concatenate([centre - half, centre + half], 1).round(1).astype(dtype)
-    scores = (rng.integers(0, max(n // 2, 2), n) / n - 0.1).astype(dtype)
-    if n > 10:
-        odd = rng.integers(0, n, 10)
-        boxes[odd[0], 2] = boxes[odd[0], 0]
-        boxes[odd[1]] = boxes[odd[1]][[2, 3, 0, 1]]
-        boxes[odd[2], 1], boxes[odd[3], 2], boxes[odd[4]] = np.nan, np.inf, [-np.inf, -np.inf, np.inf, np.inf]
-        boxes[odd[5]] = boxes[odd[7]]  # an infinite score that is multiplied with 0
-        scores[odd[5:]] = [np.nan, -np.nan, np.inf, -np.inf, -0.0]
-    return boxes, scores, rng.integers(-2, 3, n)
+    everywhere(lambda threads: getattr(kernels, name)(*arguments, **options, threads=threads), expected)
 
 
 @given(st.data(), st.sampled_from(FLOATS), st.sampled_from(FLOATS), THRESHOLDS, st.sampled_from(METHODS),
@@ -62,7 +39,7 @@ def test_all_agree_with_the_reference(data, dtype, score_dtype, threshold, metho
 @pytest.mark.parametrize("method", METHODS)
 def test_more_boxes_than_a_group_has(n, method):
     for seed, dtype in enumerate((np.float32, np.float64)):
-        boxes, scores, idxs = crowd(n, n + seed, dtype)
+        boxes, scores, idxs = candidates(n, n + seed, dtype)
         for threshold, limit in ((0.3, 1e-3), (0.0, -0.05), (-1.0, -np.inf)):
             agree("soft_nms", boxes, scores, threshold, min_score=limit, method=method)
         agree("fast_nms", boxes, scores, idxs, 0.4, top_k=n // 6)
@@ -72,7 +49,7 @@ def test_more_boxes_than_a_group_has(n, method):
 
 def test_boxes_that_lie_far_apart_or_in_one_place():
     rng = np.random.default_rng(0)
-    boxes, scores, _ = crowd(300, 0)
+    boxes, scores, _ = candidates(300, 0)
     boxes[rng.integers(0, 300, 3)] *= np.float32(1e30)
     agree("soft_nms", boxes, scores)
     agree("soft_nms", np.tile(boxes[:1], (300, 1)), rng.random(300).astype(np.float32), method="gaussian")
@@ -81,7 +58,7 @@ def test_boxes_that_lie_far_apart_or_in_one_place():
 
 
 def test_strided_and_reversed_arrays_are_read_as_they_are():
-    boxes, scores, idxs = crowd(100, 1)
+    boxes, scores, idxs = candidates(100, 1)
     twice = np.repeat(boxes, 2, axis=0)
     for mine, theirs in zip(kernels.soft_nms(twice[::2], scores[::-1]), reference.soft_nms(boxes, scores[::-1].copy()),
                             strict=True):

@@ -5,78 +5,26 @@ import pytest
 import torch
 
 from roikit import kernels, ops
+from roikit.testing import catalogue
 
 BOX, TURNED = np.array([[0, 0, 4, 4]], np.float32), np.array([[2, 2, 4, 4, 30]], np.float32)
 ROI, TURNED_ROI = np.array([[0, 0, 0, 4, 4]], np.float32), np.array([[0, 2, 2, 4, 4, 30]], np.float32)
 SCORE, CLASS = np.array([0.5], np.float32), np.array([1])
 MAPS = np.ones((1, 4, 6, 6), np.float32)
 
-CALLS = {
-    "batched_nms": (BOX, SCORE, CLASS, 0.5),
-    "batched_nms_rotated": (TURNED, SCORE, CLASS, 0.5),
-    "box_area": (BOX,),
-    "box_convert": (BOX, "xyxy", "xywh"),
-    "box_iou": (BOX, BOX),
-    "box_iou_rotated": (TURNED, TURNED),
-    "clip_boxes_to_image": (BOX, (5, 5)),
-    "complete_box_iou": (BOX, BOX),
-    "complete_box_iou_loss": (BOX, BOX),
-    "decode_boxes": (BOX, BOX),
-    "decode_boxes_rotated": (TURNED, TURNED),
-    "decode_keypoints": (MAPS, BOX),
-    "deform_conv2d": (MAPS, np.zeros((1, 2, 6, 6), np.float32), np.ones((1, 4, 1, 1), np.float32)),
-    "distance_box_iou": (BOX, BOX),
-    "distance_box_iou_loss": (BOX, BOX),
-    "encode_boxes": (BOX, BOX),
-    "encode_boxes_rotated": (TURNED, TURNED),
-    "encode_keypoints": (np.ones((1, 2, 3), np.float32), BOX, 7),
-    "fast_nms": (BOX, SCORE, CLASS, 0.5),
-    "generalized_box_iou": (BOX, BOX),
-    "generalized_box_iou_loss": (BOX, BOX),
-    "grid_anchors": (BOX, (2, 2), 4),
-    "mask_targets": (np.ones((2, 6, 6), np.uint8), BOX, CLASS, 3),
-    "masks_to_boxes": (MAPS[0],),
-    "match_boxes": (BOX, BOX, 0.7, 0.3),
-    "matrix_nms": (BOX, SCORE, CLASS),
-    "multiscale_roi_align": ([MAPS], ROI, 2, [1.0]),
-    "nms": (BOX, SCORE, 0.5),
-    "nms_padded": (BOX, SCORE, 0.5, 2),
-    "nms_rotated": (TURNED, SCORE, 0.5),
-    "paste_masks": (MAPS[:, 0], BOX, (6, 6)),
-    "paste_masks_rle": (MAPS[:, 0], BOX, (6, 6)),
-    "ps_roi_align": (MAPS, ROI, 2),
-    "ps_roi_pool": (MAPS, ROI, 2),
-    "remove_small_boxes": (BOX, 1),
-    "roi_align": (MAPS, ROI, 2),
-    "roi_align_rotated": (MAPS, TURNED_ROI, 2),
-    "roi_pool": (MAPS, ROI, 2),
-    "roi_warp": (MAPS, ROI, 2),
-    "sigmoid_focal_loss": (MAPS, MAPS),
-    "soft_nms": (BOX, SCORE),
-}
+FUNCTIONS = {name: function for name, function in catalogue.functions().items() if function.words}
 
 
-def test_every_op_that_takes_tensors_is_here():
-    functions = {name for name in ops.__all__ if name[0].islower()}
-    assert set(CALLS) == functions - {"cell_anchors", "cell_anchors_rotated"}
-
-
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", FUNCTIONS)
 def test_numpy_arrays_are_refused_by_name(name):
     """All of them, and each one beside tensors."""
-    def tensors(x):
-        if isinstance(x, np.ndarray):
-            return torch.from_numpy(x)
-        return [torch.from_numpy(MAPS)] if isinstance(x, list) and x[0] is MAPS else x
-
-    arrays = CALLS[name]
-    sent = tuple(map(tensors, arrays))
-    places = [i for i, (x, y) in enumerate(zip(arrays, sent, strict=True)) if x is not y]
-    calls = [arrays] + [(*sent[:i], arrays[i], *sent[i + 1:]) for i in places]
+    arrays = FUNCTIONS[name].arguments()
+    sent = catalogue.as_tensors(arrays)
+    calls = [arrays] + [{**sent, word: arrays[word]} for word in FUNCTIONS[name].words]
     for given in calls:
         with pytest.raises(TypeError, match=rf"{name}: [\w\[\]]+ must be a torch tensor, got ndarray"):
-            getattr(ops, name)(*given)
-    getattr(ops, name)(*sent)
+            getattr(ops, name)(**given)
+    getattr(ops, name)(**sent)
 
 
 def test_boxes_of_an_image_may_not_be_numpy_arrays():

@@ -11,31 +11,32 @@ import roikit.compat.torchvision as compat
 import roikit.ops
 from roikit import ops
 from roikit.ops import nms
+from roikit.testing import catalogue
 
-MAPS, WIDE = torch.rand(2, 3, 8, 8), torch.rand(2, 8, 8, 8)
+MAPS = torch.rand(2, 3, 8, 8)
 ROIS = torch.tensor([[0, 1.0, 1, 5, 5], [1, 0.4, 2, 6.5, 7]])
 BOXES, SCORES = torch.tensor([[0, 0, 4, 4.0], [1, 1, 5, 5], [4, 4, 8, 7]]), torch.tensor([0.5, 0.9, 0.7])
+# Modules that take something else than the function of their name does.
 MODULES = {
-    "RoIAlign": (ops.RoIAlign(2, 1.0, 2), (MAPS, ROIS)),
     "RoIAlign-integral": (ops.RoIAlign(2, 1.0, 0, rule="integral"), (MAPS, ROIS)),
-    "RoIAlignRotated": (ops.RoIAlignRotated(2, 1.0, 2), (MAPS, torch.cat([ROIS, 30 * ROIS[:, 2:3]], dim=1))),
-    "RoIPool": (ops.RoIPool(2, 1.0), (MAPS, ROIS)),
-    "PSRoIAlign": (ops.PSRoIAlign(2, 1.0, 2), (WIDE, ROIS)),
-    "PSRoIPool": (ops.PSRoIPool(2, 1.0), (WIDE, ROIS)),
     "MultiScaleRoIAlign": (ops.MultiScaleRoIAlign(["a", "b"], 2, 2),
                            ({"a": MAPS, "b": MAPS[..., ::2, ::2]}, [ROIS[:1, 1:], ROIS[1:, 1:]], [(16, 16), (12, 16)])),
     "DeformConv2d": (ops.DeformConv2d(3, 4, 3), (MAPS, torch.rand(2, 18, 6, 6), torch.rand(2, 9, 6, 6))),
 }
+for op in catalogue.ops().values():
+    by_name = {function.name.replace("_", ""): function for function in op.functions}
+    for module in op.functions:
+        if module.is_module and module.name not in MODULES:
+            function = by_name[module.name.lower()]
+            tensors = catalogue.as_tensors(function.arguments())
+            MODULES[module.name] = (getattr(ops, module.name)(**module.arguments()),
+                                    tuple(tensors[name] for name in function.words))
 
 
 @pytest.fixture(autouse=True)
 def on_the_host(device):
     if device != "cpu":
         pytest.skip("tracing sees no tensors, so the host's will do")
-
-
-def test_every_module_is_here():
-    assert {name.split("-")[0] for name in MODULES} == {name for name in ops.__all__ if name[0].isupper()}
 
 
 @pytest.mark.parametrize("name", MODULES)

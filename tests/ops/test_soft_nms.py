@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from roikit import kernels, ops, reference
 from roikit.testing import strategies as some
 
+from ..crowds import candidates
+
 FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 METHODS = ("linear", "gaussian", "naive")
 
@@ -37,25 +39,11 @@ def test_ops_agree_with_the_reference(case, threshold, method, limit, top_k, dat
                         reference.matrix_nms(boxes, scores, idxs, min_score=limit, method=method))
 
 
-def crowd(n, seed, dtype=np.float32, centres=8):
-    rng = np.random.default_rng(seed)
-    centre = rng.uniform(0, 300, (centres, 2))[rng.integers(0, centres, n)] + rng.normal(0, 5, (n, 2))
-    half = rng.uniform(5, 30, (n, 2))
-    boxes = np.concatenate([centre - half, centre + half], 1).astype(dtype)
-    scores = (rng.integers(0, max(n // 2, 2), n) / n).astype(dtype)
-    if n > 10:
-        odd = rng.integers(0, n, 8)
-        boxes[odd[0], 1], boxes[odd[1], 2], boxes[odd[2]] = np.nan, np.inf, [-np.inf, -np.inf, np.inf, np.inf]
-        boxes[odd[3]] = boxes[odd[4]]
-        scores[odd[3:]] = [np.inf, np.inf, np.nan, -np.inf, -0.0]
-    return boxes, scores, rng.integers(-2, 3, n)
-
-
 @pytest.mark.parametrize("n", [0, 1, 31, 33, 1023, 1025, 2100])
 def test_any_number_of_boxes(n):
     """Against the compiled CPU kernels, which tests/kernels holds to the reference."""
     for dtype in (np.float32, np.float64)[: 1 if n > 1025 else 2]:
-        given = crowd(n, n, dtype)
+        given = candidates(n, n, dtype)
         b, s, i = (torch.from_numpy(x) for x in given)
         for method, limit in (("linear", 0.2), ("gaussian", 0.3), ("naive", 1e-3)):
             assert_same(ops.soft_nms(b, s, min_score=limit, method=method),
@@ -70,7 +58,7 @@ def test_any_number_of_boxes(n):
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("score_dtype", FLOATS)
 def test_boxes_and_scores_are_cast_to_their_common_dtype(dtype, score_dtype):
-    boxes, scores, idxs = (torch.from_numpy(x) for x in crowd(40, 3))
+    boxes, scores, idxs = (torch.from_numpy(x) for x in candidates(40, 3))
     boxes, scores = boxes.to(dtype), scores.to(score_dtype)
     wide = torch.promote_types(torch.promote_types(dtype, score_dtype), torch.float32)
     exact = boxes.to(wide).numpy(), scores.to(wide).numpy()
@@ -80,7 +68,7 @@ def test_boxes_and_scores_are_cast_to_their_common_dtype(dtype, score_dtype):
 
 
 def test_results_do_not_require_grad_and_inputs_may():
-    boxes, scores, idxs = (torch.from_numpy(x) for x in crowd(30, 5))
+    boxes, scores, idxs = (torch.from_numpy(x) for x in candidates(30, 5))
     boxes.requires_grad_(), scores.requires_grad_()
     results = *ops.soft_nms(boxes, scores), ops.fast_nms(boxes, scores, idxs, 0.5), *ops.matrix_nms(boxes, scores, idxs)
     assert not any(x.requires_grad for x in results)
@@ -88,7 +76,7 @@ def test_results_do_not_require_grad_and_inputs_may():
 
 @pytest.mark.parametrize("n", [0, 1, 40])
 def test_registration(n):
-    boxes, scores, idxs = (torch.from_numpy(x) for x in crowd(n, n))
+    boxes, scores, idxs = (torch.from_numpy(x) for x in candidates(n, n))
     scores = scores.nan_to_num(0.5)  # opcheck takes NaN for different from itself
     torch.library.opcheck(torch.ops.roikit.soft_nms, (boxes, scores, 0.3, 0.5, 1e-3, "linear"))
     torch.library.opcheck(torch.ops.roikit.fast_nms, (boxes, scores, idxs, 0.5, 7))
@@ -105,7 +93,7 @@ def test_compiled_code_gives_the_same(dynamic):
     torch._dynamo.reset()
     compiled = torch.compile(detect, fullgraph=True, dynamic=dynamic)
     for n in (40, 25):
-        given = [torch.from_numpy(x) for x in crowd(n, n)]
+        given = [torch.from_numpy(x) for x in candidates(n, n)]
         for mine, eager in zip(compiled(*given), detect(*given), strict=True):
             torch.testing.assert_close(mine, eager, rtol=0, atol=0, equal_nan=True)
 

@@ -1,0 +1,41 @@
+"""Works of RoIAlign of rotated boxes, forward and backward."""
+
+import torch
+
+import roikit.ops as ops
+
+from .. import inputs
+from ..work import Cost, Work, only, size_of
+from ._pooling import with_backward, without_gradient
+
+__all__ = ["works"]
+
+
+def align_inputs(device):
+    """The gradient of the output, a map of stride 4 as a leaf, RoIs."""
+    g = torch.Generator(device).manual_seed(0)
+    feature = torch.randn(1, 256, 200, 336, device=device, generator=g).requires_grad_()
+    boxes = inputs.rotated(500, 16, 224, seed=5)
+    rois = torch.cat([torch.zeros(500, 1), boxes], 1).to(device)
+    return torch.randn(500, 256, 7, 7, device=device, generator=g), feature, rois
+
+
+def works(peers, device):
+    theirs = None
+    if peers.get("detectron2"):
+        from detectron2.layers import ROIAlignRotated
+        theirs = ROIAlignRotated((7, 7), 0.25, 2)
+
+    def ours(feature, rois):
+        return ops.roi_align_rotated(feature, rois, 7, 0.25, 2)
+
+    def fwd(given, out):
+        return Cost(size_of(given[1:]), size_of(out), 16 * out.numel())
+
+    def both(given, grads):
+        return Cost(size_of(given[1:]) + size_of(given[0]), size_of(given[0]) + size_of(grads), 32 * given[0].numel())
+
+    for kind, wrap, cost in (("fwd", without_gradient, fwd), ("fwd+bwd", with_backward, both)):
+        yield Work("rotated_align", f"500 rois 7x7 {kind}", align_inputs, wrap(ours),
+                   only(detectron2=theirs and wrap(theirs)), cost,
+                   "map read, result written; 16 operations a value, 4 samples of 4 pixels", {"cpu": ("ratio", 8)})
