@@ -24,24 +24,29 @@ def as_floats(op, name, x):
     return a
 
 
-def wider(*arrays):
-    """All of the arrays contiguous and in the widest of their dtypes, float32 at least."""
-    dtype = np.result_type(np.float32, *arrays)
-    return [np.ascontiguousarray(a, dtype) for a in arrays]
+def float32_at_least(a):
+    """A floating array, contiguous; half is cast up."""
+    return np.ascontiguousarray(a, np.float32 if a.dtype == np.float16 else None)
+
+
+def wider(a, b):
+    """Both floating arrays contiguous and in the wider of their dtypes, float32 at least."""
+    dtype = np.result_type(np.float32, a, b)
+    return np.ascontiguousarray(a, dtype), np.ascontiguousarray(b, dtype)
 
 
 def as_boxes(op, name, x, columns=4):
     """A contiguous float32 or float64 (N, columns) array; half is cast up. ``columns`` as in `_check.box_array`."""
     a = as_array(op, name, x)
     _check.box_array(op, name, a, columns)
-    return wider(a)[0]
+    return float32_at_least(a)
 
 
 def as_candidates(op, boxes, scores, columns=4):
     """Boxes as in `as_boxes`, and one score of any float dtype for each, contiguous."""
     boxes, scores = as_array(op, "boxes", boxes), as_array(op, "scores", scores)
     _check.candidates(op, boxes, scores, columns)
-    return wider(boxes)[0], np.ascontiguousarray(scores)
+    return float32_at_least(boxes), np.ascontiguousarray(scores)
 
 
 def as_classes(op, name, x, boxes):

@@ -4,7 +4,7 @@ import numpy as np
 
 from roikit import _core, _polygon
 from roikit._check import mask_target as checks
-from roikit.kernels._arguments import as_array, wider
+from roikit.kernels._arguments import as_array, float32_at_least
 from roikit.kernels._launch import launch, result, view
 
 __all__ = ["mask_targets"]
@@ -44,7 +44,7 @@ def mask_targets(masks, boxes, matched, size, *, rule="soft", image_size=None, o
     listed = isinstance(masks, (list, tuple))
     masks = masks if listed else as_array(op, "masks", masks)
     size, binary, frame = checks.target(op, masks, boxes, matched, size, rule, image_size, INTEGERS)
-    boxes, matched = wider(boxes)[0], np.ascontiguousarray(matched, np.int64)
+    boxes, matched = float32_at_least(boxes), np.ascontiguousarray(matched, np.int64)
     out = result(op, out, (len(boxes), size, size), np.float32)
     last = binary, view(out), launch(op, threads)
     if not listed:

@@ -1,10 +1,9 @@
 """torch.ops.roikit.roi_align and multiscale_roi_align: RoIAlign's means of samples; and the kernels of all means."""
 
-import torch
-
 from roikit.ops._launch import backend, launch, view
 from roikit.ops._maps import in_format, in_own_format, stored_channels_last
-from roikit.ops._rois import add_up, bins, one_map, one_map_backward, register_linear, roi_kernels, unpooled
+from roikit.ops._roi_gradients import register_linear
+from roikit.ops._rois import add_up, bins, one_map, one_map_backward, roi_kernels, unpooled
 
 
 def means(features, boxes, scales, thresholds, rows, columns, sampling_ratio, aligned, integral=False):
@@ -26,7 +25,7 @@ def means_backward(grad, boxes, images, heights, widths, channels_last, scales, 
     grad, boxes, views = in_own_format(grad), boxes.contiguous(), [view(g) for g in gradients]
     add_up(backend(grad, "roi_align"), "roi_align_backward", grad, view(grad), view(boxes), scales, thresholds, views,
            sampling_ratio, aligned, integral,
-           scratch_for=(view(grad), views, torch.are_deterministic_algorithms_enabled()))
+           scratch_for=lambda exact: (view(grad), views, exact))
     return gradients
 
 

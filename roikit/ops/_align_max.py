@@ -8,16 +8,8 @@ import torch
 
 from roikit.ops._launch import backend, launch, view
 from roikit.ops._maps import empty_map, in_format, stored_channels_last
-from roikit.ops._rois import (
-    add_up,
-    bins_with_argmax,
-    one_map,
-    one_map_backward,
-    register_at,
-    register_winners,
-    roi_kernels,
-    unpooled,
-)
+from roikit.ops._roi_gradients import register_at, register_winners
+from roikit.ops._rois import add_up, bins_with_argmax, one_map, one_map_backward, roi_kernels, unpooled
 
 ROIKIT = torch.ops.roikit
 
@@ -62,7 +54,7 @@ def _backward(grad, argmax, boxes, images, heights, widths, channels_last, scale
     grad, argmax = in_format([grad, argmax], stored_channels_last([argmax]))
     boxes, views = boxes.contiguous(), [view(g) for g in gradients]
     add_up(backend(grad, "roi_align"), "roi_align_max_backward", grad, view(grad), view(argmax), view(boxes), scales,
-           thresholds, views, sampling_ratio, aligned, scratch_for=(views,))
+           thresholds, views, sampling_ratio, aligned, scratch_for=lambda exact: (views,))
     return gradients
 
 

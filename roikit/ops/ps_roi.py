@@ -6,7 +6,8 @@ from roikit import _check
 from roikit._check.ps_roi import pooling
 from roikit.ops._arguments import as_map, as_rois
 from roikit.ops._launch import backend, launch, view
-from roikit.ops._rois import add_up, register_linear, roi_kernels
+from roikit.ops._roi_gradients import register_linear
+from roikit.ops._rois import add_up, roi_kernels
 
 __all__ = ["PSRoIAlign", "PSRoIPool", "ps_roi_align", "ps_roi_pool"]
 
@@ -123,7 +124,7 @@ def _run(op, align, input, boxes, spatial_scale, rows, columns, sampling_ratio=-
 def _run_backward(op, align, grad, boxes, images, height, width, spatial_scale, sampling_ratio=-1):
     grad, boxes, gradient = grad.contiguous(), boxes.contiguous(), _gradient(grad, images, height, width)
     add_up(backend(grad, op), "ps_roi_backward", grad, view(grad), view(boxes), spatial_scale, align, sampling_ratio,
-           view(gradient), scratch_for=(view(gradient),))
+           view(gradient), scratch_for=lambda exact: (view(gradient),))
     return gradient
 
 

@@ -7,7 +7,8 @@ from roikit._check.roi_pool import planes
 from roikit.ops._arguments import as_map, as_rois
 from roikit.ops._launch import backend, launch, view, workspace
 from roikit.ops._maps import in_format, in_own_format, stored_channels_last
-from roikit.ops._rois import add_up, bins_with_argmax, register_winners, roi_kernels, unpooled
+from roikit.ops._roi_gradients import register_winners
+from roikit.ops._rois import add_up, bins_with_argmax, roi_kernels, unpooled
 
 __all__ = ["RoIPool", "roi_pool"]
 
@@ -83,7 +84,7 @@ def _backward(grad, argmax, boxes, images, height, width, channels_last):
     grad, argmax = in_format([grad, argmax], stored_channels_last([argmax]))
     boxes = boxes.contiguous()
     add_up(backend(grad, "roi_pool"), "roi_pool_backward", grad, view(grad), view(argmax), view(boxes), view(gradient),
-           scratch_for=(view(argmax), view(gradient), torch.are_deterministic_algorithms_enabled()))
+           scratch_for=lambda exact: (view(argmax), view(gradient), exact))
     return gradient
 
 

@@ -6,7 +6,8 @@ from roikit import _check
 from roikit._check.roi_warp import reduction
 from roikit.ops._arguments import as_map, as_rois
 from roikit.ops._launch import backend, launch, view
-from roikit.ops._rois import add_up, register_at, register_winners, roi_kernels
+from roikit.ops._roi_gradients import register_at, register_winners
+from roikit.ops._rois import add_up, roi_kernels
 
 __all__ = ["roi_warp"]
 
@@ -79,7 +80,7 @@ def _backward(grad, argmax, boxes, images, height, width, spatial_scale):
     gradient = _backward_fake(grad, argmax, boxes, images, height, width, spatial_scale)
     grad, argmax, boxes = grad.contiguous(), argmax.contiguous(), boxes.contiguous()
     add_up(backend(grad, "roi_warp"), "roi_warp_backward", grad, view(grad), view(argmax), view(boxes), spatial_scale,
-           view(gradient), scratch_for=(view(gradient),))
+           view(gradient), scratch_for=lambda exact: (view(gradient),))
     return gradient
 
 

@@ -6,7 +6,8 @@ from roikit import _check
 from roikit.ops._arguments import as_map, as_rois
 from roikit.ops._launch import backend, launch, view
 from roikit.ops._maps import in_own_format
-from roikit.ops._rois import add_up, bins, register_linear, roi_kernels, unpooled
+from roikit.ops._roi_gradients import register_linear
+from roikit.ops._rois import add_up, bins, roi_kernels, unpooled
 
 __all__ = ["RoIAlignRotated", "roi_align_rotated"]
 
@@ -82,7 +83,7 @@ def _backward(grad, boxes, images, height, width, channels_last, spatial_scale, 
     gradient = unpooled(grad, images, height, width, channels_last)
     grad, boxes = in_own_format(grad), boxes.contiguous()
     add_up(backend(grad, "roi_align_rotated"), "roi_align_rotated_backward", grad, view(grad), view(boxes),
-           spatial_scale, sampling_ratio, view(gradient), scratch_for=(view(gradient),))
+           spatial_scale, sampling_ratio, view(gradient), scratch_for=lambda exact: (view(gradient),))
     return gradient
 
 
