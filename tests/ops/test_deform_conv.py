@@ -11,6 +11,8 @@ from roikit.ops import deform_conv
 from roikit.reference.deform_conv import TOLERANCE, magnitudes
 from roikit.testing import strategies as some
 
+from .agreement import within
+
 DTYPES = {torch.float16: np.float16, torch.bfloat16: np.float32, torch.float32: np.float32, torch.float64: np.float64}
 
 
@@ -27,12 +29,6 @@ def gradients(arguments):
     return [x if x is None else x.grad for x in arguments if not isinstance(x, tuple)]
 
 
-def within(result, expected, scale, dtype):
-    assert result.dtype == dtype and tuple(result.shape) == expected.shape
-    error = np.abs(result.detach().double().numpy() - expected.astype(np.float64))
-    assert (error <= TOLERANCE[str(dtype).removeprefix("torch.")] * scale).all(), error.max(initial=0)
-
-
 def check(case, dtype):
     """Forward and backward against the reference; the case's values are such as every dtype holds."""
     given = leaves(case, dtype)
@@ -40,13 +36,13 @@ def check(case, dtype):
     expected = reference.deform_conv2d(*case)
     grad = (np.random.default_rng(0).integers(-8, 9, expected.shape) / 4).astype(expected.dtype)
     scale, scales = magnitudes(grad, *case)
-    within(output, expected, scale, dtype)
+    within(output, expected, scale, dtype, TOLERANCE)
     output.backward(torch.from_numpy(grad).to(dtype))
     wanted = reference.deform_conv2d_backward(grad, *case)
     for result, want, most in zip(gradients(given), wanted, scales, strict=True):
         assert (result is None) == (want is None)
         if want is not None:
-            within(result, want, most, dtype)
+            within(result, want, most, dtype, TOLERANCE)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

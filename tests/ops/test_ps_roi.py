@@ -12,20 +12,12 @@ from roikit import kernels, ops, reference
 from roikit.reference.roi_align import TOLERANCE
 from roikit.testing import strategies as some
 
+from .agreement import busy, check_nothing, check_strays, tensors, within
+
 DTYPES = {torch.float16: np.float16, torch.bfloat16: np.float32, torch.float32: np.float32, torch.float64: np.float64}
 RATIOS = {"ps_roi_align": (2,), "ps_roi_pool": ()}  # what follows spatial_scale
 BOXES = torch.tensor([[0, 1, 1, 9, 12], [1, -3, 2, 8, 7], [1, 0, 0, 3, 30]], dtype=torch.float64)
 each_op = pytest.mark.parametrize("op", RATIOS)
-
-
-def tensors(boxes):
-    return [torch.from_numpy(b) for b in boxes] if isinstance(boxes, list) else torch.from_numpy(boxes)
-
-
-def within(result, expected, scale, dtype):
-    assert result.dtype == dtype and tuple(result.shape) == expected.shape
-    error = np.abs(result.detach().double().numpy() - expected.astype(np.float64))
-    assert (error <= TOLERANCE[str(dtype).removeprefix("torch.")] * scale).all(), error.max(initial=0)
 
 
 @each_op
@@ -53,22 +45,17 @@ def sample(dtype=torch.float64):
     return torch.randn(2, 12, 6, 5, dtype=dtype, generator=torch.Generator().manual_seed(0))
 
 
-def busy(dtype, boxes_of=torch.float32):
-    """Maps in several blocks of threads, RoIs of all sizes in several warps, some of them awkward."""
-    rng = np.random.default_rng(0)
-    maps = torch.from_numpy(rng.standard_normal((3, 2 * 3 * 7, 19, 23))).to(dtype)
-    centre, half = rng.uniform(-9, 30, (75, 2)), np.exp(rng.uniform(-3, 3, (75, 2)))
-    boxes = np.concatenate([rng.integers(0, 2, (75, 1)) * 2, centre - half, centre + half], 1)
-    boxes[:4, 1:] = [[9, 9, 2, 3], [np.nan, 1, 5, 5], [0, -np.inf, 5, 5], [-1e30, -1e30, 1e30, 1e30]]
-    boxes[70] = [0, -5, -5, 90, 90]  # rows wider than one pass of a warp are in test_wide_maps
-    return maps, torch.from_numpy(boxes).to(boxes_of)
+def wide_and_busy(dtype, boxes_of=torch.float32):
+    maps, boxes = busy(dtype, 2 * 3 * 7, 75)
+    boxes[70] = torch.tensor([0, -5, -5, 90, 90])  # rows wider than one pass of a warp are in test_wide_maps
+    return maps, boxes.to(boxes_of)
 
 
 @each_op
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("boxes_of", [torch.float32, torch.float64])
 def test_many_rois_have_the_bits_of_the_cpu(op, dtype, boxes_of, placed, deterministic):
-    maps, boxes = busy(dtype, boxes_of)
+    maps, boxes = wide_and_busy(dtype, boxes_of)
     wide = maps.to({torch.bfloat16: torch.float32}.get(dtype, dtype)).numpy()
     expected = getattr(kernels, op)(wide, boxes.numpy(), (3, 7), 0.7, *RATIOS[op])
     grad = torch.from_numpy(expected[::-1].copy()).to(dtype)
@@ -100,7 +87,7 @@ def test_wide_maps_have_the_bits_of_the_cpu(op, placed, deterministic):
 def test_the_fast_gradient_is_the_same_but_for_the_order_of_its_sums(op, dtype, device, placed, deterministic):
     if device == "cpu":
         pytest.skip("the CPU has one order")
-    maps, boxes = busy(dtype)
+    maps, boxes = wide_and_busy(dtype)
     gradients = []
     for order in (True, False):
         with deterministic(order):
@@ -175,25 +162,13 @@ def test_modules_are_the_functions():
 @each_op
 @pytest.mark.parametrize("shape", [(0, 4, 4, 4), (2, 0, 4, 4), (2, 4, 0, 4), (2, 8, 4, 4), (1, 4, 1, 1)])
 def test_empty_and_tiny(op, shape):
-    x = torch.ones(shape, requires_grad=True)
-    for boxes in (torch.empty(0, 5), [torch.empty(0, 4)] * shape[0], [torch.zeros(1, 4)] * shape[0]):
-        output = getattr(ops, op)(x, boxes, 2)
-        assert output.shape == (sum(map(len, boxes)) if isinstance(boxes, list) else 0, shape[1] // 4, 2, 2)
-        assert torch.autograd.grad(output.sum(), x)[0].shape == shape
+    check_nothing(lambda x, boxes: getattr(ops, op)(x, boxes, 2), shape, planes=4)
 
 
 @each_op
 def test_a_roi_that_names_no_image_gives_0_and_has_no_gradient(op, device, deterministic):
-    if device == "cpu":
-        pytest.skip("the CPU kernels raise IndexError")
-    bad = torch.tensor([[i, 1, 1, 9, 12] for i in (-1, 2, 0.5, float("nan"), float("inf"), -1e30, 1e30, 2**31)])
-    boxes = torch.cat([bad, BOXES.float()])
-    x = sample().requires_grad_()
-    for order in (False, True):
-        with deterministic(order):
-            output, alone = (getattr(ops, op)(x, b, (2, 3), 0.5) for b in (boxes, BOXES.float()))
-            assert torch.equal(output[len(bad):], alone) and not output[: len(bad)].any()
-            torch.testing.assert_close(*(torch.autograd.grad(y.sum(), x)[0] for y in (output, alone)))
+    check_strays(lambda x, boxes: getattr(ops, op)(x, boxes, (2, 3), 0.5), sample().requires_grad_(), BOXES, device,
+                 deterministic)
 
 
 MAPS = torch.zeros(2, 4, 4, 4)

@@ -13,18 +13,10 @@ from roikit import kernels, ops, reference
 from roikit.reference.roi_align import TOLERANCE
 from roikit.testing import strategies as some
 
+from .agreement import check_nothing, check_strays, tensors, within
+
 FORMATS = [torch.contiguous_format, torch.channels_last]
 DTYPES = {torch.float16: np.float16, torch.bfloat16: np.float32, torch.float32: np.float32, torch.float64: np.float64}
-
-
-def tensors(boxes):
-    return [torch.from_numpy(b) for b in boxes] if isinstance(boxes, list) else torch.from_numpy(boxes)
-
-
-def within(result, expected, scale, dtype):
-    assert result.dtype == dtype and tuple(result.shape) == expected.shape
-    error = np.abs(result.detach().double().numpy() - expected.astype(np.float64))
-    assert (error <= TOLERANCE[str(dtype).removeprefix("torch.")] * scale).all(), error.max(initial=0)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -192,11 +184,7 @@ def test_modules_are_the_functions():
 
 @pytest.mark.parametrize("shape", [(0, 3, 4, 4), (2, 0, 4, 4), (2, 3, 0, 4), (2, 3, 4, 4), (1, 1, 1, 1)])
 def test_empty_and_tiny(shape):
-    x = torch.ones(shape, requires_grad=True)
-    for boxes in (torch.empty(0, 5), [torch.empty(0, 4)] * shape[0], [torch.zeros(1, 4)] * shape[0]):
-        output = ops.roi_align(x, boxes, 2)
-        assert output.shape == (sum(map(len, boxes)) if isinstance(boxes, list) else 0, shape[1], 2, 2)
-        assert torch.autograd.grad(output.sum(), x)[0].shape == shape
+    check_nothing(lambda x, boxes: ops.roi_align(x, boxes, 2), shape)
 
 
 def busy_boxes(seed, count, images, extent):
@@ -287,16 +275,10 @@ def test_many_levels_agree_with_one_level_at_a_time(dtype, form, placed, determi
         within(gradient.cpu(), alone, spread.astype(float) + 4, dtype)
 
 
-def test_a_roi_that_names_no_image_gives_0_and_has_no_gradient(device):
-    if device == "cpu":
-        pytest.skip("the CPU kernels raise IndexError")
-    bad = torch.tensor([[i, 1, 1, 9, 12] for i in (-1, 2, 0.5, float("nan"), float("inf"), -1e30, 1e30, 2**31)])
-    boxes = torch.cat([bad, BOXES.float()])
+def test_a_roi_that_names_no_image_gives_0_and_has_no_gradient(device, deterministic):
     for form, ratio in itertools.product(FORMATS, (-1, 2)):
-        x = sample().contiguous(memory_format=form).requires_grad_()
-        output, alone = (ops.roi_align(x, b, (2, 3), 0.5, ratio) for b in (boxes, BOXES.float()))
-        assert torch.equal(output[len(bad):], alone) and not output[: len(bad)].any()
-        torch.testing.assert_close(*(torch.autograd.grad(y.sum(), x)[0] for y in (output, alone)))
+        check_strays(lambda x, boxes, ratio=ratio: ops.roi_align(x, boxes, (2, 3), 0.5, ratio),
+                     sample().contiguous(memory_format=form).requires_grad_(), BOXES, device, deterministic)
 
 
 def test_more_levels_than_the_kernels_take(device):

@@ -9,17 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roikit import kernels, ops, reference
-from roikit.reference.roi_align import TOLERANCE
 from roikit.testing import strategies as some
+
+from .agreement import check_nothing, check_strays, within
 
 DTYPES = {torch.float16: np.float16, torch.bfloat16: np.float32, torch.float32: np.float32, torch.float64: np.float64}
 BOXES = torch.tensor([[0, 6, 5, 9, 6, 30], [1, 2, 4, 7, 8, -75], [1, 0, 9, 3, 30, 180]], dtype=torch.float64)
-
-
-def within(result, expected, scale, dtype):
-    assert result.dtype == dtype and tuple(result.shape) == expected.shape
-    error = np.abs(result.detach().double().numpy() - expected.astype(np.float64))
-    assert (error <= TOLERANCE[str(dtype).removeprefix("torch.")] * scale).all(), error.max(initial=0)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -159,24 +154,12 @@ def test_the_module_is_the_function():
 
 @pytest.mark.parametrize("shape", [(0, 4, 4, 4), (2, 0, 4, 4), (2, 4, 0, 4), (2, 8, 4, 4), (1, 4, 1, 1)])
 def test_empty_and_tiny(shape):
-    x = torch.ones(shape, requires_grad=True)
-    for boxes in (torch.empty(0, 6), [torch.empty(0, 5)] * shape[0], [torch.ones(1, 5)] * shape[0]):
-        output = ops.roi_align_rotated(x, boxes, 2)
-        assert output.shape == (sum(map(len, boxes)) if isinstance(boxes, list) else 0, shape[1], 2, 2)
-        assert torch.autograd.grad(output.sum(), x)[0].shape == shape
+    check_nothing(lambda x, boxes: ops.roi_align_rotated(x, boxes, 2), shape, columns=5)
 
 
 def test_a_roi_that_names_no_image_gives_0_and_has_no_gradient(device, deterministic):
-    if device == "cpu":
-        pytest.skip("the CPU kernels raise IndexError")
-    bad = torch.tensor([[i, 3, 3, 9, 12, 30] for i in (-1, 2, 0.5, float("nan"), float("inf"), -1e30, 1e30, 2**31)])
-    boxes = torch.cat([bad, BOXES.float()])
-    x = sample().requires_grad_()
-    for order in (False, True):
-        with deterministic(order):
-            output, alone = (ops.roi_align_rotated(x, b, (2, 3), 0.5) for b in (boxes, BOXES.float()))
-            assert torch.equal(output[len(bad):], alone) and not output[: len(bad)].any()
-            torch.testing.assert_close(*(torch.autograd.grad(y.sum(), x)[0] for y in (output, alone)))
+    check_strays(lambda x, boxes: ops.roi_align_rotated(x, boxes, (2, 3), 0.5), sample().requires_grad_(), BOXES,
+                 device, deterministic)
 
 
 MAPS, ROIS = torch.zeros(2, 4, 4, 4), torch.zeros(5, 6)

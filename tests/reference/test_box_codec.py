@@ -11,6 +11,8 @@ from roikit import reference
 from roikit.reference.box_codec import TOLERANCE
 from roikit.testing import strategies as some
 
+from .differences import central_difference
+
 WEIGHTS = st.sampled_from([(1, 1, 1, 1), (10, 10, 5, 5), (10.0, 20.0, 3.0, 7.0)])
 ANCHOR = np.array([[0, 0, 10, 20]], np.float64)
 
@@ -93,18 +95,6 @@ def test_law_float32_lies_within_the_bound_where_the_arithmetic_is_exact(data, w
     double = reference.decode_boxes(deltas.astype(np.float64), anchors.astype(np.float64))
     magnitude = np.abs(double) + np.abs(np.roll(double, 2, axis=1))
     assert (np.abs(single - double) <= TOLERANCE["float32"] * magnitude).all()
-
-
-def central_difference(function, inputs, which, grad, step=1e-6):
-    result = np.zeros_like(inputs[which])
-    for i in np.ndindex(result.shape):
-        values = []
-        for sign in (1, -1):
-            moved = [x.copy() for x in inputs]
-            moved[which][i] += sign * step
-            values.append(function(*moved))
-        result[i] = (grad * (values[0] - values[1])).sum() / (2 * step)
-    return result
 
 
 def cases(classes):

@@ -12,6 +12,8 @@ from roikit import reference
 from roikit.reference.rotated_codec import wrap_degrees
 from roikit.testing import strategies as some
 
+from .differences import central_difference
+
 WEIGHTS = st.sampled_from([(1, 1, 1, 1, 1), (10, 10, 5, 5, 1), (10.0, 20.0, 3.0, 7.0, 2.5)])
 ANCHOR = np.array([[5, 10, 10, 20, 30]], np.float64)
 
@@ -94,18 +96,6 @@ def test_degenerate_boxes_give_what_ieee_gives():
     boxes = np.array([[0, 0, 0, 5, 0], [0, 0, -4, 5, np.inf]], np.float32)
     deltas = reference.encode_boxes_rotated(boxes, np.array([[0, 0, 4, 5, 0]] * 2, np.float32))
     assert deltas[0, 2] == -np.inf and np.isnan(deltas[1, [2, 4]]).all() and (deltas[:, [0, 1, 3]] == 0).all()
-
-
-def central_difference(function, inputs, which, grad, step=1e-6):
-    result = np.zeros_like(inputs[which])
-    for i in np.ndindex(result.shape):
-        values = []
-        for sign in (1, -1):
-            moved = [x.copy() for x in inputs]
-            moved[which][i] += sign * step
-            values.append(function(*moved))
-        result[i] = (grad * (values[0] - values[1])).sum() / (2 * step)
-    return result
 
 
 def test_gradients():
