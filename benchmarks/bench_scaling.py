@@ -11,70 +11,21 @@ CURVES = {curve.name: curve for curve in curves({})}
 # Beyond these a result exceeds 1 GB, or a run takes seconds.
 LARGEST = {"box_iou, n x 1000": 100_000, "roi_align, 7x7 of 256x200x336": 10_000, "paste_masks, 800x1333": 100,
            "paste_masks, 8000x8000": 10, "paste_masks_rle, 8000x8000": 1000}
-
-
-def grid(op):
-    """The parameters of an op's curves: their names and their sizes."""
-    mine = [curve for curve in CURVES.values() if curve.op == op]
-    return [[curve.name for curve in mine], [n for n in mine[0].sizes if math.log10(n).is_integer()]]
+SIZES = {name: [n for n in curve.sizes if math.log10(n).is_integer() and n <= LARGEST.get(name, n)]
+         for name, curve in CURVES.items()}
 
 
 class Scaling:
-    """What the classes share. It times nothing itself, so asv passes it over."""
-
+    params = [list(SIZES), sorted({n for sizes in SIZES.values() for n in sizes})]
     param_names = ["work", "n"]
 
     def setup(self, work, n):
-        if n > LARGEST.get(work, n):
-            raise NotImplementedError(f"{work} is followed up to {LARGEST[work]}")
+        if n not in SIZES[work]:
+            raise NotImplementedError(f"{work} is followed at {', '.join(map(str, SIZES[work]))}")
         self.call = CURVES[work].ours(*CURVES[work].make(n))
 
-
-class NmsScaling(Scaling):
-    params = grid("nms")
-
-    def time_nms(self, work, n):
+    def time_work(self, work, n):
         self.call()
 
-    def peakmem_nms(self, work, n):
-        self.call()
-
-
-class BoxIouScaling(Scaling):
-    params = grid("boxes")
-
-    def time_box_iou(self, work, n):
-        self.call()
-
-    def peakmem_box_iou(self, work, n):
-        self.call()
-
-
-class MatchBoxesScaling(Scaling):
-    params = grid("matching")
-
-    def time_match_boxes(self, work, n):
-        self.call()
-
-    def peakmem_match_boxes(self, work, n):
-        self.call()
-
-
-class RoiAlignScaling(Scaling):
-    params = grid("roi_align")
-
-    def time_roi_align(self, work, n):
-        self.call()
-
-    def peakmem_roi_align(self, work, n):
-        self.call()
-
-
-class PasteMasksScaling(Scaling):
-    params = grid("mask_paste")
-
-    def time_paste_masks(self, work, n):
-        self.call()
-
-    def peakmem_paste_masks(self, work, n):
+    def peakmem_work(self, work, n):
         self.call()

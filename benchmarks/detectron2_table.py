@@ -12,9 +12,7 @@ single rounds. detectron2, with its compiled module, must be importable.
 
 import argparse
 import pickle
-import statistics
 import tempfile
-import time
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from roikit.models import detectron2_model, prepare_for_inference
 
 from . import _inputs
 from .gpu_step import scenes
+from .turns import print_beside, taken_in_turns
 
 MODELS = ("COCO-InstanceSegmentation/mask_rcnn_R_50_C4_3x", "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x",
           "Misc/cascade_mask_rcnn_R_50_FPN_3x", "COCO-Keypoints/keypoint_rcnn_R_50_FPN_3x")
@@ -180,21 +179,11 @@ def main():
 
 def measure(name, size, options):
     works = (trainings if options.training else detectors)(name, size)
-    times = {key: [] for key in works}
-    for _ in range(options.rounds):
-        for key, (work, _) in works.items():
-            begun = time.perf_counter()
-            with torch.set_grad_enabled(options.training):
-                work()
-            times[key].append(time.perf_counter() - begun)
-        print("# " + ", ".join(f"{key} {taken[-1]:.3f} s" for key, taken in times.items()), flush=True)
+    with torch.set_grad_enabled(options.training):
+        times = taken_in_turns({key: work for key, (work, _) in works.items()}, options.rounds)
     print(f"{name}: {'training step on 2 images' if options.training else 'one image'} of {size[0]} x {size[1]}, "
           f"{torch.get_num_threads()} threads, torch {torch.__version__}, {options.rounds} rounds")
-    for key, taken in times.items():
-        ratio = statistics.median(a / b for a, b in zip(times["detectron2"], taken, strict=True))
-        low, *_, high = statistics.quantiles(taken, n=10, method="inclusive")
-        print(f"{key:14} {statistics.median(taken):6.3f} s ({low:.3f} to {high:.3f})  {ratio:5.2f}x  "
-              f"{works[key][1]}")
+    print_beside("detectron2", times, {key: words for key, (_, words) in works.items()})
 
 
 if __name__ == "__main__":

@@ -10,8 +10,7 @@ Lines with # are single rounds. LIBRARY as in `roikit bench`.
 """
 
 import argparse
-import statistics
-import time
+from functools import partial
 
 import torch
 
@@ -19,6 +18,7 @@ from roikit.bench.peers import import_peers
 from roikit.models import maskrcnn_resnet50_fpn, prepare_for_inference
 
 from . import _inputs
+from .turns import print_beside, taken_in_turns
 
 PASSING = 400
 
@@ -78,20 +78,10 @@ def main():
     models = {"torchvision": theirs, "roikit": ours, "prepared": prepare_for_inference(ours),
               "prepared bf16": prepare_for_inference(ours, "bf16")}
     first = {name: model([image])[0] for name, model in models.items()}
-    times = {name: [] for name in models}
-    for _ in range(options.rounds):
-        for name, model in models.items():
-            begun = time.perf_counter()
-            model([image])
-            times[name].append(time.perf_counter() - begun)
-        print("# " + ", ".join(f"{name} {taken[-1]:.3f} s" for name, taken in times.items()), flush=True)
+    times = taken_in_turns({name: partial(model, [image]) for name, model in models.items()}, options.rounds)
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, image {tuple(image.shape)}, "
           f"{options.rounds} rounds")
-    for name, taken in times.items():
-        ratio = statistics.median(a / b for a, b in zip(times["torchvision"], taken, strict=True))
-        low, *_, high = statistics.quantiles(taken, n=10, method="inclusive")
-        print(f"{name:14} {statistics.median(taken):6.3f} s ({low:.3f} to {high:.3f})  {ratio:5.2f}x  "
-              f"{difference(first[name], first['torchvision'])}")
+    print_beside("torchvision", times, {name: difference(found, first["torchvision"]) for name, found in first.items()})
 
 
 if __name__ == "__main__":

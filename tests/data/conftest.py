@@ -45,3 +45,12 @@ class MadeDataset:
 @pytest.fixture
 def made(tmp_path):
     return MadeDataset(tmp_path)
+
+
+@pytest.fixture
+def sound(made):
+    """An image with an object of each category."""
+    made.image(1)
+    made.square(1)
+    made.square(1, x=12, category_id=7)
+    return made

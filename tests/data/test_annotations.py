@@ -22,14 +22,6 @@ from roikit.errors import RoikitWarning
 RING = [4, 5, 10, 5, 10, 11, 4, 11]
 
 
-@pytest.fixture
-def sound(made):
-    made.image(1)
-    made.square(1)
-    made.square(1, x=12, category_id=7)
-    return made
-
-
 def seen(made, content=None):
     """What the data set makes of a file or of content in memory, which the doctor finds sound."""
     annotations = made.write()[0] if content is None else content

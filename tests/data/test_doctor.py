@@ -22,14 +22,6 @@ def planted(made, **options):
     return found[0]
 
 
-@pytest.fixture
-def sound(made):
-    made.image(1)
-    made.square(1)
-    made.square(1, x=12, category_id=7)
-    return made
-
-
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_law_bundled_nuclei_are_sound(split):
     report = inspect_dataset(*nuclei_mini(split), check_pixels=True)

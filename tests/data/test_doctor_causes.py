@@ -6,14 +6,6 @@ from roikit.data import CocoDataset, inspect_dataset
 from roikit.errors import RoikitWarning
 
 
-@pytest.fixture
-def sound(made):
-    made.image(1)
-    made.square(1)
-    made.square(1, x=12, category_id=7)
-    return made
-
-
 def findings(made, images=None):
     """(kind, subject) of each error and warning, and their sentences."""
     report = inspect_dataset(made.write()[0], images or made.images)

@@ -29,6 +29,21 @@ def small_config():
         mask=MaskConfig(layers=(16, 16), deconv_channels=16, norm="group"))
 
 
+@pytest.fixture
+def made_eager():
+    """A function: a model in evaluation mode, with predictors large enough to detect something."""
+    return _made_eager
+
+
+def _made_eager(model):
+    with torch.no_grad():
+        model.rpn.head.cls_logits.weight.normal_(std=0.5)
+        model.rpn.head.bbox_pred.weight.normal_(std=0.05)
+        model.roi_heads.box_predictor.cls_score.weight.normal_(std=0.5)
+        model.roi_heads.box_predictor.bbox_pred.weight.normal_(std=0.2)
+    return model.eval()
+
+
 def scene(size=(64, 64), boxes=((4, 6, 40, 30), (30, 20, 60, 62)), labels=(1, 2), seed=0):
     """An image with a bright rectangle for each box, and its target with bitmaps."""
     generator = torch.Generator().manual_seed(seed)

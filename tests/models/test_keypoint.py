@@ -41,16 +41,9 @@ def config(request, small_config):
 
 
 @pytest.fixture
-def model(config):
-    """A detector with predictors large enough to detect something."""
+def model(config, made_eager):
     torch.manual_seed(1)
-    model = build_detector(config)
-    with torch.no_grad():
-        model.rpn.head.cls_logits.weight.normal_(std=0.5)
-        model.rpn.head.bbox_pred.weight.normal_(std=0.05)
-        model.roi_heads.box_predictor.cls_score.weight.normal_(std=0.5)
-        model.roi_heads.box_predictor.bbox_pred.weight.normal_(std=0.2)
-    return model.eval()
+    return made_eager(build_detector(config))
 
 
 def with_keypoints(sample, visibility=2.0, seed=0):

@@ -21,15 +21,9 @@ def model(small_config):
 
 
 @pytest.fixture
-def eager_model(model):
-    """A model in evaluation mode whose predictors are large enough to detect something."""
+def eager_model(model, made_eager):
     torch.manual_seed(2)
-    with torch.no_grad():
-        model.rpn.head.cls_logits.weight.normal_(std=0.5)
-        model.rpn.head.bbox_pred.weight.normal_(std=0.05)
-        model.roi_heads.box_predictor.cls_score.weight.normal_(std=0.5)
-        model.roi_heads.box_predictor.bbox_pred.weight.normal_(std=0.2)
-    return model.eval()
+    return made_eager(model)
 
 
 def losses_of(model, images, targets, seed=3):
