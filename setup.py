@@ -90,12 +90,18 @@ def binding_sources(module):
         str(SRC / "bind" / f"{module}_module.cpp")]
 
 
+def macros(device):
+    """What the sources of a module are told: the device, and the ops, by the names of their binding files."""
+    ops = [Path(s).stem for s in sources(("bind", ".cpp")) if not s.endswith("_module.cpp")]
+    return [("ROIKIT_DEVICE", device), ("ROIKIT_OPS", " ".join(f"ROIKIT_OP({op})" for op in ops))]
+
+
 def extensions():
     include = [str(SRC), get_include()]
     quote = CUDA_REASON.replace('"', "'")
     core = Extension(
         "roikit._core", binding_sources("core") + sources(("cpu", ".cpp")), include_dirs=include,
-        define_macros=[("ROIKIT_CUDA_BUILD", f'"{quote}"')], extra_compile_args=CXX_FLAGS,
+        define_macros=[*macros("cpu"), ("ROIKIT_CUDA_BUILD", f'"{quote}"')], extra_compile_args=CXX_FLAGS,
         extra_link_args=["-pthread"], language="c++")
     built = [core]
     if NVCC:
@@ -104,7 +110,7 @@ def extensions():
                    root / "lib64")
         built.append(Extension(
             "roikit._cuda", binding_sources("cuda") + sources(("cuda", ".cu")),
-            include_dirs=[*include, str(root / "include")], library_dirs=[str(lib)],
+            include_dirs=[*include, str(root / "include")], define_macros=macros("cuda"), library_dirs=[str(lib)],
             libraries=["cudart_static", "dl", "rt", "pthread"], extra_compile_args=CXX_FLAGS,
             language="c++"))
     checked = os.environ.get("ROIKIT_BOUNDS") == "1"

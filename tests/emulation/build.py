@@ -54,7 +54,9 @@ def build():
     newest = max(p.stat().st_mtime for p in [*headers, Path(__file__)])
     include = [HERE / "shim", ROOT / "src", pybind11.get_include(), sysconfig.get_paths()["include"]]
     checks = CHECKS if CHECKED else []
-    command = [compiler(), *FLAGS, *checks, *(f"-I{path}" for path in include)]
+    ops = " ".join(f"ROIKIT_OP({p.stem})" for p in sources() if p.parent.name == "bind" and p.stem != "cuda_module")
+    command = [compiler(), *FLAGS, *checks, "-DROIKIT_DEVICE=cuda", f"-DROIKIT_OPS={ops}",
+               *(f"-I{path}" for path in include)]
 
     def compile_one(source):
         target = FOLDER / f"{source.parent.name}_{source.stem}.o"
