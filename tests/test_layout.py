@@ -224,14 +224,26 @@ def on_a_floor(floor, file, wanted):
     return None
 
 
-def stub_names(module):
-    tree = ast.parse((ROOT / f"roikit/{module}.pyi").read_text())
-    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+def entry_points(device):
+    """What src/bind defines for a device: the lines of a file count that no #if ROIKIT_ON_CUDA leaves out."""
+    names = set()
+    for path in (ROOT / "src/bind").glob("*.cpp"):
+        counts = [True]
+        for line in path.read_text().splitlines():
+            if line.startswith("#if"):
+                counts.append((device == "cuda") != line.startswith("#if !"))
+            elif line.startswith("#else"):
+                counts.append(not counts.pop())
+            elif line.startswith("#endif"):
+                counts.pop()
+            elif all(counts):
+                names.update(re.findall(r'def\(module, "(\w+)"', line))
+    return names
 
 
 def holes(matrix):
     """The matrix as text, a line for each function, and the list of its holes."""
-    compiled = {module: stub_names(module) for module in ("_core", "_cuda")}
+    compiled = {"_core": entry_points("cpu"), "_cuda": entry_points("cuda")}
     columns = [*OWN_ARGUMENTS, *compiled]
     picture, found = [f"{'':13}{'':26}" + "".join(f"{column:11}" for column in columns)], []
     for file, lines in matrix.items():
@@ -245,7 +257,7 @@ def holes(matrix):
             entries = ("", "") if torch_only else ENTRIES.get(name, (name, name))
             for (module, has), listed in zip(compiled.items(), entries, strict=True):
                 missing = [entry for entry in listed.split() if entry not in has]
-                cells[module] = f"roikit/{module}.pyi has no {' and no '.join(missing)}" if missing else (
+                cells[module] = f"src/bind defines no {' and no '.join(missing)} for {module}" if missing else (
                     None if listed else "-")
             words = {None: "x", "-": "-"}
             picture.append(f"{file:13}{name:26}" + "".join(f"{words.get(cells[c], 'HOLE'):11}" for c in columns))
@@ -264,7 +276,7 @@ def test_the_matrix_of_functions_and_floors_has_no_hole():
 
 @pytest.mark.parametrize("file, line, told", [
     ("nms", "nns(boxes)", ["roikit.reference does not export it", "roikit.kernels does not export it",
-                           "roikit.ops does not export it", "_core.pyi has no nns", "_cuda.pyi has no nns"]),
+                           "roikit.ops does not export it", "no nns for _core", "no nns for _cuda"]),
     ("nms", "soft_nms(boxes, scores, iou_threshold=0.3, *, sigma=0.5, min_score=1e-3, method='linear')",
      [f"it lives in roikit.{floor}.soft_nms" for floor in OWN_ARGUMENTS]),
     ("roi_warp", "roi_warp(input, boxes, output_size, spatial_scale=1.0, *, reduce='mean')",
