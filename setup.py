@@ -1,6 +1,7 @@
 """Builds roikit's compiled modules: _core (C++), _cuda (CUDA, where nvcc is), _rle and _polygon (Cython).
 
-Everything else about the package stands in pyproject.toml. Environment variables:
+Everything else about the package stands in pyproject.toml, what decides whether a file is compiled again in
+src/compiling.py. Environment variables:
 
     ROIKIT_CUDA=auto|on|off    auto: build _cuda if nvcc is found; on: fail if it is not; off: do not look
     ROIKIT_CUDA_ARCHS=80;90    compute capabilities; the last one is added as PTX too
@@ -8,20 +9,28 @@ Everything else about the package stands in pyproject.toml. Environment variable
     ROIKIT_JOBS=N              compile N files at a time (default: the processors)
 """
 
+import functools
 import os
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+import sysconfig
 from pathlib import Path
 
+import Cython
+import pybind11
 from Cython.Build import cythonize
-from pybind11 import get_include
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
+sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
+import compiling
+
 # `python -m build` and pip run this file from the root; paths given to setuptools must be relative.
 SRC = Path("src")
+# Not setuptools' build_temp, which is a temporary folder where pip builds: what an editable install has compiled is
+# there for the next `build_ext --inplace`.
+OBJECTS = Path("build/objects") / sys.implementation.cache_tag
 CXX_FLAGS = [
     "-std=c++17",
     "-O3",
@@ -33,7 +42,8 @@ CXX_FLAGS = [
     "-Wall",
     "-Wno-psabi",
 ]
-NVCC_FLAGS = ["-std=c++17", "-O3", "-fmad=false", "-cudart=static", "--expt-relaxed-constexpr"]
+NVCC_FLAGS = ["-std=c++17", "-O3", "-fmad=false", "-cudart=static", "--expt-relaxed-constexpr",
+              "-Xcompiler", "-fPIC,-fvisibility=hidden,-ffp-contract=off,-Wno-psabi"]
 
 
 def find_nvcc():
@@ -80,92 +90,76 @@ def gencode():
 NVCC, CUDA_REASON = find_nvcc()
 
 
-def sources(*folders_and_endings):
-    return [str(p) for folder, ending in folders_and_endings
-            for p in sorted((SRC / folder).glob(f"*{ending}"))]
-
-
-def binding_sources(module):
-    return [s for s in sources(("bind", ".cpp")) if not s.endswith("_module.cpp")] + [
-        str(SRC / "bind" / f"{module}_module.cpp")]
+def sources(module, kernels):
+    """The kernels of a module (a pattern under src), the bindings of all ops, and the module's own file."""
+    found = [*SRC.glob(kernels), *(SRC / "bind" / f"{op}.cpp" for op in compiling.ops()),
+             SRC / "bind" / f"{module}_module.cpp"]
+    return [str(path) for path in sorted(found)]
 
 
 def extensions():
-    include = [str(SRC), get_include()]
-    quote = CUDA_REASON.replace('"', "'")
-    core = Extension(
-        "roikit._core", binding_sources("core") + sources(("cpu", ".cpp")), include_dirs=include,
-        define_macros=[("ROIKIT_CUDA_BUILD", f'"{quote}"')], extra_compile_args=CXX_FLAGS,
-        extra_link_args=["-pthread"], language="c++")
+    core = Extension("roikit._core", sources("core", "cpu/*.cpp"), extra_link_args=["-pthread"], language="c++")
     built = [core]
     if NVCC:
         root = cuda_root(NVCC)
-        lib = next((d for d in (root / "lib64", root / "targets/x86_64-linux/lib") if d.exists()),
-                   root / "lib64")
-        built.append(Extension(
-            "roikit._cuda", binding_sources("cuda") + sources(("cuda", ".cu")),
-            include_dirs=[*include, str(root / "include")], library_dirs=[str(lib)],
-            libraries=["cudart_static", "dl", "rt", "pthread"], extra_compile_args=CXX_FLAGS,
-            language="c++"))
+        lib = next((d for d in (root / "lib64", root / "targets/x86_64-linux/lib") if d.exists()), root / "lib64")
+        built.append(Extension("roikit._cuda", sources("cuda", "cuda/*.cu"), include_dirs=[str(root / "include")],
+                               library_dirs=[str(lib)], libraries=["cudart_static", "dl", "rt", "pthread"],
+                               language="c++"))
     checked = os.environ.get("ROIKIT_BOUNDS") == "1"
     directives = {"language_level": 3, "boundscheck": checked, "wraparound": False,
                   "cdivision": True, "initializedcheck": checked, "embedsignature": True}
-    cython = [Extension(f"roikit._{p.stem}", [str(p)], extra_compile_args=["-O3"])
-              for p in sorted((SRC / "cython").glob("*.pyx"))]
-    return built + cythonize(cython, compiler_directives=directives)
+    cython = [Extension(f"roikit._{p.stem}", [str(p)]) for p in sorted((SRC / "cython").glob("*.pyx"))]
+    # Cython compares times, not directives.
+    folder = f"build/cython/{Cython.__version__}{'-checked' if checked else ''}"
+    return built + cythonize(cython, compiler_directives=directives, build_dir=folder)
 
 
 class BuildExt(build_ext):
-    """Hands .cu files to nvcc, compiles in parallel, and recompiles when a header changed."""
+    """Compiles and links what is out of date, several files at a time."""
 
     def build_extension(self, ext):
-        # bind/<op>.cpp belongs to two modules: each gets an object folder of its own.
-        root, self.build_temp = self.build_temp, os.path.join(self.build_temp, ext.name)
-        ext.depends = shared_inputs()  # else a change of headers alone would not get as far as the comparison below
-        compiler = self.compiler
-        compiler.src_extensions = list(dict.fromkeys([*compiler.src_extensions, ".cu"]))
-        one_file, many_files = compiler._compile, compiler.compile
-        jobs = int(os.environ.get("ROIKIT_JOBS") or os.cpu_count() or 1)
+        with compiling.locked(OBJECTS):
+            try:
+                steps = [functools.partial(self.compile, ext, source) for source in ext.sources]
+                objects = [str(path) for path in compiling.together(steps)]
+            except compiling.Refused as error:
+                sys.exit(f"setup.py: {error}")
+            target = self.get_ext_fullpath(ext.name)
+            record = OBJECTS / ext.name / "linked"
+            says = [target, *self.compiler.linker_so, *ext.library_dirs, *ext.libraries, *ext.extra_link_args]
+            if not os.path.exists(target):
+                record.unlink(missing_ok=True)
+            compiling.make(record, says, lambda: self.link(ext, objects, target, record), objects)
 
-        def compile_one(obj, src, ext_name, cc_args, extra, pp_opts):
-            if newer_than_all(obj, src):
-                return
-            if src.endswith(".cu"):
-                keep = [a for a in pp_opts if a.startswith(("-I", "-D"))]
-                host = "-fPIC,-fvisibility=hidden,-ffp-contract=off,-Wno-psabi"
-                subprocess.check_call([str(NVCC), "-c", src, "-o", obj, *NVCC_FLAGS, *gencode(),
-                                       *keep, "-Xcompiler", host])
-            else:
-                one_file(obj, src, ext_name, cc_args, extra, pp_opts)
+    def compile(self, ext, source):
+        """Compiles a source of the extension where it is out of date; returns the object's path."""
+        path = Path(source)
+        target = OBJECTS / ext.name / f"{path.parent.name}_{path.stem}.o"
+        device = [f"-DROIKIT_DEVICE={'cuda' if ext.name == 'roikit._cuda' else 'cpu'}", "-Isrc"]
+        if path.suffix == ".cu":
+            return compiling.compiled(target, source, [str(NVCC), *NVCC_FLAGS, *gencode(), *device])
+        python = compiling.folders(*ext.include_dirs, *self.compiler.include_dirs)
+        version = f"Python {sysconfig.get_config_var('py_version')}"
+        if path.suffix == ".c":
+            return compiling.compiled(target, source, [*self.compiler.compiler_so, "-O3", *python], [version])
+        command = [*getattr(self.compiler, "compiler_so_cxx", self.compiler.compiler_so), *CXX_FLAGS, *device]
+        if path.parent.name != "bind":
+            return compiling.compiled(target, source, command)
+        if path.stem.endswith("_module"):
+            command.append(compiling.ops_macro(compiling.ops()))
+        if path.stem == "core_module":
+            quote = CUDA_REASON.replace('"', "'")
+            command.append(f'-DROIKIT_CUDA_BUILD="{quote}"')
+        command += [*python, *compiling.folders(pybind11.get_include())]
+        return compiling.compiled(target, source, command, [version, f"pybind11 {pybind11.__version__}"])
 
-        def compile_all(srcs, output_dir=None, macros=None, include_dirs=None, debug=0,
-                        extra_preargs=None, extra_postargs=None, depends=None):
-            macros, objects, extra, pp_opts, build = compiler._setup_compile(
-                output_dir, macros, include_dirs, srcs, depends, extra_postargs)
-            cc_args = compiler._get_cc_args(pp_opts, debug, extra_preargs)
-            with ThreadPoolExecutor(jobs) as pool:
-                list(pool.map(lambda o: compile_one(o, *build[o], cc_args, extra, pp_opts),
-                              [o for o in objects if o in build]))
-            return objects
-
-        compiler.compile = compile_all
-        compiler.force = True  # the comparison with the headers is ours, in compile_one
-        try:
-            super().build_extension(ext)
-        finally:
-            compiler.compile, self.build_temp = many_files, root
-
-
-def shared_inputs():
-    """What every object depends on besides its source: this file and every header."""
-    return ["setup.py", *map(str, SRC.rglob("*.h")), *map(str, SRC.rglob("*.cuh"))]
-
-
-def newer_than_all(obj, src):
-    """True when the object is newer than its source, this file and every header."""
-    if not os.path.exists(obj):
-        return False
-    return os.path.getmtime(obj) > max(os.path.getmtime(p) for p in [src, *shared_inputs()])
+    def link(self, ext, objects, target, record):
+        self.compiler.force = True  # whether it must be linked is decided
+        self.compiler.link_shared_object(
+            objects, target, libraries=self.get_libraries(ext), library_dirs=ext.library_dirs,
+            extra_postargs=ext.extra_link_args, export_symbols=self.get_export_symbols(ext), target_lang=ext.language)
+        record.touch()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).resolve().parent.parent
+
 
 @pytest.mark.parametrize("module", ["roikit.kernels", "roikit.ops", "roikit.masks", "roikit.models", "roikit.data",
                                     "roikit.trainer", "roikit.reference", "roikit.export"])

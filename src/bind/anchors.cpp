@@ -1,16 +1,15 @@
+#include "core/anchors.h"
+
 #include "bind/bind.h"
 
 namespace roikit {
 
-void bind_anchors(py::module_& module, const AnchorsKernels& kernels) {
-  module.def("cell_anchors", kernels.cell_anchors, py::arg("sizes"), py::arg("ratios"), py::arg("ratio_outside"),
-             py::arg("rounded"), py::arg("out"), py::arg("launch"), Release());
-  bind_grid_anchors(module, kernels.grid_anchors);
-}
-
-void bind_grid_anchors(py::module_& module, GridAnchorsKernel kernel) {
-  module.def("grid_anchors", kernel, py::arg("cell_anchors"), py::arg("height"), py::arg("width"),
-             py::arg("stride_y"), py::arg("stride_x"), py::arg("offset"), py::arg("out"), py::arg("launch"), Release());
+void bind_anchors(py::module_& module) {
+#if !ROIKIT_ON_CUDA  // a few numbers, made on the host for every device
+  def(module, "cell_anchors", device::cell_anchors, "sizes", "ratios", "ratio_outside", "rounded", "out", "launch");
+#endif
+  def(module, "grid_anchors", device::grid_anchors, "cell_anchors", "height", "width", "stride_y", "stride_x", "offset",
+      "out", "launch");
 }
 
 }  // namespace roikit

@@ -1,16 +1,14 @@
+#include "core/boxes.h"
+
 #include "bind/bind.h"
 
 namespace roikit {
 
-void bind_boxes(py::module_& module, const BoxesKernels& kernels) {
-  module.def("box_iou", kernels.box_iou, py::arg("boxes1"), py::arg("boxes2"), py::arg("out"), py::arg("launch"),
-             Release());
-  module.def("generalized_box_iou", kernels.generalized_box_iou, py::arg("boxes1"), py::arg("boxes2"), py::arg("out"),
-             py::arg("launch"), Release());
-  module.def("distance_box_iou", kernels.distance_box_iou, py::arg("boxes1"), py::arg("boxes2"), py::arg("eps"),
-             py::arg("out"), py::arg("launch"), Release());
-  module.def("complete_box_iou", kernels.complete_box_iou, py::arg("boxes1"), py::arg("boxes2"), py::arg("eps"),
-             py::arg("out"), py::arg("launch"), Release());
+void bind_boxes(py::module_& module) {
+  def(module, "box_iou", device::box_iou, "boxes1", "boxes2", "out", "launch");
+  def(module, "generalized_box_iou", device::generalized_box_iou, "boxes1", "boxes2", "out", "launch");
+  def(module, "distance_box_iou", device::distance_box_iou, "boxes1", "boxes2", "eps", "out", "launch");
+  def(module, "complete_box_iou", device::complete_box_iou, "boxes1", "boxes2", "eps", "out", "launch");
 }
 
 }  // namespace roikit

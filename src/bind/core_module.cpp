@@ -2,25 +2,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
-#include "bind/bind.h"
-#include "core/anchors.h"
-#include "core/box_codec.h"
-#include "core/boxes.h"
-#include "core/deform_conv.h"
-#include "core/keypoints.h"
-#include "core/mask_paste.h"
-#include "core/mask_target.h"
-#include "core/matching.h"
-#include "core/nms.h"
-#include "core/ps_roi.h"
-#include "core/roi_align_integral.h"
-#include "core/roi_align_max.h"
-#include "core/roi_pool.h"
-#include "core/roi_warp.h"
-#include "core/rotated.h"
-#include "core/rotated_align.h"
-#include "core/rotated_codec.h"
-#include "core/soft_nms.h"
+#include "bind/ops.h"
 #include "cpu/simd.h"
 
 #if defined(__clang__)
@@ -103,23 +85,5 @@ PYBIND11_MODULE(_core, m) {
   m.attr("cuda_build") = ROIKIT_CUDA_BUILD;
   m.def("best_simd", &cpu::best_simd, "The highest SIMD level that this processor runs.");
 
-  bind_anchors(m, {cpu::cell_anchors, cpu::grid_anchors});
-  bind_box_codec(m, {cpu::encode_boxes, cpu::decode_boxes});
-  bind_boxes(m, {cpu::box_iou, cpu::generalized_box_iou, cpu::distance_box_iou, cpu::complete_box_iou});
-  bind_deform_conv(m, {cpu::deform_conv2d, cpu::deform_conv2d_backward});
-  bind_keypoints(m, {cpu::encode_keypoints, cpu::decode_keypoints});
-  bind_mask_paste(m, {cpu::paste_masks, cpu::paste_masks_rle});
-  bind_mask_target(m, {cpu::mask_targets, cpu::mask_targets_of_runs});
-  bind_matching(m, {cpu::match_boxes});
-  bind_nms(m, {cpu::nms, cpu::batched_nms});
-  bind_ps_roi(m, {cpu::ps_roi, cpu::ps_roi_backward});
-  bind_roi_align(m, {cpu::roi_align, cpu::roi_align_backward, cpu::roi_align_boxes_backward});
-  bind_roi_align_max(m, {cpu::roi_align_max, cpu::roi_align_max_backward});
-  bind_roi_pool(m, {cpu::roi_pool, cpu::roi_pool_backward});
-  bind_roi_warp(m, {cpu::roi_warp, cpu::roi_warp_backward});
-  bind_rotated(m, {cpu::box_iou_rotated, cpu::nms_rotated, cpu::batched_nms_rotated});
-  bind_rotated_align(m, {cpu::roi_align_rotated, cpu::roi_align_rotated_backward});
-  bind_rotated_codec(m, {cpu::encode_boxes_rotated, cpu::decode_boxes_rotated});
-  bind_soft_nms(m, cpu::soft_nms);
-  bind_class_nms(m, {cpu::fast_nms, cpu::matrix_nms});
+  bind_ops(m);
 }

@@ -9,11 +9,12 @@
 namespace roikit {
 namespace {
 
-PasteRule rule_of(int rule) {
-  require(rule == 0 || rule == 1, "paste_masks: rule must be 0 (continuous) or 1 (integer)");
+PasteRule rule_of(const char* op, int rule) {
+  require(rule == 0 || rule == 1, op, "rule must be 0 (continuous) or 1 (integer)");
   return PasteRule(rule);
 }
 
+#if !ROIKIT_ON_CUDA
 // Hands the runs over to NumPy without a copy.
 py::array_t<uint32_t> owned(std::vector<uint32_t>&& runs) {
   auto kept = std::make_unique<std::vector<uint32_t>>(std::move(runs));
@@ -21,51 +22,40 @@ py::array_t<uint32_t> owned(std::vector<uint32_t>&& runs) {
   py::capsule owner(kept.release(), [](void* p) { delete static_cast<std::vector<uint32_t>*>(p); });
   return py::array_t<uint32_t>(py::ssize_t(data->size()), data->data(), owner);
 }
-
-void bind_dense(py::module_& module,
-                void (*paste)(const View&, const View&, double, PasteRule, const View&, const Launch&)) {
-  module.def(
-      "paste_masks",
-      [paste](const View& masks, const View& boxes, double threshold, int rule, const View& out, const Launch& launch) {
-        paste(masks, boxes, threshold, rule_of(rule), out, launch);
-      },
-      py::arg("masks"), py::arg("boxes"), py::arg("threshold"), py::arg("rule"), py::arg("out"), py::arg("launch"),
-      Release());
-}
+#endif
 
 }  // namespace
 
-void bind_mask_paste(py::module_& module, const MaskPasteKernels& kernels) {
-  bind_dense(module, kernels.paste_masks);
-  module.def(
-      "paste_masks_rle",
-      [paste = kernels.paste_masks_rle](const View& masks, const View& boxes, int64_t height, int64_t width,
-                                        double threshold, int rule, const View& offsets, const Launch& launch) {
+void bind_mask_paste(py::module_& module) {
+  def(module, "paste_masks",
+      [](const View& masks, const View& boxes, double threshold, int rule, const View& out, const Launch& launch) {
+        device::paste_masks(masks, boxes, threshold, rule_of("paste_masks", rule), out, launch);
+      },
+      "masks", "boxes", "threshold", "rule", "out", "launch");
+#if ROIKIT_ON_CUDA  // in steps: the caller allocates what the runs need, once they are counted
+  def(module, "paste_masks_workspace", device::paste_masks_workspace, "masks");
+  def(module, "paste_masks_rle_chunks", device::paste_masks_rle_chunks, "width");
+  def(module, "paste_masks_rle_count",
+      [](const View& masks, const View& boxes, int64_t height, int64_t width, double threshold, int rule,
+         const View& changes, const Launch& launch) {
+        device::paste_masks_rle_count(masks, boxes, height, width, threshold, rule_of("paste_masks_rle", rule), changes,
+                                      launch);
+      },
+      "masks", "boxes", "height", "width", "threshold", "rule", "changes", "launch");
+  def(module, "paste_masks_rle_write", device::paste_masks_rle_write, "masks", "height", "width", "threshold", "upto",
+      "ends", "counts", "launch");
+#else
+  def(module, "paste_masks_rle",  // the flat run lengths; fills offsets
+      [](const View& masks, const View& boxes, int64_t height, int64_t width, double threshold, int rule,
+         const View& offsets, const Launch& launch) {
         std::vector<uint32_t> counts;
-        {
-          py::gil_scoped_release release;
-          paste(masks, boxes, height, width, threshold, rule_of(rule), counts, offsets, launch);
-        }
+        device::paste_masks_rle(masks, boxes, height, width, threshold, rule_of("paste_masks_rle", rule), counts,
+                                offsets, launch);
+        const py::gil_scoped_acquire held;
         return owned(std::move(counts));
       },
-      py::arg("masks"), py::arg("boxes"), py::arg("height"), py::arg("width"), py::arg("threshold"), py::arg("rule"),
-      py::arg("offsets"), py::arg("launch"), "The flat run lengths, uint32; fills offsets.");
-}
-
-void bind_mask_paste_steps(py::module_& module, const MaskPasteSteps& kernels) {
-  bind_dense(module, kernels.paste_masks);
-  module.def("paste_masks_workspace", kernels.workspace, py::arg("masks"), "Bytes of scratch for all of paste_masks.");
-  module.def("paste_masks_rle_chunks", kernels.chunks, py::arg("width"), "Counts a mask that are added up.");
-  module.def(
-      "paste_masks_rle_count",
-      [count = kernels.count](const View& masks, const View& boxes, int64_t height, int64_t width, double threshold,
-                              int rule, const View& changes, const Launch& launch) {
-        count(masks, boxes, height, width, threshold, rule_of(rule), changes, launch);
-      },
-      py::arg("masks"), py::arg("boxes"), py::arg("height"), py::arg("width"), py::arg("threshold"), py::arg("rule"),
-      py::arg("changes"), py::arg("launch"), Release());
-  module.def("paste_masks_rle_write", kernels.write, py::arg("masks"), py::arg("height"), py::arg("width"),
-             py::arg("threshold"), py::arg("upto"), py::arg("ends"), py::arg("counts"), py::arg("launch"), Release());
+      "masks", "boxes", "height", "width", "threshold", "rule", "offsets", "launch");
+#endif
 }
 
 }  // namespace roikit

@@ -1,18 +1,17 @@
+#include "core/roi_pool.h"
+
 #include "bind/bind.h"
 
 namespace roikit {
 
-void bind_roi_pool(py::module_& module, const RoiPoolKernels& kernels) {
-  module.def("roi_pool", kernels.forward, py::arg("input"), py::arg("boxes"), py::arg("spatial_scale"),
-             py::arg("output"), py::arg("argmax"), py::arg("launch"), Release());
-  module.def("roi_pool_backward", kernels.backward, py::arg("grad"), py::arg("argmax"), py::arg("boxes"),
-             py::arg("gradient"), py::arg("launch"), Release());
-}
-
-void bind_roi_pool_workspaces(py::module_& module, const RoiPoolWorkspaces& workspaces) {
-  module.def("roi_pool_workspace", workspaces.forward, py::arg("rois"), py::arg("rows"), py::arg("columns"));
-  module.def("roi_pool_backward_workspace", workspaces.backward, py::arg("argmax"), py::arg("gradient"),
-             py::arg("deterministic"));
+void bind_roi_pool(py::module_& module) {
+  def(module, "roi_pool", device::roi_pool, "input", "boxes", "spatial_scale", "output", "argmax", "launch");
+  def(module, "roi_pool_backward", device::roi_pool_backward, "grad", "argmax", "boxes", "gradient", "launch");
+#if ROIKIT_ON_CUDA
+  def(module, "roi_pool_workspace", device::roi_pool_workspace, "rois", "rows", "columns");
+  def(module, "roi_pool_backward_workspace", device::roi_pool_backward_workspace, "argmax", "gradient",
+      "deterministic");
+#endif
 }
 
 }  // namespace roikit

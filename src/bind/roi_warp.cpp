@@ -1,22 +1,21 @@
+#include "core/roi_warp.h"
+
 #include "bind/bind.h"
 
 namespace roikit {
 
-void bind_roi_warp(py::module_& module, const RoiWarpKernels& kernels) {
-  module.def(
-      "roi_warp",
-      [forward = kernels.forward](const View& input, const View& boxes, double spatial_scale, int reduce,
-                                  const View& output, const View& argmax, const Launch& launch) {
-        forward(input, boxes, spatial_scale, WarpReduce(reduce), output, argmax, launch);
+void bind_roi_warp(py::module_& module) {
+  def(module, "roi_warp",
+      [](const View& input, const View& boxes, double spatial_scale, int reduce, const View& output,
+         const View& argmax, const Launch& launch) {
+        device::roi_warp(input, boxes, spatial_scale, WarpReduce(reduce), output, argmax, launch);
       },
-      py::arg("input"), py::arg("boxes"), py::arg("spatial_scale"), py::arg("reduce"), py::arg("output"),
-      py::arg("argmax"), py::arg("launch"), Release());
-  module.def("roi_warp_backward", kernels.backward, py::arg("grad"), py::arg("argmax"), py::arg("boxes"),
-             py::arg("spatial_scale"), py::arg("gradient"), py::arg("launch"), Release());
-}
-
-void bind_roi_warp_workspace(py::module_& module, int64_t (*backward)(const View&)) {
-  module.def("roi_warp_backward_workspace", backward, py::arg("gradient"));
+      "input", "boxes", "spatial_scale", "reduce", "output", "argmax", "launch");
+  def(module, "roi_warp_backward", device::roi_warp_backward, "grad", "argmax", "boxes", "spatial_scale", "gradient",
+      "launch");
+#if ROIKIT_ON_CUDA
+  def(module, "roi_warp_backward_workspace", device::roi_warp_backward_workspace, "gradient");
+#endif
 }
 
 }  // namespace roikit

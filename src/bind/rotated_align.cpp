@@ -1,16 +1,17 @@
+#include "core/rotated_align.h"
+
 #include "bind/bind.h"
 
 namespace roikit {
 
-void bind_rotated_align(py::module_& module, const RotatedAlignKernels& kernels) {
-  module.def("roi_align_rotated", kernels.forward, py::arg("input"), py::arg("boxes"), py::arg("spatial_scale"),
-             py::arg("sampling_ratio"), py::arg("output"), py::arg("launch"), Release());
-  module.def("roi_align_rotated_backward", kernels.backward, py::arg("grad"), py::arg("boxes"),
-             py::arg("spatial_scale"), py::arg("sampling_ratio"), py::arg("gradient"), py::arg("launch"), Release());
-}
-
-void bind_rotated_align_workspace(py::module_& module, int64_t (*backward)(const View&)) {
-  module.def("roi_align_rotated_backward_workspace", backward, py::arg("gradient"));
+void bind_rotated_align(py::module_& module) {
+  def(module, "roi_align_rotated", device::roi_align_rotated, "input", "boxes", "spatial_scale", "sampling_ratio",
+      "output", "launch");
+  def(module, "roi_align_rotated_backward", device::roi_align_rotated_backward, "grad", "boxes", "spatial_scale",
+      "sampling_ratio", "gradient", "launch");
+#if ROIKIT_ON_CUDA
+  def(module, "roi_align_rotated_backward_workspace", device::roi_align_rotated_backward_workspace, "gradient");
+#endif
 }
 
 }  // namespace roikit

@@ -51,15 +51,13 @@ template <class T> ROIKIT_HD HalfSides<T> cell_anchor(T size, T ratio, bool roun
   return {std::nearbyint(half_w), std::nearbyint(half_h)};
 }
 
+namespace ROIKIT_DEVICE {
+void grid_anchors(const View& cell, int64_t height, int64_t width, double stride_y, double stride_x, double offset,
+                  const View& out, const Launch& launch);
+}  // namespace ROIKIT_DEVICE
 namespace cpu {
 void cell_anchors(const View& sizes, const View& ratios, bool ratio_outside, bool rounded, const View& out,
                   const Launch& launch);
-void grid_anchors(const View& cell, int64_t height, int64_t width, double stride_y, double stride_x, double offset,
-                  const View& out, const Launch& launch);
 }  // namespace cpu
-namespace cuda {
-void grid_anchors(const View& cell, int64_t height, int64_t width, double stride_y, double stride_x, double offset,
-                  const View& out, const Launch& launch);
-}  // namespace cuda
 
 }  // namespace roikit

@@ -9,6 +9,9 @@
 // Source: Ren et al., "Faster R-CNN", arXiv:1506.01497, section 3.1.2; the clip is torchvision's.
 #pragma once
 
+#include <array>
+
+#include "core/checks.h"
 #include "core/launch.h"
 #include "core/macros.h"
 #include "core/math.h"
@@ -19,7 +22,7 @@ namespace roikit {
 template <class T> struct CodecWeights {
   T x, y, w, h;
 
-  static CodecWeights of(const double* v) { return {T(v[0]), T(v[1]), T(v[2]), T(v[3])}; }
+  template <class Given> static CodecWeights of(const Given& v) { return {T(v[0]), T(v[1]), T(v[2]), T(v[3])}; }
 };
 
 template <class T> struct Delta { T shift, scale; };
@@ -74,15 +77,21 @@ ROIKIT_HD void decode_box(const T* ROIKIT_RESTRICT delta, Span<T> ax, Span<T> ay
   out[3] = y.hi;
 }
 
-namespace cpu {
-void encode_boxes(const View& boxes, const View& anchors, const double* weights, const View& out, const Launch& launch);
-void decode_boxes(const View& deltas, const View& anchors, const double* weights, double clip, const View& out,
+// Boxes (N, numbers), or deltas (N, numbers * C).
+inline void check_codec(const char* op, const View& given, const View& anchors, const View& out, int64_t numbers) {
+  check_rows(op, "anchors", anchors, numbers);
+  require(given.rank == 2 && given.shape[0] == anchors.shape[0] && given.shape[1] % numbers == 0 && given.contiguous(),
+          op, "boxes or deltas must be contiguous, of one or more boxes an anchor");
+  require(out.size() == given.size() && out.contiguous(), op, "out must be contiguous, of the shape of the input");
+}
+
+using BoxWeights = std::array<double, 4>;
+
+namespace ROIKIT_DEVICE {
+void encode_boxes(const View& boxes, const View& anchors, const BoxWeights& weights, const View& out,
                   const Launch& launch);
-}  // namespace cpu
-namespace cuda {
-void encode_boxes(const View& boxes, const View& anchors, const double* weights, const View& out, const Launch& launch);
-void decode_boxes(const View& deltas, const View& anchors, const double* weights, double clip, const View& out,
+void decode_boxes(const View& deltas, const View& anchors, const BoxWeights& weights, double clip, const View& out,
                   const Launch& launch);
-}  // namespace cuda
+}  // namespace ROIKIT_DEVICE
 
 }  // namespace roikit

@@ -12,6 +12,7 @@
 
 #include <limits>
 
+#include "core/checks.h"
 #include "core/launch.h"
 #include "core/macros.h"
 #include "core/math.h"
@@ -134,23 +135,26 @@ template <class T> struct BoxColumns {
   ROIKIT_HD Box<T> operator[](int64_t i) const { return {x1[i], y1[i], x2[i], y2[i], area[i]}; }
 };
 
-inline void require_pairs(const View& boxes1, const View& boxes2, const View& out) {
-  require(boxes1.rank == 2 && boxes1.shape[1] == 4 && boxes1.contiguous(), "box_iou: boxes1 must be contiguous (N, 4)");
-  require(boxes2.rank == 2 && boxes2.shape[1] == 4 && boxes2.contiguous(), "box_iou: boxes2 must be contiguous (M, 4)");
-  require(out.size() == boxes1.shape[0] * boxes2.shape[0] && out.contiguous(), "box_iou: out must be contiguous (N, M)");
-}
+namespace ROIKIT_DEVICE {
+// Instantiated for the measures below.
+template <class Measure>
+void every_pair(const char* op, const View& boxes1, const View& boxes2, Measure measure, const View& out,
+                const Launch& launch);
 
-namespace cpu {
-void box_iou(const View& boxes1, const View& boxes2, const View& out, const Launch& launch);
-void generalized_box_iou(const View& boxes1, const View& boxes2, const View& out, const Launch& launch);
-void distance_box_iou(const View& boxes1, const View& boxes2, double eps, const View& out, const Launch& launch);
-void complete_box_iou(const View& boxes1, const View& boxes2, double eps, const View& out, const Launch& launch);
+inline void box_iou(const View& boxes1, const View& boxes2, const View& out, const Launch& launch) {
+  every_pair("box_iou", boxes1, boxes2, PairIou(), out, launch);
 }
-namespace cuda {
-void box_iou(const View& boxes1, const View& boxes2, const View& out, const Launch& launch);
-void generalized_box_iou(const View& boxes1, const View& boxes2, const View& out, const Launch& launch);
-void distance_box_iou(const View& boxes1, const View& boxes2, double eps, const View& out, const Launch& launch);
-void complete_box_iou(const View& boxes1, const View& boxes2, double eps, const View& out, const Launch& launch);
+inline void generalized_box_iou(const View& boxes1, const View& boxes2, const View& out, const Launch& launch) {
+  every_pair("generalized_box_iou", boxes1, boxes2, PairGeneralizedIou(), out, launch);
 }
+inline void distance_box_iou(const View& boxes1, const View& boxes2, double eps, const View& out,
+                             const Launch& launch) {
+  every_pair("distance_box_iou", boxes1, boxes2, PairDistanceIou{eps}, out, launch);
+}
+inline void complete_box_iou(const View& boxes1, const View& boxes2, double eps, const View& out,
+                             const Launch& launch) {
+  every_pair("complete_box_iou", boxes1, boxes2, PairCompleteIou{eps}, out, launch);
+}
+}  // namespace ROIKIT_DEVICE
 
 }  // namespace roikit

@@ -17,13 +17,22 @@
 // the border as torchvision's deform_conv2d.
 #pragma once
 
+#include <array>
+
+#include "core/checks.h"
 #include "core/launch.h"
 #include "core/view.h"
 
 namespace roikit {
 
+using DeformPair = std::array<int64_t, 2>;  // y, x
+
 struct DeformRule {
-  int64_t stride[2] = {1, 1}, padding[2] = {0, 0}, dilation[2] = {1, 1};  // y, x
+  int64_t stride[2], padding[2], dilation[2];  // y, x
+
+  static DeformRule of(DeformPair stride, DeformPair padding, DeformPair dilation) {
+    return {{stride[0], stride[1]}, {padding[0], padding[1]}, {dilation[0], dilation[1]}};
+  }
 };
 
 // One sample's cell: its first pixel may lie beyond the map by one.
@@ -80,68 +89,68 @@ struct DeformShape {
 };
 
 // input: or its gradient. offset, mask: contiguous. mask: null without one. sizes: (N, O, OH, OW), of the output.
-inline DeformShape deform_shape(const View& input, const View& offset, const View* mask, const View& weight,
-                                const int64_t* sizes, const DeformRule& rule) {
+inline DeformShape deform_shape(const char* op, const View& input, const View& offset, const View* mask,
+                                const View& weight, const int64_t* sizes, const DeformRule& rule) {
   require(input.rank == 4 && offset.rank == 4 && weight.rank == 4 && (!mask || mask->rank == 4),
-          "deform_conv2d: input, offset, mask and weight must have four axes");
+          op, "input, offset, mask and weight must have four axes");
   require(offset.contiguous() && weight.contiguous() && (!mask || mask->contiguous()),
-          "deform_conv2d: offset, mask and weight must be contiguous");
+          op, "offset, mask and weight must be contiguous");
   require(offset.dtype == input.dtype && weight.dtype == input.dtype && (!mask || mask->dtype == input.dtype),
-          "deform_conv2d: all arguments must have one dtype");
-  require(input.shape[2] <= INT32_MAX && input.shape[3] <= INT32_MAX, "deform_conv2d: H and W must be < 2^31");
+          op, "all arguments must have one dtype");
+  require(input.shape[2] <= INT32_MAX && input.shape[3] <= INT32_MAX, op, "H and W must be < 2^31");
   const int64_t taps = weight.shape[2] * weight.shape[3];
   require(taps > 0 && weight.shape[0] > 0 && weight.shape[1] > 0 && input.shape[1] > 0 &&
               input.shape[1] % weight.shape[1] == 0 && offset.shape[1] > 0 && offset.shape[1] % (2 * taps) == 0,
-          "deform_conv2d: channels must divide into groups");
+          op, "channels must divide into groups");
   DeformShape s{input.shape[0], input.shape[1], weight.shape[0], sizes[2], sizes[3], weight.shape[2], weight.shape[3],
                 input.shape[1] / weight.shape[1], offset.shape[1] / (2 * taps), int32_t(input.shape[2]),
                 int32_t(input.shape[3]), rule};
   require(s.outputs % s.groups == 0 && s.channels % s.offset_groups == 0 && sizes[1] == s.outputs,
-          "deform_conv2d: channels must divide into groups");
+          op, "channels must divide into groups");
   const auto fits = [&](const View& v, int64_t channels) {
     return v.shape[0] == s.images && v.shape[1] == channels && v.shape[2] == s.rows && v.shape[3] == s.columns;
   };
   require(sizes[0] == s.images && fits(offset, 2 * s.offset_groups * taps) &&
               (!mask || fits(*mask, s.offset_groups * taps)),
-          "deform_conv2d: offset and mask must fit the output");
+          op, "offset and mask must fit the output");
   return s;
 }
-
-// What is asked of the backward: null where it is not.
-struct DeformGradients {
-  const View *input = nullptr, *offset = nullptr, *mask = nullptr, *weight = nullptr, *bias = nullptr;
-};
 
 // F: float16, bfloat16, float32, float64, the same in all; half is added up in float32 and rounded once. input, output,
 // grad and the gradient of the input: contiguous or channels_last each; the rest contiguous. bias (O).
 namespace cpu {
 void deform_conv2d(const View& input, const View& offset, const View* mask, const View& weight, const View* bias,
-                   const DeformRule& rule, const View& output, const Launch& launch);
+                   DeformPair stride, DeformPair padding, DeformPair dilation, const View& output,
+                   const Launch& launch);
+// The gradients that are not asked for are null.
 void deform_conv2d_backward(const View& grad, const View& input, const View& offset, const View* mask,
-                            const View& weight, const DeformRule& rule, const DeformGradients& gradients,
-                            const Launch& launch);
+                            const View& weight, DeformPair stride, DeformPair padding, DeformPair dilation,
+                            const View* input_gradient, const View* offset_gradient, const View* mask_gradient,
+                            const View* weight_gradient, const View* bias_gradient, const Launch& launch);
 }  // namespace cpu
 
 // CUDA works in steps; the caller multiplies matrices in between. All arrays are contiguous. columns, of some images:
 // (C, KH * KW, N, OH * OW) of mask * value, or the gradient of that; weight gives the kernel's size and C / groups.
 namespace cuda {
 void deform_conv2d_columns(const View& input, const View& offset, const View* mask, const View& weight,
-                           const DeformRule& rule, const View& columns, const Launch& launch);
+                           DeformPair stride, DeformPair padding, DeformPair dilation, const View& columns,
+                           const Launch& launch);
 // From the gradient of the columns, that of the input, added up by atomics. sums (N, C, H, W), A: set here.
 void deform_conv2d_scatter(const View& columns, const View& offset, const View* mask, const View& weight,
-                           const DeformRule& rule, const View& sums, const Launch& launch);
+                           DeformPair stride, DeformPair padding, DeformPair dilation, const View& sums,
+                           const Launch& launch);
 // The same in a fixed order. keys (N, DG, KH * KW, 4, OH * OW) int64: the pixel, of N * DG maps, that each pixel of a
 // sample is, or N * DG * H * W beyond the map. The caller sorts them stably; order: their places, sorted; starts
 // (N * DG * H * W + 1): where each pixel's run of them begins.
-void deform_conv2d_keys(const View& input, const View& offset, const View& weight, const DeformRule& rule,
-                        const View& keys, const Launch& launch);
+void deform_conv2d_keys(const View& input, const View& offset, const View& weight, DeformPair stride,
+                        DeformPair padding, DeformPair dilation, const View& keys, const Launch& launch);
 void deform_conv2d_gather(const View& columns, const View& offset, const View* mask, const View& weight,
-                          const DeformRule& rule, const View& order, const View& starts, const View& sums,
-                          const Launch& launch);
+                          DeformPair stride, DeformPair padding, DeformPair dilation, const View& order,
+                          const View& starts, const View& sums, const Launch& launch);
 // From the gradient of the columns, those of offset and mask (each null where it is not asked for).
 void deform_conv2d_positions(const View& columns, const View& input, const View& offset, const View* mask,
-                             const View& weight, const DeformRule& rule, const View* offset_gradient,
-                             const View* mask_gradient, const Launch& launch);
+                             const View& weight, DeformPair stride, DeformPair padding, DeformPair dilation,
+                             const View* offset_gradient, const View* mask_gradient, const Launch& launch);
 }  // namespace cuda
 
 }  // namespace roikit

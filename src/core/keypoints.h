@@ -21,6 +21,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "core/checks.h"
 #include "core/launch.h"
 #include "core/macros.h"
 #include "core/view.h"
@@ -104,8 +105,7 @@ template <class T> ROIKIT_HD T cubic_of_row(const T* row, const CubicTap<T>& x, 
 
 inline void check_encode_keypoints(const View& keypoints, const View& boxes, int64_t size, const View& target,
                                    const View& valid) {
-  require(boxes.rank == 2 && boxes.shape[1] == 4 && boxes.contiguous(),
-          "encode_keypoints: boxes must be contiguous (N, 4)");
+  check_rows("encode_keypoints", "boxes", boxes, 4);
   require(keypoints.rank == 3 && keypoints.shape[0] == boxes.shape[0] && keypoints.shape[2] == 3 &&
               keypoints.contiguous() && keypoints.dtype == boxes.dtype,
           "encode_keypoints: keypoints must be contiguous (N, K, 3) of the boxes' dtype");
@@ -116,8 +116,7 @@ inline void check_encode_keypoints(const View& keypoints, const View& boxes, int
 }
 
 inline void check_decode_keypoints(const View& maps, const View& boxes, const View& xy, const View& scores) {
-  require(boxes.rank == 2 && boxes.shape[1] == 4 && boxes.contiguous(),
-          "decode_keypoints: boxes must be contiguous (N, 4)");
+  check_rows("decode_keypoints", "boxes", boxes, 4);
   require(maps.rank == 4 && maps.shape[0] == boxes.shape[0] && maps.contiguous() && maps.dtype == boxes.dtype,
           "decode_keypoints: maps must be contiguous (N, K, H, W) of the boxes' dtype");
   require(maps.shape[2] >= 1 && maps.shape[3] >= 1 && maps.shape[2] <= 1 << 24 && maps.shape[3] <= 1 << 24,
@@ -127,15 +126,10 @@ inline void check_decode_keypoints(const View& maps, const View& boxes, const Vi
           "decode_keypoints: xy must be contiguous (N, K, 2), scores (N, K)");
 }
 
-namespace cpu {
+namespace ROIKIT_DEVICE {
 void encode_keypoints(const View& keypoints, const View& boxes, int64_t size, const View& target, const View& valid,
                       const Launch& launch);
 void decode_keypoints(const View& maps, const View& boxes, const View& xy, const View& scores, const Launch& launch);
-}  // namespace cpu
-namespace cuda {
-void encode_keypoints(const View& keypoints, const View& boxes, int64_t size, const View& target, const View& valid,
-                      const Launch& launch);
-void decode_keypoints(const View& maps, const View& boxes, const View& xy, const View& scores, const Launch& launch);
-}  // namespace cuda
+}  // namespace ROIKIT_DEVICE
 
 }  // namespace roikit

@@ -27,6 +27,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/checks.h"
 #include "core/launch.h"
 #include "core/macros.h"
 #include "core/view.h"
@@ -127,9 +128,37 @@ template <class T> struct Placed {
   ROIKIT_HD bool empty() const { return x.begin >= x.end || y.begin >= y.end; }
 };
 
-namespace cpu {
+inline void check_masks(const char* op, const View& masks) {
+  require(masks.rank == 3 && masks.shape[1] == masks.shape[2] && masks.contiguous(), op,
+          "masks must be contiguous (N, M, M)");
+  require(masks.shape[1] < (1 << 30), op, "masks must have fewer than 2^30 cells a side");
+}
+
+inline void check_paste(const char* op, const View& masks, const View& boxes) {
+  check_masks(op, masks);
+  check_rows(op, "boxes", boxes, 4);
+  require(boxes.shape[0] == masks.shape[0] && boxes.dtype == masks.dtype, op,
+          "boxes must be as many as the masks, of their dtype");
+}
+
+inline void check_paste_masks(const View& masks, const View& boxes, const View& out) {
+  check_paste("paste_masks", masks, boxes);
+  require(out.rank == 3 && out.shape[0] == masks.shape[0] && out.contiguous(),
+          "paste_masks: out must be contiguous (N, H, W)");
+}
+
+// Run lengths and their sums are unsigned 32-bit numbers.
+inline void check_paste_size(int64_t height, int64_t width) {
+  require(height >= 0 && width >= 0 && height < (int64_t(1) << 32) && width < (int64_t(1) << 32) &&
+              height * width < (int64_t(1) << 32),
+          "paste_masks_rle: height * width must be below 2^32");
+}
+
+namespace ROIKIT_DEVICE {
 void paste_masks(const View& masks, const View& boxes, double threshold, PasteRule rule, const View& out,
                  const Launch& launch);
+}  // namespace ROIKIT_DEVICE
+namespace cpu {
 void paste_masks_rle(const View& masks, const View& boxes, int64_t height, int64_t width, double threshold,
                      PasteRule rule, std::vector<uint32_t>& counts, const View& offsets, const Launch& launch);
 }  // namespace cpu
@@ -144,8 +173,6 @@ void paste_masks_rle(const View& masks, const View& boxes, int64_t height, int64
 //     `ends` is scratch as well, counts are those of the CPU.
 namespace cuda {
 int64_t paste_masks_workspace(const View& masks);
-void paste_masks(const View& masks, const View& boxes, double threshold, PasteRule rule, const View& out,
-                 const Launch& launch);
 int64_t paste_masks_rle_chunks(int64_t width);
 void paste_masks_rle_count(const View& masks, const View& boxes, int64_t height, int64_t width, double threshold,
                            PasteRule rule, const View& changes, const Launch& launch);

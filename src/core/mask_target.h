@@ -16,6 +16,7 @@
 //   On the CPU both throw std::out_of_range for a `matched` that names no mask.
 #pragma once
 
+#include "core/checks.h"
 #include "core/launch.h"
 #include "core/roi_align.h"
 #include "core/view.h"
@@ -28,9 +29,33 @@ ROIKIT_HD float mask_target_value(T total, int64_t grid_y, int64_t grid_x, bool 
   return binary ? (value >= T(0.5) ? 1.0f : 0.0f) : float(value);
 }
 
-namespace cpu {
+// Masks as bytes, whose rows are in one piece.
+inline void check_bitmaps(const View& masks) {
+  require(masks.rank == 3 && (masks.dtype == DType::u8 || masks.dtype == DType::b8) &&
+              (masks.size() == 0 || masks.shape[2] == 1 || masks.stride[2] == 1) &&
+              masks.shape[1] <= INT32_MAX && masks.shape[2] <= INT32_MAX,
+          "mask_targets: masks must be (N, H, W) bytes with rows in one piece");
+}
+
+// Masks as runs: their counts, or the ends of these.
+inline void check_runs(const View& runs, const View& offsets, const View& sizes) {
+  require(sizes.rank == 2 && sizes.shape[1] == 2 && sizes.contiguous() && runs.contiguous() && offsets.contiguous() &&
+              offsets.size() == sizes.shape[0] + 1,
+          "mask_targets: runs, offsets (N + 1) and sizes (N, 2) must be contiguous");
+}
+
+inline void check_mask_targets(const View& boxes, const View& matched, const View& out) {
+  check_rows("mask_targets", "boxes", boxes, 4);
+  check_vector("mask_targets", "matched", matched, boxes.shape[0]);
+  require(out.rank == 3 && out.shape[0] == boxes.shape[0] && out.shape[1] == out.shape[2] && out.contiguous(),
+          "mask_targets: out must be contiguous (R, S, S)");
+}
+
+namespace ROIKIT_DEVICE {
 void mask_targets(const View& masks, const View& boxes, const View& matched, bool binary, const View& out,
                   const Launch& launch);
+}  // namespace ROIKIT_DEVICE
+namespace cpu {
 void mask_targets_of_runs(const View& counts, const View& offsets, const View& sizes, const View& boxes,
                           const View& matched, bool binary, const View& out, const Launch& launch);
 }  // namespace cpu
@@ -38,8 +63,6 @@ void mask_targets_of_runs(const View& counts, const View& offsets, const View& s
 // A GPU gives 0 for a `matched` that names no mask. It takes runs as their ends: the inclusive sums (i64) of the counts
 // of all masks. These, offsets and sizes lie on the device and are trusted; sides are below 2^31.
 namespace cuda {
-void mask_targets(const View& masks, const View& boxes, const View& matched, bool binary, const View& out,
-                  const Launch& launch);
 void mask_targets_of_ends(const View& ends, const View& offsets, const View& sizes, const View& boxes,
                           const View& matched, bool binary, const View& out, const Launch& launch);
 }  // namespace cuda

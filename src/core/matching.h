@@ -27,15 +27,22 @@ template <class T> ROIKIT_HD bool may_meet(const Box<T>& b, T low_x, T low_y, T 
   return (b.x1 < high_x) & (b.x2 > low_x) & (b.y1 < high_y) & (b.y2 > low_y);
 }
 
-namespace cpu {
+inline void check_match_boxes(const View& anchors, const View& gt_boxes, const View& index, const View& label,
+                              const View& iou) {
+  check_rows("match_boxes", "anchors", anchors, 4);
+  check_rows("match_boxes", "gt_boxes", gt_boxes, 4);
+  check_vector("match_boxes", "index", index, anchors.shape[0]);
+  check_vector("match_boxes", "label", label, anchors.shape[0]);
+  check_vector("match_boxes", "iou", iou, anchors.shape[0]);
+}
+
+namespace ROIKIT_DEVICE {
 void match_boxes(const View& anchors, const View& gt_boxes, double high, double low, bool allow_low_quality,
                  const View& index, const View& label, const View& iou, const Launch& launch);
-}  // namespace cpu
+}  // namespace ROIKIT_DEVICE
 namespace cuda {
 // Scratch of match_boxes, in bytes: a number for each ground truth with allow_low_quality, else nothing.
 int64_t match_boxes_workspace(const View& gt_boxes, bool allow_low_quality);
-void match_boxes(const View& anchors, const View& gt_boxes, double high, double low, bool allow_low_quality,
-                 const View& index, const View& label, const View& iou, const Launch& launch);
 }  // namespace cuda
 
 }  // namespace roikit

@@ -90,33 +90,24 @@ class PsBin<T, false> {
   T count_ = 0;
 };
 
-// Checks what the Python faces promise. maps: input or gradient; bins: output or grad.
-inline void check_ps_roi(const View& maps, const View& boxes, const View& bins) {
-  require(boxes.rank == 2 && boxes.shape[1] == 5 && boxes.contiguous(), "ps_roi: boxes must be contiguous (K, 5)");
-  require(maps.rank == 4 && bins.rank == 4 && maps.contiguous() && bins.contiguous() && maps.dtype == bins.dtype &&
-              bins.shape[0] == boxes.shape[0] && maps.shape[1] == bins.shape[1] * bins.shape[2] * bins.shape[3],
-          "ps_roi: maps must be contiguous (N, C * PH * PW, H, W), bins contiguous (K, C, PH, PW) of their dtype");
-  require(maps.shape[2] <= INT32_MAX && maps.shape[3] <= INT32_MAX, "ps_roi: H and W must be < 2^31");
+// maps: input or gradient; bins: output or grad.
+inline void check_ps_roi(const char* op, const View& maps, const View& boxes, const View& bins) {
+  check_planes(op, maps, boxes, bins);
+  require(maps.shape[1] == bins.shape[1] * bins.shape[2] * bins.shape[3], op, "maps must have C * PH * PW channels");
 }
 
 // input and gradient (N, C * PH * PW, H, W), output and grad (K, C, PH, PW), F: float16, bfloat16, float32, float64;
 // boxes (K, 5) float32 or float64, batch index first; all contiguous. A batch index that names no image: the CPU throws
-// std::out_of_range, CUDA gives that RoI 0 and no gradient. Half is added up in float32 and rounded once.
-namespace cpu {
-void ps_roi(const View& input, const View& boxes, double spatial_scale, const PsRule& rule, const View& output,
-            const Launch& launch);
-void ps_roi_backward(const View& grad, const View& boxes, double spatial_scale, const PsRule& rule,
+// std::out_of_range, CUDA gives that RoI 0 and no gradient. Half is added up in float32 and rounded once. CUDA adds up
+// the gradient by atomics, in any order, or, where launch.deterministic, in the CPU's order.
+namespace ROIKIT_DEVICE {
+void ps_roi(const View& input, const View& boxes, double spatial_scale, bool align, int64_t sampling_ratio,
+            const View& output, const Launch& launch);
+void ps_roi_backward(const View& grad, const View& boxes, double spatial_scale, bool align, int64_t sampling_ratio,
                      const View& gradient, const Launch& launch);
-}  // namespace cpu
-
-// The gradient is added up by atomics, in any order, or, where launch.deterministic, in the CPU's order.
-// launch.workspace: as many bytes as ps_roi_backward_workspace says; a float32 copy of a gradient in half, else nothing.
+}  // namespace ROIKIT_DEVICE
 namespace cuda {
-void ps_roi(const View& input, const View& boxes, double spatial_scale, const PsRule& rule, const View& output,
-            const Launch& launch);
-void ps_roi_backward(const View& grad, const View& boxes, double spatial_scale, const PsRule& rule,
-                     const View& gradient, const Launch& launch);
-int64_t ps_roi_backward_workspace(const View& gradient);
+int64_t ps_roi_backward_workspace(const View& gradient);  // bytes: a float32 copy of a gradient in half, else nothing
 }  // namespace cuda
 
 }  // namespace roikit

@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "core/boxes.h"
+#include "core/checks.h"
 #include "core/launch.h"
 #include "core/macros.h"
 #include "core/view.h"
@@ -236,53 +237,60 @@ struct RoiAlignLevels {
   std::vector<double> thresholds;  // one fewer than maps: see pyramid_level
 };
 
-// Checks what the Python faces promise; true when the maps are channels_last (a map that is both counts as contiguous).
-inline bool check_roi_align(const RoiAlignLevels& levels, const View& boxes, const View& bins) {
+// True when the maps are channels_last (a map that is both counts as contiguous). bins: output or grad.
+inline bool check_roi_align(const char* op, const RoiAlignLevels& levels, const View& boxes, const View& bins) {
   require(!levels.maps.empty() && levels.scales.size() == levels.maps.size() &&
               levels.thresholds.size() + 1 == levels.maps.size(),
-          "roi_align: one scale a map, and one threshold fewer");
-  require(boxes.rank == 2 && boxes.shape[1] == 5 && boxes.contiguous(), "roi_align: boxes must be contiguous (K, 5)");
-  require(bins.rank == 4 && bins.shape[0] == boxes.shape[0], "roi_align: the bins must be (K, C, PH, PW)");
+          op, "one scale a map, and one threshold fewer");
+  check_rows(op, "boxes", boxes, 5);
+  require(bins.rank == 4 && bins.shape[0] == boxes.shape[0], op, "the bins must be (K, C, PH, PW)");
   bool contiguous = true, channels_last = true;
   for (const View& map : levels.maps) {
     require(map.rank == 4 && map.dtype == bins.dtype && map.shape[0] == levels.maps[0].shape[0] &&
                 map.shape[1] == bins.shape[1] && map.shape[2] <= INT32_MAX && map.shape[3] <= INT32_MAX,
-            "roi_align: maps must be (N, C, H_i, W_i) of the bins' dtype");
+            op, "maps must be (N, C, H_i, W_i) of the bins' dtype");
     contiguous = contiguous && map.contiguous();
     channels_last = channels_last && map.channels_last();
   }
-  require(contiguous || channels_last, "roi_align: maps must be contiguous or channels_last");
+  require(contiguous || channels_last, op, "maps must be contiguous or channels_last");
   return !contiguous;
+}
+
+// The forward pass, whose output is laid out as the features are.
+inline bool check_roi_align_output(const RoiAlignLevels& features, const View& boxes, const View& output) {
+  const bool channels_last = check_roi_align("roi_align", features, boxes, output);
+  require(channels_last ? output.channels_last() : output.contiguous(),
+          "roi_align: output must be laid out as the features are");
+  return channels_last;
+}
+
+// The backward pass, where grad may have another format than the gradients.
+inline bool check_roi_align_grad(const char* op, const RoiAlignLevels& gradients, const View& boxes, const View& grad) {
+  check_format(op, "grad", grad);
+  return check_roi_align(op, gradients, boxes, grad);
 }
 
 // features F: float16, bfloat16, float32, float64; boxes (K, 5) T float32 or float64, contiguous, batch index first;
 // output and grad (K, C, PH, PW) F, contiguous or channels_last. Throws std::out_of_range for a batch index that is
-// not whole or not in [0, N). Backward fills the maps of `gradients` with the gradient of the features: each is added
-// up by one thread over the RoIs in a fixed order and rounded once.
-namespace cpu {
+// not whole or not in [0, N); on CUDA, which takes at most 16 levels, such a RoI gives 0. Backward fills the maps of
+// `gradients`, in the format asked for, with the gradient of the features: each is added up by one thread over the RoIs
+// in a fixed order and rounded once (CUDA: where launch.deterministic; else with atomics).
+namespace ROIKIT_DEVICE {
 void roi_align(const RoiAlignLevels& features, const View& boxes, const View& output, const RoiAlignRule& rule,
                const Launch& launch);
 void roi_align_backward(const View& grad, const View& boxes, const RoiAlignLevels& gradients, const RoiAlignRule& rule,
                         const Launch& launch);
-}  // namespace cpu
+}  // namespace ROIKIT_DEVICE
 
-// Likewise, but a RoI whose batch index names no image gives 0. At most 16 levels; maps of the gradients in the format
-// asked for, whatever that of grad.
 namespace cuda {
-void roi_align(const RoiAlignLevels& features, const View& boxes, const View& output, const RoiAlignRule& rule,
-               const Launch& launch);
+// launch.workspace of roi_align_backward, in bytes: with atomics a float32 copy of gradients in half, else nothing.
+int64_t roi_align_backward_workspace(const View& grad, const std::vector<View>& gradients, bool deterministic);
 
-// The gradient with the same bits in every run: each element is added up by one thread over the RoIs in order, and
-// rounded once. The workspace in bytes grows with the RoIs times the tiles of 16 x 32 pixels, up to a limit.
+// roi_align_backward where launch.deterministic. The workspace in bytes grows with the RoIs times the tiles of 16 x 32
+// pixels, up to a limit.
 void roi_align_backward_gather(const View& grad, const View& boxes, const RoiAlignLevels& gradients,
                                const RoiAlignRule& rule, const Launch& launch);
 int64_t roi_align_backward_gather_workspace(const View& grad, const std::vector<View>& gradients);
-
-// With atomics, or, where launch.deterministic, roi_align_backward_gather. launch.workspace: as many bytes as
-// roi_align_backward_workspace says for the same arrays; with atomics a float32 copy of gradients in half, else nothing.
-void roi_align_backward(const View& grad, const View& boxes, const RoiAlignLevels& gradients, const RoiAlignRule& rule,
-                        const Launch& launch);
-int64_t roi_align_backward_workspace(const View& grad, const std::vector<View>& gradients, bool deterministic);
 }  // namespace cuda
 
 }  // namespace roikit

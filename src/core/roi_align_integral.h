@@ -98,25 +98,20 @@ ROIKIT_HD void add_pixels_of_bin(const SampleAxis<T>& axis, int64_t bin, int64_t
   for (i = i < begin ? begin : i; i <= last; ++i) add(i, edges.weight(i));
 }
 
-// Checks what the Python faces promise; true when the map is channels_last.
+// True when the map is channels_last.
 inline bool check_roi_align_boxes(const View& grad, const View& input, const View& boxes, const View& gradient) {
-  const bool channels_last = check_roi_align({{input}, {1.0}, {}}, boxes, grad);
-  require(grad.contiguous() || grad.channels_last(), "roi_align: grad must be contiguous or channels_last");
-  require(gradient.rank == 2 && gradient.shape[0] == boxes.shape[0] && gradient.shape[1] == 5 &&
-              gradient.contiguous() && gradient.dtype == boxes.dtype,
-          "roi_align: the gradient must be contiguous (K, 5) of the boxes' dtype");
-  return channels_last;
+  constexpr const char* kOp = "roi_align_boxes_backward";
+  check_rows(kOp, "the gradient", gradient, 5);
+  require(gradient.shape[0] == boxes.shape[0] && gradient.dtype == boxes.dtype, kOp,
+          "the gradient must be (K, 5) of the boxes' dtype");
+  return check_roi_align_grad(kOp, {{input}, {1.0}, {}}, boxes, grad);
 }
 
 // grad (K, C, PH, PW) and input (N, C, H, W) F, each contiguous or channels_last; boxes and gradient (K, 5) T: the
 // gradient of the integral rule with respect to the boxes, added up in a fixed order, 0 for the batch index.
-namespace cpu {
+namespace ROIKIT_DEVICE {
 void roi_align_boxes_backward(const View& grad, const View& input, const View& boxes, double spatial_scale,
                               bool aligned, const View& gradient, const Launch& launch);
-}  // namespace cpu
-namespace cuda {
-void roi_align_boxes_backward(const View& grad, const View& input, const View& boxes, double spatial_scale,
-                              bool aligned, const View& gradient, const Launch& launch);
-}  // namespace cuda
+}  // namespace ROIKIT_DEVICE
 
 }  // namespace roikit

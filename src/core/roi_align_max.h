@@ -119,25 +119,26 @@ struct MaxBin {
   }
 };
 
-// Checks what the Python faces promise; true when the maps are channels_last. bins: output or grad. The samples of a
-// bin must be fewer than 2^31: of an adaptive grid about two a pixel lie inside the map at most, and by rounding four a
-// bin.
-inline bool check_roi_align_max(const RoiAlignLevels& levels, const View& boxes, const View& bins, const View& argmax,
-                                const RoiAlignRule& rule) {
-  const bool channels_last = check_roi_align(levels, boxes, bins);
-  require(!rule.integral, "roi_align: reduce='max' takes samples");
-  require(rule.sampling_ratio <= 32768, "roi_align: sampling_ratio must be at most 32768 with reduce='max'");
+// True when the maps are channels_last. bins: output or grad; argmax may have no rows where `wanted` is false. The
+// samples of a bin must be fewer than 2^31: of an adaptive grid about two a pixel lie inside the map at most, and by
+// rounding four a bin.
+inline bool check_roi_align_max(const char* op, const RoiAlignLevels& levels, const View& boxes, const View& bins,
+                                const View& argmax, bool wanted, const RoiAlignRule& rule) {
+  const bool channels_last = check_roi_align(op, levels, boxes, bins);
+  require(!rule.integral, op, "reduce='max' takes samples");
+  require(rule.sampling_ratio <= 32768, op, "sampling_ratio must be at most 32768 with reduce='max'");
   for (const View& map : levels.maps) {
     const double down = 2.0 * double(map.shape[2]) + 4.0 * double(bins.shape[2]) + 64;
     const double across = 2.0 * double(map.shape[3]) + 4.0 * double(bins.shape[3]) + 64;
-    require(rule.sampling_ratio > 0 || down * across < 2147483648.0,
-            "roi_align: a map of this size may have more than 2^31 samples in a bin, too many for reduce='max'");
+    require(rule.sampling_ratio > 0 || down * across < 2147483648.0, op,
+            "a map of this size may have more than 2^31 samples in a bin, too many for reduce='max'");
   }
   require(argmax.rank == 4 && argmax.shape[1] == bins.shape[1] && argmax.shape[2] == bins.shape[2] &&
               argmax.shape[3] == bins.shape[3] && (argmax.shape[0] == bins.shape[0] || argmax.shape[0] == 0),
-          "roi_align: argmax must be (K, C, PH, PW), or of no rows where it is not wanted");
-  require((bins.contiguous() && argmax.contiguous()) || (bins.channels_last() && argmax.channels_last()),
-          "roi_align: the bins and argmax must both be contiguous or both channels_last");
+          op, "argmax must be (K, C, PH, PW), or of no rows where it is not wanted");
+  require(!wanted || argmax.size() == bins.size(), op, "argmax must be there");
+  require((bins.contiguous() && argmax.contiguous()) || (bins.channels_last() && argmax.channels_last()), op,
+          "the bins and argmax must both be contiguous or both channels_last");
   return channels_last;
 }
 
@@ -145,17 +146,13 @@ inline bool check_roi_align_max(const RoiAlignLevels& levels, const View& boxes,
 // the sample that argmax names, in the features at hand, 0 where it names none. Else argmax is written, where it has
 // rows. Maps and bins may differ in format. A thread adds up the gradient in the order of RoI, row, column (CUDA: where
 // launch.deterministic asks for it, else by atomics). CUDA's scratch: a float32 copy of gradients in half.
-namespace cpu {
+namespace ROIKIT_DEVICE {
 void roi_align_max(const RoiAlignLevels& features, const View& boxes, const View& output, const View& argmax,
                    bool given, const RoiAlignRule& rule, const Launch& launch);
 void roi_align_max_backward(const View& grad, const View& argmax, const View& boxes, const RoiAlignLevels& gradients,
                             const RoiAlignRule& rule, const Launch& launch);
-}  // namespace cpu
+}  // namespace ROIKIT_DEVICE
 namespace cuda {
-void roi_align_max(const RoiAlignLevels& features, const View& boxes, const View& output, const View& argmax,
-                   bool given, const RoiAlignRule& rule, const Launch& launch);
-void roi_align_max_backward(const View& grad, const View& argmax, const View& boxes, const RoiAlignLevels& gradients,
-                            const RoiAlignRule& rule, const Launch& launch);
 int64_t roi_align_max_backward_workspace(const std::vector<View>& gradients);
 }  // namespace cuda
 

@@ -11,6 +11,7 @@
 
 #include <cmath>
 
+#include "core/checks.h"
 #include "core/launch.h"
 #include "core/macros.h"
 #include "core/view.h"
@@ -54,6 +55,33 @@ ROIKIT_HD bool finite_corners(const T* roi) {
   return (roi[1] - roi[1]) + (roi[2] - roi[2]) + (roi[3] - roi[3]) + (roi[4] - roi[4]) == T(0);
 }
 
+// True when the input is channels_last.
+inline bool check_roi_pool(const View& input, const View& boxes, const View& output, const View& argmax) {
+  constexpr const char* kOp = "roi_pool";
+  check_rows(kOp, "boxes", boxes, 5);
+  require(input.rank == 4 && output.rank == 4 && argmax.rank == 4 && output.shape[0] == boxes.shape[0] &&
+              output.shape[1] == input.shape[1] && output.dtype == input.dtype &&
+              (argmax.size() == output.size() || argmax.size() == 0),
+          kOp, "output and argmax must be (K, C, PH, PW), input (N, C, H, W)");
+  require(input.shape[2] * input.shape[3] <= INT32_MAX, kOp, "input must have H * W < 2^31");
+  check_format(kOp, "input", input);
+  const bool channels_last = !input.contiguous();
+  require(channels_last ? output.channels_last() && argmax.channels_last() : output.contiguous() && argmax.contiguous(),
+          kOp, "output and argmax must be laid out as input is");
+  return channels_last;
+}
+
+inline void check_roi_pool_backward(const View& grad, const View& argmax, const View& boxes, const View& gradient) {
+  constexpr const char* kOp = "roi_pool_backward";
+  check_rows(kOp, "boxes", boxes, 5);
+  require(grad.rank == 4 && gradient.rank == 4 && grad.shape[0] == boxes.shape[0] &&
+              grad.shape[1] == gradient.shape[1] && grad.dtype == gradient.dtype && argmax.size() == grad.size(),
+          kOp, "grad and argmax must be (K, C, PH, PW), gradient (N, C, H, W)");
+  require((grad.contiguous() && argmax.contiguous()) || (grad.channels_last() && argmax.channels_last()), kOp,
+          "grad and argmax must both be contiguous or both channels_last");
+  check_format(kOp, "gradient", gradient);
+}
+
 // input (N, C, H, W) F: float16, bfloat16, float32, float64, with H * W < 2^31; boxes (K, 5) T float32 or float64,
 // contiguous, batch index first; output (K, C, PH, PW) F and argmax int32, y * W + x in the RoI's map, or empty
 // (0, C, PH, PW) where nobody will ask for a gradient, laid out as the
@@ -62,17 +90,13 @@ ROIKIT_HD bool finite_corners(const T* roi) {
 // Backward: grad and argmax (K, C, PH, PW) of one layout; gradient (N, C, H, W) contiguous or channels_last. A pixel
 // that won several bins adds their gradients in the order k, ph, pw (CUDA: where launch.deterministic asks for it, else
 // in any order); half is added in float32 and rounded once. An argmax that is no pixel of the map is passed over.
-namespace cpu {
+namespace ROIKIT_DEVICE {
 void roi_pool(const View& input, const View& boxes, double spatial_scale, const View& output, const View& argmax,
               const Launch& launch);
 void roi_pool_backward(const View& grad, const View& argmax, const View& boxes, const View& gradient,
                        const Launch& launch);
-}  // namespace cpu
+}  // namespace ROIKIT_DEVICE
 namespace cuda {
-void roi_pool(const View& input, const View& boxes, double spatial_scale, const View& output, const View& argmax,
-              const Launch& launch);
-void roi_pool_backward(const View& grad, const View& argmax, const View& boxes, const View& gradient,
-                       const Launch& launch);
 // The bytes of scratch that they need.
 int64_t roi_pool_workspace(int64_t rois, int64_t rows, int64_t columns);
 int64_t roi_pool_backward_workspace(const View& argmax, const View& gradient, bool deterministic);

@@ -86,16 +86,20 @@ ROIKIT_HD void warp_winners(const WarpCell<A>* y, const WarpCell<A>* x, bool mea
     if ((mean || at == i) && y[i / 2].inside && x[i % 2].inside) add(y[i / 2], x[i % 2], mean ? A(0.25) : A(1));
 }
 
-// Checks what the Python faces promise. maps: input or gradient; bins: output or grad. Returns whether argmax is there.
-inline bool check_roi_warp(const View& maps, const View& boxes, const View& bins, const View& argmax) {
-  require(boxes.rank == 2 && boxes.shape[1] == 5 && boxes.contiguous(), "roi_warp: boxes must be contiguous (K, 5)");
-  require(maps.rank == 4 && bins.rank == 4 && maps.contiguous() && bins.contiguous() && maps.dtype == bins.dtype &&
-              bins.shape[0] == boxes.shape[0] && maps.shape[1] == bins.shape[1],
-          "roi_warp: maps must be contiguous (N, C, H, W), bins contiguous (K, C, PH, PW) of their dtype");
-  require(argmax.contiguous() && (argmax.size() == bins.size() || argmax.size() == 0),
-          "roi_warp: argmax must be contiguous (K, C, PH, PW), or empty for the mean");
-  require(maps.shape[2] <= INT32_MAX && maps.shape[3] <= INT32_MAX, "roi_warp: H and W must be < 2^31");
+// maps: input or gradient; bins: output or grad. Returns whether argmax is there.
+inline bool check_roi_warp(const char* op, const View& maps, const View& boxes, const View& bins, const View& argmax) {
+  check_planes(op, maps, boxes, bins);
+  require(maps.shape[1] == bins.shape[1], op, "maps and bins must have the same channels");
+  require(argmax.contiguous() && (argmax.size() == bins.size() || argmax.size() == 0), op,
+          "argmax must be contiguous (K, C, PH, PW), or empty for the mean");
   return argmax.size() > 0;
+}
+
+inline bool check_roi_warp_output(const View& input, const View& boxes, WarpReduce reduce, const View& output,
+                                  const View& argmax) {
+  const bool places = check_roi_warp("roi_warp", input, boxes, output, argmax);
+  require(places == (reduce != WarpReduce::mean) || output.size() == 0, "roi_warp: argmax is there but for the mean");
+  return places;
 }
 
 // input and gradient (N, C, H, W), output and grad (K, C, PH, PW), F: float16, bfloat16, float32, float64; argmax int8
@@ -103,17 +107,13 @@ inline bool check_roi_warp(const View& maps, const View& boxes, const View& bins
 // that names no image: the CPU throws std::out_of_range, CUDA gives 0, argmax -1 and no gradient. The gradient is added up
 // in the accumulate type in the order of RoI, row, column, cell (CUDA: where launch.deterministic asks for it, else by
 // atomics), rounded once. CUDA's scratch: a float32 copy of a gradient in half.
-namespace cpu {
+namespace ROIKIT_DEVICE {
 void roi_warp(const View& input, const View& boxes, double spatial_scale, WarpReduce reduce, const View& output,
               const View& argmax, const Launch& launch);
 void roi_warp_backward(const View& grad, const View& argmax, const View& boxes, double spatial_scale,
                        const View& gradient, const Launch& launch);
-}  // namespace cpu
+}  // namespace ROIKIT_DEVICE
 namespace cuda {
-void roi_warp(const View& input, const View& boxes, double spatial_scale, WarpReduce reduce, const View& output,
-              const View& argmax, const Launch& launch);
-void roi_warp_backward(const View& grad, const View& argmax, const View& boxes, double spatial_scale,
-                       const View& gradient, const Launch& launch);
 int64_t roi_warp_backward_workspace(const View& gradient);
 }  // namespace cuda
 

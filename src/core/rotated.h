@@ -171,8 +171,11 @@ struct RotatedColumns {
   }
 };
 
-namespace cpu {
+namespace ROIKIT_DEVICE {
 void box_iou_rotated(const View& boxes1, const View& boxes2, const View& out, const Launch& launch);
+}  // namespace ROIKIT_DEVICE
+
+namespace cpu {
 void nms_rotated(const View& boxes, const View& scores, double threshold, const View& keep, const View& count,
                  const Launch& launch);
 void batched_nms_rotated(const View& boxes, const View& scores, const View& idxs, double threshold, const View& keep,
@@ -181,7 +184,6 @@ void batched_nms_rotated(const View& boxes, const View& scores, const View& idxs
 
 namespace cuda {
 int64_t box_iou_rotated_workspace(const View& boxes1, const View& boxes2);  // bytes
-void box_iou_rotated(const View& boxes1, const View& boxes2, const View& out, const Launch& launch);
 int64_t nms_rotated_workspace(const View& boxes);  // bytes
 // by_score (N,) int64: the box of each rank. classes (N,) int64 ascending, and ranks (N,) int64, the rank of each of
 // them; both null where all boxes are one class.

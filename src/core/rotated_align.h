@@ -90,37 +90,33 @@ struct RotatedRoi {
   ROIKIT_HD static T absolute_of(T a) { return a < T(0) ? -a : a; }
 };
 
-// Checks what the Python faces promise; true when the map is channels_last (one that is both counts as contiguous).
-inline bool check_rotated_align(const View& map, const View& boxes, const View& bins) {
-  require(boxes.rank == 2 && boxes.shape[1] == 6 && boxes.contiguous(),
-          "roi_align_rotated: boxes must be contiguous (K, 6)");
+// map: input or gradient; bins: output or grad. True when the map is channels_last (one that is both counts as
+// contiguous).
+inline bool check_rotated_align(const char* op, const View& map, const View& boxes, const View& bins) {
+  check_rows(op, "boxes", boxes, 6);
   require(map.rank == 4 && bins.rank == 4 && bins.shape[0] == boxes.shape[0] && bins.dtype == map.dtype &&
               bins.shape[1] == map.shape[1],
-          "roi_align_rotated: the map must be (N, C, H, W), the bins (K, C, PH, PW) of its dtype");
-  require(map.contiguous() || map.channels_last(), "roi_align_rotated: the map must be contiguous or channels_last");
+          op, "the map must be (N, C, H, W), the bins (K, C, PH, PW) of its dtype");
+  check_format(op, "the map", map);
+  check_format(op, "the bins", bins);
   if (map.shape[2] > INT32_MAX || map.shape[3] > INT32_MAX || map.shape[2] * map.shape[3] > INT32_MAX)
-    throw std::invalid_argument("roi_align_rotated: input must have less than 2^31 pixels a plane, got " +
+    throw std::invalid_argument(std::string(op) + ": input must have less than 2^31 pixels a plane, got " +
                                 std::to_string(map.shape[2]) + " x " + std::to_string(map.shape[3]));
   return !map.contiguous();
 }
 
 // input F (N, C, H, W): float16, bfloat16, float32, float64; boxes (K, 6) float32 or float64, contiguous, batch index
-// first; output and grad F (K, C, PH, PW), contiguous or channels_last. Throws std::out_of_range for a batch index that
-// is not whole or not in [0, N). Backward adds up each element of the gradient in one thread, over the RoIs in order.
-namespace cpu {
+// first; output and grad F (K, C, PH, PW), contiguous or channels_last. A batch index that is not whole or not in
+// [0, N): the CPU throws std::out_of_range, CUDA gives that RoI 0. Backward adds up each element of the gradient in one
+// thread, over the RoIs in order (CUDA: where launch.deterministic; else with atomics).
+namespace ROIKIT_DEVICE {
 void roi_align_rotated(const View& input, const View& boxes, double spatial_scale, int64_t sampling_ratio,
                        const View& output, const Launch& launch);
 void roi_align_rotated_backward(const View& grad, const View& boxes, double spatial_scale, int64_t sampling_ratio,
                                 const View& gradient, const Launch& launch);
-}  // namespace cpu
-
-// Likewise, but a RoI whose batch index names no image gives 0. The gradient is added up with atomics, or, where
-// launch.deterministic, over the RoIs in order. launch.workspace: a float32 copy of the gradient in half, else nothing.
+}  // namespace ROIKIT_DEVICE
 namespace cuda {
-void roi_align_rotated(const View& input, const View& boxes, double spatial_scale, int64_t sampling_ratio,
-                       const View& output, const Launch& launch);
-void roi_align_rotated_backward(const View& grad, const View& boxes, double spatial_scale, int64_t sampling_ratio,
-                                const View& gradient, const Launch& launch);
+// bytes: a float32 copy of the gradient in half, else nothing
 int64_t roi_align_rotated_backward_workspace(const View& gradient);
 }  // namespace cuda
 

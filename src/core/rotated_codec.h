@@ -20,7 +20,7 @@ template <class T> struct RotatedWeights {
   CodecWeights<T> sides;
   T angle;
 
-  static RotatedWeights of(const double* v) { return {CodecWeights<T>::of(v), T(v[4])}; }
+  template <class Given> static RotatedWeights of(const Given& v) { return {CodecWeights<T>::of(v), T(v[4])}; }
 };
 
 template <class T> struct RotatedRow {
@@ -75,26 +75,13 @@ ROIKIT_HD RotatedRow<T> decode_rotated(const RotatedRow<T>& delta, const Rotated
   return {x.centre, y.centre, x.size, y.size, Wrap::of(decoded_angle(delta.angle, anchor.angle, w.angle))};
 }
 
-inline void check_rotated_codec(const View& first, const View& anchors, const View& out) {
-  require(anchors.rank == 2 && anchors.shape[1] == 5 && anchors.contiguous(),
-          "rotated_codec: anchors must be contiguous (N, 5)");
-  require(first.rank == 2 && first.shape[0] == anchors.shape[0] && first.shape[1] % 5 == 0 && first.contiguous(),
-          "rotated_codec: boxes or deltas must be contiguous (N, 5 C)");
-  require(out.size() == first.size() && out.contiguous(),
-          "rotated_codec: out must be contiguous, of the shape of the input");
-}
+using RotatedBoxWeights = std::array<double, 5>;
 
-namespace cpu {
-void encode_boxes_rotated(const View& boxes, const View& anchors, const double* weights, const View& out,
+namespace ROIKIT_DEVICE {
+void encode_boxes_rotated(const View& boxes, const View& anchors, const RotatedBoxWeights& weights, const View& out,
                           const Launch& launch);
-void decode_boxes_rotated(const View& deltas, const View& anchors, const double* weights, double clip, const View& out,
-                          const Launch& launch);
-}  // namespace cpu
-namespace cuda {
-void encode_boxes_rotated(const View& boxes, const View& anchors, const double* weights, const View& out,
-                          const Launch& launch);
-void decode_boxes_rotated(const View& deltas, const View& anchors, const double* weights, double clip, const View& out,
-                          const Launch& launch);
-}  // namespace cuda
+void decode_boxes_rotated(const View& deltas, const View& anchors, const RotatedBoxWeights& weights, double clip,
+                          const View& out, const Launch& launch);
+}  // namespace ROIKIT_DEVICE
 
 }  // namespace roikit

@@ -90,9 +90,19 @@ template <class T> struct MatrixDecay<Decay::gaussian, T> {
   ROIKIT_HD static T weight(T most, T sigma) { return most > T(0) ? exp_of(-(sigma * most)) : T(1); }
 };
 
-namespace cpu {
+inline void check_soft_nms(const char* op, const View& boxes, const View& scores, const View& keep, const View& decayed,
+                           const View& count) {
+  check_keep(op, boxes, 4, "scores", scores, keep, count);
+  check_vector(op, "keep", keep, boxes.shape[0]);
+  check_vector(op, "decayed", decayed, boxes.shape[0]);
+}
+
+namespace ROIKIT_DEVICE {
 void soft_nms(const View& boxes, const View& scores, double threshold, double sigma, double min_score, Decay method,
               const View& keep, const View& decayed, const View& count, const Launch& launch);
+}  // namespace ROIKIT_DEVICE
+
+namespace cpu {
 void fast_nms(const View& boxes, const View& scores, const View& idxs, double threshold, int64_t top_k,
               const View& keep, const View& count, const Launch& launch);
 void matrix_nms(const View& boxes, const View& scores, const View& idxs, double sigma, double min_score, Decay method,
@@ -101,8 +111,6 @@ void matrix_nms(const View& boxes, const View& scores, const View& idxs, double 
 
 namespace cuda {
 int64_t soft_nms_workspace(const View& boxes);  // bytes, of all three functions
-void soft_nms(const View& boxes, const View& scores, double threshold, double sigma, double min_score, Decay method,
-              const View& keep, const View& decayed, const View& count, const Launch& launch);
 void fast_nms_in_order(const View& boxes, const View& by_score, const View& classes, const View& ranks,
                        double threshold, int64_t top_k, const View& kept, const Launch& launch);
 void matrix_nms_in_order(const View& boxes, const View& scores, const View& by_score, const View& classes,

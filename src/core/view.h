@@ -58,8 +58,7 @@ struct View {
   }
 };
 
-// The Python faces have checked the arguments and said so in words; this guards the kernels against a
-// caller that went round them.
+// For the rules of one op, whose name begins the text; core/checks.h has those of several.
 inline void require(bool rule, const char* text) {
   if (!rule) throw std::invalid_argument(text);
 }

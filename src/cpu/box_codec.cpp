@@ -1,6 +1,8 @@
 // encode_boxes and decode_boxes on the CPU: one pass, lanes over rows, or over the classes of a row.
 #include "core/box_codec.h"
 
+#include <type_traits>
+
 #include "cpu/pages.h"
 #include "cpu/parallel.h"
 #include "cpu/simd.h"
@@ -40,46 +42,39 @@ struct Decode {
 
 constexpr int64_t kGrain = 1 << 19;  // boxes a thread
 
-void check(const View& first, const View& anchors, const View& out) {
-  require(anchors.rank == 2 && anchors.shape[1] == 4 && anchors.contiguous(),
-          "box_codec: anchors must be contiguous (N, 4)");
-  require(first.rank == 2 && first.shape[0] == anchors.shape[0] && first.shape[1] % 4 == 0 && first.contiguous(),
-          "box_codec: boxes or deltas must be contiguous (N, 4 C)");
-  require(out.size() == first.size() && out.contiguous(),
-          "box_codec: out must be contiguous, of the shape of the input");
+// Calls fn(given, anchors, begin, end, out) for the rows of the anchors, shared among threads.
+template <class Fn>
+void each_row(const char* op, const View& given, const View& anchors, const View& out, const Launch& launch, Fn fn) {
+  check_codec(op, given, anchors, out, 4);
+  if (given.size() == 0) return;
+  visit<float, double>(given.dtype, op, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    const T* from = given.as<T>();
+    const T* a = anchors.as<T>();
+    T* to = out.as<T>();
+    will_fill(to, out.size() * int64_t(sizeof(T)), launch);
+    parallel_for(given.shape[0], kGrain / (given.shape[1] / 4) + 1, launch,
+                 [&](int64_t begin, int64_t end) { fn(from, a, begin, end, to); });
+  });
 }
 
 }  // namespace
 
-void encode_boxes(const View& boxes, const View& anchors, const double* weights, const View& out,
+void encode_boxes(const View& boxes, const View& anchors, const BoxWeights& weights, const View& out,
                   const Launch& launch) {
-  check(boxes, anchors, out);
-  visit<float, double>(boxes.dtype, "encode_boxes", [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    const T* g = boxes.as<T>();
-    const T* a = anchors.as<T>();
-    T* to = out.as<T>();
-    will_fill(to, out.size() * int64_t(sizeof(T)), launch);
-    parallel_for(boxes.shape[0], kGrain, launch, [&](int64_t begin, int64_t end) {
-      vary<Encode>(launch.simd, g, a, CodecWeights<T>::of(weights), begin, end, to);
-    });
+  check_rows("encode_boxes", "boxes", boxes, 4);
+  each_row("encode_boxes", boxes, anchors, out, launch, [&](auto* g, auto* a, int64_t begin, int64_t end, auto* to) {
+    using T = std::remove_pointer_t<decltype(to)>;
+    vary<Encode>(launch.simd, g, a, CodecWeights<T>::of(weights), begin, end, to);
   });
 }
 
-void decode_boxes(const View& deltas, const View& anchors, const double* weights, double clip, const View& out,
+void decode_boxes(const View& deltas, const View& anchors, const BoxWeights& weights, double clip, const View& out,
                   const Launch& launch) {
-  check(deltas, anchors, out);
   const int64_t classes = deltas.shape[1] / 4;
-  if (deltas.size() == 0) return;
-  visit<float, double>(deltas.dtype, "decode_boxes", [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    const T* d = deltas.as<T>();
-    const T* a = anchors.as<T>();
-    T* to = out.as<T>();
-    will_fill(to, out.size() * int64_t(sizeof(T)), launch);
-    parallel_for(deltas.shape[0], kGrain / classes + 1, launch, [&](int64_t begin, int64_t end) {
-      vary<Decode>(launch.simd, d, a, CodecWeights<T>::of(weights), T(clip), classes, begin, end, to);
-    });
+  each_row("decode_boxes", deltas, anchors, out, launch, [&](auto* d, auto* a, int64_t begin, int64_t end, auto* to) {
+    using T = std::remove_pointer_t<decltype(to)>;
+    vary<Decode>(launch.simd, d, a, CodecWeights<T>::of(weights), T(clip), classes, begin, end, to);
   });
 }
 

@@ -39,10 +39,12 @@ struct DiagonalAngles {
   }
 };
 
+}  // namespace
+
 template <class Measure>
 void every_pair(const char* op, const View& boxes1, const View& boxes2, Measure measure, const View& out,
                 const Launch& launch) {
-  require_pairs(boxes1, boxes2, out);
+  check_pairs(op, boxes1, boxes2, out, 4);
   const int64_t n = boxes1.shape[0], m = boxes2.shape[0];
   if (n == 0 || m == 0) return;
   visit<float, double>(boxes1.dtype, op, [&](auto tag) {
@@ -63,22 +65,9 @@ void every_pair(const char* op, const View& boxes1, const View& boxes2, Measure 
   });
 }
 
-}  // namespace
-
-void box_iou(const View& boxes1, const View& boxes2, const View& out, const Launch& launch) {
-  every_pair("box_iou", boxes1, boxes2, PairIou(), out, launch);
-}
-
-void generalized_box_iou(const View& boxes1, const View& boxes2, const View& out, const Launch& launch) {
-  every_pair("generalized_box_iou", boxes1, boxes2, PairGeneralizedIou(), out, launch);
-}
-
-void distance_box_iou(const View& boxes1, const View& boxes2, double eps, const View& out, const Launch& launch) {
-  every_pair("distance_box_iou", boxes1, boxes2, PairDistanceIou{eps}, out, launch);
-}
-
-void complete_box_iou(const View& boxes1, const View& boxes2, double eps, const View& out, const Launch& launch) {
-  every_pair("complete_box_iou", boxes1, boxes2, PairCompleteIou{eps}, out, launch);
-}
+template void every_pair(const char*, const View&, const View&, PairIou, const View&, const Launch&);
+template void every_pair(const char*, const View&, const View&, PairGeneralizedIou, const View&, const Launch&);
+template void every_pair(const char*, const View&, const View&, PairDistanceIou, const View&, const Launch&);
+template void every_pair(const char*, const View&, const View&, PairCompleteIou, const View&, const Launch&);
 
 }  // namespace roikit::cpu

@@ -181,10 +181,12 @@ void forward(const DeformShape& s, const View& input, const View& offset, const 
 }  // namespace
 
 void deform_conv2d(const View& input, const View& offset, const View* mask, const View& weight, const View* bias,
-                   const DeformRule& rule, const View& output, const Launch& launch) {
-  const DeformShape s = deform_shape(input, offset, mask, weight, output.shape, rule);
-  require((input.contiguous() || input.channels_last()) && (output.contiguous() || output.channels_last()),
-          "deform_conv2d: input and output must be contiguous or channels_last");
+                   DeformPair stride, DeformPair padding, DeformPair dilation, const View& output,
+                   const Launch& launch) {
+  const DeformShape s = deform_shape("deform_conv2d", input, offset, mask, weight, output.shape,
+                                     DeformRule::of(stride, padding, dilation));
+  check_format("deform_conv2d", "input", input);
+  check_format("deform_conv2d", "output", output);
   require(output.dtype == input.dtype && output.rank == 4 &&
               (!bias || (bias->dtype == input.dtype && bias->rank == 1 && bias->contiguous() &&
                          bias->shape[0] == s.outputs)),

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "cpu/deform_blocks.h"
 #include "cpu/deform_taps.h"
 #include "cpu/pages.h"
 #include "cpu/parallel.h"
@@ -21,54 +22,15 @@ namespace {
 
 constexpr int64_t kScratch = int64_t(256) << 20;  // bytes of images that are worked on at a time, beyond the first
 
-// A block's channels in one group of the weights; its weights, and their gradient, as (tap, output of the group, lane).
-struct Piece {
-  int64_t group, lane, lanes, packed;  // first lane of the block, how many, place among the packed weights
-};
-
-struct Block {
-  int64_t offset_group, channel, channels, width;  // width: lanes, whole packs
-  int64_t before;                                  // lanes of the blocks before
-  size_t pieces, pieces_end;
-};
-
-struct Plan {
-  std::vector<Block> blocks;
-  std::vector<Piece> pieces;
-  int64_t lanes = 0, packed = 0;
-
-  Plan(const DeformShape& s, int64_t pack) {
-    for (int64_t group = 0; group < s.offset_groups; ++group)
-      for (int64_t c = 0; c < s.offset_channels(); c += 2 * pack) {
-        const int64_t channels = std::min(2 * pack, s.offset_channels() - c), first = group * s.offset_channels() + c;
-        const int64_t width = channels > pack ? 2 * pack : pack;
-        blocks.push_back({group, first, channels, width, lanes, pieces.size(), 0});
-        for (int64_t at = first; at < first + channels;) {
-          const int64_t owner = at / s.group_channels();
-          const int64_t end = std::min(first + channels, (owner + 1) * s.group_channels());
-          pieces.push_back({owner, at - first, end - at, packed});
-          packed += s.taps() * s.group_outputs() * width;
-          at = end;
-        }
-        blocks.back().pieces_end = pieces.size();
-        lanes += width;
-      }
-  }
-
-  // Calls fn(block, piece) for every piece on some threads.
-  template <class Fn>
-  void each_piece(int64_t work, const Launch& launch, const Fn& fn) const {
-    parallel_for(int64_t(blocks.size()), 100000 / (work + 1) + 1, launch, [&](int64_t begin, int64_t end) {
-      for (int64_t b = begin; b < end; ++b)
-        for (size_t p = blocks[b].pieces; p < blocks[b].pieces_end; ++p) fn(blocks[b], pieces[p]);
-    });
-  }
+// What is asked for: null where it is not.
+struct DeformGradients {
+  const View *input, *offset, *mask, *weight, *bias;
 };
 
 template <class S, class A>
 struct Job {
   DeformField<S> field;
-  const Plan* plan;
+  const DeformBlocks* plan;
   int64_t image0, images;              // those at hand
   const A *grad, *input, *weights;     // grad: (image, place, output); input: (block, image, pixel, lane)
   const A* zeros;                      // two packs
@@ -76,7 +38,7 @@ struct Job {
   S* gradient;                         // the input's, or null
   A *partial, *sums;                   // partial: (image, block, 3, tap, place); sums: as the weights
 
-  ROIKIT_INLINE const A* map(const Block& block, int64_t at) const {
+  ROIKIT_INLINE const A* map(const DeformBlock& block, int64_t at) const {
     return input + (block.before * images + at * block.width) * field.shape.pixels();
   }
   ROIKIT_INLINE const A* grad_at(int64_t at, int64_t place, int64_t group) const {
@@ -100,13 +62,13 @@ ROIKIT_INLINE void sum_lanes(const Pack<A, Bytes>* packs, A* sums) {
 
 // products: (place, lane), the gradient of one tap's samples. part: scratch of its size.
 template <int Bytes, class S, class A>
-ROIKIT_INLINE void sample_gradients(const Job<S, A>& job, const Block& block, int64_t at, int64_t tap, int64_t first,
-                                    int64_t n, A* products, A* part) {
+ROIKIT_INLINE void sample_gradients(const Job<S, A>& job, const DeformBlock& block, int64_t at, int64_t tap,
+                                    int64_t first, int64_t n, A* products, A* part) {
   const DeformShape& s = job.field.shape;
   const int64_t outputs = s.group_outputs(), width = block.width;
   const bool whole = block.pieces_end - block.pieces == 1;
   for (size_t p = block.pieces; p < block.pieces_end; ++p) {
-    const Piece& piece = job.plan->pieces[p];
+    const DeformPiece& piece = job.plan->pieces[p];
     A* const to = whole ? products : part;
     std::memset(to, 0, size_t(n * width) * sizeof(A));
     product<Bytes>(job.grad_at(at, first, piece.group), s.outputs, int64_t(1),
@@ -120,7 +82,7 @@ ROIKIT_INLINE void sample_gradients(const Job<S, A>& job, const Block& block, in
 }
 
 template <int Bytes, class S, class A>
-ROIKIT_INLINE void spread_tap(const Job<S, A>& job, const Block& block, int64_t at, int64_t tap, int64_t first,
+ROIKIT_INLINE void spread_tap(const Job<S, A>& job, const DeformBlock& block, int64_t at, int64_t tap, int64_t first,
                               int64_t n, const A* products, A* slice, A* dump, A* partial) {
   using P = Pack<A, Bytes>;
   constexpr int L = lanes_of<A>;
@@ -177,7 +139,7 @@ struct Spread {
     std::memset(dump, 0, 2 * kLaneBytes);
     for (int64_t item = begin; item < end; ++item) {
       const int64_t at = item / blocks;
-      const Block& block = job->plan->blocks[item % blocks];
+      const DeformBlock& block = job->plan->blocks[item % blocks];
       A* const partial = job->partial + item * 3 * s.taps() * places;
       if (job->gradient) std::memset(slice, 0, size_t(pixels * block.width) * sizeof(A));
       for (int64_t first = 0; first < places; first += kPlaces) {
@@ -209,7 +171,7 @@ struct WeightSums {
     const DeformShape& s = job->field.shape;
     const int64_t places = s.places(), outputs = s.group_outputs();
     for (int64_t item = begin; item < end; ++item) {
-      const Block& block = job->plan->blocks[item / s.taps()];
+      const DeformBlock& block = job->plan->blocks[item / s.taps()];
       const int64_t tap = item % s.taps(), width = block.width;
       for (int64_t at = 0; at < job->images; ++at)
         for (int64_t first = 0; first < places; first += kPlaces) {
@@ -219,7 +181,7 @@ struct WeightSums {
             sample_lanes<Bytes>(walk.cell(), walk.mask(), s, job->map(block, at), width, width, job->zeros,
                                 samples + i * width);
           for (size_t p = block.pieces; p < block.pieces_end; ++p) {
-            const Piece& piece = job->plan->pieces[p];
+            const DeformPiece& piece = job->plan->pieces[p];
             product<Bytes>(job->grad_at(at, first, piece.group), int64_t(1), s.outputs,
                            static_cast<const A*>(samples), width, n, job->sums + piece.packed + tap * outputs * width,
                            width, outputs, width);
@@ -231,7 +193,7 @@ struct WeightSums {
 
 // Calls fn(entry of the weights, entry of the packed ones) for a piece of a block.
 template <class Fn>
-void each_weight(const DeformShape& s, const Block& block, const Piece& piece, const Fn& fn) {
+void each_weight(const DeformShape& s, const DeformBlock& block, const DeformPiece& piece, const Fn& fn) {
   const int64_t channels = s.group_channels(), outputs = s.group_outputs(), taps = s.taps();
   for (int64_t o = 0; o < outputs; ++o)
     for (int64_t l = piece.lane; l < piece.lane + piece.lanes; ++l)
@@ -242,12 +204,12 @@ void each_weight(const DeformShape& s, const Block& block, const Piece& piece, c
 
 // The images' channels in blocks of lanes; the lanes beyond the channels are 0.
 template <class S, class A>
-void fill_blocks(const Plan& plan, const DeformShape& s, const S* input, bool channels_last, int64_t images, A* to,
-                 const Launch& launch) {
+void fill_blocks(const DeformBlocks& plan, const DeformShape& s, const S* input, bool channels_last, int64_t images,
+                 A* to, const Launch& launch) {
   const int64_t pixels = s.pixels(), blocks = int64_t(plan.blocks.size());
   parallel_for(images * blocks, 400000 / (pixels * 2 * lanes_of<A> + 1) + 1, launch, [&](int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; ++item) {
-      const Block& block = plan.blocks[item % blocks];
+      const DeformBlock& block = plan.blocks[item % blocks];
       const int64_t at = item / blocks;
       const S* const from = input + at * s.channels * pixels;
       A* const rows = to + (block.before * images + at * block.width) * pixels;
@@ -309,7 +271,7 @@ template <class S>
 void backward(const DeformShape& s, const View& grad, const View& input, const View& offset, const View* mask,
               const View& weight, const DeformGradients& gradients, const Launch& launch) {
   using A = accumulate_t<S>;
-  const Plan plan(s, lanes_of<A>);
+  const DeformBlocks plan(s, lanes_of<A>);
   const int64_t pixels = s.pixels(), places = s.places(), blocks = int64_t(plan.blocks.size());
   const bool positions = gradients.offset || gradients.mask, spread = positions || gradients.input;
   const bool direct = !grad.contiguous() && std::is_same_v<S, A>, sampled = positions || gradients.weight;
@@ -326,7 +288,7 @@ void backward(const DeformShape& s, const View& grad, const View& input, const V
   const S* const from = weight.as<S>();
   if (spread) {
     std::memset(weights.data(), 0, size_t(plan.packed) * sizeof(A));
-    plan.each_piece(work, launch, [&](const Block& block, const Piece& piece) {
+    plan.each_piece(work, launch, [&](const DeformBlock& block, const DeformPiece& piece) {
       each_weight(s, block, piece, [&](int64_t at, int64_t packed) { weights.data()[packed] = load(from[at]); });
     });
   }
@@ -366,7 +328,7 @@ void backward(const DeformShape& s, const View& grad, const View& input, const V
   }
   if (gradients.weight) {
     S* const to = gradients.weight->as<S>();
-    plan.each_piece(work, launch, [&](const Block& block, const Piece& piece) {
+    plan.each_piece(work, launch, [&](const DeformBlock& block, const DeformPiece& piece) {
       each_weight(s, block, piece, [&](int64_t at, int64_t packed) { store(to[at], sums.data()[packed]); });
     });
   }
@@ -376,12 +338,16 @@ void backward(const DeformShape& s, const View& grad, const View& input, const V
 }  // namespace
 
 void deform_conv2d_backward(const View& grad, const View& input, const View& offset, const View* mask,
-                            const View& weight, const DeformRule& rule, const DeformGradients& gradients,
-                            const Launch& launch) {
-  const DeformShape s = deform_shape(input, offset, mask, weight, grad.shape, rule);
-  require((input.contiguous() || input.channels_last()) && (grad.contiguous() || grad.channels_last()) &&
-              grad.rank == 4 && grad.dtype == input.dtype,
-          "deform_conv2d_backward: input and grad must be contiguous or channels_last, of one dtype");
+                            const View& weight, DeformPair stride, DeformPair padding, DeformPair dilation,
+                            const View* input_gradient, const View* offset_gradient, const View* mask_gradient,
+                            const View* weight_gradient, const View* bias_gradient, const Launch& launch) {
+  constexpr const char* kOp = "deform_conv2d_backward";
+  const DeformShape s = deform_shape(kOp, input, offset, mask, weight, grad.shape,
+                                     DeformRule::of(stride, padding, dilation));
+  const DeformGradients gradients{input_gradient, offset_gradient, mask_gradient, weight_gradient, bias_gradient};
+  check_format(kOp, "input", input);
+  check_format(kOp, "grad", grad);
+  require(grad.rank == 4 && grad.dtype == input.dtype, kOp, "input and grad must have one dtype");
   const auto fits = [&](const View* gradient, const View& of) {
     if (!gradient) return true;
     return gradient->dtype == input.dtype && gradient->rank == of.rank && gradient->size() == of.size() &&
@@ -390,8 +356,8 @@ void deform_conv2d_backward(const View& grad, const View& input, const View& off
   require(fits(gradients.input, input) && fits(gradients.offset, offset) && fits(gradients.weight, weight) &&
               (!gradients.mask || (mask && fits(gradients.mask, *mask))) &&
               (!gradients.bias || (gradients.bias->dtype == input.dtype && gradients.bias->size() == s.outputs)),
-          "deform_conv2d_backward: a gradient must be laid out as its argument");
-  visit<float, double, Half, BFloat16>(input.dtype, "deform_conv2d_backward", [&](auto tag) {
+          kOp, "a gradient must be laid out as its argument");
+  visit<float, double, Half, BFloat16>(input.dtype, kOp, [&](auto tag) {
     backward<typename decltype(tag)::type>(s, grad, input, offset, mask, weight, gradients, launch);
   });
 }

@@ -99,6 +99,38 @@ ROIKIT_INLINE void store_lanes(const Pack<A, Bytes>& pack, S* to) {
   }
 }
 
+constexpr int kPacks = 4;  // packs of channels that lie side by side and are worked at a time
+
+// Block::block<B>(first channel, arguments...) for all channels, kPacks packs at a time, then one by one; the last one
+// is drawn back to end with the channels, of which there is at least a whole pack.
+template <class Block, class A, class... Args>
+ROIKIT_INLINE void each_packs(int64_t channels, Args... args) {
+  constexpr int L = lanes_of<A>;
+  int64_t c = 0;
+  for (; c + kPacks * L <= channels; c += kPacks * L) Block::template block<kPacks>(c, args...);
+  for (; c < channels; c += L) Block::template block<1>(c + L <= channels ? c : channels - L, args...);
+}
+
+// Values of `packs` packs of channels, pixel after pixel, to pixels that are `stride` apart.
+template <int Bytes, int packs, class A, class S>
+ROIKIT_INLINE void pixels_from_packs(const A* from, int64_t pixels, S* to, int64_t stride) {
+  constexpr int L = lanes_of<A>;
+  for (int64_t i = 0; i < pixels; ++i)
+    for (int b = 0; b < packs; ++b)
+      store_lanes(Pack<A, Bytes>::load(from + (i * packs + b) * L), to + i * stride + b * L);
+}
+
+// tile[tap] += weight * value for the taps [begin, end).
+template <int Bytes, class A, class Taps>
+ROIKIT_INLINE void add_to_taps(const Taps* taps, int64_t begin, int64_t end, const Pack<A, Bytes>& value, A* tile) {
+  for (int64_t t = begin; t < end; ++t) {
+    A* at = tile + int64_t(taps[t].at) * lanes_of<A>;
+    Pack<A, Bytes> total = Pack<A, Bytes>::load(at);
+    total.add_product(taps[t].weight, value);
+    total.store(at);
+  }
+}
+
 // Four values of four planes, transposed: to[j * to_stride + i] = from[i * from_stride + j]. A: float or int32_t.
 template <class A>
 ROIKIT_INLINE void transpose4(const A* from, int64_t from_stride, A* to, int64_t to_stride) {
@@ -141,38 +173,52 @@ ROIKIT_INLINE void transpose(const A* from, int64_t from_stride, int64_t rows, i
 
 constexpr int64_t kStrip = 16;  // pixels that are widened or narrowed at a time
 
-// Pixels of `lanes` planes into lanes: to[p * L + l] = planes[l * plane + p]; the lanes beyond are 0.
+// Planes, at most as many as there are lanes, into rows of the accumulate type that are `stride` apart:
+// to[p * stride + l] = planes[l * plane + p].
 template <class A, class S>
-ROIKIT_INLINE void lanes_from_planes(const S* planes, int64_t plane, int64_t pixels, int lanes, A* to) {
+ROIKIT_INLINE void turn_planes(const S* planes, int64_t plane, int64_t pixels, int lanes, A* to, int64_t stride) {
   constexpr int L = lanes_of<A>;
-  if (lanes < L) std::memset(to, 0, size_t(pixels) * kLaneBytes);
   if constexpr (std::is_same_v<S, A>) {
-    transpose(planes, plane, lanes, pixels, to, L);
+    transpose(planes, plane, lanes, pixels, to, stride);
   } else {
     alignas(kLaneBytes) A wide[L * kStrip];
     for (int64_t p = 0; p < pixels; p += kStrip) {
       const int64_t n = pixels - p < kStrip ? pixels - p : kStrip;
       for (int l = 0; l < lanes; ++l)
         for (int64_t i = 0; i < n; ++i) wide[l * kStrip + i] = load(planes[l * plane + p + i]);
-      transpose(wide, kStrip, lanes, n, to + p * L, L);
+      transpose(wide, kStrip, lanes, n, to + p * stride, stride);
     }
   }
 }
 
+// And back.
 template <class A, class S>
-ROIKIT_INLINE void planes_from_lanes(const A* from, int64_t pixels, int lanes, S* planes, int64_t plane) {
+ROIKIT_INLINE void turn_rows(const A* from, int64_t stride, int64_t pixels, int lanes, S* planes, int64_t plane) {
   constexpr int L = lanes_of<A>;
   if constexpr (std::is_same_v<S, A>) {
-    transpose(from, L, pixels, lanes, planes, plane);
+    transpose(from, stride, pixels, lanes, planes, plane);
   } else {
     alignas(kLaneBytes) A wide[L * kStrip];
     for (int64_t p = 0; p < pixels; p += kStrip) {
       const int64_t n = pixels - p < kStrip ? pixels - p : kStrip;
-      transpose(from + p * L, L, n, lanes, wide, kStrip);
+      transpose(from + p * stride, stride, n, lanes, wide, kStrip);
       for (int l = 0; l < lanes; ++l)
         for (int64_t i = 0; i < n; ++i) store(planes[l * plane + p + i], wide[l * kStrip + i]);
     }
   }
+}
+
+// Pixels of `lanes` planes into lanes: to[p * L + l] = planes[l * plane + p]; the lanes beyond are 0.
+template <class A, class S>
+ROIKIT_INLINE void lanes_from_planes(const S* planes, int64_t plane, int64_t pixels, int lanes, A* to) {
+  constexpr int L = lanes_of<A>;
+  if (lanes < L) std::memset(to, 0, size_t(pixels) * kLaneBytes);
+  turn_planes(planes, plane, pixels, lanes, to, L);
+}
+
+template <class A, class S>
+ROIKIT_INLINE void planes_from_lanes(const A* from, int64_t pixels, int lanes, S* planes, int64_t plane) {
+  turn_rows(from, lanes_of<A>, pixels, lanes, planes, plane);
 }
 
 // Pixels whose channels lie side by side (channels_last), `stride` apart, into lanes and back.

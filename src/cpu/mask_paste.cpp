@@ -267,22 +267,11 @@ class RunWriter {
   std::vector<uint32_t> runs_;
 };
 
-void check(const View& masks, const View& boxes) {
-  require(masks.rank == 3 && masks.shape[1] == masks.shape[2] && masks.contiguous(),
-          "paste_masks: masks must be contiguous (N, M, M)");
-  require(masks.shape[1] < (1 << 30), "paste_masks: masks must have fewer than 2^30 cells a side");
-  require(boxes.rank == 2 && boxes.shape[0] == masks.shape[0] && boxes.shape[1] == 4 && boxes.contiguous() &&
-              boxes.dtype == masks.dtype,
-          "paste_masks: boxes must be contiguous (N, 4) of the masks' dtype");
-}
-
 }  // namespace
 
 void paste_masks(const View& masks, const View& boxes, double threshold, PasteRule rule, const View& out,
                  const Launch& launch) {
-  check(masks, boxes);
-  require(out.rank == 3 && out.shape[0] == masks.shape[0] && out.contiguous(),
-          "paste_masks: out must be contiguous (N, H, W)");
+  check_paste_masks(masks, boxes, out);
   visit<float, double>(masks.dtype, "paste_masks", [&](auto tag) {
     using T = typename decltype(tag)::type;
     const int64_t height = out.shape[1], width = out.shape[2];
@@ -295,11 +284,9 @@ void paste_masks(const View& masks, const View& boxes, double threshold, PasteRu
 
 void paste_masks_rle(const View& masks, const View& boxes, int64_t height, int64_t width, double threshold,
                      PasteRule rule, std::vector<uint32_t>& counts, const View& offsets, const Launch& launch) {
-  check(masks, boxes);
+  check_paste("paste_masks_rle", masks, boxes);
+  check_paste_size(height, width);
   const int64_t n = masks.shape[0], cells = masks.shape[1];
-  require(height >= 0 && width >= 0 && height < (int64_t(1) << 32) && width < (int64_t(1) << 32) &&
-              height * width < (int64_t(1) << 32),
-          "paste_masks_rle: height * width must be below 2^32");
   require(offsets.size() == n + 1 && offsets.contiguous(), "paste_masks_rle: offsets must be contiguous (N + 1)");
   visit<float, double>(masks.dtype, "paste_masks_rle", [&](auto tag) {
     using T = typename decltype(tag)::type;

@@ -226,11 +226,8 @@ class Cropper {
 template <class MaskAt>
 void targets(const View& boxes, const View& matched, int64_t masks, bool binary, const View& out,
              const Launch& launch, const MaskAt& mask_at) {
+  check_mask_targets(boxes, matched, out);
   const int64_t count = boxes.shape[0], size = out.shape[2];
-  require(boxes.rank == 2 && boxes.shape[1] == 4 && boxes.contiguous(), "mask_targets: boxes must be contiguous (R, 4)");
-  require(matched.size() == count && matched.contiguous(), "mask_targets: matched must be contiguous (R)");
-  require(out.rank == 3 && out.shape[0] == count && out.shape[1] == size && out.contiguous(),
-          "mask_targets: out must be contiguous (R, S, S)");
   const int64_t* which = matched.as<int64_t>();
   for (int64_t r = 0; r < count; ++r)
     if (which[r] < 0 || which[r] >= masks)
@@ -251,10 +248,7 @@ void targets(const View& boxes, const View& matched, int64_t masks, bool binary,
 
 void mask_targets(const View& masks, const View& boxes, const View& matched, bool binary, const View& out,
                   const Launch& launch) {
-  require(masks.rank == 3 && (masks.dtype == DType::u8 || masks.dtype == DType::b8) &&
-              (masks.size() == 0 || masks.shape[2] == 1 || masks.stride[2] == 1) &&
-              masks.shape[1] <= INT32_MAX && masks.shape[2] <= INT32_MAX,
-          "mask_targets: masks must be (N, H, W) bytes with rows in one piece");
+  check_bitmaps(masks);
   const uint8_t* data = static_cast<const uint8_t*>(masks.data);
   targets(boxes, matched, masks.shape[0], binary, out, launch, [&](int64_t n) {
     return Bitmap{data + n * masks.stride[0], masks.shape[1], masks.shape[2], masks.stride[1]};
@@ -263,10 +257,8 @@ void mask_targets(const View& masks, const View& boxes, const View& matched, boo
 
 void mask_targets_of_runs(const View& counts, const View& offsets, const View& sizes, const View& boxes,
                       const View& matched, bool binary, const View& out, const Launch& launch) {
+  check_runs(counts, offsets, sizes);
   const int64_t n = sizes.shape[0];
-  require(counts.contiguous() && offsets.contiguous() && offsets.size() == n + 1 && sizes.rank == 2 &&
-              sizes.shape[1] == 2 && sizes.contiguous(),
-          "mask_targets: counts, offsets (N + 1) and sizes (N, 2) must be contiguous");
   const uint32_t* runs = counts.as<uint32_t>();
   const int64_t *at = offsets.as<int64_t>(), *size = sizes.as<int64_t>();
   std::vector<uint32_t> ends(counts.size());

@@ -225,14 +225,8 @@ void match(const T* anchors, int64_t n, const T* gt_boxes, int64_t m, T high, T 
 
 void match_boxes(const View& anchors, const View& gt_boxes, double high, double low, bool allow_low_quality,
                  const View& index, const View& label, const View& iou, const Launch& launch) {
-  require(anchors.rank == 2 && anchors.shape[1] == 4 && anchors.contiguous(),
-          "match_boxes: anchors must be contiguous (N, 4)");
-  require(gt_boxes.rank == 2 && gt_boxes.shape[1] == 4 && gt_boxes.contiguous(),
-          "match_boxes: gt_boxes must be contiguous (M, 4)");
+  check_match_boxes(anchors, gt_boxes, index, label, iou);
   const int64_t n = anchors.shape[0], m = gt_boxes.shape[0];
-  require(index.size() == n && label.size() == n && iou.size() == n && index.contiguous() && label.contiguous() &&
-              iou.contiguous(),
-          "match_boxes: index, label and iou must be contiguous (N,)");
   visit<float, double>(anchors.dtype, "match_boxes", [&](auto tag) {
     using T = typename decltype(tag)::type;
     const Result<T> out = {index.as<int64_t>(), label.as<int8_t>(), iou.as<T>()};

@@ -68,35 +68,25 @@ void suppress(const T* boxes, const uint32_t* order, int64_t n, double threshold
   vary<Suppress>(simd, grid.walk(), order, n, t, tiny, limit, kept);
 }
 
+void suppress(const char* op, const View& boxes, const View& scores, const View* idxs, double threshold, int64_t limit,
+              const View& keep, const View& count, const Launch& launch) {
+  check_keep(op, boxes, 4, "scores", scores, keep, count);
+  keep_chosen(op, boxes, scores, idxs, keep, count, launch,
+              [&](auto tag, const uint32_t* members, int64_t n, uint8_t* kept) {
+    suppress(boxes.as<typename decltype(tag)::type>(), members, n, threshold, limit, kept, launch.simd);
+  });
+}
+
 }  // namespace
 
 void nms(const View& boxes, const View& scores, double threshold, const View& keep, const View& count,
          const Launch& launch) {
-  check_nms("nms", boxes, scores, keep, count);
-  const std::vector<uint32_t> order = score_order(scores);
-  std::vector<uint8_t> kept(order.size(), 0);
-  visit<float, double>(boxes.dtype, "nms", [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    suppress(boxes.as<T>(), order.data(), boxes.shape[0], threshold, keep.shape[0], kept.data(), launch.simd);
-  });
-  collect_kept(order, kept, keep, count);
+  suppress("nms", boxes, scores, nullptr, threshold, keep.shape[0], keep, count, launch);
 }
 
 void batched_nms(const View& boxes, const View& scores, const View& idxs, double threshold, const View& keep,
                  const View& count, const Launch& launch) {
-  check_nms("batched_nms", boxes, scores, keep, count);
-  const int64_t n = boxes.shape[0];
-  require(idxs.rank == 1 && idxs.shape[0] == n && idxs.contiguous(), "batched_nms: idxs must be contiguous (N,)");
-  const std::vector<uint32_t> order = score_order(scores);
-  const ByClass classes(order, idxs.as<int64_t>());
-  std::vector<uint8_t> kept(n, 0);
-  visit<float, double>(boxes.dtype, "batched_nms", [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    classes.each(launch, [&](const uint32_t* members, int64_t size) {
-      suppress(boxes.as<T>(), members, size, threshold, n, kept.data(), launch.simd);
-    });
-  });
-  collect_kept(order, kept, keep, count);
+  suppress("batched_nms", boxes, scores, &idxs, threshold, boxes.shape[0], keep, count, launch);
 }
 
 }  // namespace roikit::cpu

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/checks.h"
 #include "core/launch.h"
 #include "core/nms.h"
 #include "core/view.h"
@@ -14,10 +15,10 @@
 namespace roikit::cpu {
 
 // Indices of the boxes by descending score; equal scores by index, NaN last.
-inline std::vector<uint32_t> score_order(const View& scores) {
+inline std::vector<uint32_t> score_order(const char* op, const View& scores) {
   const int64_t n = scores.size();
   std::vector<uint32_t> order(n);
-  visit<Half, BFloat16, float, double>(scores.dtype, "nms", [&](auto tag) {
+  visit<Half, BFloat16, float, double>(scores.dtype, op, [&](auto tag) {
     using S = typename decltype(tag)::type;
     using Key = decltype(descending_key(load(S())));
     const S* s = scores.as<S>();
@@ -75,14 +76,21 @@ inline void collect_kept(const std::vector<uint32_t>& order, const std::vector<u
   *count.as<int64_t>() = found;
 }
 
-// What every function of this family takes; `op` is for the messages.
-inline void check_nms(const char* op, const View& boxes, const View& scores, const View& keep, const View& count) {
-  const int64_t n = boxes.shape[0];
-  require(boxes.rank == 2 && boxes.shape[1] == 4 && boxes.contiguous(), "nms: boxes must be contiguous (N, 4)");
-  require(scores.rank == 1 && scores.shape[0] == n && scores.contiguous(), "nms: scores must be contiguous (N,)");
-  require(keep.rank == 1 && keep.contiguous() && count.size() == 1, "nms: keep must be contiguous (K,), count ()");
-  if (n > INT32_MAX)
-    throw std::invalid_argument(std::string(op) + ": boxes must be at most 2147483647, got " + std::to_string(n));
+// Suppression, within each class or, without idxs, of all boxes: choose(TypeTag<T>, members, count, kept) sets kept[box]
+// for those it keeps of a class, whose boxes `members` are in the order of their scores. T is the dtype of the boxes.
+template <class Choose>
+void keep_chosen(const char* op, const View& boxes, const View& scores, const View* idxs, const View& keep,
+                 const View& count, const Launch& launch, const Choose& choose) {
+  if (idxs) check_vector(op, "idxs", *idxs, boxes.shape[0]);
+  const std::vector<uint32_t> order = score_order(op, scores);
+  std::vector<uint8_t> kept(order.size(), 0);
+  visit<float, double>(boxes.dtype, op, [&](auto tag) {
+    if (!idxs) return choose(tag, order.data(), int64_t(order.size()), kept.data());
+    ByClass(order, idxs->as<int64_t>()).each(launch, [&](const uint32_t* members, int64_t n) {
+      choose(tag, members, n, kept.data());
+    });
+  });
+  collect_kept(order, kept, keep, count);
 }
 
 }  // namespace roikit::cpu

@@ -57,6 +57,8 @@ struct AxisLists {
 // S: stored type, A: accumulate type. Bins: the output, or its gradient. Maps: the input, or its gradient.
 template <class S, class A>
 struct Job {
+  using Accumulate = A;
+  static constexpr bool kInPlace = std::is_same_v<S, A>;  // sums need no array of their own
   const AxisLists<A>* y;
   const AxisLists<A>* x;
   const Groups* groups;
@@ -169,7 +171,7 @@ struct Backward {
       S* const planes = job.result + (item.image * job.channels * job.bins() + value) * plane;
       with_channels(item.channels, [&](auto n) {
         constexpr int N = decltype(n)::value;
-        if constexpr (std::is_same_v<S, A>) {
+        if constexpr (Job<S, A>::kInPlace) {
           for (int c = 0; c < N; ++c) std::memset(planes + c * next, 0, size_t(plane) * sizeof(S));
           spread_bin<N>(job, item, job.source + value, planes, next);
         } else {
@@ -183,30 +185,35 @@ struct Backward {
   }
 };
 
-// Calls fn(job, loads), loads being those of one channel of all bins.
-template <class S, class Fn>
-void with_job(const View& boxes, double spatial_scale, const PsRule& rule, const View& maps, const View& bins,
-              const S* source, S* result, const Fn& fn) {
-  using A = accumulate_t<S>;
-  visit<float, double>(boxes.dtype, "ps_roi", [&](auto tag) {
-    using B = typename decltype(tag)::type;
+// Calls fn(job, loads), loads being those of one channel of all bins. maps and bins: one of them is the source, the
+// other the result.
+template <class Fn>
+void with_job(const PsRule& rule, const View& maps, const View& boxes, const View& bins, double spatial_scale,
+              const View& source, const View& result, const Launch& launch, const Fn& fn) {
+  std::vector<int64_t> images(boxes.shape[0]);
+  const auto in_types = [&](auto stored, auto of_boxes, auto align) {
+    using S = typename decltype(stored)::type;
+    using A = accumulate_t<S>;
+    using B = typename decltype(of_boxes)::type;
+    using T = ps_real_t<A, B, decltype(align)::value>;
     const B* const box = boxes.as<B>();
-    std::vector<int64_t> images(boxes.shape[0]);
     for (int64_t k = 0; k < boxes.shape[0]; ++k) images[k] = image_of(rule.op(), box, k, maps.shape[0]);
     const Groups groups(images, maps.shape[0]);
-    const auto work = [&](auto align) {
-      using T = ps_real_t<A, B, decltype(align)::value>;
-      const AxisLists<A> y(TypeTag<T>(), align, box + 2, groups.rows, T(spatial_scale), bins.shape[2], maps.shape[2],
-                           rule.sampling_ratio);
-      const AxisLists<A> x(TypeTag<T>(), align, box + 1, groups.rows, T(spatial_scale), bins.shape[3], maps.shape[3],
-                           rule.sampling_ratio);
-      const Job<S, A> job{&y, &x, &groups, source, result, bins.shape[1], bins.shape[2], bins.shape[3],
-                          maps.shape[2], maps.shape[3]};
-      const int64_t rois = std::max<int64_t>(boxes.shape[0], 1);
-      fn(job, int64_t(y.taps.size()) * (int64_t(x.taps.size()) / rois + 1) + 8 * rois * job.bins());
-    };
-    if (rule.align) work(std::true_type());
-    else work(std::false_type());
+    const AxisLists<A> y(TypeTag<T>(), align, box + 2, groups.rows, T(spatial_scale), bins.shape[2], maps.shape[2],
+                         rule.sampling_ratio);
+    const AxisLists<A> x(TypeTag<T>(), align, box + 1, groups.rows, T(spatial_scale), bins.shape[3], maps.shape[3],
+                         rule.sampling_ratio);
+    const Job<S, A> job{&y, &x, &groups, source.as<S>(), result.as<S>(), bins.shape[1], bins.shape[2], bins.shape[3],
+                        maps.shape[2], maps.shape[3]};
+    const int64_t rois = std::max<int64_t>(boxes.shape[0], 1);
+    fn(job, int64_t(y.taps.size()) * (int64_t(x.taps.size()) / rois + 1) + 8 * rois * job.bins());
+  };
+  visit<float, double, Half, BFloat16>(maps.dtype, rule.op(), [&](auto stored) {
+    will_fill(result.data, result.size() * int64_t(sizeof(typename decltype(stored)::type)), launch);
+    visit<float, double>(boxes.dtype, rule.op(), [&](auto of_boxes) {
+      if (rule.align) in_types(stored, of_boxes, std::true_type());
+      else in_types(stored, of_boxes, std::false_type());
+    });
   });
 }
 
@@ -214,43 +221,37 @@ int64_t blocks_of(int64_t channels) { return (channels + kTogether - 1) / kToget
 
 }  // namespace
 
-void ps_roi(const View& input, const View& boxes, double spatial_scale, const PsRule& rule, const View& output,
-            const Launch& launch) {
-  check_ps_roi(input, boxes, output);
+void ps_roi(const View& input, const View& boxes, double spatial_scale, bool align, int64_t sampling_ratio,
+            const View& output, const Launch& launch) {
+  const PsRule rule{align, sampling_ratio};
+  check_ps_roi(rule.op(), input, boxes, output);
   check_batch_index(rule.op(), boxes, input.shape[0]);
   if (output.size() == 0) return;
-  visit<float, double, Half, BFloat16>(input.dtype, "ps_roi", [&](auto tag) {
-    using S = typename decltype(tag)::type;
-    will_fill(output.data, output.size() * int64_t(sizeof(S)), launch);
-    with_job(boxes, spatial_scale, rule, input, output, input.as<S>(), output.as<S>(), [&](const auto& job, int64_t loads) {
-      std::vector<int64_t> images;
-      for (int64_t i = 0; i < input.shape[0]; ++i)
-        if (job.groups->begin[i] < job.groups->begin[i + 1]) images.push_back(i);
-      const int64_t blocks = blocks_of(job.channels), items = int64_t(images.size()) * blocks * job.bins();
-      parallel_for(items, 200000 / (loads * job.channels / items + 1) + 1, launch, [&](int64_t begin, int64_t end) {
-        Forward::run(job, images.data(), blocks, begin, end);
-      });
+  with_job(rule, input, boxes, output, spatial_scale, input, output, launch, [&](const auto& job, int64_t loads) {
+    std::vector<int64_t> images;
+    for (int64_t i = 0; i < input.shape[0]; ++i)
+      if (job.groups->begin[i] < job.groups->begin[i + 1]) images.push_back(i);
+    const int64_t blocks = blocks_of(job.channels), items = int64_t(images.size()) * blocks * job.bins();
+    parallel_for(items, 200000 / (loads * job.channels / items + 1) + 1, launch, [&](int64_t begin, int64_t end) {
+      Forward::run(job, images.data(), blocks, begin, end);
     });
   });
 }
 
-void ps_roi_backward(const View& grad, const View& boxes, double spatial_scale, const PsRule& rule,
+void ps_roi_backward(const View& grad, const View& boxes, double spatial_scale, bool align, int64_t sampling_ratio,
                      const View& gradient, const Launch& launch) {
-  check_ps_roi(gradient, boxes, grad);
+  const PsRule rule{align, sampling_ratio};
+  check_ps_roi(rule.op(), gradient, boxes, grad);
   check_batch_index(rule.op(), boxes, gradient.shape[0]);
   if (gradient.size() == 0) return;
-  visit<float, double, Half, BFloat16>(grad.dtype, "ps_roi_backward", [&](auto tag) {
-    using S = typename decltype(tag)::type;
-    using A = accumulate_t<S>;
-    will_fill(gradient.data, gradient.size() * int64_t(sizeof(S)), launch);
-    with_job(boxes, spatial_scale, rule, gradient, grad, grad.as<S>(), gradient.as<S>(),
-             [&](const auto& job, int64_t loads) {
-      const int64_t blocks = blocks_of(job.channels), items = gradient.shape[0] * blocks * job.bins();
-      const int64_t work = 2 * loads * job.channels / items + job.plane() / 2;
-      parallel_for(items, 200000 / (work + 1) + 1, launch, [&](int64_t begin, int64_t end) {
-        const LaneScratch<A> sums(std::is_same_v<S, A> ? 0 : kTogether * job.plane());
-        Backward::run(job, blocks, begin, end, sums.data());
-      });
+  with_job(rule, gradient, boxes, grad, spatial_scale, grad, gradient, launch, [&](const auto& job, int64_t loads) {
+    using J = std::decay_t<decltype(job)>;
+    using A = typename J::Accumulate;
+    const int64_t blocks = blocks_of(job.channels), items = gradient.shape[0] * blocks * job.bins();
+    const int64_t work = 2 * loads * job.channels / items + job.plane() / 2;
+    parallel_for(items, 200000 / (work + 1) + 1, launch, [&](int64_t begin, int64_t end) {
+      const LaneScratch<A> sums(J::kInPlace ? 0 : kTogether * job.plane());
+      Backward::run(job, blocks, begin, end, sums.data());
     });
   });
 }

@@ -11,29 +11,11 @@
 namespace roikit::cpu {
 namespace {
 
-template <class S, class A>
-struct Job {
-  const RoiAlignPlan<A>* plan;
-  const RoiAlignLevels* gradients;
-  bool channels_last, grad_channels_last;
-  int64_t channels, rows, columns;
-  const S* grad;
-};
-
-// tile[y][x] += sum of taps * sums for one row.
+// line[x] += sum of taps * sums for one row.
 template <int Bytes, class A>
 ROIKIT_INLINE void spread_row(const A* sums, const RoiTaps<A>& roi, int64_t columns, A* line) {
-  using P = Pack<A, Bytes>;
-  constexpr int L = lanes_of<A>;
-  for (int64_t pw = 0; pw < columns; ++pw) {
-    const P sum = P::load(sums + pw * L);
-    for (int64_t u = roi.x[pw]; u < roi.x[pw + 1]; ++u) {
-      A* at = line + int64_t(roi.taps[u].at) * L;
-      P total = P::load(at);
-      total.add_product(roi.taps[u].weight, sum);
-      total.store(at);
-    }
-  }
+  for (int64_t pw = 0; pw < columns; ++pw)
+    add_to_taps<Bytes>(roi.taps, roi.x[pw], roi.x[pw + 1], Pack<A, Bytes>::load(sums + pw * lanes_of<A>), line);
 }
 
 // The transpose of the forward pass: vertical sums of a row's bins are gathered in one of two slots, and spread
@@ -70,29 +52,27 @@ ROIKIT_INLINE void spread_roi(const A* grad, const RoiTaps<A>& roi, int64_t rows
 template <int Bytes>
 struct Tiles {
   template <class S, class A>
-  ROIKIT_INLINE static void run(const Job<S, A>* job, int64_t blocks, int64_t begin, int64_t end, A* tile, A* slots,
-                                A* bins) {
+  ROIKIT_INLINE static void run(const RoiAlignJob<S, A>* job, int64_t blocks, int64_t begin, int64_t end, A* tile,
+                                A* slots, A* bins) {
     constexpr int L = lanes_of<A>;
     const auto& plan = *job->plan;
-    const int64_t channels = job->channels, count = job->rows * job->columns;
+    const int64_t channels = job->maps.channels, count = plan.bins();
     for (int64_t item = begin; item < end; ++item) {
       const int64_t image = item / blocks, c0 = item % blocks * L;
       const int lanes = int(channels - c0 < L ? channels - c0 : L);
-      for (size_t level = 0; level < job->gradients->maps.size(); ++level) {
-        const View& map = job->gradients->maps[level];
-        const int64_t height = map.shape[2], width = map.shape[3];
-        const ChannelBlock<S> to(map.as<S>() + image * channels * height * width, channels, height, width, c0, lanes,
-                                 job->channels_last);
+      for (size_t level = 0; level < job->maps.count(); ++level) {
+        const auto to = job->maps.planes(image, level, c0, lanes);
         const ColumnSpan* spans = plan.spans(image, level);
         if (!spans) {
           to.clear(0, to.plane());
           continue;
         }
-        clear_tile(spans, height, width, tile);
+        clear_tile(spans, to.height, to.width, tile);
         for (const int64_t* k = plan.begin(image, level); k != plan.end(image, level); ++k) {
-          lanes_from_bins(job->grad + *k * channels * count, channels, count, c0, lanes, job->grad_channels_last, bins);
-          spread_roi<Bytes>(static_cast<const A*>(bins), plan.taps(*k), job->rows, job->columns, width * L, slots,
-                            tile);
+          lanes_from_bins(static_cast<const S*>(job->bins) + *k * channels * count, channels, count, c0, lanes,
+                          job->bins_last, bins);
+          spread_roi<Bytes>(static_cast<const A*>(bins), plan.taps(*k), plan.rows(), plan.columns(), to.width * L,
+                            slots, tile);
         }
         to.from_tile(spans, static_cast<const A*>(tile));
       }
@@ -100,36 +80,21 @@ struct Tiles {
   }
 };
 
-template <class S>
-void backward(const View& grad, const View& boxes, const RoiAlignLevels& gradients, const RoiAlignRule& rule,
-              bool channels_last, const Launch& launch) {
-  using A = accumulate_t<S>;
-  constexpr int64_t L = lanes_of<A>;
-  const RoiAlignPlan<A> plan(gradients, boxes, grad, rule);
-  const int64_t images = gradients.maps[0].shape[0], channels = grad.shape[1];
-  const int64_t rows = grad.shape[2], columns = grad.shape[3], blocks = (channels + L - 1) / L;
-  const Job<S, A> job{&plan, &gradients, channels_last, !grad.contiguous(), channels, rows, columns, grad.as<S>()};
-  int64_t largest = 0, all = 0;
-  for (const View& map : gradients.maps) {
-    will_fill(map.data, map.size() * int64_t(sizeof(S)), launch);
-    largest = std::max(largest, map.shape[2] * map.shape[3]);
-    all += map.shape[2] * map.shape[3];
-  }
-  const int64_t work = (2 * plan.work() + grad.shape[0] * rows * columns) / std::max<int64_t>(images, 1) + all;
-  parallel_for(images * blocks, 200000 / (work + 1) + 1, launch, [&](int64_t begin, int64_t end) {
-    const LaneScratch<A> tile(largest * L), slots(2 * columns * L), bins(rows * columns * L);
-    vary_lanes<Tiles>(launch.simd, &job, blocks, begin, end, tile.data(), slots.data(), bins.data());
-  });
-}
-
 }  // namespace
 
 void roi_align_backward(const View& grad, const View& boxes, const RoiAlignLevels& gradients, const RoiAlignRule& rule,
                         const Launch& launch) {
-  const bool channels_last = check_roi_align(gradients, boxes, grad);
-  require(grad.contiguous() || grad.channels_last(), "roi_align_backward: grad must be contiguous or channels_last");
-  visit<float, double, Half, BFloat16>(grad.dtype, "roi_align_backward", [&](auto tag) {
-    backward<typename decltype(tag)::type>(grad, boxes, gradients, rule, channels_last, launch);
+  const bool channels_last = check_roi_align_grad("roi_align_backward", gradients, boxes, grad);
+  with_roi_align_job("roi_align_backward", gradients, channels_last, boxes, grad, rule, [&](const auto& job) {
+    using A = typename std::decay_t<decltype(job)>::Accumulate;
+    constexpr int64_t L = lanes_of<A>;
+    for (const View& map : gradients.maps) will_fill(map.data, map.size() * int64_t(sizeof(*job.bins)), launch);
+    const int64_t images = gradients.maps[0].shape[0], bins = job.plan->bins(), all = job.maps.pixels();
+    const int64_t work = (2 * job.plan->work() + grad.shape[0] * bins) / std::max<int64_t>(images, 1) + all;
+    parallel_for(images * job.blocks(), 200000 / (work + 1) + 1, launch, [&](int64_t begin, int64_t end) {
+      const LaneScratch<A> tile(job.maps.largest() * L), slots(2 * job.plan->columns() * L), values(bins * L);
+      vary_lanes<Tiles>(launch.simd, &job, job.blocks(), begin, end, tile.data(), slots.data(), values.data());
+    });
   });
 }
 

@@ -117,23 +117,13 @@ struct Tiles {
       const int64_t image = item / blocks, block = item % blocks, c0 = block * L;
       const int lanes = int(channels - c0 < L ? channels - c0 : L);
       const ColumnSpan* const spans = plan.spans(image, 0);
-      const S* const map = job->input + image * channels * plane;
-      for (int64_t y = 0; spans && y < job->height; ++y) {
-        const int64_t n = spans[y].end - spans[y].begin, pixel = y * job->width + spans[y].begin;
-        if (n <= 0) continue;
-        if (job->channels_last)
-          lanes_from_pixels(map + pixel * channels + c0, channels, n, lanes, tile + pixel * L);
-        else
-          lanes_from_planes(map + c0 * plane + pixel, plane, n, lanes, tile + pixel * L);
-      }
+      const ChannelBlock<const S> from(job->input + image * channels * plane, channels, job->height, job->width, c0,
+                                       lanes, job->channels_last);
+      if (spans) from.to_tile(spans, tile);
       for (const int64_t* k = plan.begin(image, 0); k != plan.end(image, 0); ++k) {
         const RoiTaps<A> roi = plan.taps(*k);
         if (roi.y[0] == roi.y[job->rows] || roi.x[0] == roi.x[job->columns]) continue;
-        const S* const from = job->grad + *k * channels * count;
-        if (job->grad_last)
-          lanes_from_pixels(from + c0, channels, count, lanes, bins);
-        else
-          lanes_from_planes(from + c0 * count, count, count, lanes, bins);
+        lanes_from_bins(job->grad + *k * channels * count, channels, count, c0, lanes, job->grad_last, bins);
         corners_of_roi<Bytes>(static_cast<const A*>(tile), job->width * L, static_cast<const A*>(bins), roi, job->slopes,
                               job->rows, job->columns, slots, job->parts + (block * rois + *k) * 4);
       }

@@ -24,22 +24,16 @@ template <class A, int Bytes>
 using Places = std::conditional_t<std::is_same_v<A, float>, typename Register<A, Bytes>::indices,
                                   typename Register<A, Bytes>::values>;
 
-// Maps: the features, or their gradients. Bins: the output, or its gradient.
+// maps: the features, or their gradients; bins: the output, or its gradient.
 template <class S, class A>
 struct Job {
   const MaxPlan<A>* plan;
-  const RoiAlignLevels* maps;
+  LevelMaps<S> maps;
   S* bins;
   int32_t* argmax;  // null where it is not wanted
-  bool given, maps_last, bins_last;
-  int64_t channels;
+  bool given, bins_last;
 
-  ROIKIT_INLINE ChannelBlock<S> planes(int64_t image, size_t level, int64_t first, int lanes) const {
-    const View& map = maps->maps[level];
-    return {map.as<S>() + image * channels * map.shape[2] * map.shape[3], channels, map.shape[2], map.shape[3], first,
-            lanes, maps_last};
-  }
-  int64_t blocks() const { return (channels + lanes_of<A> - 1) / lanes_of<A>; }  // of an image
+  int64_t blocks() const { return (maps.channels + lanes_of<A> - 1) / lanes_of<A>; }  // of an image
 };
 
 // Scratch of a thread. tile: the largest map in lanes; slots: see Lines; values and places: the bins of a RoI in lanes.
@@ -54,11 +48,11 @@ struct Scratch {
   ROIKIT_INLINE void places_from(const J& job, int64_t k, int64_t first, int lanes) const {
     constexpr int L = lanes_of<A>;
     const int64_t bins = job.plan->bins();
-    const int32_t* const from = job.argmax + k * job.channels * bins;
+    const int32_t* const from = job.argmax + k * job.maps.channels * bins;
     if constexpr (std::is_same_v<Place<A>, int32_t>) {
-      lanes_from_bins(from, job.channels, bins, first, lanes, job.bins_last, places);
+      lanes_from_bins(from, job.maps.channels, bins, first, lanes, job.bins_last, places);
     } else {
-      const int64_t plane = job.bins_last ? 1 : bins, bin = job.bins_last ? job.channels : 1;
+      const int64_t plane = job.bins_last ? 1 : bins, bin = job.bins_last ? job.maps.channels : 1;
       for (int64_t i = 0; i < bins; ++i)
         for (int l = 0; l < L; ++l) places[i * L + l] = l < lanes ? Place<A>(from[i * bin + (first + l) * plane]) : 0;
     }
@@ -68,11 +62,11 @@ struct Scratch {
   ROIKIT_INLINE void places_to(const J& job, int64_t k, int64_t first, int lanes) const {
     constexpr int L = lanes_of<A>;
     const int64_t bins = job.plan->bins();
-    int32_t* const to = job.argmax + k * job.channels * bins;
+    int32_t* const to = job.argmax + k * job.maps.channels * bins;
     if constexpr (std::is_same_v<Place<A>, int32_t>) {
-      bins_from_lanes(static_cast<const int32_t*>(places), job.channels, bins, first, lanes, job.bins_last, to);
+      bins_from_lanes(static_cast<const int32_t*>(places), job.maps.channels, bins, first, lanes, job.bins_last, to);
     } else {
-      const int64_t plane = job.bins_last ? 1 : bins, bin = job.bins_last ? job.channels : 1;
+      const int64_t plane = job.bins_last ? 1 : bins, bin = job.bins_last ? job.maps.channels : 1;
       for (int64_t i = 0; i < bins; ++i)
         for (int l = 0; l < lanes; ++l) to[i * bin + (first + l) * plane] = int32_t(places[i * L + l]);
     }
@@ -198,9 +192,9 @@ struct Forward {
     const MaxPlan<A>& plan = *job->plan;
     for (int64_t item = begin; item < end; ++item) {
       const int64_t image = images[item / blocks], first = item % blocks * lanes_of<A>;
-      const int lanes = int(std::min<int64_t>(job->channels - first, lanes_of<A>));
-      for (size_t level = 0; level < job->maps->maps.size(); ++level) {
-        const auto from = job->planes(image, level, first, lanes);
+      const int lanes = int(std::min<int64_t>(job->maps.channels - first, lanes_of<A>));
+      for (size_t level = 0; level < job->maps.count(); ++level) {
+        const auto from = job->maps.planes(image, level, first, lanes);
         const ColumnSpan* const spans = plan.spans(image, level);
         if (spans) from.to_tile(spans, scratch.tile);
         for (const int64_t* k = plan.begin(image, level); k != plan.end(image, level); ++k) {
@@ -211,8 +205,8 @@ struct Forward {
             pool<false>(plan, *k, from.width, scratch);
             if (job->argmax) scratch.places_to(*job, *k, first, lanes);
           }
-          bins_from_lanes(static_cast<const A*>(scratch.values), job->channels, plan.bins(), first, lanes,
-                          job->bins_last, job->bins + *k * job->channels * plan.bins());
+          bins_from_lanes(static_cast<const A*>(scratch.values), job->maps.channels, plan.bins(), first, lanes,
+                          job->bins_last, job->bins + *k * job->maps.channels * plan.bins());
         }
       }
     }
@@ -291,9 +285,9 @@ struct Backward {
     const MaxPlan<A>& plan = *job->plan;
     for (int64_t item = begin; item < end; ++item) {
       const int64_t image = item / blocks, first = item % blocks * lanes_of<A>;
-      const int lanes = int(std::min<int64_t>(job->channels - first, lanes_of<A>));
-      for (size_t level = 0; level < job->maps->maps.size(); ++level) {
-        const auto to = job->planes(image, level, first, lanes);
+      const int lanes = int(std::min<int64_t>(job->maps.channels - first, lanes_of<A>));
+      for (size_t level = 0; level < job->maps.count(); ++level) {
+        const auto to = job->maps.planes(image, level, first, lanes);
         const ColumnSpan* const spans = plan.spans(image, level);
         if (!spans) {
           to.clear(0, to.plane());
@@ -301,7 +295,7 @@ struct Backward {
         }
         clear_tile(spans, to.height, to.width, scratch.tile);
         for (const int64_t* k = plan.begin(image, level); k != plan.end(image, level); ++k) {
-          lanes_from_bins(static_cast<const S*>(job->bins + *k * job->channels * plan.bins()), job->channels,
+          lanes_from_bins(static_cast<const S*>(job->bins + *k * job->maps.channels * plan.bins()), job->maps.channels,
                           plan.bins(), first, lanes, job->bins_last, scratch.values);
           scratch.places_from(*job, *k, first, lanes);
           spread(plan, *k, to.width, lanes, scratch);
@@ -316,35 +310,38 @@ struct Backward {
 template <class S, class A, class Fn>
 void with_scratch(const Job<S, A>& job, const Fn& fn) {
   constexpr int64_t L = lanes_of<A>;
-  int64_t pixels = 0;
-  for (const View& map : job.maps->maps) pixels = std::max(pixels, map.shape[2] * map.shape[3]);
+  const int64_t pixels = job.maps.largest();
   const LaneScratch<A> tile(pixels * L), slots(2 * job.plan->widest() * L), values(job.plan->bins() * L);
   const LaneScratch<Place<A>> places(job.plan->bins() * L);
   fn(Scratch<A>{tile.data(), slots.data(), values.data(), places.data()});
+}
+
+// fn(job), in the dtype of the maps.
+template <class Fn>
+void with_job(const char* op, const RoiAlignLevels& maps, bool channels_last, const View& boxes, const View& bins,
+              const View& argmax, bool given, const RoiAlignRule& rule, const Fn& fn) {
+  visit<float, double, Half, BFloat16>(bins.dtype, op, [&](auto tag) {
+    using S = typename decltype(tag)::type;
+    using A = accumulate_t<S>;
+    const MaxPlan<A> plan(maps, boxes, bins, rule);
+    fn(Job<S, A>{&plan, {&maps, channels_last, bins.shape[1]}, bins.as<S>(),
+                 argmax.size() > 0 ? argmax.as<int32_t>() : nullptr, given, !bins.contiguous()});
+  });
 }
 
 }  // namespace
 
 void roi_align_max(const RoiAlignLevels& features, const View& boxes, const View& output, const View& argmax,
                    bool given, const RoiAlignRule& rule, const Launch& launch) {
-  const bool channels_last = check_roi_align_max(features, boxes, output, argmax, rule);
-  require(!given || argmax.size() == output.size(), "roi_align: the argmax that is given must be there");
-  const int64_t images = features.maps[0].shape[0];
-  check_batch_index("roi_align", boxes, images);
+  const bool channels_last = check_roi_align_max("roi_align", features, boxes, output, argmax, given, rule);
+  check_batch_index("roi_align", boxes, features.maps[0].shape[0]);
   if (output.size() == 0) return;
-  visit<float, double, Half, BFloat16>(output.dtype, "roi_align", [&](auto tag) {
-    using S = typename decltype(tag)::type;
-    using A = accumulate_t<S>;
-    const MaxPlan<A> plan(features, boxes, output, rule);
-    const Job<S, A> job{&plan, &features, output.as<S>(), argmax.size() > 0 ? argmax.as<int32_t>() : nullptr, given,
-                        channels_last, !output.contiguous(), output.shape[1]};
-    will_fill(output.data, output.size() * int64_t(sizeof(S)), launch);
+  with_job("roi_align", features, channels_last, boxes, output, argmax, given, rule, [&](const auto& job) {
+    will_fill(job.bins, output.size() * int64_t(sizeof(*job.bins)), launch);
     if (job.argmax && !given) will_fill(job.argmax, argmax.size() * int64_t(sizeof(int32_t)), launch);
-    std::vector<int64_t> busy;
-    for (int64_t image = 0; image < images; ++image)
-      if (!plan.empty(image)) busy.push_back(image);
+    const std::vector<int64_t> busy = job.plan->busy_images();
     const int64_t items = int64_t(busy.size()) * job.blocks();
-    const int64_t work = (plan.work() + boxes.shape[0] * plan.bins()) / int64_t(busy.size());
+    const int64_t work = (job.plan->work() + boxes.shape[0] * job.plan->bins()) / int64_t(busy.size());
     parallel_for(items, 200000 / (work + 1) + 1, launch, [&](int64_t begin, int64_t end) {
       with_scratch(job, [&](const auto& scratch) {
         vary_lanes<Forward>(launch.simd, &job, busy.data(), job.blocks(), begin, end, scratch);
@@ -355,21 +352,13 @@ void roi_align_max(const RoiAlignLevels& features, const View& boxes, const View
 
 void roi_align_max_backward(const View& grad, const View& argmax, const View& boxes, const RoiAlignLevels& gradients,
                             const RoiAlignRule& rule, const Launch& launch) {
-  const bool channels_last = check_roi_align_max(gradients, boxes, grad, argmax, rule);
-  require(argmax.size() == grad.size(), "roi_align_backward: the argmax must be there");
+  constexpr const char* kOp = "roi_align_backward";
+  const bool channels_last = check_roi_align_max(kOp, gradients, boxes, grad, argmax, true, rule);
   const int64_t images = gradients.maps[0].shape[0];
   check_batch_index("roi_align", boxes, images);
-  visit<float, double, Half, BFloat16>(grad.dtype, "roi_align_backward", [&](auto tag) {
-    using S = typename decltype(tag)::type;
-    using A = accumulate_t<S>;
-    const MaxPlan<A> plan(gradients, boxes, grad, rule);
-    const Job<S, A> job{&plan, &gradients, grad.as<S>(), argmax.size() > 0 ? argmax.as<int32_t>() : nullptr, true,
-                        channels_last, !grad.contiguous(), grad.shape[1]};
-    int64_t work = 2 * plan.work() + grad.shape[0] * plan.bins();
-    for (const View& map : gradients.maps) {
-      will_fill(map.data, map.size() * int64_t(sizeof(S)), launch);
-      work += images * map.shape[2] * map.shape[3];
-    }
+  with_job(kOp, gradients, channels_last, boxes, grad, argmax, true, rule, [&](const auto& job) {
+    for (const View& map : gradients.maps) will_fill(map.data, map.size() * int64_t(sizeof(*job.bins)), launch);
+    const int64_t work = 2 * job.plan->work() + grad.shape[0] * job.plan->bins() + images * job.maps.pixels();
     const int64_t grain = 200000 / (work / std::max<int64_t>(images, 1) + 1) + 1;
     parallel_for(images * job.blocks(), grain, launch, [&](int64_t begin, int64_t end) {
       with_scratch(job, [&](const auto& scratch) {

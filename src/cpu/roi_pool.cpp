@@ -189,34 +189,24 @@ struct Tiles {
   }
 };
 
-// Items are RoIs; at least one whole pack of channels, the last one drawn back to end with the channels.
+// Items are RoIs.
 template <int Bytes>
 struct Pixels {
-  static constexpr int kPacks = 4;
-
   template <int B, class S, class A>
-  ROIKIT_INLINE static void block(const Job<S, A>* job, int64_t k, int64_t c0, A* values, int32_t* pixels) {
+  ROIKIT_INLINE static void block(int64_t c0, const Job<S, A>* job, int64_t k, A* values, int32_t* pixels) {
     constexpr int L = lanes_of<A>;
     const int64_t channels = job->channels, bins = job->rows * job->columns, to = k * channels * bins + c0;
     pool_roi<Bytes, B>(job->input + job->plan->image(k) * channels * job->height * job->width + c0, job->width,
                        channels, job->plan->ranges(k), job->rows, job->columns, values, pixels);
-    for (int64_t i = 0; i < bins; ++i) {
-      for (int b = 0; b < B; ++b)
-        store_lanes(Pack<A, Bytes>::load(values + (i * B + b) * L), job->output + to + i * channels + b * L);
-      if (job->argmax) std::memcpy(job->argmax + to + i * channels, pixels + i * B * L, B * L * sizeof(int32_t));
-    }
+    pixels_from_packs<Bytes, B>(static_cast<const A*>(values), bins, job->output + to, channels);
+    for (int64_t i = 0; job->argmax && i < bins; ++i)
+      std::memcpy(job->argmax + to + i * channels, pixels + i * B * L, B * L * sizeof(int32_t));
   }
 
   template <class S, class A>
   ROIKIT_INLINE static void run(const Job<S, A>* job, int64_t begin, int64_t end, A* values, int32_t* pixels) {
-    constexpr int L = lanes_of<A>;
-    const int64_t channels = job->channels;
-    for (int64_t n = begin; n < end; ++n) {
-      const int64_t k = job->plan->all_rows()[n];
-      int64_t c = 0;
-      for (; c + kPacks * L <= channels; c += kPacks * L) block<kPacks>(job, k, c, values, pixels);
-      for (; c < channels; c += L) block<1>(job, k, c + L <= channels ? c : channels - L, values, pixels);
-    }
+    for (int64_t n = begin; n < end; ++n)
+      each_packs<Pixels, A>(job->channels, job, job->plan->all_rows()[n], values, pixels);
   }
 };
 
@@ -235,8 +225,7 @@ void forward(const View& input, const View& boxes, double spatial_scale, const V
   const int64_t work = plan.work() + count * rows * columns;
   if (channels_last && channels >= L) {
     parallel_for(count, 200000 / (work * blocks / count + 1) + 1, launch, [&](int64_t begin, int64_t end) {
-      constexpr int64_t kPacks = Pixels<16>::kPacks;
-      const LaneScratch<A> values(rows * columns * kPacks * L);
+        const LaneScratch<A> values(rows * columns * kPacks * L);
       const LaneScratch<int32_t> pixels(rows * columns * kPacks * L);
       vary_lanes<Pixels>(launch.simd, &job, begin, end, values.data(), pixels.data());
     });
@@ -259,18 +248,7 @@ void forward(const View& input, const View& boxes, double spatial_scale, const V
 
 void roi_pool(const View& input, const View& boxes, double spatial_scale, const View& output, const View& argmax,
               const Launch& launch) {
-  const bool channels_last = !input.contiguous();
-  require(boxes.rank == 2 && boxes.shape[1] == 5 && boxes.contiguous(), "roi_pool: boxes must be contiguous (K, 5)");
-  require(input.rank == 4 && output.rank == 4 && argmax.rank == 4 && output.shape[0] == boxes.shape[0] &&
-              output.shape[1] == input.shape[1] && output.dtype == input.dtype &&
-              (argmax.size() == output.size() || argmax.size() == 0),
-          "roi_pool: output and argmax must be (K, C, PH, PW), input (N, C, H, W)");
-  require(input.shape[2] * input.shape[3] <= INT32_MAX, "roi_pool: input must have H * W < 2^31");
-  if (channels_last)
-    require(input.channels_last() && output.channels_last() && argmax.channels_last(),
-            "roi_pool: input must be contiguous or channels_last, and output and argmax as it is");
-  else
-    require(output.contiguous() && argmax.contiguous(), "roi_pool: output and argmax must be laid out as input is");
+  const bool channels_last = check_roi_pool(input, boxes, output, argmax);
   check_batch_index("roi_pool", boxes, input.shape[0]);
   if (output.size() == 0) return;
   visit<float, double, Half, BFloat16>(input.dtype, "roi_pool", [&](auto tag) {

@@ -135,15 +135,7 @@ void backward(const View& grad, const View& argmax, const Groups& rois, const Vi
 
 void roi_pool_backward(const View& grad, const View& argmax, const View& boxes, const View& gradient,
                        const Launch& launch) {
-  require(boxes.rank == 2 && boxes.shape[1] == 5 && boxes.contiguous(),
-          "roi_pool_backward: boxes must be contiguous (K, 5)");
-  require(grad.rank == 4 && gradient.rank == 4 && grad.shape[0] == boxes.shape[0] &&
-              grad.shape[1] == gradient.shape[1] && grad.dtype == gradient.dtype && argmax.size() == grad.size(),
-          "roi_pool_backward: grad and argmax must be (K, C, PH, PW), gradient (N, C, H, W)");
-  require((grad.contiguous() && argmax.contiguous()) || (grad.channels_last() && argmax.channels_last()),
-          "roi_pool_backward: grad and argmax must both be contiguous or both channels_last");
-  require(gradient.contiguous() || gradient.channels_last(),
-          "roi_pool_backward: gradient must be contiguous or channels_last");
+  check_roi_pool_backward(grad, argmax, boxes, gradient);
   std::vector<int64_t> images(boxes.shape[0]);
   visit<float, double>(boxes.dtype, "roi_pool_backward", [&](auto tag) {
     using T = typename decltype(tag)::type;

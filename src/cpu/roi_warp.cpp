@@ -325,8 +325,7 @@ void with_job(const View& maps, const View& boxes, double spatial_scale, const V
 
 void roi_warp(const View& input, const View& boxes, double spatial_scale, WarpReduce reduce, const View& output,
               const View& argmax, const Launch& launch) {
-  const bool places = check_roi_warp(input, boxes, output, argmax);
-  require(places == (reduce != WarpReduce::mean) || output.size() == 0, "roi_warp: argmax is there but for the mean");
+  check_roi_warp_output(input, boxes, reduce, output, argmax);
   check_batch_index("roi_warp", boxes, input.shape[0]);
   if (output.size() == 0) return;
   with_job(input, boxes, spatial_scale, output, argmax, reduce, [&](const auto& job) {
@@ -346,7 +345,7 @@ void roi_warp(const View& input, const View& boxes, double spatial_scale, WarpRe
 
 void roi_warp_backward(const View& grad, const View& argmax, const View& boxes, double spatial_scale,
                        const View& gradient, const Launch& launch) {
-  const bool mean = !check_roi_warp(gradient, boxes, grad, argmax);
+  const bool mean = !check_roi_warp("roi_warp_backward", gradient, boxes, grad, argmax);
   check_batch_index("roi_warp", boxes, gradient.shape[0]);
   if (gradient.size() == 0) return;
   with_job(gradient, boxes, spatial_scale, grad, argmax, mean ? WarpReduce::mean : WarpReduce::given,

@@ -177,29 +177,24 @@ void suppress(const T* boxes, const uint32_t* order, int64_t n, double threshold
   vary<SuppressRotated>(simd, walk, columns.view(), order, n, t, kept);
 }
 
-void check(const View& boxes, const View& scores, const View& keep, const View& count) {
-  const int64_t n = boxes.shape[0];
-  require(boxes.rank == 2 && boxes.shape[1] == 5 && boxes.contiguous(), "nms_rotated: boxes must be contiguous (N, 5)");
-  require(scores.rank == 1 && scores.shape[0] == n && scores.contiguous(),
-          "nms_rotated: scores must be contiguous (N,)");
-  require(keep.rank == 1 && keep.contiguous() && count.size() == 1,
-          "nms_rotated: keep must be contiguous (K,), count ()");
-  if (n > INT32_MAX)
-    throw std::invalid_argument("nms_rotated: boxes must be at most 2147483647, got " + std::to_string(n));
+void suppress(const char* op, const View& boxes, const View& scores, const View* idxs, double threshold,
+              const View& keep, const View& count, const Launch& launch) {
+  check_keep(op, boxes, 5, "scores", scores, keep, count);
+  keep_chosen(op, boxes, scores, idxs, keep, count, launch,
+              [&](auto tag, const uint32_t* members, int64_t n, uint8_t* kept) {
+    suppress(boxes.as<typename decltype(tag)::type>(), members, n, threshold, kept, launch.simd);
+  });
 }
 
 }  // namespace
 
 void box_iou_rotated(const View& boxes1, const View& boxes2, const View& out, const Launch& launch) {
-  require(boxes1.rank == 2 && boxes1.shape[1] == 5 && boxes1.contiguous(),
-          "box_iou_rotated: boxes1 must be contiguous (N, 5)");
-  require(boxes2.rank == 2 && boxes2.shape[1] == 5 && boxes2.contiguous(),
-          "box_iou_rotated: boxes2 must be contiguous (M, 5)");
+  constexpr const char* kOp = "box_iou_rotated";
+  check_pairs(kOp, boxes1, boxes2, out, 5);
   const int64_t n = boxes1.shape[0], m = boxes2.shape[0];
-  require(out.size() == n * m && out.contiguous(), "box_iou_rotated: out must be contiguous (N, M)");
-  require(m <= INT32_MAX, "box_iou_rotated: boxes2 must have less than 2^31 rows");
+  require(m <= INT32_MAX, kOp, "boxes2 must have less than 2^31 rows");
   if (n == 0 || m == 0) return;
-  visit<float, double>(boxes1.dtype, "box_iou_rotated", [&](auto tag) {
+  visit<float, double>(boxes1.dtype, kOp, [&](auto tag) {
     using T = typename decltype(tag)::type;
     const T* const a = boxes1.as<T>();
     const T* const b = boxes2.as<T>();
@@ -216,32 +211,12 @@ void box_iou_rotated(const View& boxes1, const View& boxes2, const View& out, co
 
 void nms_rotated(const View& boxes, const View& scores, double threshold, const View& keep, const View& count,
                  const Launch& launch) {
-  check(boxes, scores, keep, count);
-  const std::vector<uint32_t> order = score_order(scores);
-  std::vector<uint8_t> kept(order.size(), 0);
-  visit<float, double>(boxes.dtype, "nms_rotated", [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    suppress(boxes.as<T>(), order.data(), boxes.shape[0], threshold, kept.data(), launch.simd);
-  });
-  collect_kept(order, kept, keep, count);
+  suppress("nms_rotated", boxes, scores, nullptr, threshold, keep, count, launch);
 }
 
 void batched_nms_rotated(const View& boxes, const View& scores, const View& idxs, double threshold, const View& keep,
                          const View& count, const Launch& launch) {
-  check(boxes, scores, keep, count);
-  const int64_t n = boxes.shape[0];
-  require(idxs.rank == 1 && idxs.shape[0] == n && idxs.contiguous(),
-          "batched_nms_rotated: idxs must be contiguous (N,)");
-  const std::vector<uint32_t> order = score_order(scores);
-  const ByClass classes(order, idxs.as<int64_t>());
-  std::vector<uint8_t> kept(n, 0);
-  visit<float, double>(boxes.dtype, "batched_nms_rotated", [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    classes.each(launch, [&](const uint32_t* members, int64_t size) {
-      suppress(boxes.as<T>(), members, size, threshold, kept.data(), launch.simd);
-    });
-  });
-  collect_kept(order, kept, keep, count);
+  suppress("batched_nms_rotated", boxes, scores, &idxs, threshold, keep, count, launch);
 }
 
 }  // namespace roikit::cpu

@@ -31,7 +31,7 @@ template <int Bytes, int B, class S, class A>
 ROIKIT_INLINE void sum_bins(const S* map, int64_t pixel, const BinTaps<A>& roi, int64_t bins, A* out) {
   using P = Pack<A, Bytes>;
   constexpr int L = lanes_of<A>;
-  const PixelTap<A>* ROIKIT_RESTRICT taps = roi.taps;
+  const Tap<A>* ROIKIT_RESTRICT taps = roi.taps;
   for (int64_t bin = 0; bin < bins; ++bin, out += B * L) {
     const int64_t end = roi.begin[bin + 1];
     P even[B], odd[B];
@@ -82,32 +82,20 @@ struct Tiles {
   }
 };
 
-// Items are RoIs; at least one whole pack of channels, the last one drawn back to end with the channels.
+// Items are RoIs.
 template <int Bytes>
 struct Pixels {
-  static constexpr int kPacks = 4;
-
   template <int B, class S, class A>
-  ROIKIT_INLINE static void block(const Job<S, A>* job, int64_t k, const BinTaps<A>& taps, int64_t c0, A* values) {
-    constexpr int L = lanes_of<A>;
+  ROIKIT_INLINE static void block(int64_t c0, const Job<S, A>* job, int64_t k, BinTaps<A> taps, A* values) {
     sum_bins<Bytes, B>(static_cast<const S*>(job->image(job->plan->image(k))) + c0, job->channels, taps, job->bins,
                        values);
-    S* to = job->roi(k) + c0;
-    for (int64_t i = 0; i < job->bins; ++i)
-      for (int b = 0; b < B; ++b)
-        store_lanes(Pack<A, Bytes>::load(values + (i * B + b) * L), to + i * job->channels + b * L);
+    pixels_from_packs<Bytes, B>(static_cast<const A*>(values), job->bins, job->roi(k) + c0, job->channels);
   }
 
   template <class S, class A>
   ROIKIT_INLINE static void run(const Job<S, A>* job, int64_t begin, int64_t end, A* values, TapScratch<A>* scratch) {
-    constexpr int L = lanes_of<A>;
-    const int64_t channels = job->channels;
-    for (int64_t k = begin; k < end; ++k) {
-      const BinTaps<A> taps = job->plan->taps(k, *scratch);
-      int64_t c = 0;
-      for (; c + kPacks * L <= channels; c += kPacks * L) block<kPacks>(job, k, taps, c, values);
-      for (; c < channels; c += L) block<1>(job, k, taps, c + L <= channels ? c : channels - L, values);
-    }
+    for (int64_t k = begin; k < end; ++k)
+      each_packs<Pixels, A>(job->channels, job, k, job->plan->taps(k, *scratch), values);
   }
 };
 
@@ -116,17 +104,9 @@ template <int Bytes>
 struct Spread {
   template <class A>
   ROIKIT_INLINE static void roi(const A* values, const BinTaps<A>& roi, int64_t bins, A* tile) {
-    using P = Pack<A, Bytes>;
-    constexpr int L = lanes_of<A>;
-    for (int64_t bin = 0; bin < bins; ++bin) {
-      const P value = P::load(values + bin * L);
-      for (int64_t t = roi.begin[bin]; t < roi.begin[bin + 1]; ++t) {
-        A* at = tile + int64_t(roi.taps[t].at) * L;
-        P total = P::load(at);
-        total.add_product(roi.taps[t].weight, value);
-        total.store(at);
-      }
-    }
+    for (int64_t bin = 0; bin < bins; ++bin)
+      add_to_taps<Bytes>(roi.taps, roi.begin[bin], roi.begin[bin + 1],
+                         Pack<A, Bytes>::load(values + bin * lanes_of<A>), tile);
   }
 
   template <class S, class A>
@@ -154,23 +134,24 @@ struct Spread {
   }
 };
 
-template <class S, class A>
-Job<S, A> job_of(const RotatedAlignPlan<A>& plan, const View& map, const View& bins) {
-  return {&plan, map.shape[1], map.shape[2], map.shape[3], bins.shape[2] * bins.shape[3], !map.contiguous(),
-          !bins.contiguous(), map.as<S>(), bins.as<S>()};
+// fn(job), in the dtype of the map.
+template <class Fn>
+void with_job(const char* op, const View& map, const View& boxes, const View& bins, double scale,
+              int64_t sampling_ratio, const Launch& launch, const Fn& fn) {
+  visit<float, double, Half, BFloat16>(map.dtype, op, [&](auto tag) {
+    using S = typename decltype(tag)::type;
+    using A = accumulate_t<S>;
+    const RotatedAlignPlan<A> plan(map, boxes, bins, scale, sampling_ratio, launch);
+    fn(Job<S, A>{&plan, map.shape[1], map.shape[2], map.shape[3], bins.shape[2] * bins.shape[3], !map.contiguous(),
+                 !bins.contiguous(), map.as<S>(), bins.as<S>()});
+  });
 }
 
-template <class S>
-void forward(const View& input, const View& boxes, double scale, int64_t sampling_ratio, const View& output,
-             const Launch& launch) {
-  using A = accumulate_t<S>;
+template <class S, class A>
+void forward(const Job<S, A>& job, int64_t count, int64_t all_images, const Launch& launch) {
   constexpr int64_t L = lanes_of<A>;
-  const RotatedAlignPlan<A> plan(input, boxes, output, scale, sampling_ratio, launch);
-  const auto job = job_of<S, A>(plan, input, output);
-  will_fill(output.data, output.size() * int64_t(sizeof(S)), launch);
-  const int64_t blocks = (job.channels + L - 1) / L, count = boxes.shape[0], work = plan.work() + count * job.bins;
+  const int64_t blocks = (job.channels + L - 1) / L, work = job.plan->work() + count * job.bins;
   if (job.channels_last && job.bins_channels_last && job.channels >= L) {
-    constexpr int64_t kPacks = Pixels<16>::kPacks;
     parallel_for(count, 200000 / (work * blocks / count + 1) + 1, launch, [&](int64_t begin, int64_t end) {
       const LaneScratch<A> values(job.bins * kPacks * L);
       TapScratch<A> scratch;
@@ -179,8 +160,8 @@ void forward(const View& input, const View& boxes, double scale, int64_t samplin
     return;
   }
   std::vector<int64_t> images;
-  for (int64_t image = 0; image < input.shape[0]; ++image)
-    if (plan.begin(image) != plan.end(image)) images.push_back(image);
+  for (int64_t image = 0; image < all_images; ++image)
+    if (job.plan->begin(image) != job.plan->end(image)) images.push_back(image);
   const int64_t items = int64_t(images.size()) * blocks, grain = 200000 * int64_t(images.size()) / (work + 1) + 1;
   parallel_for(items, grain, launch, [&](int64_t begin, int64_t end) {
     const LaneScratch<A> tile(job.height * job.width * L), values(job.bins * L);
@@ -189,16 +170,11 @@ void forward(const View& input, const View& boxes, double scale, int64_t samplin
   });
 }
 
-template <class S>
-void backward(const View& grad, const View& boxes, double scale, int64_t sampling_ratio, const View& gradient,
-              const Launch& launch) {
-  using A = accumulate_t<S>;
+template <class S, class A>
+void backward(const Job<S, A>& job, int64_t count, int64_t images, const Launch& launch) {
   constexpr int64_t L = lanes_of<A>;
-  const RotatedAlignPlan<A> plan(gradient, boxes, grad, scale, sampling_ratio, launch);
-  const auto job = job_of<S, A>(plan, gradient, grad);
-  will_fill(gradient.data, gradient.size() * int64_t(sizeof(S)), launch);
-  const int64_t images = gradient.shape[0], blocks = (job.channels + L - 1) / L, plane = job.height * job.width;
-  const int64_t work = (2 * plan.work() + grad.shape[0] * job.bins) / std::max<int64_t>(images, 1) + plane;
+  const int64_t blocks = (job.channels + L - 1) / L, plane = job.height * job.width;
+  const int64_t work = (2 * job.plan->work() + count * job.bins) / std::max<int64_t>(images, 1) + plane;
   parallel_for(images * blocks, 200000 / (work + 1) + 1, launch, [&](int64_t begin, int64_t end) {
     const LaneScratch<A> tile(plane * L), values(job.bins * L);
     TapScratch<A> scratch;
@@ -210,25 +186,25 @@ void backward(const View& grad, const View& boxes, double scale, int64_t samplin
 
 void roi_align_rotated(const View& input, const View& boxes, double spatial_scale, int64_t sampling_ratio,
                        const View& output, const Launch& launch) {
-  check_rotated_align(input, boxes, output);
-  require(output.contiguous() || output.channels_last(),
-          "roi_align_rotated: output must be contiguous or channels_last");
+  constexpr const char* kOp = "roi_align_rotated";
+  check_rotated_align(kOp, input, boxes, output);
   if (output.size() == 0) {
-    check_batch_index("roi_align_rotated", boxes, input.shape[0]);
+    check_batch_index(kOp, boxes, input.shape[0]);
     return;
   }
-  visit<float, double, Half, BFloat16>(output.dtype, "roi_align_rotated", [&](auto tag) {
-    forward<typename decltype(tag)::type>(input, boxes, spatial_scale, sampling_ratio, output, launch);
+  with_job(kOp, input, boxes, output, spatial_scale, sampling_ratio, launch, [&](const auto& job) {
+    will_fill(output.data, output.size() * int64_t(sizeof(*job.of_bins)), launch);
+    forward(job, boxes.shape[0], input.shape[0], launch);
   });
 }
 
 void roi_align_rotated_backward(const View& grad, const View& boxes, double spatial_scale, int64_t sampling_ratio,
                                 const View& gradient, const Launch& launch) {
-  check_rotated_align(gradient, boxes, grad);
-  require(grad.contiguous() || grad.channels_last(),
-          "roi_align_rotated_backward: grad must be contiguous or channels_last");
-  visit<float, double, Half, BFloat16>(grad.dtype, "roi_align_rotated_backward", [&](auto tag) {
-    backward<typename decltype(tag)::type>(grad, boxes, spatial_scale, sampling_ratio, gradient, launch);
+  constexpr const char* kOp = "roi_align_rotated_backward";
+  check_rotated_align(kOp, gradient, boxes, grad);
+  with_job(kOp, gradient, boxes, grad, spatial_scale, sampling_ratio, launch, [&](const auto& job) {
+    will_fill(gradient.data, gradient.size() * int64_t(sizeof(*job.map)), launch);
+    backward(job, grad.shape[0], gradient.shape[0], launch);
   });
 }
 

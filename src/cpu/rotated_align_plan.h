@@ -12,27 +12,14 @@
 #include "cpu/parallel.h"
 #include "cpu/rois.h"
 #include "cpu/spans.h"
+#include "cpu/taps.h"
 
 namespace roikit::cpu {
 
-// A pixel y * width + x and the summed weight of a bin's samples there.
-template <class A>
-struct PixelTap {
-  int32_t at;
-  A weight;
-};
-
-// Taps of one RoI: bin i has taps[begin[i]] ... taps[begin[i + 1] - 1].
-template <class A>
-struct BinTaps {
-  const PixelTap<A>* taps;
-  const int64_t* begin;
-};
-
-// The same of one RoI, found anew.
+// The taps of one RoI, found anew.
 template <class A>
 struct TapScratch {
-  std::vector<PixelTap<A>> taps;
+  std::vector<Tap<A>> taps;
   std::vector<int64_t> begin;
   std::vector<int32_t> number;  // all 0 between two bins
 
@@ -75,7 +62,7 @@ class BinMerge {
   }
 
   template <class A>
-  void append(T count, std::vector<PixelTap<A>>& taps) const {
+  void append(T count, std::vector<Tap<A>>& taps) const {
     for (const Merged& m : merged_) taps.push_back({m.at, A(m.weight / count)});
   }
 
@@ -188,7 +175,7 @@ class RotatedAlignPlan {
   int64_t work() const { return work_; }
 
  private:
-  static constexpr int64_t kMost = (int64_t(64) << 20) / int64_t(sizeof(PixelTap<A>));  // taps that are kept
+  static constexpr int64_t kMost = (int64_t(64) << 20) / int64_t(sizeof(Tap<A>));  // taps that are kept
 
   std::vector<int64_t>& images_of(const View& map) {
     image_.resize(boxes_.shape[0]);
@@ -228,7 +215,7 @@ class RotatedAlignPlan {
   std::vector<int64_t> image_;  // of each row of boxes
   Groups groups_;
   bool kept_ = true;
-  std::vector<std::vector<PixelTap<A>>> taps_;  // of each row of boxes
+  std::vector<std::vector<Tap<A>>> taps_;  // of each row of boxes
   std::vector<int64_t> begins_;                 // rows * columns + 1 a row of boxes
   std::vector<int64_t> span_at_;
   std::vector<ColumnSpan> spans_;

@@ -88,7 +88,7 @@ constexpr int64_t kGrain = 1 << 17;  // boxes a thread
 // rows(TypeTag<T>) gives EncodeRows<T> or DecodeRows<T>.
 template <class Make>
 void walk(const char* op, const View& first, const View& anchors, const View& out, const Launch& launch, Make make) {
-  check_rotated_codec(first, anchors, out);
+  check_codec(op, first, anchors, out, 5);
   const int64_t classes = first.shape[1] / 5;
   if (first.size() == 0) return;
   visit<float, double>(first.dtype, op, [&](auto tag) {
@@ -105,16 +105,17 @@ void walk(const char* op, const View& first, const View& anchors, const View& ou
 
 }  // namespace
 
-void encode_boxes_rotated(const View& boxes, const View& anchors, const double* weights, const View& out,
+void encode_boxes_rotated(const View& boxes, const View& anchors, const RotatedBoxWeights& weights, const View& out,
                           const Launch& launch) {
+  check_rows("encode_boxes_rotated", "boxes", boxes, 5);
   walk("encode_boxes_rotated", boxes, anchors, out, launch, [&](auto tag) {
     using T = typename decltype(tag)::type;
     return EncodeRows<T>{boxes.as<T>(), RotatedWeights<T>::of(weights)};
   });
 }
 
-void decode_boxes_rotated(const View& deltas, const View& anchors, const double* weights, double clip, const View& out,
-                          const Launch& launch) {
+void decode_boxes_rotated(const View& deltas, const View& anchors, const RotatedBoxWeights& weights, double clip,
+                          const View& out, const Launch& launch) {
   walk("decode_boxes_rotated", deltas, anchors, out, launch, [&](auto tag) {
     using T = typename decltype(tag)::type;
     return DecodeRows<T>{deltas.as<T>(), RotatedWeights<T>::of(weights), T(clip)};

@@ -11,20 +11,8 @@ template <class A, class S>
 ROIKIT_INLINE void rows_from_planes(const S* from, int64_t plane, int64_t pixels, int64_t channels, A* to,
                                     int64_t stride) {
   constexpr int L = lanes_of<A>;
-  for (int64_t c = 0; c < channels; c += L) {
-    const int64_t lanes = channels - c < L ? channels - c : L;
-    if constexpr (std::is_same_v<S, A>) {
-      transpose(from + c * plane, plane, lanes, pixels, to + c, stride);
-    } else {
-      alignas(kLaneBytes) A wide[L * kStrip];
-      for (int64_t p = 0; p < pixels; p += kStrip) {
-        const int64_t n = pixels - p < kStrip ? pixels - p : kStrip;
-        for (int64_t l = 0; l < lanes; ++l)
-          for (int64_t i = 0; i < n; ++i) wide[l * kStrip + i] = load(from[(c + l) * plane + p + i]);
-        transpose(wide, kStrip, lanes, n, to + p * stride + c, stride);
-      }
-    }
-  }
+  for (int64_t c = 0; c < channels; c += L)
+    turn_planes(from + c * plane, plane, pixels, int(channels - c < L ? channels - c : L), to + c, stride);
 }
 
 // to[c * plane + p] = from[p * stride + c].
@@ -32,20 +20,8 @@ template <class A, class S>
 ROIKIT_INLINE void planes_from_rows(const A* from, int64_t stride, int64_t pixels, int64_t channels, S* to,
                                     int64_t plane) {
   constexpr int L = lanes_of<A>;
-  for (int64_t c = 0; c < channels; c += L) {
-    const int64_t lanes = channels - c < L ? channels - c : L;
-    if constexpr (std::is_same_v<S, A>) {
-      transpose(from + c, stride, pixels, lanes, to + c * plane, plane);
-    } else {
-      alignas(kLaneBytes) A wide[L * kStrip];
-      for (int64_t p = 0; p < pixels; p += kStrip) {
-        const int64_t n = pixels - p < kStrip ? pixels - p : kStrip;
-        transpose(from + p * stride + c, stride, n, lanes, wide, kStrip);
-        for (int64_t l = 0; l < lanes; ++l)
-          for (int64_t i = 0; i < n; ++i) store(to[(c + l) * plane + p + i], wide[l * kStrip + i]);
-      }
-    }
-  }
+  for (int64_t c = 0; c < channels; c += L)
+    turn_rows(from + c, stride, pixels, int(channels - c < L ? channels - c : L), to + c * plane, plane);
 }
 
 // Images of `channels` planes, or channels_last, as rows (image, pixel, channel) of A.

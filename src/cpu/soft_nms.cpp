@@ -319,9 +319,8 @@ template <Decay method> struct MatrixNms {
 
 void soft_nms(const View& boxes, const View& scores, double threshold, double sigma, double min_score, Decay method,
               const View& keep, const View& decayed, const View& count, const Launch& launch) {
-  check_nms("soft_nms", boxes, scores, keep, count);
+  check_soft_nms("soft_nms", boxes, scores, keep, decayed, count);
   const int64_t n = boxes.shape[0];
-  require(keep.shape[0] == n && decayed.size() == n && decayed.contiguous(), "soft_nms: keep and decayed must be (N,)");
   visit<float, double>(boxes.dtype, "soft_nms", [&](auto tag) {
     using T = typename decltype(tag)::type;
     const SoftRule<T> rule = {T(threshold), T(sigma), T(min_score)};
@@ -340,32 +339,24 @@ void soft_nms(const View& boxes, const View& scores, double threshold, double si
 
 void fast_nms(const View& boxes, const View& scores, const View& idxs, double threshold, int64_t top_k,
               const View& keep, const View& count, const Launch& launch) {
-  check_nms("fast_nms", boxes, scores, keep, count);
-  const int64_t n = boxes.shape[0];
-  require(idxs.rank == 1 && idxs.shape[0] == n && idxs.contiguous(), "fast_nms: idxs must be contiguous (N,)");
-  const std::vector<uint32_t> order = score_order(scores);
-  const ByClass classes(order, idxs.as<int64_t>());
-  std::vector<uint8_t> kept(n, 0);
-  visit<float, double>(boxes.dtype, "fast_nms", [&](auto tag) {
+  check_keep("fast_nms", boxes, 4, "scores", scores, keep, count);
+  keep_chosen("fast_nms", boxes, scores, &idxs, keep, count, launch,
+              [&](auto tag, const uint32_t* members, int64_t n, uint8_t* kept) {
     using T = typename decltype(tag)::type;
-    classes.each(launch, [&](const uint32_t* members, int64_t size) {
-      const int64_t looked_at = std::min(size, top_k);
-      const ColumnsOf<T> columns(boxes.as<T>(), looked_at, members);
-      std::vector<int32_t> gone(padded(looked_at), 0);
-      vary<FastNms>(launch.simd, columns.view(), looked_at, members, T(threshold), gone.data(), kept.data());
-    });
+    const int64_t looked_at = std::min(n, top_k);
+    const ColumnsOf<T> columns(boxes.as<T>(), looked_at, members);
+    std::vector<int32_t> gone(padded(looked_at), 0);
+    vary<FastNms>(launch.simd, columns.view(), looked_at, members, T(threshold), gone.data(), kept);
   });
-  collect_kept(order, kept, keep, count);
 }
 
 void matrix_nms(const View& boxes, const View& scores, const View& idxs, double sigma, double min_score, Decay method,
                 const View& keep, const View& decayed, const View& count, const Launch& launch) {
-  check_nms("matrix_nms", boxes, scores, keep, count);
-  const int64_t n = boxes.shape[0];
-  require(idxs.rank == 1 && idxs.shape[0] == n && idxs.contiguous(), "matrix_nms: idxs must be contiguous (N,)");
-  require(keep.shape[0] == n && decayed.size() == n && decayed.contiguous(), "matrix_nms: keep and decayed are (N,)");
+  check_soft_nms("matrix_nms", boxes, scores, keep, decayed, count);
+  check_vector("matrix_nms", "idxs", idxs, boxes.shape[0]);
   require(method != Decay::naive, "matrix_nms: the decay is linear or gaussian");
-  const ByClass classes(score_order(scores), idxs.as<int64_t>());
+  const int64_t n = boxes.shape[0];
+  const ByClass classes(score_order("matrix_nms", scores), idxs.as<int64_t>());
   visit<float, double>(boxes.dtype, "matrix_nms", [&](auto tag) {
     using T = typename decltype(tag)::type;
     std::vector<T> after(scores.as<T>(), scores.as<T>() + n);
@@ -383,7 +374,7 @@ void matrix_nms(const View& boxes, const View& scores, const View& idxs, double 
     result.data = after.data();
     std::vector<uint8_t> kept(n);
     for (int64_t i = 0; i < n; ++i) kept[i] = !dropped(after[i], T(min_score));
-    collect_kept(score_order(result), kept, keep, count);
+    collect_kept(score_order("matrix_nms", result), kept, keep, count);
     const int64_t found = *count.as<int64_t>();
     for (int64_t r = 0; r < n; ++r) decayed.as<T>()[r] = r < found ? after[keep.as<int64_t>()[r]] : T(0);
   });

@@ -1,4 +1,4 @@
-// The pixels that the samples of one bin touch along an axis, or that have a part of its integral, each once, as a list.
+// The pixels that the samples of one bin touch, or that have a part of its integral, each once, as a list.
 #pragma once
 
 #include <cstdint>
@@ -8,11 +8,26 @@
 
 namespace roikit::cpu {
 
-// One pixel along an axis with the summed weight of a bin's samples there.
+// One pixel, along an axis or of a map, with the summed weight of a bin's samples there.
 template <class A>
 struct Tap {
   int32_t at;
   A weight;
+};
+
+// Taps of one RoI: bin i of the first axis has taps[y[i]] ... taps[y[i + 1] - 1], of the second likewise with x.
+template <class A>
+struct RoiTaps {
+  const Tap<A>* taps;
+  const int64_t* y;
+  const int64_t* x;
+};
+
+// The same where axes do not separate, at pixels y * width + x: bin i has taps[begin[i]] ... taps[begin[i + 1] - 1].
+template <class A>
+struct BinTaps {
+  const Tap<A>* taps;
+  const int64_t* begin;
 };
 
 // Walk: TapWalk or IntegralWalk.

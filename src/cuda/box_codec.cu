@@ -1,7 +1,10 @@
 // encode_boxes and decode_boxes on the GPU: one thread a box, in a grid-stride loop; bound by reading and writing.
 #include "core/box_codec.h"
 
+#include <type_traits>
+
 #include "cuda/boxes.cuh"
+#include "cuda/codec.cuh"
 
 namespace roikit::cuda {
 namespace {
@@ -34,15 +37,6 @@ __global__ void decode(const T* deltas, const T* anchors, CodecWeights<T> w, T c
   }
 }
 
-void check_shapes(const View& first, const View& anchors, const View& out) {
-  require(anchors.rank == 2 && anchors.shape[1] == 4 && anchors.contiguous(),
-          "box_codec: anchors must be contiguous (N, 4)");
-  require(first.rank == 2 && first.shape[0] == anchors.shape[0] && first.shape[1] % 4 == 0 && first.contiguous(),
-          "box_codec: boxes or deltas must be contiguous (N, 4 C)");
-  require(out.size() == first.size() && out.contiguous(),
-          "box_codec: out must be contiguous, of the shape of the input");
-}
-
 unsigned blocks_for(int64_t n) {
   const int64_t blocks = ceil_div(n, kBlock);
   return unsigned(blocks < kFill ? blocks : kFill);
@@ -50,38 +44,26 @@ unsigned blocks_for(int64_t n) {
 
 }  // namespace
 
-void encode_boxes(const View& boxes, const View& anchors, const double* weights, const View& out,
+void encode_boxes(const View& boxes, const View& anchors, const BoxWeights& weights, const View& out,
                   const Launch& launch) {
-  check_shapes(boxes, anchors, out);
-  require(boxes.shape[1] == 4, "encode_boxes: boxes must be contiguous (N, 4)");
-  const int64_t n = boxes.shape[0];
-  if (n == 0) return;
-  const DeviceGuard guard(launch.device, "encode_boxes");
-  visit<float, double>(boxes.dtype, "encode_boxes", [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    const T* g = boxes.as<T>();
-    const T* a = anchors.as<T>();
-    T* to = out.as<T>();
-    run("encode_boxes", launch, encode<T>, blocks_for(n), kBlock, g, a, CodecWeights<T>::of(weights), n, wide_boxes(g),
+  constexpr const char* kOp = "encode_boxes";
+  check_rows(kOp, "boxes", boxes, 4);
+  each_box(kOp, boxes, anchors, out, 4, launch, [&](const auto* g, const auto* a, int64_t n, auto* to) {
+    using T = std::remove_pointer_t<decltype(to)>;
+    run(kOp, launch, encode<T>, blocks_for(n), kBlock, g, a, CodecWeights<T>::of(weights), n, wide_boxes(g),
         wide_boxes(a), wide_boxes(to), to);
   });
 }
 
-void decode_boxes(const View& deltas, const View& anchors, const double* weights, double clip, const View& out,
+void decode_boxes(const View& deltas, const View& anchors, const BoxWeights& weights, double clip, const View& out,
                   const Launch& launch) {
-  check_shapes(deltas, anchors, out);
-  const int64_t classes = deltas.shape[1] / 4, n = deltas.shape[0] * classes;
-  if (n == 0) return;
-  const DeviceGuard guard(launch.device, "decode_boxes");
-  visit<float, double>(deltas.dtype, "decode_boxes", [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    const T* d = deltas.as<T>();
-    const T* a = anchors.as<T>();
-    T* to = out.as<T>();
+  constexpr const char* kOp = "decode_boxes";
+  each_box(kOp, deltas, anchors, out, 4, launch, [&](const auto* d, const auto* a, int64_t n, auto* to) {
+    using T = std::remove_pointer_t<decltype(to)>;
     const unsigned blocks = blocks_for(n);
-    const int64_t step = int64_t(blocks) * kBlock;
-    run("decode_boxes", launch, decode<T>, blocks, kBlock, d, a, CodecWeights<T>::of(weights), T(clip), n, classes,
-        step / classes, step % classes, wide_boxes(d), wide_boxes(a), wide_boxes(to), to);
+    const int64_t classes = deltas.shape[1] / 4, step = int64_t(blocks) * kBlock;
+    run(kOp, launch, decode<T>, blocks, kBlock, d, a, CodecWeights<T>::of(weights), T(clip), n, classes, step / classes,
+        step % classes, wide_boxes(d), wide_boxes(a), wide_boxes(to), to);
   });
 }
 

@@ -17,7 +17,7 @@ struct Tiling {
 
 // Blocks go through a row of tiles first.
 template <class T, int V, class Measure>
-__global__ void every_pair(const T* boxes1, const T* boxes2, int64_t n, int64_t m, Tiling tiling, bool wide1, bool wide2,
+__global__ void measure_pairs(const T* boxes1, const T* boxes2, int64_t n, int64_t m, Tiling tiling, bool wide1, bool wide2,
                            Measure measure, T* out) {
   __shared__ Pack<T, 4> corners[kRows];
   __shared__ T areas[kRows];
@@ -74,38 +74,31 @@ void launch_pairs(const char* op, const View& boxes1, const View& boxes2, Measur
   const int64_t steps = ceil_div(n * t.tiles, int64_t(kBlocks) * t.at_once), most = kRows / t.at_once;
   t.rows = t.at_once * int(steps < most ? steps : most);
   const unsigned threads = unsigned(ceil_div(t.width * t.at_once, kWarp) * kWarp);
-  run(op, launch, every_pair<T, V, Measure>, unsigned(ceil_div(n, t.rows) * t.tiles), threads, a, b, n, m, t,
+  run(op, launch, measure_pairs<T, V, Measure>, unsigned(ceil_div(n, t.rows) * t.tiles), threads, a, b, n, m, t,
       wide_boxes(a), wide_boxes(b), measure, to);
 }
 
+// Most pairs do not meet, and a thread takes one at a time.
+PairIouOfFew as_walked(PairIou) { return {}; }
+template <class Measure> Measure as_walked(Measure measure) { return measure; }
+
+}  // namespace
+
 template <class Measure>
-void pairs(const char* op, const View& boxes1, const View& boxes2, Measure measure, const View& out,
-           const Launch& launch) {
-  require_pairs(boxes1, boxes2, out);
+void every_pair(const char* op, const View& boxes1, const View& boxes2, Measure measure, const View& out,
+                const Launch& launch) {
+  check_pairs(op, boxes1, boxes2, out, 4);
   if (out.size() == 0) return;
   const DeviceGuard guard(launch.device, op);
   visit<float, double>(boxes1.dtype, op, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    launch_pairs<T, 16 / int(sizeof(T))>(op, boxes1, boxes2, measure, out, launch);
+    launch_pairs<T, 16 / int(sizeof(T))>(op, boxes1, boxes2, as_walked(measure), out, launch);
   });
 }
 
-}  // namespace
-
-void box_iou(const View& boxes1, const View& boxes2, const View& out, const Launch& launch) {
-  pairs("box_iou", boxes1, boxes2, PairIouOfFew(), out, launch);
-}
-
-void generalized_box_iou(const View& boxes1, const View& boxes2, const View& out, const Launch& launch) {
-  pairs("generalized_box_iou", boxes1, boxes2, PairGeneralizedIou(), out, launch);
-}
-
-void distance_box_iou(const View& boxes1, const View& boxes2, double eps, const View& out, const Launch& launch) {
-  pairs("distance_box_iou", boxes1, boxes2, PairDistanceIou{eps}, out, launch);
-}
-
-void complete_box_iou(const View& boxes1, const View& boxes2, double eps, const View& out, const Launch& launch) {
-  pairs("complete_box_iou", boxes1, boxes2, PairCompleteIou{eps}, out, launch);
-}
+template void every_pair(const char*, const View&, const View&, PairIou, const View&, const Launch&);
+template void every_pair(const char*, const View&, const View&, PairGeneralizedIou, const View&, const Launch&);
+template void every_pair(const char*, const View&, const View&, PairDistanceIou, const View&, const Launch&);
+template void every_pair(const char*, const View&, const View&, PairCompleteIou, const View&, const Launch&);
 
 }  // namespace roikit::cuda

@@ -204,22 +204,22 @@ Field<F> field_of(const DeformShape& s, const View& offset, const View* mask) {
 }
 
 // The shape where the output is at hand only as the places of offset. like: (N, C, H, W).
-DeformShape shape_of(const View& like, const View& offset, const View* mask, const View& weight,
+DeformShape shape_of(const char* op, const View& like, const View& offset, const View* mask, const View& weight,
                      const DeformRule& rule) {
   const int64_t sizes[4] = {offset.shape[0], weight.shape[0], offset.shape[2], offset.shape[3]};
   View input = like;
   input.dtype = offset.dtype;  // sums have the accumulate type
-  const DeformShape s = deform_shape(input, offset, mask, weight, sizes, rule);
-  require(like.contiguous(), "deform_conv2d: input must be contiguous");
-  require(s.places() <= INT32_MAX && s.taps() <= 65535, "deform_conv2d: the output must have < 2^31 places an image");
+  const DeformShape s = deform_shape(op, input, offset, mask, weight, sizes, rule);
+  require(like.contiguous(), op, "input must be contiguous");
+  require(s.places() <= INT32_MAX && s.taps() <= 65535, op, "the output must have < 2^31 places an image");
   return s;
 }
 
-void check_columns(const DeformShape& s, const View& columns, const View& offset) {
+void check_columns(const char* op, const DeformShape& s, const View& columns, const View& offset) {
   require(columns.rank == 4 && columns.contiguous() && columns.dtype == offset.dtype &&
               columns.shape[0] == s.channels && columns.shape[1] == s.taps() && columns.shape[2] == s.images &&
               columns.shape[3] == s.places(),
-          "deform_conv2d: columns must be contiguous (C, KH * KW, N, OH * OW)");
+          op, "columns must be contiguous (C, KH * KW, N, OH * OW)");
 }
 
 // Calls fn(TypeTag<F>) on the device of the launch, where there is anything to do.
@@ -233,10 +233,11 @@ void each_dtype(const char* op, const DeformShape& s, const View& offset, const 
 }  // namespace
 
 void deform_conv2d_columns(const View& input, const View& offset, const View* mask, const View& weight,
-                           const DeformRule& rule, const View& columns, const Launch& launch) {
+                           DeformPair stride, DeformPair padding, DeformPair dilation, const View& columns,
+                           const Launch& launch) {
   constexpr const char* kOp = "deform_conv2d_columns";
-  const DeformShape s = shape_of(input, offset, mask, weight, rule);
-  check_columns(s, columns, offset);
+  const DeformShape s = shape_of(kOp, input, offset, mask, weight, DeformRule::of(stride, padding, dilation));
+  check_columns(kOp, s, columns, offset);
   each_dtype(kOp, s, offset, launch, [&](auto tag) {
     using F = typename decltype(tag)::type;
     run(kOp, launch, columns_of<F>, grid_of(s, chunks_of(s), kBlock), kBlock, field_of<F>(s, offset, mask),
@@ -245,10 +246,11 @@ void deform_conv2d_columns(const View& input, const View& offset, const View* ma
 }
 
 void deform_conv2d_scatter(const View& columns, const View& offset, const View* mask, const View& weight,
-                           const DeformRule& rule, const View& sums, const Launch& launch) {
+                           DeformPair stride, DeformPair padding, DeformPair dilation, const View& sums,
+                           const Launch& launch) {
   constexpr const char* kOp = "deform_conv2d_scatter";
-  const DeformShape s = shape_of(sums, offset, mask, weight, rule);
-  check_columns(s, columns, offset);
+  const DeformShape s = shape_of(kOp, sums, offset, mask, weight, DeformRule::of(stride, padding, dilation));
+  check_columns(kOp, s, columns, offset);
   if (sums.size() == 0) return;
   each_dtype(kOp, s, offset, launch, [&](auto tag) {
     using F = typename decltype(tag)::type;
@@ -259,10 +261,10 @@ void deform_conv2d_scatter(const View& columns, const View& offset, const View* 
   });
 }
 
-void deform_conv2d_keys(const View& input, const View& offset, const View& weight, const DeformRule& rule,
-                        const View& keys, const Launch& launch) {
+void deform_conv2d_keys(const View& input, const View& offset, const View& weight, DeformPair stride,
+                        DeformPair padding, DeformPair dilation, const View& keys, const Launch& launch) {
   constexpr const char* kOp = "deform_conv2d_keys";
-  const DeformShape s = shape_of(input, offset, nullptr, weight, rule);
+  const DeformShape s = shape_of(kOp, input, offset, nullptr, weight, DeformRule::of(stride, padding, dilation));
   require(keys.contiguous() && keys.size() == 4 * s.images * s.offset_groups * s.taps() * s.places(),
           "deform_conv2d_keys: keys must be contiguous (N, DG, KH * KW, 4, OH * OW)");
   each_dtype(kOp, s, offset, launch, [&](auto tag) {
@@ -272,11 +274,11 @@ void deform_conv2d_keys(const View& input, const View& offset, const View& weigh
 }
 
 void deform_conv2d_gather(const View& columns, const View& offset, const View* mask, const View& weight,
-                          const DeformRule& rule, const View& order, const View& starts, const View& sums,
-                          const Launch& launch) {
+                          DeformPair stride, DeformPair padding, DeformPair dilation, const View& order,
+                          const View& starts, const View& sums, const Launch& launch) {
   constexpr const char* kOp = "deform_conv2d_gather";
-  const DeformShape s = shape_of(sums, offset, mask, weight, rule);
-  check_columns(s, columns, offset);
+  const DeformShape s = shape_of(kOp, sums, offset, mask, weight, DeformRule::of(stride, padding, dilation));
+  check_columns(kOp, s, columns, offset);
   require(order.contiguous() && order.size() == 4 * s.images * s.offset_groups * s.taps() * s.places() &&
               starts.contiguous() && starts.size() == s.images * s.offset_groups * s.pixels() + 1,
           "deform_conv2d_gather: order and starts must fit the samples and the pixels");
@@ -291,11 +293,11 @@ void deform_conv2d_gather(const View& columns, const View& offset, const View* m
 }
 
 void deform_conv2d_positions(const View& columns, const View& input, const View& offset, const View* mask,
-                             const View& weight, const DeformRule& rule, const View* offset_gradient,
-                             const View* mask_gradient, const Launch& launch) {
+                             const View& weight, DeformPair stride, DeformPair padding, DeformPair dilation,
+                             const View* offset_gradient, const View* mask_gradient, const Launch& launch) {
   constexpr const char* kOp = "deform_conv2d_positions";
-  const DeformShape s = shape_of(input, offset, mask, weight, rule);
-  check_columns(s, columns, offset);
+  const DeformShape s = shape_of(kOp, input, offset, mask, weight, DeformRule::of(stride, padding, dilation));
+  check_columns(kOp, s, columns, offset);
   require((!offset_gradient || (offset_gradient->contiguous() && offset_gradient->size() == offset.size())) &&
               (!mask_gradient || (mask && mask_gradient->contiguous() && mask_gradient->size() == mask->size())),
           "deform_conv2d_positions: a gradient must be laid out as its argument");

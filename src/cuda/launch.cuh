@@ -9,6 +9,7 @@
 
 #include <cstdint>
 
+#include "core/checks.h"
 #include "core/launch.h"
 #include "core/view.h"
 #include "cuda/error.h"
@@ -77,6 +78,11 @@ class Workspace {
   }
 
   int64_t bytes() const { return bytes_; }
+
+  // What was taken must lie in the caller's scratch.
+  void check(const char* op, const Launch& launch) const {
+    require(bytes_ <= launch.workspace_bytes, op, "the workspace is too small");
+  }
 
  private:
   static constexpr int64_t kAlign = 256;

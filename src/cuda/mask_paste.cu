@@ -221,12 +221,6 @@ __global__ void lengths(const uint32_t* ends, int64_t runs, uint32_t total, uint
   }
 }
 
-void check_masks(const View& masks) {
-  require(masks.rank == 3 && masks.shape[1] == masks.shape[2] && masks.contiguous(),
-          "paste_masks: masks must be contiguous (N, M, M)");
-  require(masks.shape[1] < (1 << 30), "paste_masks: masks must have fewer than 2^30 cells a side");
-}
-
 template <class T>
 Placed<T>* lay_out(Workspace& ws, int64_t n) {
   return ws.take<Placed<T>>(n);
@@ -234,23 +228,19 @@ Placed<T>* lay_out(Workspace& ws, int64_t n) {
 
 // Where the masks lie, in the caller's scratch.
 template <class T>
-Placed<T>* scratch(const View& masks, const Launch& launch) {
+Placed<T>* scratch(const char* op, const View& masks, const Launch& launch) {
   Workspace ws(launch.workspace);
   Placed<T>* const placed = lay_out<T>(ws, masks.shape[0]);
-  require(ws.bytes() <= launch.workspace_bytes, "paste_masks: the workspace is smaller than paste_masks_workspace");
+  ws.check(op, launch);
   return placed;
 }
 
 template <class T>
-Placed<T>* placed_on_device(const View& masks, const View& boxes, int64_t height, int64_t width, PasteRule rule,
-                            const Launch& launch) {
+Placed<T>* placed_on_device(const char* op, const View& masks, const View& boxes, int64_t height, int64_t width,
+                            PasteRule rule, const Launch& launch) {
   const int64_t n = masks.shape[0];
-  require(boxes.rank == 2 && boxes.shape[0] == n && boxes.shape[1] == 4 && boxes.contiguous() &&
-              boxes.dtype == masks.dtype,
-          "paste_masks: boxes must be contiguous (N, 4) of the masks' dtype");
-  Placed<T>* const placed = scratch<T>(masks, launch);
-  run("paste_masks", launch, place<T>, grid_for(2 * n), kBlock, boxes.as<T>(), n, masks.shape[1], height, width, rule,
-      placed);
+  Placed<T>* const placed = scratch<T>(op, masks, launch);
+  run(op, launch, place<T>, grid_for(2 * n), kBlock, boxes.as<T>(), n, masks.shape[1], height, width, rule, placed);
   return placed;
 }
 
@@ -258,17 +248,15 @@ template <class T, class Out>
 void paste_into(const View& masks, const View& boxes, T threshold, PasteRule rule, Out* out, int64_t height,
                 int64_t width, const Launch& launch) {
   const int64_t n = masks.shape[0], tiles = ceil_div(height, kWarp) * ceil_div(width, kTile);
-  const Placed<T>* const placed = placed_on_device<T>(masks, boxes, height, width, rule, launch);
+  const Placed<T>* const placed = placed_on_device<T>("paste_masks", masks, boxes, height, width, rule, launch);
   const int64_t wish = ceil_div(kShare, n), share = wish < tiles ? wish : tiles;
   run("paste_masks", launch, paste<T, Out>, grid_for(n * share, kWarps), kThreads, masks.as<T>(), placed, n,
       masks.shape[1], share, threshold, out, height, width);
 }
 
-void check_runs(const View& masks, int64_t height, int64_t width, const View& chunked) {
-  check_masks(masks);
-  require(height >= 0 && width >= 0 && height < (int64_t(1) << 32) && width < (int64_t(1) << 32) &&
-              height * width < (int64_t(1) << 32),
-          "paste_masks_rle: height * width must be below 2^32");
+void check_chunks(const View& masks, int64_t height, int64_t width, const View& chunked) {
+  check_masks("paste_masks_rle", masks);
+  check_paste_size(height, width);
   require(chunked.size() == masks.shape[0] * paste_masks_rle_chunks(width) && chunked.contiguous(),
           "paste_masks_rle: changes and upto must be contiguous (N, chunks)");
 }
@@ -276,7 +264,7 @@ void check_runs(const View& masks, int64_t height, int64_t width, const View& ch
 }  // namespace
 
 int64_t paste_masks_workspace(const View& masks) {
-  check_masks(masks);
+  check_masks("paste_masks", masks);
   Workspace ws;
   visit<float, double>(masks.dtype, "paste_masks",
                        [&](auto tag) { lay_out<typename decltype(tag)::type>(ws, masks.shape[0]); });
@@ -285,9 +273,7 @@ int64_t paste_masks_workspace(const View& masks) {
 
 void paste_masks(const View& masks, const View& boxes, double threshold, PasteRule rule, const View& out,
                  const Launch& launch) {
-  check_masks(masks);
-  require(out.rank == 3 && out.shape[0] == masks.shape[0] && out.contiguous(),
-          "paste_masks: out must be contiguous (N, H, W)");
+  check_paste_masks(masks, boxes, out);
   if (out.size() == 0) return;
   const DeviceGuard guard(launch.device, "paste_masks");
   visit<float, double>(masks.dtype, "paste_masks", [&](auto tag) {
@@ -306,14 +292,15 @@ int64_t paste_masks_rle_chunks(int64_t width) { return width > kWarp ? ceil_div(
 
 void paste_masks_rle_count(const View& masks, const View& boxes, int64_t height, int64_t width, double threshold,
                            PasteRule rule, const View& changes, const Launch& launch) {
-  check_runs(masks, height, width, changes);
+  check_paste("paste_masks_rle", masks, boxes);
+  check_chunks(masks, height, width, changes);
   const int64_t n = masks.shape[0], chunks = paste_masks_rle_chunks(width);
   if (n == 0) return;
   const DeviceGuard guard(launch.device, "paste_masks_rle");
   visit<float, double>(masks.dtype, "paste_masks_rle", [&](auto tag) {
     using T = typename decltype(tag)::type;
     require(T(threshold) > T(0), "paste_masks_rle: threshold must be above 0");
-    const Placed<T>* const placed = placed_on_device<T>(masks, boxes, height, width, rule, launch);
+    const Placed<T>* const placed = placed_on_device<T>("paste_masks_rle", masks, boxes, height, width, rule, launch);
     run("paste_masks_rle", launch, count_changes<T>, grid_for(n * chunks, kWarps), kThreads, masks.as<T>(), placed, n,
         masks.shape[1], chunks, height, width, T(threshold), changes.as<int64_t>());
   });
@@ -321,7 +308,7 @@ void paste_masks_rle_count(const View& masks, const View& boxes, int64_t height,
 
 void paste_masks_rle_write(const View& masks, int64_t height, int64_t width, double threshold, const View& upto,
                            const View& ends, const View& counts, const Launch& launch) {
-  check_runs(masks, height, width, upto);
+  check_chunks(masks, height, width, upto);
   require(ends.contiguous() && counts.contiguous() && ends.size() == counts.size(),
           "paste_masks_rle: ends and counts must be contiguous and of one size");
   const int64_t n = masks.shape[0], chunks = paste_masks_rle_chunks(width), runs = counts.size();
@@ -330,7 +317,7 @@ void paste_masks_rle_write(const View& masks, int64_t height, int64_t width, dou
   uint32_t* const to = reinterpret_cast<uint32_t*>(ends.as<int32_t>());
   visit<float, double>(masks.dtype, "paste_masks_rle", [&](auto tag) {
     using T = typename decltype(tag)::type;
-    const Placed<T>* const placed = scratch<T>(masks, launch);
+    const Placed<T>* const placed = scratch<T>("paste_masks_rle", masks, launch);
     run("paste_masks_rle", launch, write_ends<T>, grid_for(n * chunks, kWarps), kThreads, masks.as<T>(), placed, n,
         masks.shape[1], chunks, height, width, T(threshold), upto.as<int64_t>(), to);
   });

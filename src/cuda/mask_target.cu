@@ -138,11 +138,8 @@ __global__ void crop(Masks masks, const T* boxes, const int64_t* matched, int64_
 template <class Masks>
 void targets(const Masks& masks, const View& boxes, const View& matched, bool binary, const View& out,
              const Launch& launch) {
+  check_mask_targets(boxes, matched, out);
   const int64_t count = boxes.shape[0], size = out.shape[2];
-  require(boxes.rank == 2 && boxes.shape[1] == 4 && boxes.contiguous(), "mask_targets: boxes must be contiguous (R, 4)");
-  require(matched.size() == count && matched.contiguous(), "mask_targets: matched must be contiguous (R)");
-  require(out.rank == 3 && out.shape[0] == count && out.shape[1] == size && out.contiguous(),
-          "mask_targets: out must be contiguous (R, S, S)");
   if (out.size() == 0) return;
   const DeviceGuard guard(launch.device, "mask_targets");
   const int64_t items = count * size * ceil_div(size, kThreads);
@@ -157,10 +154,7 @@ void targets(const Masks& masks, const View& boxes, const View& matched, bool bi
 
 void mask_targets(const View& masks, const View& boxes, const View& matched, bool binary, const View& out,
                   const Launch& launch) {
-  require(masks.rank == 3 && (masks.dtype == DType::u8 || masks.dtype == DType::b8) &&
-              (masks.size() == 0 || masks.shape[2] == 1 || masks.stride[2] == 1) &&
-              masks.shape[1] <= INT32_MAX && masks.shape[2] <= INT32_MAX,
-          "mask_targets: masks must be (N, H, W) bytes with rows in one piece");
+  check_bitmaps(masks);
   const Bitmaps bitmaps = {static_cast<const uint8_t*>(masks.data), masks.shape[0], masks.stride[0], masks.stride[1],
                            masks.shape[1], masks.shape[2]};
   targets(bitmaps, boxes, matched, binary, out, launch);
@@ -168,11 +162,8 @@ void mask_targets(const View& masks, const View& boxes, const View& matched, boo
 
 void mask_targets_of_ends(const View& ends, const View& offsets, const View& sizes, const View& boxes,
                           const View& matched, bool binary, const View& out, const Launch& launch) {
-  const int64_t n = sizes.shape[0];
-  require(ends.contiguous() && offsets.contiguous() && offsets.size() == n + 1 && sizes.rank == 2 &&
-              sizes.shape[1] == 2 && sizes.contiguous(),
-          "mask_targets: ends, offsets (N + 1) and sizes (N, 2) must be contiguous");
-  const RunEnds runs = {ends.as<int64_t>(), offsets.as<int64_t>(), sizes.as<int64_t>(), n};
+  check_runs(ends, offsets, sizes);
+  const RunEnds runs = {ends.as<int64_t>(), offsets.as<int64_t>(), sizes.as<int64_t>(), sizes.shape[0]};
   targets(runs, boxes, matched, binary, out, launch);
 }
 

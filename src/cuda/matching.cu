@@ -148,7 +148,7 @@ void match(const View& anchors, const View& gt_boxes, T high, T low, bool allow_
   }
   Workspace scratch(launch.workspace);
   Key<T>* const peaks = scratch.take<Key<T>>(p.m);
-  require(scratch.bytes() <= launch.workspace_bytes, "match_boxes: workspace is too small");
+  scratch.check("match_boxes", launch);
   check(cudaMemsetAsync(peaks, 0, size_t(p.m) * sizeof(Key<T>), stream_of(launch)), "match_boxes");
   run("match_boxes", launch, find_best<T, true>, grid, kBlock, p, high, low, out, peaks);
   run("match_boxes", launch, promote_low_quality<T>, grid, kBlock, p, peaks, out.iou, out.label);
@@ -167,15 +167,8 @@ int64_t match_boxes_workspace(const View& gt_boxes, bool allow_low_quality) {
 
 void match_boxes(const View& anchors, const View& gt_boxes, double high, double low, bool allow_low_quality,
                  const View& index, const View& label, const View& iou, const Launch& launch) {
-  require(anchors.rank == 2 && anchors.shape[1] == 4 && anchors.contiguous(),
-          "match_boxes: anchors must be contiguous (N, 4)");
-  require(gt_boxes.rank == 2 && gt_boxes.shape[1] == 4 && gt_boxes.contiguous(),
-          "match_boxes: gt_boxes must be contiguous (M, 4)");
-  const int64_t n = anchors.shape[0];
-  require(index.size() == n && label.size() == n && iou.size() == n && index.contiguous() && label.contiguous() &&
-              iou.contiguous(),
-          "match_boxes: index, label and iou must be contiguous (N,)");
-  if (n == 0) return;
+  check_match_boxes(anchors, gt_boxes, index, label, iou);
+  if (anchors.shape[0] == 0) return;
   const DeviceGuard guard(launch.device, "match_boxes");
   visit<float, double>(anchors.dtype, "match_boxes", [&](auto tag) {
     using T = typename decltype(tag)::type;

@@ -305,42 +305,33 @@ template <class S, class Key> __global__ void write_keys(const S* scores, int64_
 // Warps that the tile at `base` fills.
 int64_t warps_at(int64_t base, int64_t n) { return ceil_div(n - base < kTile ? n - base : kTile, kWarp); }
 
-void check(const View& boxes, const View& by_score, const View& keep, const View& count) {
-  const int64_t n = boxes.shape[0];
-  require(boxes.rank == 2 && boxes.shape[1] == 4 && boxes.contiguous(), "nms: boxes must be contiguous (N, 4)");
-  require(by_score.rank == 1 && by_score.shape[0] == n && by_score.contiguous(),
-          "nms: by_score must be contiguous (N,)");
-  require(keep.rank == 1 && keep.contiguous() && count.size() == 1, "nms: keep must be contiguous (K,), count ()");
-  if (n > INT32_MAX) throw std::invalid_argument("nms: boxes must be at most 2147483647, got " + std::to_string(n));
-}
-
-void suppress(const View& boxes, const View& by_score, const View* classes, const View* ranks, double threshold,
-              const View& keep, const View& count, const Launch& launch) {
-  check(boxes, by_score, keep, count);
-  const DeviceGuard guard(launch.device, "nms");
-  visit<float, double>(boxes.dtype, "nms", [&](auto tag) {
+void suppress(const char* op, const View& boxes, const View& by_score, const View* classes, const View* ranks,
+              double threshold, const View& keep, const View& count, const Launch& launch) {
+  check_keep(op, boxes, 4, "by_score", by_score, keep, count);
+  const DeviceGuard guard(launch.device, op);
+  visit<float, double>(boxes.dtype, op, [&](auto tag) {
     using T = typename decltype(tag)::type;
     const int64_t n = boxes.shape[0], limit = keep.shape[0];
     Workspace space(launch.workspace);
     Plan<T> plan = Plan<T>::in(space, n);
-    require(space.bytes() <= launch.workspace_bytes, "nms: the workspace is too small");
+    space.check(op, launch);
     plan.boxes = boxes.as<T>(), plan.by_score = by_score.as<int64_t>(), plan.threshold = T(threshold);
     plan.keep = keep.as<int64_t>(), plan.count = count.as<int64_t>(), plan.limit = limit;
     if (classes) plan.classes = classes->as<int64_t>(), plan.ranks = ranks->as<int64_t>();
 
     const int64_t first_words = limit > 0 ? warps_at(0, n) : 0, most = n > limit ? n : limit;
     const unsigned wide = unsigned(n > 0 ? warps_at(0, n) * kWarp : kWarp);
-    run("nms", launch, begin<T>, unsigned(first_words + grid_for(most, wide)), wide, plan, first_words);
+    run(op, launch, begin<T>, unsigned(first_words + grid_for(most, wide)), wide, plan, first_words);
     for (int64_t base = 0; base < n && limit > 0; base += kTile) {
       const int64_t next = base + kTile, word_blocks = next < n ? kSets + warps_at(next, n) : 0;
       const int64_t strikes = next < n && base > 0 ? ceil_div(n - next, kTile) : 0;
       int64_t slices = kTile / kStage;
       while (slices > 1 && slices * strikes > kBlocks) slices /= 2;
-      run("nms", launch, step<T>, unsigned(1 + word_blocks + slices * strikes), unsigned(warps_at(base, n) * kWarp),
+      run(op, launch, step<T>, unsigned(1 + word_blocks + slices * strikes), unsigned(warps_at(base, n) * kWarp),
           plan, base, word_blocks, strikes, slices);
     }
     if (plan.ranks && n > 0)
-      run("nms", launch, collect, 1, kTile, plan.chosen, plan.by_score, n, limit, plan.keep, plan.count);
+      run(op, launch, collect, 1, kTile, plan.chosen, plan.by_score, n, limit, plan.keep, plan.count);
   });
 }
 
@@ -348,14 +339,14 @@ void suppress(const View& boxes, const View& by_score, const View* classes, cons
 
 void score_keys(const View& scores, const View& keys, const Launch& launch) {
   const int64_t n = scores.size();
-  require(scores.rank == 1 && scores.contiguous(), "nms: scores must be contiguous (N,)");
-  require(keys.rank == 1 && keys.shape[0] == n && keys.contiguous(), "nms: keys must be contiguous (N,)");
+  check_vector("score_keys", "scores", scores, n);
+  check_vector("score_keys", "keys", keys, n);
   if (n == 0) return;
-  const DeviceGuard guard(launch.device, "nms");
-  visit<Half, BFloat16, float, double>(scores.dtype, "nms", [&](auto tag) {
+  const DeviceGuard guard(launch.device, "score_keys");
+  visit<Half, BFloat16, float, double>(scores.dtype, "score_keys", [&](auto tag) {
     using S = typename decltype(tag)::type;
     using Key = std::conditional_t<sizeof(S) == 8, int64_t, int32_t>;
-    run("nms", launch, write_keys<S, Key>, grid_for(n), kBlock, scores.as<S>(), n, keys.as<Key>());
+    run("score_keys", launch, write_keys<S, Key>, grid_for(n), kBlock, scores.as<S>(), n, keys.as<Key>());
   });
 }
 
@@ -369,15 +360,14 @@ int64_t nms_workspace(const View& boxes) {
 
 void nms_in_order(const View& boxes, const View& by_score, double threshold, const View& keep, const View& count,
                   const Launch& launch) {
-  suppress(boxes, by_score, nullptr, nullptr, threshold, keep, count, launch);
+  suppress("nms", boxes, by_score, nullptr, nullptr, threshold, keep, count, launch);
 }
 
 void batched_nms_in_order(const View& boxes, const View& by_score, const View& classes, const View& ranks,
                           double threshold, const View& keep, const View& count, const Launch& launch) {
-  const int64_t n = boxes.shape[0];
-  require(classes.rank == 1 && classes.shape[0] == n && classes.contiguous(), "nms: classes must be contiguous (N,)");
-  require(ranks.rank == 1 && ranks.shape[0] == n && ranks.contiguous(), "nms: ranks must be contiguous (N,)");
-  suppress(boxes, by_score, &classes, &ranks, threshold, keep, count, launch);
+  check_vector("batched_nms", "classes", classes, boxes.shape[0]);
+  check_vector("batched_nms", "ranks", ranks, boxes.shape[0]);
+  suppress("batched_nms", boxes, by_score, &classes, &ranks, threshold, keep, count, launch);
 }
 
 }  // namespace roikit::cuda

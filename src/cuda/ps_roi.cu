@@ -7,7 +7,6 @@
 #include <type_traits>
 
 #include "cuda/launch.cuh"
-#include "cuda/rois.cuh"
 #include "cuda/round.cuh"
 
 namespace roikit::cuda {
@@ -129,20 +128,16 @@ __global__ void spread_in_order(const Shape s, const F* grads, const B* boxes, d
 }
 
 Shape shape_of(const View& maps, const View& bins, const PsRule& rule) {
-  require(maps.shape[1] <= INT32_MAX, "ps_roi: input must have fewer than 2^31 channels");
+  require(maps.shape[1] <= INT32_MAX, rule.op(), "input must have fewer than 2^31 channels");
   return {bins.shape[0], maps.shape[0], rule.sampling_ratio, int32_t(maps.shape[1]), int32_t(bins.shape[2]),
           int32_t(bins.shape[3]), int32_t(maps.shape[2]), int32_t(maps.shape[3])};
 }
 
-// Calls fn(TypeTag<F>, TypeTag<B>, whether to align as a type).
+// Calls fn(whether to align as a type).
 template <class Fn>
-void with_types(const char* op, const View& maps, const View& boxes, const PsRule& rule, Fn fn) {
-  visit<float, double, Half, BFloat16>(maps.dtype, op, [&](auto feature) {
-    visit<float, double>(boxes.dtype, op, [&](auto box) {
-      if (rule.align) fn(feature, box, std::true_type());
-      else fn(feature, box, std::false_type());
-    });
-  });
+void with_rule(const PsRule& rule, Fn fn) {
+  if (rule.align) fn(std::true_type());
+  else fn(std::false_type());
 }
 
 // Threads of a block for each_bin.
@@ -150,47 +145,47 @@ unsigned threads_for(int64_t rois) { return rois < kBlock ? unsigned(ceil_div(ro
 
 }  // namespace
 
-void ps_roi(const View& input, const View& boxes, double spatial_scale, const PsRule& rule, const View& output,
-            const Launch& launch) {
-  check_ps_roi(input, boxes, output);
+void ps_roi(const View& input, const View& boxes, double spatial_scale, bool align, int64_t sampling_ratio,
+            const View& output, const Launch& launch) {
+  const PsRule rule{align, sampling_ratio};
+  check_ps_roi(rule.op(), input, boxes, output);
   if (output.size() == 0) return;
   const Shape shape = shape_of(input, output, rule);
   const unsigned threads = threads_for(shape.rois);
-  const DeviceGuard guard(launch.device, "ps_roi");
-  with_types("ps_roi", input, boxes, rule, [&](auto feature, auto box, auto align) {
+  const DeviceGuard guard(launch.device, rule.op());
+  with_types(rule.op(), input, boxes, [&](auto feature, auto box) {
     using F = typename decltype(feature)::type;
     using B = typename decltype(box)::type;
-    run("ps_roi", launch, pool<F, B, decltype(align)::value>,
-        grid_for(shape.channels * ceil_div(shape.rois, threads), 1), threads, shape, input.as<F>(), boxes.as<B>(),
-        spatial_scale, output.as<F>());
+    with_rule(rule, [&](auto aligned) {
+      run(rule.op(), launch, pool<F, B, decltype(aligned)::value>,
+          grid_for(shape.channels * ceil_div(shape.rois, threads), 1), threads, shape, input.as<F>(), boxes.as<B>(),
+          spatial_scale, output.as<F>());
+    });
   });
 }
 
-int64_t ps_roi_backward_workspace(const View& gradient) {
-  return sums_workspace(gradient);
-}
+int64_t ps_roi_backward_workspace(const View& gradient) { return sums_workspace(gradient); }
 
-void ps_roi_backward(const View& grad, const View& boxes, double spatial_scale, const PsRule& rule,
+void ps_roi_backward(const View& grad, const View& boxes, double spatial_scale, bool align, int64_t sampling_ratio,
                      const View& gradient, const Launch& launch) {
-  constexpr const char* kOp = "ps_roi_backward";
-  check_ps_roi(gradient, boxes, grad);
+  const PsRule rule{align, sampling_ratio};
+  check_ps_roi(rule.op(), gradient, boxes, grad);
   if (gradient.size() == 0) return;
   const Shape shape = shape_of(gradient, grad, rule);
   const unsigned threads = threads_for(shape.rois);
-  const DeviceGuard guard(launch.device, kOp);
-  with_types(kOp, gradient, boxes, rule, [&](auto feature, auto box, auto align) {
+  add_up(rule.op(), gradient, boxes, launch, [&](auto feature, auto box, auto* sums) {
     using F = typename decltype(feature)::type;
     using B = typename decltype(box)::type;
-    using A = accumulate_t<F>;
-    constexpr bool kAlign = decltype(align)::value, kWide = std::is_same_v<F, A>;
-    A* const sums = zeroed_sums<F>(kOp, gradient, launch);
-    if (shape.rois > 0 && launch.deterministic)
-      run(kOp, launch, spread_in_order<F, B, kAlign>, grid_for(shape.images * shape.channels, kBlock / kWarp), kBlock,
-          shape, grad.as<F>(), boxes.as<B>(), spatial_scale, sums);
-    else if (shape.rois > 0)
-      run(kOp, launch, spread<F, B, kAlign>, grid_for(shape.channels * ceil_div(shape.rois, threads), 1), threads,
-          shape, grad.as<F>(), boxes.as<B>(), spatial_scale, sums);
-    if constexpr (!kWide) round_to(kOp, sums, gradient.size(), gradient.as<F>(), launch);
+    if (shape.rois == 0) return;
+    with_rule(rule, [&](auto aligned) {
+      constexpr bool kAlign = decltype(aligned)::value;
+      if (launch.deterministic)
+        run(rule.op(), launch, spread_in_order<F, B, kAlign>, grid_for(shape.images * shape.channels, kBlock / kWarp),
+            kBlock, shape, grad.as<F>(), boxes.as<B>(), spatial_scale, sums);
+      else
+        run(rule.op(), launch, spread<F, B, kAlign>, grid_for(shape.channels * ceil_div(shape.rois, threads), 1),
+            threads, shape, grad.as<F>(), boxes.as<B>(), spatial_scale, sums);
+    });
   });
 }
 

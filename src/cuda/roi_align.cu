@@ -227,9 +227,7 @@ __global__ void __launch_bounds__(kLargeBlock)
 
 void roi_align(const RoiAlignLevels& features, const View& boxes, const View& output, const RoiAlignRule& rule,
                const Launch& launch) {
-  const bool channels_last = check_roi_align(features, boxes, output);
-  require(output.contiguous() || channels_last, "roi_align: output must be laid out as the features are");
-  require(output.channels_last() || !channels_last, "roi_align: output must be laid out as the features are");
+  const bool channels_last = check_roi_align_output(features, boxes, output);
   const AlignLevels levels(features);
   const AlignShape shape(boxes, output, rule);
   if (output.size() == 0) return;

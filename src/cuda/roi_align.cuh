@@ -2,13 +2,11 @@
 #pragma once
 
 #include "core/roi_align_integral.h"
+#include "cuda/fused.cuh"
 #include "cuda/odometer.cuh"
 #include "cuda/rois.cuh"
 
 namespace roikit::cuda {
-
-__device__ inline float fused(float a, float b, float c) { return __fmaf_rn(a, b, c); }
-__device__ inline double fused(double a, double b, double c) { return __fma_rn(a, b, c); }
 
 // RoiAlignLevels by value.
 struct AlignLevels {

@@ -8,6 +8,7 @@
 
 #include "cuda/block.cuh"
 #include "cuda/roi_align.cuh"
+#include "cuda/round.cuh"
 
 namespace roikit::cuda {
 namespace {
@@ -257,15 +258,6 @@ __global__ void __launch_bounds__(kBlock) round_sums(const __grid_constant__ Rou
   }
 }
 
-bool is_half(DType dtype) { return dtype == DType::f16 || dtype == DType::bf16; }
-
-// The sums' float32 arrays, one a level, for gradients in half.
-std::vector<float*> half_sums(Workspace& workspace, const std::vector<View>& gradients) {
-  std::vector<float*> sums;
-  for (const View& map : gradients) sums.push_back(workspace.take<float>(map.size()));
-  return sums;
-}
-
 template <class F>
 void launch_spread(const View& grad, const AlignLevels& sums, const AlignShape& shape, bool channels_last,
                    const Launch& launch) {
@@ -290,8 +282,7 @@ void roi_align_backward(const View& grad, const View& boxes, const RoiAlignLevel
                         const Launch& launch) {
   if (launch.deterministic) return roi_align_backward_gather(grad, boxes, gradients, rule, launch);
   constexpr const char* kOp = "roi_align_backward";
-  const bool channels_last = check_roi_align(gradients, boxes, grad);
-  require(grad.contiguous() || grad.channels_last(), "roi_align_backward: grad must be contiguous or channels_last");
+  const bool channels_last = check_roi_align_grad(kOp, gradients, boxes, grad);
   AlignLevels sums(gradients);
   AlignShape shape(boxes, grad, rule);
   const DeviceGuard guard(launch.device, kOp);
@@ -305,7 +296,7 @@ void roi_align_backward(const View& grad, const View& boxes, const RoiAlignLevel
     if (kHalf) {
       Workspace workspace(launch.workspace);
       const std::vector<float*> arrays = half_sums(workspace, gradients.maps);
-      require(workspace.bytes() <= launch.workspace_bytes, "roi_align_backward: the workspace is too small");
+      workspace.check(kOp, launch);
       for (int32_t i = 0; i < sums.count; ++i) {
         F* const to = gradients.maps[i].as<F>();
         rounding.sums[i] = arrays[i], rounding.gradients[i] = to, rounding.size[i] = gradients.maps[i].size();

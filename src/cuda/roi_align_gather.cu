@@ -130,14 +130,13 @@ int64_t roi_align_backward_gather_workspace(const View& grad, const std::vector<
 
 void roi_align_backward_gather(const View& grad, const View& boxes, const RoiAlignLevels& gradients,
                                const RoiAlignRule& rule, const Launch& launch) {
-  const bool channels_last = check_roi_align(gradients, boxes, grad);
-  require(grad.contiguous() || grad.channels_last(), "roi_align_backward: grad must be contiguous or channels_last");
+  const bool channels_last = check_roi_align_grad(kOp, gradients, boxes, grad);
   require(grad.shape[1] <= INT32_MAX / 2 && grad.shape[2] <= kLargest && grad.shape[3] <= kLargest,
           "roi_align_backward: at most 2^30 channels and 16000 x 16000 bins");
   const AlignTiles tiles = tiles_of(gradients.maps);
   Workspace workspace(launch.workspace);
   const TileMarks marks = marks_of(workspace, tiles, grad);
-  require(workspace.bytes() <= launch.workspace_bytes, "roi_align_backward: the workspace is too small");
+  workspace.check(kOp, launch);
   if (tiles.tiles() == 0 || grad.shape[1] == 0) return;
   const DeviceGuard guard(launch.device, kOp);
   visit<float, double>(boxes.dtype, kOp, [&](auto box) {

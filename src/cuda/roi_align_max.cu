@@ -152,24 +152,10 @@ __global__ void __launch_bounds__(kBlock)
   }
 }
 
-template <class Fn>
-void with_types(const char* op, const View& bins, const View& boxes, Fn fn) {
-  visit<float, double, Half, BFloat16>(bins.dtype, op, [&](auto feature) {
-    visit<float, double>(boxes.dtype, op, [&](auto box) { fn(feature, box); });
-  });
-}
-
 template <class F, class B>
 Job<F, B> job_of(const View& boxes, const View& bins, const View& argmax, bool maps_last, const RoiAlignRule& rule) {
   return {boxes.as<B>(), bins.as<F>(), argmax.size() > 0 ? argmax.as<int32_t>() : nullptr,
           bins.shape[0], bins.shape[1], bins.shape[2], bins.shape[3], maps_last, !bins.contiguous(), rule};
-}
-
-// Where the gradient of each level is added up: in itself, or, for half, in a float32 copy.
-std::vector<float*> half_sums(Workspace& workspace, const std::vector<View>& gradients) {
-  std::vector<float*> sums;
-  for (const View& map : gradients) sums.push_back(workspace.take<float>(map.size()));
-  return sums;
 }
 
 }  // namespace
@@ -177,8 +163,7 @@ std::vector<float*> half_sums(Workspace& workspace, const std::vector<View>& gra
 void roi_align_max(const RoiAlignLevels& features, const View& boxes, const View& output, const View& argmax,
                    bool given, const RoiAlignRule& rule, const Launch& launch) {
   constexpr const char* kOp = "roi_align";
-  const bool channels_last = check_roi_align_max(features, boxes, output, argmax, rule);
-  require(!given || argmax.size() == output.size(), "roi_align: the argmax that is given must be there");
+  const bool channels_last = check_roi_align_max("roi_align", features, boxes, output, argmax, given, rule);
   const AlignLevels levels(features);
   if (output.size() == 0) return;
   const DeviceGuard guard(launch.device, kOp);
@@ -193,15 +178,14 @@ void roi_align_max(const RoiAlignLevels& features, const View& boxes, const View
 int64_t roi_align_max_backward_workspace(const std::vector<View>& gradients) {
   Workspace workspace;
   const DType dtype = gradients.empty() ? DType::f32 : gradients[0].dtype;
-  if (dtype == DType::f16 || dtype == DType::bf16) half_sums(workspace, gradients);
+  if (is_half(dtype)) half_sums(workspace, gradients);
   return workspace.bytes();
 }
 
 void roi_align_max_backward(const View& grad, const View& argmax, const View& boxes, const RoiAlignLevels& gradients,
                             const RoiAlignRule& rule, const Launch& launch) {
   constexpr const char* kOp = "roi_align_backward";
-  const bool channels_last = check_roi_align_max(gradients, boxes, grad, argmax, rule);
-  require(argmax.size() == grad.size(), "roi_align_backward: the argmax must be there");
+  const bool channels_last = check_roi_align_max("roi_align_backward", gradients, boxes, grad, argmax, true, rule);
   AlignLevels sums(gradients);
   const DeviceGuard guard(launch.device, kOp);
   with_types(kOp, grad, boxes, [&](auto feature, auto box) {
@@ -212,7 +196,7 @@ void roi_align_max_backward(const View& grad, const View& argmax, const View& bo
     Workspace workspace(launch.workspace);
     if (kHalf) {
       const std::vector<float*> arrays = half_sums(workspace, gradients.maps);
-      require(workspace.bytes() <= launch.workspace_bytes, "roi_align_backward: the workspace is too small");
+      workspace.check(kOp, launch);
       for (int32_t i = 0; i < sums.count; ++i) sums.map[i] = arrays[i];
     }
     int64_t pixels = 0;

@@ -228,23 +228,12 @@ int64_t roi_pool_workspace(int64_t rois, int64_t rows, int64_t columns) {
 
 void roi_pool(const View& input, const View& boxes, double spatial_scale, const View& output, const View& argmax,
               const Launch& launch) {
-  const bool channels_last = !input.contiguous();
-  require(boxes.rank == 2 && boxes.shape[1] == 5 && boxes.contiguous(), "roi_pool: boxes must be contiguous (K, 5)");
-  require(input.rank == 4 && output.rank == 4 && argmax.rank == 4 && output.shape[0] == boxes.shape[0] &&
-              output.shape[1] == input.shape[1] && output.dtype == input.dtype &&
-              (argmax.size() == output.size() || argmax.size() == 0),
-          "roi_pool: output and argmax must be (K, C, PH, PW), input (N, C, H, W)");
+  const bool channels_last = check_roi_pool(input, boxes, output, argmax);
   const int64_t plane = input.shape[2] * input.shape[3];
-  require(plane <= INT32_MAX, "roi_pool: input must have H * W < 2^31");
   require(plane == 0 || (input.shape[2] < kMostLines && input.shape[3] < kMostLines),
           "roi_pool: input must have H and W < 2^31 - 32");
   require(output.shape[1] <= INT32_MAX && output.shape[2] <= INT32_MAX - output.shape[3],
           "roi_pool: output must have C < 2^31 and PH + PW < 2^31");
-  if (channels_last)
-    require(input.channels_last() && output.channels_last() && argmax.channels_last(),
-            "roi_pool: input must be contiguous or channels_last, and output and argmax as it is");
-  else
-    require(output.contiguous() && argmax.contiguous(), "roi_pool: output and argmax must be laid out as input is");
   if (output.size() == 0) return;
   Workspace workspace(launch.workspace);
   const bool empty = plane == 0;  // a side may then be beyond 32 bits
@@ -257,7 +246,7 @@ void roi_pool(const View& input, const View& boxes, double spatial_scale, const 
                         int32_t(output.shape[3]),
                         empty ? 0 : int32_t(input.shape[2]),
                         empty ? 0 : int32_t(input.shape[3])};
-  require(workspace.bytes() <= launch.workspace_bytes, "roi_pool: the workspace must have roi_pool_workspace bytes");
+  workspace.check("roi_pool", launch);
   const DeviceGuard guard(launch.device, "roi_pool");
   visit<float, double>(boxes.dtype, "roi_pool", [&](auto tag) {
     using T = typename decltype(tag)::type;

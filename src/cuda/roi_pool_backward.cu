@@ -3,12 +3,8 @@
 // stay in the L2 cache. Half adds up in a float32 map in the workspace, which is rounded once.
 #include "core/roi_pool.h"
 
-#include <type_traits>
-
-#include "cuda/launch.cuh"
 #include "cuda/odometer.cuh"
 #include "cuda/roi_pool_backward.cuh"
-#include "cuda/rois.cuh"
 #include "cuda/round.cuh"
 
 namespace roikit::cuda {
@@ -56,68 +52,37 @@ __global__ void add_to_winners(const PoolGradient p, const F* grad, const int32_
   }
 }
 
-template <class F>
-void scatter(const PoolGradient& p, const F* grad, const int32_t* argmax, const View& boxes, const View& gradient,
-             const Launch& launch) {
-  using A = accumulate_t<F>;
-  const char* const op = "roi_pool_backward";
-  const int64_t n = gradient.size();
-  Workspace workspace(launch.workspace);
-  A* sums;
-  if constexpr (std::is_same_v<A, F>)
-    sums = gradient.as<F>();
-  else
-    sums = workspace.take<A>(n);
-  require(workspace.bytes() <= launch.workspace_bytes, kBackwardWorkspace);
-  check(cudaMemsetAsync(sums, 0, n * sizeof(A), stream_of(launch)), op);
-  if (p.rois * p.bins > 0) {
-    const int64_t least = ceil_div(kBins, p.bins), lanes = p.grad_bin == 1 || least > kWarp ? least : kWarp;
-    const int64_t chunk = lanes < p.channels ? lanes : p.channels;
-    visit<float, double>(boxes.dtype, op, [&](auto tag) {
-      using T = typename decltype(tag)::type;
-      run(op, launch, add_to_winners<F, T>, grid_for(ceil_div(p.channels, chunk) * p.rois, 1), kBlock, p, grad, argmax,
-          boxes.as<T>(), sums, chunk);
-    });
-  }
-  if constexpr (!std::is_same_v<A, F>) round_to(op, sums, n, gradient.as<F>(), launch);
-}
-
 }  // namespace
 
 int64_t roi_pool_backward_workspace(const View& argmax, const View& gradient, bool deterministic) {
   if (deterministic) return gradient.size() > 0 ? ordered_workspace(argmax, gradient) : 0;
-  Workspace workspace;
-  if (gradient.dtype == DType::f16 || gradient.dtype == DType::bf16) workspace.take<float>(gradient.size());
-  return workspace.bytes();
+  return sums_workspace(gradient);
 }
 
 void roi_pool_backward(const View& grad, const View& argmax, const View& boxes, const View& gradient,
                        const Launch& launch) {
-  require(boxes.rank == 2 && boxes.shape[1] == 5 && boxes.contiguous(),
-          "roi_pool_backward: boxes must be contiguous (K, 5)");
-  require(grad.rank == 4 && gradient.rank == 4 && grad.shape[0] == boxes.shape[0] &&
-              grad.shape[1] == gradient.shape[1] && grad.dtype == gradient.dtype && argmax.size() == grad.size(),
-          "roi_pool_backward: grad and argmax must be (K, C, PH, PW), gradient (N, C, H, W)");
-  const bool planes = grad.contiguous() && argmax.contiguous();
-  require(planes || (grad.channels_last() && argmax.channels_last()),
-          "roi_pool_backward: grad and argmax must both be contiguous or both channels_last");
-  require(gradient.contiguous() || gradient.channels_last(),
-          "roi_pool_backward: gradient must be contiguous or channels_last");
+  constexpr const char* kOp = "roi_pool_backward";
+  check_roi_pool_backward(grad, argmax, boxes, gradient);
   if (gradient.size() == 0) return;
   PoolGradient p;
   p.rois = grad.shape[0], p.images = gradient.shape[0], p.channels = gradient.shape[1];
   p.bins = grad.shape[2] * grad.shape[3];
   p.height = gradient.shape[2], p.plane = p.height * gradient.shape[3];
+  const bool planes = grad.contiguous() && argmax.contiguous();
   p.grad_channel = planes ? p.bins : 1, p.grad_bin = planes ? 1 : p.channels;
   p.channel = gradient.contiguous() ? p.plane : 1, p.pixel = gradient.contiguous() ? 1 : p.channels;
   require(p.bins <= INT32_MAX && p.channels <= INT32_MAX && p.plane <= INT32_MAX,
-          "roi_pool_backward: PH * PW, C and H * W must be < 2^31");
+          kOp, "PH * PW, C and H * W must be < 2^31");
   p.width = Divisor(int32_t(gradient.shape[3]));
-  const DeviceGuard guard(launch.device, "roi_pool_backward");
   if (launch.deterministic) return roi_pool_backward_in_order(p, grad, argmax, boxes, gradient, launch);
-  visit<float, double, Half, BFloat16>(grad.dtype, "roi_pool_backward", [&](auto tag) {
-    using F = typename decltype(tag)::type;
-    scatter(p, grad.as<F>(), argmax.as<int32_t>(), boxes, gradient, launch);
+  add_up(kOp, gradient, boxes, launch, [&](auto feature, auto box, auto* sums) {
+    using F = typename decltype(feature)::type;
+    using B = typename decltype(box)::type;
+    if (p.rois * p.bins == 0) return;
+    const int64_t least = ceil_div(kBins, p.bins), lanes = planes || least > kWarp ? least : kWarp;
+    const int64_t chunk = lanes < p.channels ? lanes : p.channels;
+    run(kOp, launch, add_to_winners<F, B>, grid_for(ceil_div(p.channels, chunk) * p.rois, 1), kBlock, p, grad.as<F>(),
+        argmax.as<int32_t>(), boxes.as<B>(), sums, chunk);
   });
 }
 

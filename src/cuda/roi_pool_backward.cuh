@@ -14,9 +14,6 @@ struct PoolGradient {
   int64_t channel, pixel;          // steps of the gradient; an image's are channels * plane apart
 };
 
-constexpr const char* kBackwardWorkspace =
-    "roi_pool_backward: the workspace must have roi_pool_backward_workspace bytes";
-
 // In the order of RoI, row, column of bins.
 int64_t ordered_workspace(const View& argmax, const View& gradient);
 void roi_pool_backward_in_order(const PoolGradient& p, const View& grad, const View& argmax, const View& boxes,

@@ -173,10 +173,11 @@ int64_t ordered_workspace(const View& argmax, const View& gradient) {
 void roi_pool_backward_in_order(const PoolGradient& p, const View& grad, const View& argmax, const View& boxes,
                                 const View& gradient, const Launch& launch) {
   const char* const op = "roi_pool_backward";
+  const DeviceGuard guard(launch.device, op);
   const Grid grid = tiles_of(gradient);
   Workspace workspace(launch.workspace);
   const TileMarks marks(workspace, grid, p.bins > 0 ? p.rois : 0, kAnyTiles);
-  require(workspace.bytes() <= launch.workspace_bytes, kBackwardWorkspace);
+  workspace.check(op, launch);
   if (marks.rois > 0) {
     const int32_t* const winners = argmax.as<int32_t>();
     const bool packs = p.channels * p.bins % 4 == 0 && aligned_to(winners, 16);

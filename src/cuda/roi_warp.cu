@@ -3,10 +3,6 @@
 // the four pixels of a cell.
 #include "core/roi_warp.h"
 
-#include <type_traits>
-
-#include "cuda/launch.cuh"
-#include "cuda/rois.cuh"
 #include "cuda/round.cuh"
 
 namespace roikit::cuda {
@@ -108,60 +104,47 @@ __global__ void spread_in_order(const Shape s, const F* grad, const int8_t* argm
   }
 }
 
-Shape shape_of(const View& maps, const View& bins) {
-  require(bins.shape[2] <= INT32_MAX / 2 && bins.shape[3] <= INT32_MAX / 2, "roi_warp: PH and PW must be < 2^30");
+Shape shape_of(const char* op, const View& maps, const View& bins) {
+  require(bins.shape[2] <= INT32_MAX / 2 && bins.shape[3] <= INT32_MAX / 2, op, "PH and PW must be < 2^30");
   return {bins.shape[0], maps.shape[0], maps.shape[1], int32_t(bins.shape[2]), int32_t(bins.shape[3]),
           int32_t(maps.shape[2]), int32_t(maps.shape[3])};
-}
-
-template <class Fn>
-void with_types(const char* op, const View& maps, const View& boxes, Fn fn) {
-  visit<float, double, Half, BFloat16>(maps.dtype, op, [&](auto feature) {
-    visit<float, double>(boxes.dtype, op, [&](auto box) { fn(feature, box); });
-  });
 }
 
 }  // namespace
 
 void roi_warp(const View& input, const View& boxes, double spatial_scale, WarpReduce reduce, const View& output,
               const View& argmax, const Launch& launch) {
-  const bool places = check_roi_warp(input, boxes, output, argmax);
-  require(places == (reduce != WarpReduce::mean) || output.size() == 0, "roi_warp: argmax is there but for the mean");
+  constexpr const char* kOp = "roi_warp";
+  const bool places = check_roi_warp_output(input, boxes, reduce, output, argmax);
   if (output.size() == 0) return;
-  const DeviceGuard guard(launch.device, "roi_warp");
-  with_types("roi_warp", input, boxes, [&](auto feature, auto box) {
+  const DeviceGuard guard(launch.device, kOp);
+  with_types(kOp, input, boxes, [&](auto feature, auto box) {
     using F = typename decltype(feature)::type;
     using B = typename decltype(box)::type;
-    run("roi_warp", launch, warp<F, B>, grid_for(output.size()), kBlock, shape_of(input, output), input.as<F>(),
+    run(kOp, launch, warp<F, B>, grid_for(output.size()), kBlock, shape_of(kOp, input, output), input.as<F>(),
         boxes.as<B>(), spatial_scale, reduce, output.as<F>(), places ? argmax.as<int8_t>() : nullptr);
   });
 }
 
-int64_t roi_warp_backward_workspace(const View& gradient) {
-  return sums_workspace(gradient);
-}
+int64_t roi_warp_backward_workspace(const View& gradient) { return sums_workspace(gradient); }
 
 void roi_warp_backward(const View& grad, const View& argmax, const View& boxes, double spatial_scale,
                        const View& gradient, const Launch& launch) {
   constexpr const char* kOp = "roi_warp_backward";
-  const bool places = check_roi_warp(gradient, boxes, grad, argmax);
+  const bool places = check_roi_warp(kOp, gradient, boxes, grad, argmax);
   if (gradient.size() == 0) return;
-  const Shape shape = shape_of(gradient, grad);
-  const DeviceGuard guard(launch.device, kOp);
-  with_types(kOp, gradient, boxes, [&](auto feature, auto box) {
+  const Shape shape = shape_of(kOp, gradient, grad);
+  add_up(kOp, gradient, boxes, launch, [&](auto feature, auto box, auto* sums) {
     using F = typename decltype(feature)::type;
     using B = typename decltype(box)::type;
-    using A = accumulate_t<F>;
-    constexpr bool kWide = std::is_same_v<F, A>;
-    A* const sums = zeroed_sums<F>(kOp, gradient, launch);
+    if (grad.size() == 0) return;
     const int8_t* const winners = places ? argmax.as<int8_t>() : nullptr;
-    if (grad.size() > 0 && launch.deterministic)
+    if (launch.deterministic)
       run(kOp, launch, spread_in_order<F, B>, grid_for(shape.images * shape.channels, kBlock / kWarp), kBlock, shape,
           grad.as<F>(), winners, boxes.as<B>(), spatial_scale, sums);
-    else if (grad.size() > 0)
+    else
       run(kOp, launch, spread<F, B>, grid_for(grad.size()), kBlock, shape, grad.as<F>(), winners, boxes.as<B>(),
           spatial_scale, sums);
-    if constexpr (!kWide) round_to(kOp, sums, gradient.size(), gradient.as<F>(), launch);
   });
 }
 

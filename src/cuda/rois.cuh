@@ -13,4 +13,12 @@ __device__ int64_t image_of(T index, int64_t images) {
   return T(image) == index ? image : -1;
 }
 
+// Calls fn(TypeTag<F>, TypeTag<B>): the dtypes of the maps and of the boxes.
+template <class Fn>
+void with_types(const char* op, const View& maps, const View& boxes, Fn fn) {
+  visit<float, double, Half, BFloat16>(maps.dtype, op, [&](auto feature) {
+    visit<float, double>(boxes.dtype, op, [&](auto box) { fn(feature, box); });
+  });
+}
+
 }  // namespace roikit::cuda

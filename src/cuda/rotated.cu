@@ -151,35 +151,31 @@ __global__ void __launch_bounds__(kBlock) strike(Plan plan, int64_t base) {
   }
 }
 
-void suppress(const View& boxes, const View& by_score, const View* classes, const View* ranks, double threshold,
-              const View& chosen, const Launch& launch) {
+void suppress(const char* op, const View& boxes, const View& by_score, const View* classes, const View* ranks,
+              double threshold, const View& chosen, const Launch& launch) {
   const int64_t n = boxes.shape[0];
-  require(boxes.rank == 2 && boxes.shape[1] == 5 && boxes.contiguous(), "nms_rotated: boxes must be contiguous (N, 5)");
-  require(by_score.rank == 1 && by_score.shape[0] == n && by_score.contiguous(),
-          "nms_rotated: by_score must be contiguous (N,)");
-  require(chosen.rank == 1 && chosen.shape[0] == n && chosen.contiguous(),
-          "nms_rotated: chosen must be contiguous (N,)");
-  if (n > INT32_MAX)
-    throw std::invalid_argument("nms_rotated: boxes must be at most 2147483647, got " + std::to_string(n));
+  check_boxes(op, boxes, 5);
+  check_vector(op, "by_score", by_score, n);
+  check_vector(op, "chosen", chosen, n);
   if (n == 0) return;
-  const DeviceGuard guard(launch.device, "nms_rotated");
+  const DeviceGuard guard(launch.device, op);
   Workspace space(launch.workspace);
   Plan plan = Plan::in(space, n);
-  require(space.bytes() <= launch.workspace_bytes, "nms_rotated: the workspace is too small");
+  space.check(op, launch);
   plan.by_score = by_score.as<int64_t>();
   plan.chosen = reinterpret_cast<uint8_t*>(chosen.as<bool>());
   if (classes) plan.classes = classes->as<int64_t>(), plan.ranks = ranks->as<int64_t>();
-  visit<float, double>(boxes.dtype, "nms_rotated", [&](auto tag) {
+  visit<float, double>(boxes.dtype, op, [&](auto tag) {
     using T = typename decltype(tag)::type;
     plan.threshold = double(T(threshold));
     plan.single = sizeof(T) == 4;
-    run("nms_rotated", launch, begin<T>, grid_for(n), kBlock, plan, boxes.as<T>());
+    run(op, launch, begin<T>, grid_for(n), kBlock, plan, boxes.as<T>());
   });
-  run("nms_rotated", launch, find_words, grid_for(kSets * n), kBlock, plan);
+  run(op, launch, find_words, grid_for(kSets * n), kBlock, plan);
   for (int64_t base = 0; base < n; base += kTile) {
-    run("nms_rotated", launch, resolve, 1, kTile, plan, base);
+    run(op, launch, resolve, 1, kTile, plan, base);
     if (base + kTile < n)
-      run("nms_rotated", launch, strike, grid_for(n - base - kTile), kBlock, plan, base + kTile);
+      run(op, launch, strike, grid_for(n - base - kTile), kBlock, plan, base + kTile);
   }
 }
 
@@ -193,23 +189,20 @@ int64_t box_iou_rotated_workspace(const View& boxes1, const View& boxes2) {
 }
 
 void box_iou_rotated(const View& boxes1, const View& boxes2, const View& out, const Launch& launch) {
-  require(boxes1.rank == 2 && boxes1.shape[1] == 5 && boxes1.contiguous(),
-          "box_iou_rotated: boxes1 must be contiguous (N, 5)");
-  require(boxes2.rank == 2 && boxes2.shape[1] == 5 && boxes2.contiguous(),
-          "box_iou_rotated: boxes2 must be contiguous (M, 5)");
+  constexpr const char* kOp = "box_iou_rotated";
+  check_pairs(kOp, boxes1, boxes2, out, 5);
   const int64_t n = boxes1.shape[0], m = boxes2.shape[0];
-  require(out.size() == n * m && out.contiguous(), "box_iou_rotated: out must be contiguous (N, M)");
   if (n == 0 || m == 0) return;
-  const DeviceGuard guard(launch.device, "box_iou_rotated");
+  const DeviceGuard guard(launch.device, kOp);
   Workspace space(launch.workspace);
   Rotated* const rows = space.take<Rotated>(n);
   Rotated* const columns = space.take<Rotated>(m);
-  require(space.bytes() <= launch.workspace_bytes, "box_iou_rotated: the workspace is too small");
-  visit<float, double>(boxes1.dtype, "box_iou_rotated", [&](auto tag) {
+  space.check(kOp, launch);
+  visit<float, double>(boxes1.dtype, kOp, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    run("box_iou_rotated", launch, prepare<T>, grid_for(n), kBlock, boxes1.as<T>(), n, rows);
-    run("box_iou_rotated", launch, prepare<T>, grid_for(m), kBlock, boxes2.as<T>(), m, columns);
-    run("box_iou_rotated", launch, iou_pairs<T>, grid_for(n * m), kBlock, rows, columns, n, m, out.as<T>());
+    run(kOp, launch, prepare<T>, grid_for(n), kBlock, boxes1.as<T>(), n, rows);
+    run(kOp, launch, prepare<T>, grid_for(m), kBlock, boxes2.as<T>(), m, columns);
+    run(kOp, launch, iou_pairs<T>, grid_for(n * m), kBlock, rows, columns, n, m, out.as<T>());
   });
 }
 
@@ -221,16 +214,14 @@ int64_t nms_rotated_workspace(const View& boxes) {
 
 void nms_rotated_in_order(const View& boxes, const View& by_score, double threshold, const View& chosen,
                           const Launch& launch) {
-  suppress(boxes, by_score, nullptr, nullptr, threshold, chosen, launch);
+  suppress("nms_rotated", boxes, by_score, nullptr, nullptr, threshold, chosen, launch);
 }
 
 void batched_nms_rotated_in_order(const View& boxes, const View& by_score, const View& classes, const View& ranks,
                                   double threshold, const View& chosen, const Launch& launch) {
-  const int64_t n = boxes.shape[0];
-  require(classes.rank == 1 && classes.shape[0] == n && classes.contiguous(),
-          "nms_rotated: classes must be contiguous (N,)");
-  require(ranks.rank == 1 && ranks.shape[0] == n && ranks.contiguous(), "nms_rotated: ranks must be contiguous (N,)");
-  suppress(boxes, by_score, &classes, &ranks, threshold, chosen, launch);
+  check_vector("batched_nms_rotated", "classes", classes, boxes.shape[0]);
+  check_vector("batched_nms_rotated", "ranks", ranks, boxes.shape[0]);
+  suppress("batched_nms_rotated", boxes, by_score, &classes, &ranks, threshold, chosen, launch);
 }
 
 }  // namespace roikit::cuda

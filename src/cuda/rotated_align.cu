@@ -7,10 +7,7 @@
 // 32 samples at a time; then, one sample after another, they add to its four pixels in eight channels at once.
 #include "core/rotated_align.h"
 
-#include <type_traits>
-
-#include "cuda/launch.cuh"
-#include "cuda/rois.cuh"
+#include "cuda/fused.cuh"
 #include "cuda/round.cuh"
 
 namespace roikit::cuda {
@@ -19,9 +16,6 @@ namespace {
 constexpr int32_t kGroup = 8;   // channels of a thread
 constexpr int32_t kChunk = 64;  // channels of a block
 constexpr int32_t kBand = 16;   // rows of a map that one warp owns
-
-__device__ inline float fused(float a, float b, float c) { return __fmaf_rn(a, b, c); }
-__device__ inline double fused(double a, double b, double c) { return __fma_rn(a, b, c); }
 
 struct Shape {
   int64_t rois, images, sampling_ratio;
@@ -237,63 +231,50 @@ __global__ void __launch_bounds__(kBlock) spread_in_order(const Shape s, const F
   }
 }
 
-Shape shape_of(const View& map, const View& bins, double scale, int64_t sampling_ratio) {
-  require(map.shape[1] <= INT32_MAX / kGroup && bins.shape[2] * bins.shape[3] <= INT32_MAX / kChunk,
-          "roi_align_rotated: the CUDA kernels take less than 2^28 channels and 2^25 bins");
+Shape shape_of(const char* op, const View& map, const View& bins, double scale, int64_t sampling_ratio) {
+  require(map.shape[1] <= INT32_MAX / kGroup && bins.shape[2] * bins.shape[3] <= INT32_MAX / kChunk, op,
+          "the CUDA kernels take less than 2^28 channels and 2^25 bins");
   return {bins.shape[0], map.shape[0], sampling_ratio, int32_t(map.shape[1]), int32_t(bins.shape[2]),
           int32_t(bins.shape[3]), int32_t(map.shape[2]), int32_t(map.shape[3]), !map.contiguous(), !bins.contiguous(),
           scale};
-}
-
-// Calls fn(TypeTag<F>, TypeTag<B>).
-template <class Fn>
-void with_types(const char* op, const View& map, const View& boxes, Fn fn) {
-  visit<float, double, Half, BFloat16>(map.dtype, op, [&](auto feature) {
-    visit<float, double>(boxes.dtype, op, [&](auto box) { fn(feature, box); });
-  });
 }
 
 }  // namespace
 
 void roi_align_rotated(const View& input, const View& boxes, double spatial_scale, int64_t sampling_ratio,
                        const View& output, const Launch& launch) {
-  check_rotated_align(input, boxes, output);
+  constexpr const char* kOp = "roi_align_rotated";
+  check_rotated_align(kOp, input, boxes, output);
   if (output.size() == 0) return;
-  const Shape shape = shape_of(input, output, spatial_scale, sampling_ratio);
-  const DeviceGuard guard(launch.device, "roi_align_rotated");
-  with_types("roi_align_rotated", input, boxes, [&](auto feature, auto box) {
+  const Shape shape = shape_of(kOp, input, output, spatial_scale, sampling_ratio);
+  const DeviceGuard guard(launch.device, kOp);
+  with_types(kOp, input, boxes, [&](auto feature, auto box) {
     using F = typename decltype(feature)::type;
     using B = typename decltype(box)::type;
-    run("roi_align_rotated", launch, pool<F, B>, grid_for(shape.rois * ceil_div(shape.channels, kChunk), 1), kBlock,
-        shape, input.as<F>(), boxes.as<B>(), output.as<F>());
+    run(kOp, launch, pool<F, B>, grid_for(shape.rois * ceil_div(shape.channels, kChunk), 1), kBlock, shape,
+        input.as<F>(), boxes.as<B>(), output.as<F>());
   });
 }
 
-int64_t roi_align_rotated_backward_workspace(const View& gradient) {
-  return sums_workspace(gradient);
-}
+int64_t roi_align_rotated_backward_workspace(const View& gradient) { return sums_workspace(gradient); }
 
 void roi_align_rotated_backward(const View& grad, const View& boxes, double spatial_scale, int64_t sampling_ratio,
                                 const View& gradient, const Launch& launch) {
   constexpr const char* kOp = "roi_align_rotated_backward";
-  check_rotated_align(gradient, boxes, grad);
+  check_rotated_align(kOp, gradient, boxes, grad);
   if (gradient.size() == 0) return;
-  const Shape shape = shape_of(gradient, grad, spatial_scale, sampling_ratio);
-  const DeviceGuard guard(launch.device, kOp);
-  with_types(kOp, gradient, boxes, [&](auto feature, auto box) {
+  const Shape shape = shape_of(kOp, gradient, grad, spatial_scale, sampling_ratio);
+  const int64_t owners = shape.images * ceil_div(shape.channels, kGroup) * ceil_div(shape.height, kBand);
+  add_up(kOp, gradient, boxes, launch, [&](auto feature, auto box, auto* sums) {
     using F = typename decltype(feature)::type;
     using B = typename decltype(box)::type;
-    using A = accumulate_t<F>;
-    constexpr bool kWide = std::is_same_v<F, A>;
-    A* const sums = zeroed_sums<F>(kOp, gradient, launch);
-    const int64_t owners = shape.images * ceil_div(shape.channels, kGroup) * ceil_div(shape.height, kBand);
-    if (grad.size() > 0 && launch.deterministic)
+    if (grad.size() == 0) return;
+    if (launch.deterministic)
       run(kOp, launch, spread_in_order<F, B>, grid_for(owners, kBlock / kWarp), kBlock, shape, grad.as<F>(),
           boxes.as<B>(), sums);
-    else if (grad.size() > 0)
+    else
       run(kOp, launch, spread<F, B>, grid_for(shape.rois * ceil_div(shape.channels, kChunk), 1), kBlock, shape,
           grad.as<F>(), boxes.as<B>(), sums);
-    if constexpr (!kWide) round_to(kOp, sums, gradient.size(), gradient.as<F>(), launch);
   });
 }
 

@@ -1,7 +1,9 @@
 // encode_boxes_rotated and decode_boxes_rotated on the GPU: one thread a box, in a grid-stride loop.
 #include "core/rotated_codec.h"
 
-#include "cuda/launch.cuh"
+#include <type_traits>
+
+#include "cuda/codec.cuh"
 
 namespace roikit::cuda {
 namespace {
@@ -24,30 +26,23 @@ __global__ void decode(const T* deltas, const T* anchors, RotatedWeights<T> w, T
 
 }  // namespace
 
-void encode_boxes_rotated(const View& boxes, const View& anchors, const double* weights, const View& out,
+void encode_boxes_rotated(const View& boxes, const View& anchors, const RotatedBoxWeights& weights, const View& out,
                           const Launch& launch) {
-  check_rotated_codec(boxes, anchors, out);
-  require(boxes.shape[1] == 5, "encode_boxes_rotated: boxes must be contiguous (N, 5)");
-  const int64_t n = boxes.shape[0];
-  if (n == 0) return;
-  const DeviceGuard guard(launch.device, "encode_boxes_rotated");
-  visit<float, double>(boxes.dtype, "encode_boxes_rotated", [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    run("encode_boxes_rotated", launch, encode<T>, grid_for(n), kBlock, boxes.as<T>(), anchors.as<T>(),
-        RotatedWeights<T>::of(weights), n, out.as<T>());
+  constexpr const char* kOp = "encode_boxes_rotated";
+  check_rows(kOp, "boxes", boxes, 5);
+  each_box(kOp, boxes, anchors, out, 5, launch, [&](const auto* g, const auto* a, int64_t n, auto* to) {
+    using T = std::remove_pointer_t<decltype(to)>;
+    run(kOp, launch, encode<T>, grid_for(n), kBlock, g, a, RotatedWeights<T>::of(weights), n, to);
   });
 }
 
-void decode_boxes_rotated(const View& deltas, const View& anchors, const double* weights, double clip, const View& out,
-                          const Launch& launch) {
-  check_rotated_codec(deltas, anchors, out);
-  const int64_t classes = deltas.shape[1] / 5, n = deltas.shape[0] * classes;
-  if (n == 0) return;
-  const DeviceGuard guard(launch.device, "decode_boxes_rotated");
-  visit<float, double>(deltas.dtype, "decode_boxes_rotated", [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    run("decode_boxes_rotated", launch, decode<T>, grid_for(n), kBlock, deltas.as<T>(), anchors.as<T>(),
-        RotatedWeights<T>::of(weights), T(clip), n, classes, out.as<T>());
+void decode_boxes_rotated(const View& deltas, const View& anchors, const RotatedBoxWeights& weights, double clip,
+                          const View& out, const Launch& launch) {
+  constexpr const char* kOp = "decode_boxes_rotated";
+  each_box(kOp, deltas, anchors, out, 5, launch, [&](const auto* d, const auto* a, int64_t n, auto* to) {
+    using T = std::remove_pointer_t<decltype(to)>;
+    run(kOp, launch, decode<T>, grid_for(n), kBlock, d, a, RotatedWeights<T>::of(weights), T(clip), n,
+        deltas.shape[1] / 5, to);
   });
 }
 

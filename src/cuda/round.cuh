@@ -1,10 +1,10 @@
 // Sums in float32 that are rounded once to half.
 #pragma once
 
-#include <string>
 #include <type_traits>
+#include <vector>
 
-#include "cuda/launch.cuh"
+#include "cuda/rois.cuh"
 
 namespace roikit::cuda {
 
@@ -25,26 +25,48 @@ void round_to(const char* op, const float* from, int64_t n, F* to, const Launch&
   run(op, launch, packs ? round_each<F, 4> : round_each<F, 1>, grid_for(packs ? n / 4 : n), kBlock, from, n, to);
 }
 
+inline bool is_half(DType dtype) { return dtype == DType::f16 || dtype == DType::bf16; }
+
 // Where a gradient is added up: in itself, or, for half, in a float32 copy in the caller's workspace.
 inline int64_t sums_workspace(const View& gradient) {
   Workspace workspace;
-  if (gradient.dtype == DType::f16 || gradient.dtype == DType::bf16) workspace.take<float>(gradient.size());
+  if (is_half(gradient.dtype)) workspace.take<float>(gradient.size());
   return workspace.bytes();
 }
 
-// These sums, set to 0. round_to makes the gradient of them where they are a copy.
+// The copies of several gradients, all in half.
+inline std::vector<float*> half_sums(Workspace& workspace, const std::vector<View>& gradients) {
+  std::vector<float*> sums;
+  for (const View& map : gradients) sums.push_back(workspace.take<float>(map.size()));
+  return sums;
+}
+
+// The sums of one gradient, set to 0. round_to makes the gradient of them where they are a copy.
 template <class F> accumulate_t<F>* zeroed_sums(const char* op, const View& gradient, const Launch& launch) {
   using A = accumulate_t<F>;
   A* sums;
   if constexpr (std::is_same_v<F, A>) {
     sums = gradient.as<F>();
   } else {
-    const std::string text = std::string(op) + ": the workspace is too small";
-    require(sums_workspace(gradient) <= launch.workspace_bytes, text.c_str());
-    sums = Workspace(launch.workspace).take<A>(gradient.size());
+    Workspace workspace(launch.workspace);
+    sums = workspace.take<A>(gradient.size());
+    workspace.check(op, launch);
   }
   check(cudaMemsetAsync(sums, 0, gradient.size() * sizeof(A), stream_of(launch)), op);
   return sums;
+}
+
+// The gradient of a map on the launch's device: fn(TypeTag<F>, TypeTag<B>, sums) launches what adds to the sums, which
+// are 0 and of the accumulate type. Half is rounded once, after that.
+template <class Fn>
+void add_up(const char* op, const View& gradient, const View& boxes, const Launch& launch, Fn fn) {
+  const DeviceGuard guard(launch.device, op);
+  with_types(op, gradient, boxes, [&](auto feature, auto box) {
+    using F = typename decltype(feature)::type;
+    accumulate_t<F>* const sums = zeroed_sums<F>(op, gradient, launch);
+    fn(feature, box, sums);
+    if constexpr (!std::is_same_v<F, accumulate_t<F>>) round_to(op, sums, gradient.size(), gradient.as<F>(), launch);
+  });
 }
 
 }  // namespace roikit::cuda

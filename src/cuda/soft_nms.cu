@@ -222,20 +222,17 @@ __global__ void matrix(const Corners<T>* corners, const T* own, const T* scores,
 
 unsigned warps_for(int64_t n) { return grid_for(n, kBlock / kWarp); }
 
-void check_boxes(const View& boxes) {
-  require(boxes.rank == 2 && boxes.shape[1] == 4 && boxes.contiguous(), "soft_nms: boxes must be contiguous (N, 4)");
-  if (boxes.shape[0] > INT32_MAX)
-    throw std::invalid_argument("soft_nms: boxes must be at most 2147483647, got " + std::to_string(boxes.shape[0]));
+void check_in_order(const char* op, const View& boxes, const View& by_score, const View& classes, const View& ranks) {
+  check_boxes(op, boxes, 4);
+  check_vector(op, "by_score", by_score, boxes.shape[0]);
+  check_vector(op, "classes", classes, boxes.shape[0]);
+  check_vector(op, "ranks", ranks, boxes.shape[0]);
 }
 
-void check_vector(const View& v, int64_t n) {
-  require(v.rank == 1 && v.shape[0] == n && v.contiguous(), "soft_nms: every argument but boxes must be contiguous (N,)");
-}
-
-template <class T> Plan<T> plan_of(const Launch& launch, int64_t n) {
+template <class T> Plan<T> plan_of(const char* op, const Launch& launch, int64_t n) {
   Workspace space(launch.workspace);
   const Plan<T> plan = Plan<T>::in(space, n);
-  require(space.bytes() <= launch.workspace_bytes, "soft_nms: the workspace is too small");
+  space.check(op, launch);
   return plan;
 }
 
@@ -252,8 +249,7 @@ int64_t soft_nms_workspace(const View& boxes) {
 void soft_nms(const View& boxes, const View& scores, double threshold, double sigma, double min_score, Decay method,
               const View& keep, const View& decayed, const View& count, const Launch& launch) {
   const int64_t n = boxes.shape[0];
-  check_boxes(boxes);
-  for (const View* v : {&scores, &keep, &decayed}) check_vector(*v, n);
+  check_soft_nms("soft_nms", boxes, scores, keep, decayed, count);
   const DeviceGuard guard(launch.device, "soft_nms");
   visit<float, double>(boxes.dtype, "soft_nms", [&](auto tag) {
     using T = typename decltype(tag)::type;
@@ -261,21 +257,21 @@ void soft_nms(const View& boxes, const View& scores, double threshold, double si
     const auto kernel = method == Decay::gaussian ? soft<Decay::gaussian, T>
                         : method == Decay::linear ? soft<Decay::linear, T>
                                                   : soft<Decay::naive, T>;
-    run("soft_nms", launch, kernel, 1, kThreads, plan_of<T>(launch, n), boxes.as<T>(), scores.as<T>(), n, rule,
-        keep.as<int64_t>(), decayed.as<T>(), count.as<int64_t>());
+    run("soft_nms", launch, kernel, 1, kThreads, plan_of<T>("soft_nms", launch, n), boxes.as<T>(), scores.as<T>(), n,
+        rule, keep.as<int64_t>(), decayed.as<T>(), count.as<int64_t>());
   });
 }
 
 void fast_nms_in_order(const View& boxes, const View& by_score, const View& classes, const View& ranks,
                        double threshold, int64_t top_k, const View& kept, const Launch& launch) {
   const int64_t n = boxes.shape[0];
-  check_boxes(boxes);
-  for (const View* v : {&by_score, &classes, &ranks, &kept}) check_vector(*v, n);
+  check_in_order("fast_nms", boxes, by_score, classes, ranks);
+  check_vector("fast_nms", "kept", kept, n);
   if (n == 0) return;
   const DeviceGuard guard(launch.device, "fast_nms");
   visit<float, double>(boxes.dtype, "fast_nms", [&](auto tag) {
     using T = typename decltype(tag)::type;
-    const Plan<T> plan = plan_of<T>(launch, n);
+    const Plan<T> plan = plan_of<T>("fast_nms", launch, n);
     run("fast_nms", launch, gather<T>, grid_for(n), kBlock, boxes.as<T>(), by_score.as<int64_t>(),
         ranks.as<int64_t>(), n, plan.corners);
     run("fast_nms", launch, fast<T>, warps_for(n), kBlock, plan.corners, classes.as<int64_t>(), ranks.as<int64_t>(), n,
@@ -286,14 +282,15 @@ void fast_nms_in_order(const View& boxes, const View& by_score, const View& clas
 void matrix_nms_in_order(const View& boxes, const View& scores, const View& by_score, const View& classes,
                          const View& ranks, double sigma, Decay method, const View& decayed, const Launch& launch) {
   const int64_t n = boxes.shape[0];
-  check_boxes(boxes);
-  for (const View* v : {&scores, &by_score, &classes, &ranks, &decayed}) check_vector(*v, n);
+  check_in_order("matrix_nms", boxes, by_score, classes, ranks);
+  check_vector("matrix_nms", "scores", scores, n);
+  check_vector("matrix_nms", "decayed", decayed, n);
   require(method != Decay::naive, "matrix_nms: the decay is linear or gaussian");
   if (n == 0) return;
   const DeviceGuard guard(launch.device, "matrix_nms");
   visit<float, double>(boxes.dtype, "matrix_nms", [&](auto tag) {
     using T = typename decltype(tag)::type;
-    const Plan<T> plan = plan_of<T>(launch, n);
+    const Plan<T> plan = plan_of<T>("matrix_nms", launch, n);
     const auto kernel = method == Decay::gaussian ? matrix<Decay::gaussian, T> : matrix<Decay::linear, T>;
     run("matrix_nms", launch, gather<T>, grid_for(n), kBlock, boxes.as<T>(), by_score.as<int64_t>(),
         ranks.as<int64_t>(), n, plan.corners);
