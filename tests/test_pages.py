@@ -43,3 +43,11 @@ def test_a_page_without_its_marks_is_an_error(tables):
     path.write_text(path.read_text().replace("<!-- ops ends -->", ""))
     with pytest.raises(ValueError, match=r"a page must have <!-- ops: .* and <!-- ops ends --> once, found 0"):
         tables.out_of_date()
+
+
+def test_the_floors_are_drawn_as_the_sources_are():
+    spec = importlib.util.spec_from_file_location("floors", ROOT / "docs/images" / "floors.py")
+    floors = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(floors)
+    stale = [name for name, text in floors.figures().items() if text != (ROOT / "docs/images" / name).read_text()]
+    assert not stale, f"{stale} of docs/images are not what the sources are: run python docs/images/floors.py"
