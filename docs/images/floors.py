@@ -45,7 +45,7 @@ INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)
 
 
 def imports(path):
-    """The roikit modules that a Python file imports, as paths: "roikit/ops/nms" or, of a name in it, "roikit/ops/nms/nms"."""
+    """The roikit modules that a Python file imports, as paths: "roikit/ops/nms", or "roikit/ops/nms/nms" of a name."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("roikit"):
             yield from (f"{node.module}.{alias.name}".replace(".", "/") for alias in node.names)
@@ -130,9 +130,10 @@ def draw(boxes, arrows):
     heights = {r: max(LINE * len(b[3]) + 2 * PAD for b in boxes.values() if b[1] == r) for r in rows}
     left = {c: MARGIN + sum(widths[o] + GAP_X for o in columns if o < c) for c in columns}
     top = {r: MARGIN + sum(heights[o] + GAP_Y for o in rows if o < r) for r in rows}
-    place = {name: (left[c], top[r], widths[c], LINE * len(lines) + 2 * PAD) for name, (c, r, _, lines) in boxes.items()}
+    place = {name: (left[c], top[r], widths[c], LINE * len(lines) + 2 * PAD)
+             for name, (c, r, _, lines) in boxes.items()}
     parts = [arrow(place[start], place[end]) for start, end in arrows]
-    parts += [box(*place[name], kind, lines) for name, (_, _, kind, lines) in boxes.items()]
+    parts += [box(place[name], kind, lines) for name, (_, _, kind, lines) in boxes.items()]
     width, height = left[columns[-1]] + widths[columns[-1]] + MARGIN, top[rows[-1]] + heights[rows[-1]] + MARGIN
     return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
             'font-family="system-ui, sans-serif" font-size="12">\n<defs><marker id="tip" viewBox="0 0 8 8" refX="7" '
@@ -140,10 +141,12 @@ def draw(boxes, arrows):
             f'fill="{GREY}"/></marker></defs>\n' + "\n".join(parts) + "\n</svg>\n")
 
 
-def box(x, y, width, height, kind, lines):
+def box(place, kind, lines):
+    x, y, width, height = place
     texts = "".join(f'<text x="{x + PAD}" y="{y + PAD + LINE * (i + 1) - 4}" fill="{DARK}" '
                     f'font-weight="{400 if i else 600}">{escape(line)}</text>' for i, line in enumerate(lines))
-    return f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="6" fill="{FILLS[kind]}" stroke="{GREY}"/>{texts}'
+    return (f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="6" fill="{FILLS[kind]}" '
+            f'stroke="{GREY}"/>{texts}')
 
 
 def arrow(start, end):
