@@ -90,7 +90,7 @@ def test_strided_input_and_gradient(device):
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("ratio, aligned", [(-1, False), (2, True)])
 def test_gradient_and_double_gradient(form, ratio, aligned):
-    x = sample().contiguous(memory_format=form).requires_grad_()
+    x = sample(size=(4, 3)).contiguous(memory_format=form).requires_grad_()
 
     def single(x):
         return ops.roi_align(x, BOXES, (2, 3), 0.5, ratio, aligned)
