@@ -76,20 +76,20 @@ def device(request):
     patch.undo()
 
 
-# What runs no kernel of roikit, or runs it in another interpreter.
-WITHOUT_KERNELS = ("test_losses", "test_opaque", "test_devices")
+# Tests of what is no kernel: torch's own operations, what the compiler sees, what operators answer for other devices.
+NOT_OF_KERNELS = ("test_losses", "test_opaque", "test_devices")
 
 
 def pytest_collection_modifyitems(items):
-    """Leaves out what emulated kernels cannot show: torch's own operations, and code that torch.compile makes, which
-    calls operators and does not see what they run."""
+    """Leaves out what emulated kernels cannot show; of torch.compile, too, whose code calls operators and does not see
+    what they run."""
     for item in items:
         if item.path.parent != HERE or "emulated" not in item.name:
             continue
-        if item.path.stem in WITHOUT_KERNELS:
-            item.add_marker(pytest.mark.skip(reason="no kernel runs in it; the CPU's run shows it"))
+        if item.path.stem in NOT_OF_KERNELS:
+            item.add_marker(pytest.mark.skip(reason="it shows nothing of kernels; the CPU's run does"))
         elif "compile" in item.name:
-            item.add_marker(pytest.mark.skip(reason="compiled code calls operators; the CPU's run shows it"))
+            item.add_marker(pytest.mark.skip(reason="compiled code calls operators; the CPU's run shows how"))
 
 
 @pytest.fixture(autouse=True)
