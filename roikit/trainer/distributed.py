@@ -6,6 +6,10 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 
+# Before there is a group: its functions take the group of that moment as a default and would keep it for good, with
+# gloo's threads. One that lets go of a tensor while the interpreter ends takes the process with it.
+import torch.distributed.nn.functional
+
 __all__ = ["Process", "pick_device"]
 
 

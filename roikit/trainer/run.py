@@ -47,6 +47,7 @@ class Run:
     progress: Progress
     records: Records | None
     failures: Failures
+    wrapped: torch.nn.Module | None = None
 
     def go_on(self, stopped, on_step):
         """Take every step that is left; the figures of the final weights, or None without.
@@ -59,11 +60,11 @@ class Run:
             if not (self.out / "last.pt").exists():  # a run of no steps
                 self.save("last")
             metrics = self.evaluate(final=state.step == self.total)
-        wrapped = _wrap(state.model, self.device, self.process)
+        self.wrapped = _wrap(state.model, self.device, self.process)
         fetch = _batches(self.dataset, self.batches, self.config, state.step, self.total)
         while state.step < self.total:
             batch, waited = self._fetched(fetch)
-            record, stop = _one_step(wrapped, state, batch, waited, self.config, self.total, device=self.device,
+            record, stop = _one_step(self.wrapped, state, batch, waited, self.config, self.total, device=self.device,
                                      process=self.process, stop=bool(stopped),
                                      epoch=state.step // self.batches.steps_per_epoch)
             self.note(record)
@@ -147,7 +148,8 @@ class Run:
         return metrics
 
     def close(self):
-        """Close the log and the progress bar."""
+        """Close the log and the progress bar, and let go of the group of processes, whatever an exception keeps."""
+        self.wrapped = None
         self.progress.close()
         if self.records is not None:
             self.failures.attempt("the log", self.records.close)
