@@ -1,0 +1,14 @@
+"""opname as others write it, each wrong in one deliberate way; see ``mutants``."""
+
+from roikit import kernels
+
+
+def first_corner(boxes, stride=1.0):
+    return boxes[:, :2] / boxes.dtype.type(stride)
+
+
+def strideless(boxes, stride=1.0):
+    return kernels.opname(boxes)
+
+
+MUTANTS = [(first_corner, "opname", "corner"), (strideless, "opname", "no-stride")]  # function, op, convention
