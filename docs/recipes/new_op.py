@@ -21,12 +21,13 @@ TABLE = "roikit/testing/table.py"
 FLOORS = ("reference", "kernels", "ops")
 ENTRIES = {
     "elementwise": '''\
-    "opname": {"kind": "elementwise", "tolerance": "exact", "functions": ["opname(boxes: boxes, stride=1.0)"]},
+    "opname": {"kind": "elementwise", "tolerance": "exact", "functions": [
+        "opname(boxes: boxes, stride=1.0)"]},
 ''',
     "sorted": '''\
     "opname": {"kind": "sorted", "tolerance": "exact", "functions": [
         "opname(boxes: boxes, scores: scores, distance: 2.0) -> varying"],
-        "entries": {"opname": ("opname", "opname_in_order")}},  # on CUDA the boxes come in the order of their scores
+        "entries": {"opname": ("opname", "opname_in_order")}},
 ''',
     "sampled": '''\
     "opname": {"kind": "sampled", "tolerance": "exact", "functions": [
@@ -34,7 +35,7 @@ ENTRIES = {
 ''',
 }
 NEXT = """\
-It works as it is: build it and run its tests (docs/contributing.md says how). Then put your mathematics in, in this order:
+It works as it is: build it and run its tests (docs/contributing.md says how). Then put your mathematics in, in order:
   1. roikit/reference/{name}.py and tests/reference/test_{name}.py: the rule, values by hand, laws
   2. the signature, kind and tolerance in roikit/testing/table.py
   3. src/core/{name}.h, src/cpu/{name}.cpp, src/cuda/{name}.cu, src/bind/{name}.cpp
@@ -93,9 +94,10 @@ def refusal(root, name, own):
               if isinstance(node, ast.Assign)}
     ops, formats = ast.literal_eval(values["OPS"]), ast.literal_eval(values["FORMATS"])
     functions = {line.split("(")[0]: op for op, entry in ops.items() for line in entry["functions"]}
-    if name in ops or name in formats or name in functions:
-        return f"{name} is an op already, in {TABLE}" if name not in functions else (
-            f"{name} is a function of {functions[name]} already, in {TABLE}")
+    if name in ops or name in formats:
+        return f"{name} is an op already, in {TABLE}"
+    if name in functions:
+        return f"{name} is a function of {functions[name]} already, in {TABLE}"
     vocabulary = ast.parse((root / "roikit/_check/__init__.py").read_text()).body
     if name in {node.name for node in vocabulary if isinstance(node, ast.FunctionDef)}:
         return f"{name} is a check of roikit._check, which an op's file there would hide"

@@ -13,8 +13,10 @@ def backward(channels, height, width, n):
 
 
 WORKS = {
-    "opname": Work(pooling("opname"), (16, 50, 84, 50), (64, 100, 168, 400), 60, 1500, levels=False),
-    "opname backward": Work(backward, (16, 50, 84, 50), (64, 100, 168, 400), 60, 1900, levels=False),
+    "opname":
+        Work(pooling("opname"), (16, 50, 84, 50), (64, 100, 168, 400), 60, 1500, levels=False),
+    "opname backward":
+        Work(backward, (16, 50, 84, 50), (64, 100, 168, 400), 60, 1900, levels=False),
 }
 
 

@@ -51,5 +51,5 @@ def _gradient(ctx, grad):
     return torch.cat([share, share], 1), None
 
 
-register("opname(Tensor boxes, float stride) -> Tensor", _kernel, _fake, backward=_gradient, setup_context=_context,
-         tangents={"boxes": linear})
+register("opname(Tensor boxes, float stride) -> Tensor", _kernel, _fake, backward=_gradient,
+         setup_context=_context, tangents={"boxes": linear})

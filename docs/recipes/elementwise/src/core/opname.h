@@ -13,7 +13,8 @@
 namespace roikit {
 
 // One row: four numbers in, two out.
-template <class T> ROIKIT_HD void opname_row(const T* ROIKIT_RESTRICT box, T stride, T* ROIKIT_RESTRICT out) {
+template <class T>
+ROIKIT_HD void opname_row(const T* ROIKIT_RESTRICT box, T stride, T* ROIKIT_RESTRICT out) {
   out[0] = ((box[0] + box[2]) * T(0.5)) / stride;
   out[1] = ((box[1] + box[3]) * T(0.5)) / stride;
 }

@@ -21,7 +21,8 @@ void opname(const View& boxes, double stride, const View& out, const Launch& lau
   visit<float, double>(boxes.dtype, "opname", [&](auto tag) {
     using T = typename decltype(tag)::type;
     const T* from = boxes.as<T>();
-    run("opname", launch, rows<T>, grid_for(n), kBlock, from, T(stride), n, wide_boxes(from), out.as<T>());
+    run("opname", launch, rows<T>, grid_for(n), kBlock, from, T(stride), n, wide_boxes(from),
+        out.as<T>());
   });
 }
 

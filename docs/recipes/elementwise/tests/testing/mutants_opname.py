@@ -11,4 +11,7 @@ def strideless(boxes, stride=1.0):
     return kernels.opname(boxes)
 
 
-MUTANTS = [(first_corner, "opname", "corner"), (strideless, "opname", "no-stride")]  # function, op, convention
+MUTANTS = [  # function, op, the convention's name
+    (first_corner, "opname", "corner"),
+    (strideless, "opname", "no-stride"),
+]

@@ -38,7 +38,8 @@ def opname(input, boxes, output_size, spatial_scale=1.0):
     """
     op = "opname"
     rois = as_rois(op, boxes, as_map(op, "input", input))
-    return torch.ops.roikit.opname(input, rois, *_check.pooling(op, output_size, spatial_scale))
+    rule = _check.pooling(op, output_size, spatial_scale)
+    return torch.ops.roikit.opname(input, rois, *rule)
 
 
 def _fake(input, boxes, spatial_scale, rows, columns):
@@ -60,13 +61,14 @@ def _back_fake(grad, boxes, images, height, width, spatial_scale):
 def _back_kernel(grad, boxes, images, height, width, spatial_scale):
     gradient = _back_fake(grad, boxes, images, height, width, spatial_scale)
     grad, boxes = grad.contiguous(), boxes.contiguous()
-    add_up(backend(grad, "opname"), "opname_backward", grad, view(grad), view(boxes), spatial_scale, view(gradient),
+    core = backend(grad, "opname")
+    add_up(core, "opname_backward", grad, view(grad), view(boxes), spatial_scale, view(gradient),
            scratch_for=lambda exact: (view(gradient),))
     return gradient
 
 
 register_linear(
-    ("opname(Tensor input, Tensor boxes, float spatial_scale, SymInt pooled_height, SymInt pooled_width) -> Tensor",
-     _kernel, _fake),
-    ("opname_backward(Tensor grad, Tensor boxes, SymInt images, SymInt height, SymInt width, float spatial_scale) "
-     "-> Tensor", _back_kernel, _back_fake))
+    ("opname(Tensor input, Tensor boxes, float spatial_scale, SymInt pooled_height, "
+     "SymInt pooled_width) -> Tensor", _kernel, _fake),
+    ("opname_backward(Tensor grad, Tensor boxes, SymInt images, SymInt height, SymInt width, "
+     "float spatial_scale) -> Tensor", _back_kernel, _back_fake))

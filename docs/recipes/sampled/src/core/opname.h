@@ -21,7 +21,8 @@ struct OpnameTaps {
   bool inside = false;
 
   template <class T>
-  ROIKIT_HD static OpnameTaps of(T low, T high, T scale, int64_t bins, int64_t bin, int64_t extent) {
+  ROIKIT_HD static OpnameTaps of(T low, T high, T scale, int64_t bins, int64_t bin,
+                                 int64_t extent) {
     OpnameTaps result;
     const T start = low * scale, size = high * scale - start;
     const T y = start + ((T(bin) + T(0.5)) * size) / T(bins);
@@ -35,7 +36,8 @@ struct OpnameTaps {
 };
 
 template <class F, class A>
-ROIKIT_HD A opname_value(const F* plane, int64_t width, const OpnameTaps<A>& y, const OpnameTaps<A>& x) {
+ROIKIT_HD A opname_value(const F* plane, int64_t width, const OpnameTaps<A>& y,
+                         const OpnameTaps<A>& x) {
   if (!(y.inside && x.inside)) return A(0);
   const F* const top = plane + y.pixel[0] * width;
   const F* const bottom = plane + y.pixel[1] * width;
@@ -45,7 +47,8 @@ ROIKIT_HD A opname_value(const F* plane, int64_t width, const OpnameTaps<A>& y, 
 
 // Its transpose: calls add(pixel, value) for the pixels of the plane that receive a part of the bin's gradient.
 template <class A, class Add>
-ROIKIT_HD void opname_shares(int64_t width, const OpnameTaps<A>& y, const OpnameTaps<A>& x, A grad, Add add) {
+ROIKIT_HD void opname_shares(int64_t width, const OpnameTaps<A>& y,
+                             const OpnameTaps<A>& x, A grad, Add add) {
   if (!(y.inside && x.inside)) return;
   for (int i = 0; i < 2; ++i)
     for (int j = 0; j < 2; ++j) {
@@ -62,15 +65,17 @@ inline void check_opname(const char* op, const View& maps, const View& boxes, co
 
 // input and gradient (N, C, H, W), output and grad (K, C, PH, PW), F: float16, bfloat16, float32, float64; boxes (K, 5)
 // float32 or float64, batch index first; all contiguous. A batch index that names no image: the CPU throws
-// std::out_of_range, CUDA gives that box 0 and no gradient. The gradient is added up in the accumulate type in the order
-// of box, row, column (CUDA: where launch.deterministic asks for it, else by atomics) and rounded once.
+// std::out_of_range, CUDA gives that box 0 and no gradient. The gradient is added up in the accumulate type in the
+// order of box, row, column (CUDA: where launch.deterministic asks for it, else by atomics) and rounded once.
 namespace ROIKIT_DEVICE {
-void opname(const View& input, const View& boxes, double spatial_scale, const View& output, const Launch& launch);
+void opname(const View& input, const View& boxes, double spatial_scale, const View& output,
+            const Launch& launch);
 void opname_backward(const View& grad, const View& boxes, double spatial_scale, const View& gradient,
                      const Launch& launch);
 }  // namespace ROIKIT_DEVICE
 namespace cuda {
-int64_t opname_backward_workspace(const View& gradient);  // bytes: a float32 copy of a gradient in half, else nothing
+// Bytes: a float32 copy of a gradient in half, else nothing.
+int64_t opname_backward_workspace(const View& gradient);
 }  // namespace cuda
 
 }  // namespace roikit

@@ -1,5 +1,5 @@
-// opname on the CPU. Forward the boxes are shared among threads, which read the map as it is. Backward is partitioned by
-// output: one thread adds up a plane of the gradient, over its boxes in order.
+// opname on the CPU. Forward the boxes are shared among threads, which read the map as it is.
+// Backward is partitioned by output: one thread adds up a plane of the gradient, over its boxes in order.
 #include "core/opname.h"
 
 #include <algorithm>
@@ -56,7 +56,8 @@ constexpr int64_t kWork = 1 << 17;  // samples a thread
 
 }  // namespace
 
-void opname(const View& input, const View& boxes, double spatial_scale, const View& output, const Launch& launch) {
+void opname(const View& input, const View& boxes, double spatial_scale, const View& output,
+            const Launch& launch) {
   check_opname("opname", input, boxes, output);
   const int64_t channels = input.shape[1], width = input.shape[3], plane = input.shape[2] * width;
   with_plan("opname", input, boxes, spatial_scale, output, [&](auto feature, const auto& plan) {
@@ -72,7 +73,8 @@ void opname(const View& input, const View& boxes, double spatial_scale, const Vi
           const F* const from = maps + (plan.images[k] * channels + c) * plane;
           F* const out = to + (k * channels + c) * bins;
           for (int64_t i = 0; i < bins; ++i)
-            store(out[i], opname_value(from, width, plan.y(k)[i / plan.columns], plan.x(k)[i % plan.columns]));
+            store(out[i],
+                  opname_value(from, width, plan.y(k)[i / plan.columns], plan.x(k)[i % plan.columns]));
         }
     });
   });

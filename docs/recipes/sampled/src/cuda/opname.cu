@@ -1,5 +1,5 @@
-// opname on the GPU. Forward and the fast backward: a thread takes one bin of one channel. Backward in order: a thread
-// owns a plane of the gradient and takes the boxes' bins one after another.
+// opname on the GPU. Forward and the fast backward: a thread takes one bin of one channel.
+// Backward in order: a thread owns a plane of the gradient and takes the boxes' bins one after another.
 #include "core/opname.h"
 
 #include "cuda/round.cuh"
@@ -57,7 +57,8 @@ __global__ void spread(const Shape s, const F* grad, const B* boxes, double spat
     if (image < 0) return;
     const Taps<A, B> taps(s, roi, B(spatial_scale), bin);
     A* const map = sums + (image * s.channels + c) * s.plane();
-    opname_shares(s.width, taps.y, taps.x, A(load(grad[n])), [&](int64_t at, A share) { atomicAdd(map + at, share); });
+    opname_shares(s.width, taps.y, taps.x, A(load(grad[n])),
+                  [&](int64_t at, A share) { atomicAdd(map + at, share); });
   });
 }
 
@@ -82,19 +83,22 @@ __global__ void spread_in_order(const Shape s, const F* grad, const B* boxes, do
 
 }  // namespace
 
-void opname(const View& input, const View& boxes, double spatial_scale, const View& output, const Launch& launch) {
+void opname(const View& input, const View& boxes, double spatial_scale, const View& output,
+            const Launch& launch) {
   check_opname("opname", input, boxes, output);
   if (output.size() == 0) return;
   const DeviceGuard guard(launch.device, "opname");
   with_types("opname", input, boxes, [&](auto feature, auto box) {
     using F = typename decltype(feature)::type;
     using B = typename decltype(box)::type;
-    run("opname", launch, sample<F, B>, grid_for(output.size()), kBlock, Shape(input, output), input.as<F>(),
-        boxes.as<B>(), spatial_scale, output.as<F>());
+    run("opname", launch, sample<F, B>, grid_for(output.size()), kBlock, Shape(input, output),
+        input.as<F>(), boxes.as<B>(), spatial_scale, output.as<F>());
   });
 }
 
-int64_t opname_backward_workspace(const View& gradient) { return sums_workspace(gradient); }
+int64_t opname_backward_workspace(const View& gradient) {
+  return sums_workspace(gradient);
+}
 
 void opname_backward(const View& grad, const View& boxes, double spatial_scale, const View& gradient,
                      const Launch& launch) {
@@ -107,11 +111,11 @@ void opname_backward(const View& grad, const View& boxes, double spatial_scale, 
     using B = typename decltype(box)::type;
     if (grad.size() == 0) return;
     if (launch.deterministic)
-      run(kOp, launch, spread_in_order<F, B>, grid_for(shape.images * shape.channels), kBlock, shape, grad.as<F>(),
-          boxes.as<B>(), spatial_scale, sums);
+      run(kOp, launch, spread_in_order<F, B>, grid_for(shape.images * shape.channels), kBlock,
+          shape, grad.as<F>(), boxes.as<B>(), spatial_scale, sums);
     else
-      run(kOp, launch, spread<F, B>, grid_for(grad.size()), kBlock, shape, grad.as<F>(), boxes.as<B>(), spatial_scale,
-          sums);
+      run(kOp, launch, spread<F, B>, grid_for(grad.size()), kBlock, shape, grad.as<F>(), boxes.as<B>(),
+          spatial_scale, sums);
   });
 }
 

@@ -42,7 +42,8 @@ def test_law_values_lie_between_those_of_the_map_and_0(data):
 def test_law_a_nonfinite_box_gives_0_and_no_gradient(data):
     rois = data.draw(some.rois(1, kinds=("nonfinite",), as_list=False))
     output = reference.opname(MAP + 1, rois, 2)
-    assert not output.any() and not reference.opname_backward(np.ones_like(output), rois, MAP.shape).any()
+    assert not output.any()
+    assert not reference.opname_backward(np.ones_like(output), rois, MAP.shape).any()
 
 
 def test_gradient_is_the_transpose():
@@ -56,5 +57,5 @@ def test_gradient_is_the_transpose():
 
 
 def test_contract():
-    with pytest.raises(IndexError, match=r"opname: boxes must have a whole batch index in \[0, 1\), got"):
+    with pytest.raises(IndexError, match=r"opname: boxes must have a whole batch index in \[0, 1"):
         reference.opname(MAP, np.ones((1, 5), np.float32), 1)

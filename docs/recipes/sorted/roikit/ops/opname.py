@@ -29,7 +29,8 @@ def opname(boxes, scores, distance):
     Source: this project's own.
     """
     boxes, scores = as_candidates("opname", boxes, scores)
-    return torch.ops.roikit.opname(boxes, scores, _check.number_from("opname", "distance", distance, 0))
+    distance = _check.number_from("opname", "distance", distance, 0)
+    return torch.ops.roikit.opname(boxes, scores, distance)
 
 
 def _kernel(boxes, scores, distance):
@@ -39,8 +40,10 @@ def _kernel(boxes, scores, distance):
         return kept("opname", boxes, view(scores), distance)
     order, (keep, count) = by_score(core, scores), room(boxes)
     scratch = workspace(boxes, core.opname_workspace(view(boxes)))
-    core.opname_in_order(view(boxes), view(order), distance, view(keep), view(count), launch(boxes, scratch))
+    core.opname_in_order(view(boxes), view(order), distance, view(keep), view(count),
+                         launch(boxes, scratch))
     return keep[: count.item()].clone()
 
 
-register("opname(Tensor boxes, Tensor scores, float distance) -> Tensor", _kernel, kept_fake, discrete=True)
+register("opname(Tensor boxes, Tensor scores, float distance) -> Tensor", _kernel, kept_fake,
+         discrete=True)

@@ -30,7 +30,8 @@ template <class T> ROIKIT_HD bool opname_near(T kept_x, T kept_y, T x, T y, T li
 }
 
 // order: of each box its score, or of each rank its box.
-inline void check_opname(const View& boxes, const char* name, const View& order, const View& keep, const View& count) {
+inline void check_opname(const View& boxes, const char* name, const View& order, const View& keep,
+                         const View& count) {
   check_keep("opname", boxes, 4, name, order, keep, count);
   check_vector("opname", "keep", keep, boxes.shape[0]);
 }
@@ -42,8 +43,8 @@ void opname(const View& boxes, const View& scores, double distance, const View& 
 
 namespace cuda {
 int64_t opname_workspace(const View& boxes);  // bytes
-void opname_in_order(const View& boxes, const View& by_score, double distance, const View& keep, const View& count,
-                     const Launch& launch);
+void opname_in_order(const View& boxes, const View& by_score, double distance, const View& keep,
+                     const View& count, const Launch& launch);
 }  // namespace cuda
 
 }  // namespace roikit

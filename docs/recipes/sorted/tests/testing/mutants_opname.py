@@ -10,7 +10,11 @@ def sorted_by_index(boxes, scores, distance):
 
 
 def next_distance(boxes, scores, distance):
-    return kernels.opname(boxes, scores, np.nextafter(boxes.dtype.type(distance), boxes.dtype.type(np.inf)))
+    real = boxes.dtype.type
+    return kernels.opname(boxes, scores, np.nextafter(real(distance), real(np.inf)))
 
 
-MUTANTS = [(sorted_by_index, "opname", "by-index"), (next_distance, "opname", "inclusive")]  # function, op, convention
+MUTANTS = [  # function, op, the convention's name
+    (sorted_by_index, "opname", "by-index"),
+    (next_distance, "opname", "inclusive"),
+]

@@ -12,4 +12,6 @@ __all__ = ["works"]
 def works(peers, device):
     for times in TIMES_ANCHORS:
         boxes = inputs.anchors().repeat(times, 1)
-        yield Work("opname", f"opname {len(boxes)}", made(boxes), plain(ops.opname), **everywhere(times == 1))
+        name = f"opname {len(boxes)}"
+        yield Work("opname", name, made(boxes), plain(ops.opname),
+                   **everywhere(times == 1))

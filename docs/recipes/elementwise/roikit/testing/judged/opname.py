@@ -20,8 +20,8 @@ def model(case, got, *, corner=False, last=0, stride=None):
     boxes = case["boxes"]
     real = boxes.dtype.type
     with np.errstate(all="ignore"):
-        ends = boxes[:, :2] if corner else boxes[:, 2:] + real(last)
-        return ((boxes[:, :2] + ends) * real(0.5)) / real(stride or case["stride"])
+        places = boxes[:, :2] if corner else (boxes[:, :2] + (boxes[:, 2:] + real(last))) * real(0.5)
+        return places / real(stride or case["stride"])
 
 
 OPNAME = (*combine(model, (
@@ -32,6 +32,6 @@ OPNAME = (*combine(model, (
 
 
 OPS = (
-    Op("opname", reference.opname, "the middle of the corners, divided by the stride; no half pixel", OPNAME, 2,
-       arguments=opname),
+    Op("opname", reference.opname, "the middle of the corners, divided by the stride",
+       OPNAME, 2, arguments=opname),
 )

@@ -52,6 +52,6 @@ OPNAME = (*combine(model, (
 
 
 OPS = (
-    Op("opname", reference.opname, "the sample stands in the middle of its bin, boxes are not shifted, "
-       "edges replicated to [-1, H]", OPNAME, 4, arguments=opname),
+    Op("opname", reference.opname, "the sample stands in the middle of its bin, boxes "
+       "are not shifted, edges replicated to [-1, H]", OPNAME, 4, arguments=opname),
 )

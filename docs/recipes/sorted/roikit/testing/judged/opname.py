@@ -42,6 +42,6 @@ OPNAME = combine(model, (
 
 
 OPS = (
-    Op("opname", reference.opname, "greedy, by score, ties by index, NaN last; a centre at the distance itself is kept",
-       OPNAME, 3, arguments=opname),
+    Op("opname", reference.opname, "greedy, by score, ties by index, NaN last; a centre "
+       "at the distance itself is kept", OPNAME, 3, arguments=opname),
 )
