@@ -11,7 +11,7 @@ def opname(n):
     return lambda: kernels.opname(b, 4)
 
 
-WORKS = {"opname": Work(opname, (50_000,), (500_000,), 12, 1500)}
+WORKS = {"opname": Work(opname, (50_000,), (500_000,), 40, 2000)}
 
 
 class Opname(Timed):

@@ -14,9 +14,9 @@ def backward(channels, height, width, n):
 
 WORKS = {
     "opname":
-        Work(pooling("opname"), (16, 50, 84, 50), (64, 100, 168, 400), 60, 1500, levels=False),
+        Work(pooling("opname"), (16, 50, 84, 50), (64, 100, 168, 400), 70, 1300, levels=False),
     "opname backward":
-        Work(backward, (16, 50, 84, 50), (64, 100, 168, 400), 60, 1900, levels=False),
+        Work(backward, (16, 50, 84, 50), (64, 100, 168, 400), 160, 1600, levels=False),
 }
 
 

@@ -11,7 +11,7 @@ def opname(n):
     return lambda: kernels.opname(b, scores, 16.0)
 
 
-WORKS = {"opname": Work(opname, (1000,), (4000,), 40, 1200)}
+WORKS = {"opname": Work(opname, (1000,), (4000,), 6, 1200)}
 
 
 class Opname(Timed):
