@@ -13,6 +13,7 @@ import keyword
 import re
 import subprocess
 import sys
+import tokenize
 from pathlib import Path
 
 RECIPES = Path(__file__).resolve().parent
@@ -86,8 +87,16 @@ def shared(root, name, kind):
     return found
 
 
-def refusal(root, name, own):
-    """Why an op cannot have this name, or None. ``own``: the files that it would have."""
+def words(path):
+    """The names that a source is written with, comments and texts aside."""
+    if path.suffix == ".py":
+        with open(path, "rb") as lines:
+            return {token.string for token in tokenize.tokenize(lines.readline) if token.type == tokenize.NAME}
+    return set(re.findall(r"[A-Za-z_]\w*", re.sub(r"//.*|\"[^\"\n]*\"", "", path.read_text())))
+
+
+def refusal(root, name, kind):
+    """Why an op cannot have this name, or None."""
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or keyword.iskeyword(name):
         return f"NAME must be an identifier in small letters, got {name!r}"
     values = {node.targets[0].id: node.value for node in ast.parse((root / TABLE).read_text()).body
@@ -101,8 +110,11 @@ def refusal(root, name, own):
     vocabulary = ast.parse((root / "roikit/_check/__init__.py").read_text()).body
     if name in {node.name for node in vocabulary if isinstance(node, ast.FunctionDef)}:
         return f"{name} is a check of roikit._check, which an op's file there would hide"
-    taken = [place for place in own if (root / place).exists()]
-    return f"{', '.join(taken)} is there already" if taken else None
+    if taken := [place for place in files(name, kind) if (root / place).exists()]:
+        return f"{', '.join(taken)} is there already"
+    sources = [*sorted((root / "src").rglob("*.*")), *sorted((RECIPES / kind).rglob("*.*"))]
+    used = [p for p in sources if p.suffix in (".py", ".h", ".cuh", ".cpp", ".cu") and name in words(p)]
+    return f"{name} has a meaning in {used[0].relative_to(root)}" if used else None
 
 
 def write(root, name, kind):
@@ -111,10 +123,9 @@ def write(root, name, kind):
     Raises:
         ValueError: the name is taken or is none; nothing is written.
     """
-    own = files(name, kind)
-    if reason := refusal(root, name, own):
+    if reason := refusal(root, name, kind):
         raise ValueError(f"new_op: {reason}")
-    changed = shared(root, name, kind)
+    own, changed = files(name, kind), shared(root, name, kind)
     for place, text in {**own, **changed}.items():
         (root / place).write_text(text)
     return list(own), list(changed)
