@@ -12,8 +12,9 @@ functions  their signatures, which hold on every floor, and those of torch modul
            colon stands an example: a value, or a word of `roikit.testing.examples` for a tensor, such as boxes, rois,
            scores, maps or floats(6, 8, 3, 3). Arguments without one are left at their defaults. "-> varying": the size
            of the result depends on the data.
-entries    where the compiled entry points of a function are not one of its name (and one of its name with "_backward"
-           where the op is sampled) in each module: function -> their names in `_core` and in `_cuda`.
+entries    where the compiled entry points of a function are not one of its name, or several that begin with it (and
+           one of its name with "_backward" where the op is sampled) in each module: function -> their names in `_core`
+           and in `_cuda`.
 """
 
 __all__ = ["FORMATS", "OPS"]
