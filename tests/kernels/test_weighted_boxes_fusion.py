@@ -54,6 +54,25 @@ def test_more_clusters_than_a_block_in_one_class():
     agrees((boxes, scores, none, none))
 
 
+def equal_overlaps(*places):
+    """Boxes by score, far apart but for a last one: it has an IoU of 0.36 with each of the boxes at these places."""
+    corners = np.arange(2, 302)[:, None] * [1000, 1000]
+    corners[list(places)] = np.array([[0, 0], [40, 0], [0, 40], [40, 40]])[: len(places)]
+    boxes = np.concatenate([np.concatenate([corners, corners + 60], 1), [[0, 0, 100, 100]]]).astype(np.float32)
+    none = np.zeros(len(boxes), int)
+    return boxes, np.linspace(1, 0.5, len(boxes), dtype=np.float32), none, none
+
+
+@pytest.mark.parametrize("places", [(3, 4), (4, 3), (60, 70, 130), (299, 1, 257, 255), (64, 128)])
+def test_of_equal_overlaps_the_earliest_cluster_is_joined(places):
+    case = equal_overlaps(*places)
+    agrees(case, iou_threshold=0.3)
+    fused, *_ = kernels.weighted_boxes_fusion(*case, iou_threshold=0.3)
+    kept = {tuple(box) for box in fused.tolist()}
+    assert [i for i in places if tuple(case[0][i].tolist()) not in kept] == [min(places)]
+    agrees(case, iou_threshold=float(np.float32(0.36)))
+
+
 def test_strided_arrays_and_integers_of_any_dtype():
     boxes, scores, idxs = candidates(100, 1)
     models = np.arange(100) % 3

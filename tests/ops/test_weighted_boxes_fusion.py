@@ -63,6 +63,18 @@ def test_more_clusters_of_a_class_than_threads_of_a_block():
     same(found, kernels.weighted_boxes_fusion(*(x.numpy() for x in (boxes, scores, zeros, models))))
 
 
+@pytest.mark.parametrize("places", [(3, 4), (4, 3), (60, 70, 130), (299, 1, 257, 255), (64, 128)])
+def test_of_equal_overlaps_the_earliest_cluster_is_joined(places):
+    """Boxes far apart by score, but for the last: it has an IoU of 0.36 with each of those at the places."""
+    corners = 1000 * torch.arange(2.0, 302)[:, None].repeat(1, 2)
+    corners[list(places)] = torch.tensor([[0.0, 0], [40, 0], [0, 40], [40, 40]])[: len(places)]
+    boxes = torch.cat([torch.cat([corners, corners + 60], 1), torch.tensor([[0.0, 0, 100, 100]])])
+    none = torch.zeros(len(boxes), dtype=torch.int64)
+    fused, *_ = ops.weighted_boxes_fusion(boxes, torch.linspace(1, 0.5, len(boxes)), none, none, iou_threshold=0.3)
+    kept = {tuple(box) for box in fused.tolist()}
+    assert [i for i in places if tuple(boxes[i].tolist()) not in kept] == [min(places)]
+
+
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("score_dtype", FLOATS)
 def test_half_is_cast_and_the_wider_dtype_comes_back(dtype, score_dtype):
