@@ -25,6 +25,7 @@ from roikit.kernels.rotated import *
 from roikit.kernels.rotated_align import *
 from roikit.kernels.rotated_codec import *
 from roikit.kernels.soft_nms import *
+from roikit.kernels.weighted_boxes_fusion import *
 
 # What the star imports bound: the functions and modules of each op's own __all__, in order.
 __all__ = [_name for _name in dir() if _name[0] != "_" and callable(globals()[_name])]

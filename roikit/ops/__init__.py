@@ -24,6 +24,7 @@ from roikit.ops.rotated import *
 from roikit.ops.rotated_align import *
 from roikit.ops.rotated_codec import *
 from roikit.ops.soft_nms import *
+from roikit.ops.weighted_boxes_fusion import *
 
 # What the star imports bound: the functions and modules of each op's own __all__, in order.
 __all__ = [_name for _name in dir() if _name[0] != "_" and callable(globals()[_name])]

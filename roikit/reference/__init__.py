@@ -19,6 +19,7 @@ from roikit.reference.rotated import *
 from roikit.reference.rotated_align import *
 from roikit.reference.rotated_codec import *
 from roikit.reference.soft_nms import *
+from roikit.reference.weighted_boxes_fusion import *
 
 # What the star imports bound: the functions and modules of each op's own __all__, in order.
 __all__ = [_name for _name in dir() if _name[0] != "_" and callable(globals()[_name])]
