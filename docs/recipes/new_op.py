@@ -43,7 +43,7 @@ It works as it is: build it and run its tests (docs/contributing.md says how). T
   4. roikit/kernels/{name}.py and roikit/ops/{name}.py, and the tests of both
   5. roikit/testing/judged/{name}.py and tests/testing/mutants_{name}.py: what others do
   6. benchmarks/bench_{name}.py, roikit/bench/works/{name}.py, docs/ops/{name}.md
-  7. python -m docs.tables --write; a line in docs/changelog.md; python -m benchmarks.guard --update {name}
+  7. python -m docs.tables --write; python -m benchmarks.guard --update {name}
 """
 
 
