@@ -117,7 +117,7 @@ OPS = {
         "distance_box_iou_loss(boxes1: boxes, boxes2: boxes, reduction='none', eps=1e-7)",
         "complete_box_iou_loss(boxes1: boxes, boxes2: boxes, reduction='none', eps=1e-7)"]},
     "weighted_boxes_fusion": {"kind": "sorted", "tolerance": "exact", "functions": [
-        "weighted_boxes_fusion(boxes: boxes, scores: scores, idxs: classes, models: matches, weights=None, iou_threshold="
-        "0.55, *, skip_box_threshold=0.0, conf_type='avg', allows_overflow=False) -> varying"]},
+        "weighted_boxes_fusion(boxes: boxes, scores: scores, idxs: classes, models: matches, weights=None, "
+        "iou_threshold=0.55, *, skip_box_threshold=0.0, conf_type='avg', allows_overflow=False) -> varying"]},
 }
 FORMATS = ("rle", "polygon")  # of `roikit.masks`: host formats, which have a page and benchmarks as ops have
