@@ -74,7 +74,7 @@ def prepare_for_inference(model: FasterRCNN | Segmenter, precision: str = "float
     if precision not in ("float32", "bf16"):
         raise ValueError(f"prepare_for_inference: precision must be one of float32, bf16, got {precision!r}")
     if not isinstance(model, FasterRCNN | Segmenter):
-        raise TypeError("prepare_for_inference: model must be a Segmenter, or a FasterRCNN or MaskRCNN, "
+        raise TypeError("prepare_for_inference: model must be a detector or a segmenter of roikit.models, "
                         f"got {type(model).__name__}")
     for name, weight in model.named_parameters():
         if weight.device.type != "cpu":
