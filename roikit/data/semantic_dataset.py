@@ -12,7 +12,7 @@ from roikit.data.coco import CocoDataset
 from roikit.data.images import open_image
 from roikit.data.transforms import image_tensor
 
-__all__ = ["BACKGROUND", "SemanticDataset", "listed_images", "semantic_content"]
+__all__ = ["BACKGROUND", "SemanticDataset", "is_semantic_source", "listed_images", "semantic_content"]
 
 BACKGROUND = "background"
 
@@ -47,6 +47,18 @@ def listed_images(folder):
             pass  # the doctor names it, and the data set does when it is asked for
         records.append(record)
     return records
+
+
+def is_semantic_source(path):
+    """Whether a path is a folder, of label maps, or a COCO panoptic file; not so a file that cannot be read."""
+    if os.path.isdir(path):
+        return True
+    try:
+        content = read_json(path)
+    except (OSError, ValueError):
+        return False
+    annotations = content.get("annotations") if isinstance(content, dict) else None
+    return isinstance(annotations, list) and any("segments_info" in a for a in annotations[:1] if isinstance(a, dict))
 
 
 def semantic_content(semantic, images):

@@ -144,7 +144,9 @@ class Segmenter(WithFormats):
         groups: dict[tuple[Any, ...], list[tuple[int, ImageBatch]]] = {}
         for place, image in enumerate(images):
             batch, _ = self.transform([image])
-            groups.setdefault(batch.tensor.shape[1:], []).append((place, batch))
+            # A single image may have sizes that torch.export leaves open.
+            key = batch.tensor.shape[1:] if len(images) > 1 else ()
+            groups.setdefault(key, []).append((place, batch))
         return [([place for place, _ in group], torch.cat([batch.tensor for _, batch in group]),
                  [batch.sizes[0] for _, batch in group], [batch.original_sizes[0] for _, batch in group])
                 for group in groups.values()]

@@ -70,7 +70,6 @@ class _Found:
 
     categories: list
     boxes: bool
-    noun: str = "object"
 
     def results(self, output, image_id):
         return coco_results(output, image_id, [c["id"] for c in self.categories])

@@ -9,9 +9,9 @@ import numpy as np
 
 from roikit import data, models
 from roikit import masks as rle
-from roikit.data.annotations import load_annotations, read_json
+from roikit.data.annotations import load_annotations
 from roikit.data.findings import counted
-from roikit.data.semantic_dataset import semantic_content
+from roikit.data.semantic_dataset import is_semantic_source, semantic_content
 from roikit.errors import RoikitWarning
 from roikit.trainer import pixel_evaluation as pixels
 from roikit.trainer.draw_pixels import class_colors, draw_classes, save_labels
@@ -124,7 +124,6 @@ class _Found:
     """Results and pictures of what a segmenter gives."""
 
     names: list
-    noun: str = "class"
 
     def results(self, output, image_id):
         """COCO results of stuff: a mask for each class that is there; with the number of its pixels, ``area``."""
@@ -160,19 +159,13 @@ def _asked_for(config, annotations, images):
     if (annotations is None) != (images is None):
         raise ValueError(f"evaluate: annotations and images must be given together, got {annotations} and {images}")
     if annotations is not None:
-        is_semantic = os.path.isdir(annotations) or _is_panoptic(annotations)
+        is_semantic = is_semantic_source(annotations)
         named = (None, annotations) if is_semantic else (annotations, None)
         return _Files(*named, images), type(config.data.val)()
     files = _files(config, "val")
     if files is None:
         raise ValueError("evaluate: annotations and images must be given; the run had no val part")
     return files, config.data.val
-
-
-def _is_panoptic(path):
-    content = read_json(path)
-    annotations = content.get("annotations") if isinstance(content, dict) else None
-    return bool(annotations) and isinstance(annotations[0], dict) and "segments_info" in annotations[0]
 
 
 def _class_count(config, semantic):
