@@ -204,6 +204,24 @@ def test_law_the_loss_is_the_mean_over_what_is_known():
     torch.testing.assert_close(pixel_loss(logits + 100 * (~known)[:, None], labels), expected)
 
 
+def test_a_segmenter_learns_an_image():
+    torch.manual_seed(0)
+    model = build_segmenter(replace(PYRAMID, num_classes=2)).train()
+    image, labels = torch.rand(3, 64, 64) * 0.3, torch.zeros(64, 64, dtype=torch.uint8)
+    image[:, 10:40, 20:50] += 0.6
+    labels[10:40, 20:50] = 1
+    optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
+    losses = []
+    for _ in range(30):
+        losses.append(model([image], [{"semantic": labels}])["loss_semantic"])
+        optimizer.zero_grad()
+        losses[-1].backward()
+        optimizer.step()
+    assert losses[-1] < losses[0] / 3
+    with torch.no_grad():
+        assert (model.eval()([image])[0]["classes"] == labels).float().mean() > 0.9
+
+
 def test_law_padding_in_a_batch_has_no_loss():
     torch.manual_seed(0)
     model = build_segmenter(replace(PYRAMID, image=replace(PYRAMID.image, resize=False))).train()
