@@ -8,14 +8,16 @@ from pathlib import Path
 
 from roikit.data.collate import collate
 
-__all__ = ["CocoDataset", "Finding", "Report", "collate", "inspect_dataset", "nuclei_mini", "read_image",
-           "transforms"]
+__all__ = ["CocoDataset", "Finding", "Report", "SemanticDataset", "collate", "inspect_dataset", "inspect_semantic",
+           "nuclei_mini", "read_image", "transforms"]
 
 _MODULES = {
     "CocoDataset": "coco",
     "Finding": "findings",
     "Report": "findings",
+    "SemanticDataset": "semantic_dataset",
     "inspect_dataset": "doctor",
+    "inspect_semantic": "semantic_doctor",
     "read_image": "images",
 }
 

@@ -22,7 +22,7 @@ from roikit.data.records import crowds_sentence, fault_of, names_of, usable_id
 from roikit.data.segmentation import box_and_area, read_segmentation
 from roikit.data.semantic_findings import semantic_findings
 
-__all__ = ["inspect_dataset"]
+__all__ = ["Inspection", "inspect_dataset"]
 
 # How far, in pixels, a box or a polygon may reach over the border or miss the mask unreported: COCO's
 # own boxes and polygons are drawn by hand and do so by fractions of a pixel to about two.
@@ -31,7 +31,8 @@ _AGREEMENT = 2.0
 _AGREEMENT_IOU = 0.7
 
 
-def inspect_dataset(annotations, images, *, check_pixels=False, keypoints=True, semantic=None, semantic_classes=None):
+def inspect_dataset(annotations, images, *, check_pixels=False, keypoints=True, semantic=None, semantic_classes=None,
+                    check_labels=False):
     """Look for everything in a COCO data set that would break training, or quietly spoil it.
 
     Args:
@@ -43,6 +44,7 @@ def inspect_dataset(annotations, images, *, check_pixels=False, keypoints=True, 
         keypoints: look at keypoints, too; False where they are not to be learnt.
         semantic: folder of PNG label maps, or COCO panoptic file, to look at as well.
         semantic_classes: the number of values 0..C that a folder's label maps may have beside 255; None for any.
+        check_labels: decode every label map, not those of 256 images alone.
 
     Returns:
         Report. What is wrong with the data set is a finding, never an exception.
@@ -50,7 +52,7 @@ def inspect_dataset(annotations, images, *, check_pixels=False, keypoints=True, 
     Raises:
         ImportError: Pillow is missing.
     """
-    inspection = _Inspection()
+    inspection = Inspection()
     try:
         content = load_annotations(annotations)
     except (OSError, ValueError) as error:
@@ -61,12 +63,13 @@ def inspect_dataset(annotations, images, *, check_pixels=False, keypoints=True, 
     objects = inspection.annotations(content, sizes, categories, keypoints)
     if semantic is not None:
         sound = [record for record in sizes.values() if record is not None]
-        for finding in semantic_findings(semantic, semantic_classes, sound, check_pixels=check_pixels):
+        for finding in semantic_findings(semantic, semantic_classes, sound,
+                                         check_pixels=check_pixels or check_labels):
             inspection.add(*finding)
     return inspection.report(content, objects)
 
 
-class _Inspection:
+class Inspection:
     """The findings so far, and the walk over each list of the file.
 
     A record that is faulty is one finding, and those that refer to it are none: they are its consequences.

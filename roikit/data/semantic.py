@@ -14,7 +14,7 @@ from roikit.data import segmentation as seg
 from roikit.data.annotations import read_json
 from roikit.data.images import read_image, read_labels
 from roikit.data.packed import Ragged
-from roikit.data.records import shown, usable_id
+from roikit.data.records import names_of, shown, usable_id
 
 __all__ = ["IGNORED", "LabelFolder", "PanopticFile", "open_semantic", "union_of_masks"]
 
@@ -98,11 +98,12 @@ class PanopticFile:
             raise ValueError(f"semantic: {path}: {error}") from None
 
     def _read(self, content):
-        categories = sorted(category["id"] for category in content["categories"])
+        listed = sorted(content["categories"], key=lambda category: category["id"])
+        categories = [category["id"] for category in listed]
         if not categories or len(categories) >= IGNORED:
             raise ValueError(f"it must have 1 to {IGNORED - 1} categories, got {len(categories)}")
         label_of = {number: label for label, number in enumerate(categories, start=1)}
-        self.category_ids, self.classes = categories, len(categories) + 1
+        self.category_ids, self.names, self.classes = categories, names_of(listed), len(categories) + 1
         records = content["annotations"]
         self._place = {record["image_id"]: k for k, record in enumerate(records)}
         self._files = Ragged.of_bytes([record["file_name"].encode() for record in records])

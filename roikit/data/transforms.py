@@ -142,6 +142,7 @@ class RandomScaleCrop:
         size: (height, width) of the result, pixels.
         scale: (low, high); the factor is drawn evenly from it. At 1 the image just fits into ``size``.
         fill: value of the padding, in [0, 1].
+        of: "fit"; or "pixels", where at 1 the image keeps its own pixels, as is usual for classes of pixels.
 
     The window, and the place of an image smaller than ``size``, are drawn evenly. The part that is
     kept is cut out before it is scaled, so its place is a whole pixel of the source.
@@ -154,10 +155,11 @@ class RandomScaleCrop:
     size: tuple
     scale: tuple = (0.5, 2.0)
     fill: float = 0.0
+    of: str = "fit"
 
     def __call__(self, sample, rng):
         (height, width), (high, wide) = sample.size, self.size
-        factor = rng.uniform(*self.scale) * min(high / height, wide / width)
+        factor = rng.uniform(*self.scale) * (min(high / height, wide / width) if self.of == "fit" else 1.0)
         window_h = min(max(round(high / factor), 1), height)
         window_w = min(max(round(wide / factor), 1), width)
         sample = _cropped(sample, int(rng.integers(height - window_h + 1)),

@@ -1,4 +1,4 @@
-"""Detectors made of roikit's ops: Faster R-CNN, Mask R-CNN and their family."""
+"""Detectors made of roikit's ops: Faster R-CNN, Mask R-CNN and their family; segmenters beside them."""
 
 from roikit.models.bodies.efficientnet import EfficientNetLite0
 from roikit.models.bodies.resnet import ResNet
@@ -16,10 +16,12 @@ from roikit.models.builders import (
     maskrcnn_resnet50_fpn_v2,
 )
 from roikit.models.configs import (
+    AuxiliaryConfig,
     BackboneConfig,
     BoxConfig,
     CascadeConfig,
     DetectorConfig,
+    FCNHeadConfig,
     HybridConfig,
     ImageConfig,
     IntegralConfig,
@@ -27,10 +29,15 @@ from roikit.models.configs import (
     KeypointConfig,
     MaskConfig,
     MaskScoreConfig,
+    PyramidPoolingConfig,
     RpnConfig,
+    SegmenterConfig,
     SelectionConfig,
     SemanticConfig,
+    SemanticFPNConfig,
+    SkipsConfig,
     StageConfig,
+    WindowConfig,
 )
 from roikit.models.detectors.two_stage import FasterRCNN, KeypointRCNN, MaskRCNN
 from roikit.models.inference import prepare_for_inference
@@ -45,6 +52,21 @@ from roikit.models.roi.keypoint import KeypointRCNNHeads, KeypointRCNNPredictor
 from roikit.models.roi.mask import MaskRCNNHeads, MaskRCNNPredictor
 from roikit.models.roi.mask_score import MaskScoreHead
 from roikit.models.roi.pooling import PyramidRoIAlign, PyramidRoIPool
+from roikit.models.segmentation.build import build_segmenter
+from roikit.models.segmentation.builders import (
+    fcn_resnet50,
+    fcn_resnet101,
+    fcn_vgg16_8s,
+    fcn_vgg16_16s,
+    fcn_vgg16_32s,
+    pspnet_resnet50,
+    pspnet_resnet101,
+    semantic_fpn_resnet18,
+)
+from roikit.models.segmentation.fcn import FCNHead, FCNSkipHead
+from roikit.models.segmentation.pspnet import PSPHead
+from roikit.models.segmentation.segmenter import Segmenter
+from roikit.models.segmentation.semantic_fpn import SemanticFPNHead
 from roikit.models.weights.checkpoint import LoadReport, load_backbone, load_checkpoint
 from roikit.models.weights.detectron2_zoo import detectron2_model
 from roikit.models.weights.mmdetection_zoo import mmdetection_model
@@ -53,6 +75,7 @@ from roikit.models.weights.published_model import load_published
 from roikit.models.weights.save import save_checkpoint
 
 __all__ = [
+    "AuxiliaryConfig",
     "AverageHead",
     "BackboneConfig",
     "BackboneWithFPN",
@@ -61,6 +84,9 @@ __all__ = [
     "CascadeConfig",
     "DetectorConfig",
     "EfficientNetLite0",
+    "FCNHead",
+    "FCNHeadConfig",
+    "FCNSkipHead",
     "FastRCNNConvFCHead",
     "FastRCNNPredictor",
     "FasterRCNN",
@@ -82,7 +108,9 @@ __all__ = [
     "MaskRCNNPredictor",
     "MaskScoreConfig",
     "MaskScoreHead",
+    "PSPHead",
     "Published",
+    "PyramidPoolingConfig",
     "PyramidRoIAlign",
     "PyramidRoIPool",
     "RPNHead",
@@ -90,18 +118,30 @@ __all__ = [
     "ResNet",
     "RoIHeads",
     "RpnConfig",
+    "Segmenter",
+    "SegmenterConfig",
     "SelectionConfig",
     "SemanticConfig",
+    "SemanticFPNConfig",
+    "SemanticFPNHead",
+    "SkipsConfig",
     "StageConfig",
     "TimmBody",
     "TwoMLPHead",
     "VGG16",
+    "WindowConfig",
     "build_backbone",
     "build_detector",
+    "build_segmenter",
     "detector_config",
     "detectron2_model",
     "fasterrcnn_resnet50_fpn",
     "fasterrcnn_resnet50_fpn_v2",
+    "fcn_resnet101",
+    "fcn_resnet50",
+    "fcn_vgg16_16s",
+    "fcn_vgg16_32s",
+    "fcn_vgg16_8s",
     "keypointrcnn_resnet50_fpn",
     "load_backbone",
     "load_checkpoint",
@@ -112,6 +152,9 @@ __all__ = [
     "maskrcnn_resnet50_fpn_v2",
     "mmdetection_model",
     "prepare_for_inference",
+    "pspnet_resnet101",
+    "pspnet_resnet50",
     "published",
     "save_checkpoint",
+    "semantic_fpn_resnet18",
 ]

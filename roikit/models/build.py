@@ -58,18 +58,26 @@ def build_detector(config: DetectorConfig) -> FasterRCNN:
     return model
 
 
-def build_backbone(config: BackboneConfig) -> BackboneWithFPN | BackboneWithoutNeck:
-    """A body and its pyramid, or a body and its one map, with the parts before `trainable_layers` frozen."""
+def build_backbone(config: BackboneConfig) -> BackboneWithFPN | BackboneWithoutNeck | nn.Module:
+    """A body and its pyramid, a body and its one map, or the body alone, with the parts before `trainable_layers`
+    frozen."""
     body = build_body(config)
     for part in body.parts()[:5 - config.trainable_layers]:
         for module in part:
             module.requires_grad_(False)
-    has_groups = any(isinstance(module, nn.GroupNorm) for module in body.modules())
-    body_format = _map_format("group" if has_groups else config.norm)
+    if config.neck == "maps":
+        return body
+    body_format = body_format_of(body, config)
     if config.neck == "none":
         return BackboneWithoutNeck(body, body.channels[0], body_format)
     fpn = FeaturePyramidNetwork(body.channels, config.fpn_channels, _norm(config.fpn_norm, config.norm_groups))
     return BackboneWithFPN(body, fpn, config.fpn_channels, body_format, _map_format(config.fpn_norm))
+
+
+def body_format_of(body: nn.Module, config: BackboneConfig) -> torch.memory_format:
+    """How a body's maps lie best in training on a CPU."""
+    has_groups = any(isinstance(module, nn.GroupNorm) for module in body.modules())
+    return _map_format("group" if has_groups else config.norm)
 
 
 def build_body(config: BackboneConfig) -> nn.Module:
@@ -103,6 +111,9 @@ def _check_body(config: BackboneConfig) -> None:
     if asked and not (name in RESNETS and RESNETS[name].bottleneck):
         raise ValueError(f"build_backbone: BackboneConfig.{asked[0]} is for bottlenecks, which the name {name!r} has "
                          "none of; a ResNet of 50 layers or more and a ResNeXt have them")
+    if config.output_stride != 32 and name not in RESNETS:
+        raise ValueError(f"build_backbone: BackboneConfig.output_stride must be 32 for the name {name!r}, which is "
+                         f"neither a ResNet nor a ResNeXt, got {config.output_stride}")
     for stage in config.deform_stages:
         spec, planes = RESNETS[name], 64 << LEVELS.index(stage)
         width = planes * spec.width // 64 * spec.groups
@@ -112,7 +123,8 @@ def _check_body(config: BackboneConfig) -> None:
 
 
 def _spec(config: BackboneConfig) -> ResNetSpec:
-    return replace(RESNETS[config.name], stride_in_1x1=config.stride_in_1x1, dilated_c5=config.dilated_c5)
+    return replace(RESNETS[config.name], stride_in_1x1=config.stride_in_1x1, dilated_c5=config.dilated_c5,
+                   output_stride=config.output_stride)
 
 
 def _body_norm(config: BackboneConfig) -> Callable[[int], nn.Module]:

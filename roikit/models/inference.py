@@ -32,6 +32,7 @@ from roikit.models.prepared.heads import (
     box_head,
 )
 from roikit.models.prepared.parts import InFloat32, ToFloat32, conv_block, is_conv_block, twin
+from roikit.models.prepared.segmentation import PreparedPSPHead, fcn_head, semantic_fpn_head, skip_head
 from roikit.models.proposals.rpn import RegionProposalNetwork, RPNHead
 from roikit.models.roi.box import AverageHead, FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from roikit.models.roi.heads import RoIHeads
@@ -41,18 +42,22 @@ from roikit.models.roi.mask_score import MaskScoreHead
 from roikit.models.roi.mask_variants import MaskMLPHead, MaskMLPPredictor
 from roikit.models.roi.pooling import PyramidRoIAlign, PyramidRoIPool
 from roikit.models.roi.semantic import SemanticHead, SemanticRoIPool
+from roikit.models.segmentation.fcn import FCNHead, FCNSkipHead, FCNSkips
+from roikit.models.segmentation.pspnet import PSPHead
+from roikit.models.segmentation.segmenter import Segmenter
+from roikit.models.segmentation.semantic_fpn import SemanticFPNHead
 
 __all__ = ["prepare_for_inference"]
 
 
-def prepare_for_inference(model: FasterRCNN, precision: str = "float32") -> FasterRCNN:
-    """A copy of a detector that gives its detections in less time on a CPU.
+def prepare_for_inference(model: FasterRCNN | Segmenter, precision: str = "float32") -> FasterRCNN | Segmenter:
+    """A copy of a detector, or of a segmenter, that gives its results in less time on a CPU.
 
     Args:
-        model: a float32 detector on the CPU. It is left as it is, and may be trained on.
-        precision: "float32", or "bf16": weights and maps of the network in bfloat16; boxes, scores and the last layer
-            of the box head in float32. Needs a CPU for which oneDNN has bfloat16 (on x86 one with AVX-512), and pays
-            on one that multiplies it in hardware.
+        model: a float32 detector or segmenter on the CPU. It is left as it is, and may be trained on.
+        precision: "float32", or "bf16": weights and maps of the network in bfloat16; boxes, scores and the last layers
+            of the box head and of a segmenter in float32. Needs a CPU for which oneDNN has bfloat16 (on x86 one with
+            AVX-512), and pays on one that multiplies it in hardware.
 
     Returns:
         A model of the same class with the same `config`, in evaluation mode, called in the same way. It has the weights
@@ -60,16 +65,17 @@ def prepare_for_inference(model: FasterRCNN, precision: str = "float32") -> Fast
         Parts that are not of `roikit.models` are copied as they are, and run in float32.
 
     Raises:
-        TypeError: `model` is no detector, has weights other than float32, or `precision` is "bf16" and a part is not of
-        `roikit.models`.
+        TypeError: `model` is no detector or segmenter, has weights other than float32, or `precision` is "bf16" and a
+            part is not of `roikit.models`.
         ValueError: `precision` is unknown, or `model` is not on the CPU.
         BackendError: `precision` is "bf16" and this processor, or what ONEDNN_MAX_CPU_ISA leaves of it, has too little
         for oneDNN's bfloat16. A prepared model that is unpickled on such a processor raises it as well.
     """
     if precision not in ("float32", "bf16"):
         raise ValueError(f"prepare_for_inference: precision must be one of float32, bf16, got {precision!r}")
-    if not isinstance(model, FasterRCNN):
-        raise TypeError(f"prepare_for_inference: model must be a FasterRCNN or MaskRCNN, got {type(model).__name__}")
+    if not isinstance(model, FasterRCNN | Segmenter):
+        raise TypeError("prepare_for_inference: model must be a detector or a segmenter of roikit.models, "
+                        f"got {type(model).__name__}")
     for name, weight in model.named_parameters():
         if weight.device.type != "cpu":
             raise ValueError(f"prepare_for_inference: model must be on the CPU, got {name} on {weight.device}")
@@ -87,7 +93,7 @@ def prepare_for_inference(model: FasterRCNN, precision: str = "float32") -> Fast
 
 def _prepare(module: Any, dtype: torch.dtype) -> Any:
     """The prepared counterpart of a part, by its exact class: a subclass may compute something else."""
-    if isinstance(module, FasterRCNN):
+    if isinstance(module, FasterRCNN) or type(module) in (Segmenter, FCNSkips):
         return twin(module, transform=copy.deepcopy(module.transform), **_children(module, dtype, ("transform",)))
     kind = type(module)
     if kind in _PARTS:
@@ -160,6 +166,10 @@ _PARTS: dict[type, Callable[[Any, torch.dtype], nn.Module]] = {
     KeypointRCNNHeads: _keypoint_head,
     KeypointRCNNPredictor: PreparedKeypointPredictor,
     SemanticHead: _semantic_head,
+    FCNHead: fcn_head,
+    FCNSkipHead: skip_head,
+    PSPHead: PreparedPSPHead,
+    SemanticFPNHead: semantic_fpn_head,
     nn.Sequential: _sequential,
     nn.ModuleList: lambda module, dtype: nn.ModuleList(_prepare(part, dtype) for part in module),
 }

@@ -8,7 +8,7 @@ from roikit import masks as rle
 from roikit.trainer.extras import extra
 from roikit.trainer.fonts import font_of, plain_text
 
-__all__ = ["display_image", "draw_objects", "save_png", "side_by_side"]
+__all__ = ["display_image", "draw_objects", "enlarged", "object_color", "save_png", "side_by_side"]
 
 GOLDEN = 0.61803398875
 TEXT = 12  # pixels
@@ -53,9 +53,9 @@ def draw_objects(image, objects, names, *, opacity=0.35, boxes=True, about=768, 
     """
     height, width = image.shape[:2]
     factor = max(1, round(about / max(height, width, 1)))
-    canvas = _enlarged(image, factor)
+    canvas = enlarged(image, factor)
     order = sorted(range(len(objects)), key=lambda i: objects[i].get("score", 1.0))
-    colors = [_color(i) for i in range(len(objects))]
+    colors = [object_color(i) for i in range(len(objects))]
     for i in order:
         window, mask = _mask(objects[i], height, width)
         if mask is None or not mask.size:
@@ -71,7 +71,8 @@ def draw_objects(image, objects, names, *, opacity=0.35, boxes=True, about=768, 
     return _with_boxes_and_text(canvas, objects, order, colors, names, factor, boxes)
 
 
-def _enlarged(image, factor):
+def enlarged(image, factor):
+    """A copy of an (H, W, 3) image, larger by a whole factor."""
     if factor == 1:
         return image.copy()
     pillow = extra("PIL.Image", "drawing predictions")
@@ -79,7 +80,7 @@ def _enlarged(image, factor):
     return np.array(pillow.fromarray(image).resize(size, pillow.Resampling.BICUBIC))
 
 
-def _color(index):
+def object_color(index):
     """Bright colours; neighbours in the list differ widely in hue."""
     color = np.array(colorsys.hsv_to_rgb((0.33 + index * GOLDEN) % 1.0, 0.9, 1.0))
     # Pure blue and violet are too dark for outlines on a dark image: white lifts their luminance.

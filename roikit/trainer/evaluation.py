@@ -16,7 +16,8 @@ from roikit.trainer.scores import COCO_KEYPOINTS, checked_limits, coco_scores, r
 from roikit.trainer.sentences import sentence_about
 from roikit.trainer.truth import read_truth
 
-__all__ = ["coco_results", "detect", "evaluate", "score", "warn_of_zero", "write_detections", "write_metrics"]
+__all__ = ["coco_results", "detect", "evaluate", "evaluate_detector", "score", "warn_of_zero", "write_detections",
+           "write_metrics"]
 
 
 def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detections=None,
@@ -70,15 +71,19 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
         if out is not None:
             write_metrics(out, metrics)
         return metrics
-    return _evaluate_model(source, annotations, images, iou_types, limits, use_cats, out, sigmas, on_error,
-                           device=device, batch_size=batch_size, workers=workers)
-
-
-def _evaluate_model(source, annotations, images, iou_types, limits, use_cats, out, sigmas, on_error, *, device,
-                    **loading):
-    from roikit.trainer.trained import evaluation_paths, load_trained, val_set  # they import torch
+    from roikit.trainer.tasks import task_of
+    from roikit.trainer.trained import load_trained  # they import torch
 
     trained = load_trained(source, device, at_least=limits[-1] if limits else 0)
+    return task_of(trained.config.model).evaluate(
+        trained, annotations, images, iou_types=iou_types, limits=limits, use_cats=use_cats, out=out, sigmas=sigmas,
+        on_error=on_error, batch_size=batch_size, workers=workers)
+
+
+def evaluate_detector(trained, annotations, images, *, iou_types, limits, use_cats, out, sigmas, on_error, **loading):
+    """``evaluate`` of a loaded detector; ``limits`` are checked ``max_detections``, or None."""
+    from roikit.trainer.trained import evaluation_paths, val_set
+
     truth = read_truth(evaluation_paths(trained.config, annotations, images)[0], use_cats=use_cats)
     categories = _paired(trained.categories, truth, use_cats)
     dataset = val_set(trained.config, annotations, images, content=None if use_cats else truth.content)

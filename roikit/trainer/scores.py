@@ -195,16 +195,16 @@ def _summary(judge, limits, keypoints):
 
 
 def table(scores):
-    """The figures of several kinds as lines of text; ``scores`` is kind -> ``coco_scores``'s."""
+    """The figures of several kinds as lines of text; ``scores`` is kind -> ``coco_scores``'s or ``pixel_scores``'s."""
     lines = []
     for kind, figures in scores.items():
         row = "  ".join(f"{name} {_shown(value)}" for name, value in figures.items()
                         if name != "per_class")
         lines.append(f"{kind:>9}  {row}")
-        classes = figures.get("per_class", {})
+        classes, what = figures.get("per_class", {}), "IoU" if "mIoU" in figures else "AP"
         if len(classes) > 1:
             seen = sorted(((n, v) for n, v in classes.items() if v >= 0), key=lambda p: -p[1])
-            lines += [f"{'':>11}{name}: AP {value:.3f}" for name, value in seen]
+            lines += [f"{'':>11}{name}: {what} {value:.3f}" for name, value in seen]
     return "\n".join(lines)
 
 

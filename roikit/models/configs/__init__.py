@@ -9,6 +9,15 @@ from roikit.models.configs.detector import DetectorConfig
 from roikit.models.configs.image import ImageConfig
 from roikit.models.configs.proposals import RpnConfig
 from roikit.models.configs.roi import BoxConfig, KeypointConfig, MaskConfig, MaskScoreConfig, SelectionConfig
+from roikit.models.configs.segmenter import (
+    AuxiliaryConfig,
+    FCNHeadConfig,
+    PyramidPoolingConfig,
+    SegmenterConfig,
+    SemanticFPNConfig,
+    SkipsConfig,
+    WindowConfig,
+)
 from roikit.models.configs.wiring import (
     CascadeConfig,
     HybridConfig,
@@ -19,10 +28,12 @@ from roikit.models.configs.wiring import (
 )
 
 __all__ = [
+    "AuxiliaryConfig",
     "BackboneConfig",
     "BoxConfig",
     "CascadeConfig",
     "DetectorConfig",
+    "FCNHeadConfig",
     "HybridConfig",
     "ImageConfig",
     "IntegralConfig",
@@ -30,8 +41,13 @@ __all__ = [
     "KeypointConfig",
     "MaskConfig",
     "MaskScoreConfig",
+    "PyramidPoolingConfig",
     "RpnConfig",
+    "SegmenterConfig",
     "SelectionConfig",
     "SemanticConfig",
+    "SemanticFPNConfig",
+    "SkipsConfig",
     "StageConfig",
+    "WindowConfig",
 ]

@@ -45,6 +45,8 @@ class DetectorConfig:
         require(self.num_classes >= 2,
                 "DetectorConfig: num_classes must be at least 2 (the background counts), "
                 f"got {self.num_classes}")
+        require(self.backbone.neck != "maps",
+                "DetectorConfig: backbone.neck must be 'fpn' or 'none', got 'maps', which is for segmenters")
         levels = len(self.backbone.proposal_strides)
         require(len(self.rpn.anchor_sizes) == levels,
                 f"DetectorConfig: rpn.anchor_sizes must have one entry for each of the {levels} levels that "

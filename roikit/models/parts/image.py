@@ -219,7 +219,7 @@ class ImageTransform(nn.Module):
 
     def _resize(self, image: Tensor) -> Tensor:
         config = self.config
-        if self.training and not config.resize_in_training:
+        if not config.resize or self.training and not config.resize_in_training:
             return image
         choice = len(config.min_size) - 1
         if self.training:

@@ -21,6 +21,7 @@ from roikit.errors import RoikitWarning
 from roikit.models.bodies.vgg import VGG16
 from roikit.models.parts.norm import FrozenBatchNorm2d
 from roikit.models.roi.box import TwoMLPHead
+from roikit.models.segmentation.fcn import FCNSkipHead
 from roikit.models.weights import detectron2, mmdetection
 from roikit.models.weights.files import read_state
 from roikit.models.weights.layouts import obstacle
@@ -33,7 +34,8 @@ State = dict[str, Tensor]
 # What depends on the number of classes or keypoints, and so cannot be taken over when that changes.
 _PREDICTORS = re.compile(r"roi_heads\.(box_predictor\.(\d+\.)?(cls_score|bbox_pred)"
                          r"|mask_predictor\.(\d+\.)?mask_fcn_logits|mask_score_head\.predictor"
-                         r"|keypoint_predictor\.kps_score_lowres)\.")
+                         r"|keypoint_predictor\.kps_score_lowres)\."
+                         r"|(aux_)?classifier\.(4|5|predictor|score_\w+|upscore\w+)\.")
 
 # Of one stage, of the first of several.
 _CLASSES = ("roi_heads.box_predictor.cls_score.bias", "roi_heads.box_predictor.0.cls_score.bias")
@@ -176,7 +178,7 @@ def load_backbone(body: nn.Module, path: str | os.PathLike, heads: nn.Module | N
             save them. Offsets of deformable convolutions, which no classifier has, stay as they are.
         heads: the `RoIHeads` of the body's detector, or None. What of the network stands there is loaded as well: the
             last stage of a ResNet as `res5`, and the two fully connected layers of a VGG-16 where the box head's have
-            their sizes.
+            their sizes. Or the `FCNSkipHead` of a segmenter, whose fc6 and fc7 are those layers as convolutions.
 
     Raises:
         OSError, ValueError: as `load_checkpoint`.
@@ -192,6 +194,8 @@ def load_backbone(body: nn.Module, path: str | os.PathLike, heads: nn.Module | N
         counts = new is not None and (new.endswith(".num_batches_tracked") or new == _COUNTER)
         if new not in own and (new is None or counts or new.startswith((*_CLASSIFIERS, *unbuilt))):
             dropped.append(name)
+        elif new in own and new.startswith("classifier.") and value.numel() == own[new].numel():
+            state[new] = value.reshape(own[new].shape)  # a fully connected layer may be a convolution here
         else:
             state[new] = value
     kept = {name for name in own.keys() - state.keys() if _OFFSETS.search(name)}
@@ -206,11 +210,11 @@ def _with_heads(body: nn.Module, heads: nn.Module | None) -> nn.Module:
     further: dict[str, nn.Module] = {}
     if hasattr(heads, "res5"):
         further["layer4"] = heads.res5
-    box_head = getattr(heads, "box_head", None)
-    if isinstance(body, VGG16) and isinstance(box_head, TwoMLPHead):
-        sizes = tuple(box_head.fc6.weight.shape), tuple(box_head.fc7.weight.shape)
-        if sizes == ((4096, 512 * 7 * 7), (4096, 4096)):
-            further["classifier"] = nn.ModuleDict({"0": box_head.fc6, "3": box_head.fc7})
+    layers = heads if isinstance(heads, FCNSkipHead) else getattr(heads, "box_head", None)
+    if isinstance(body, VGG16) and isinstance(layers, TwoMLPHead | FCNSkipHead):
+        sizes = tuple(layer.weight[0].numel() for layer in (layers.fc6, layers.fc7))
+        if sizes == (512 * 7 * 7, 4096) and len(layers.fc6.weight) == len(layers.fc7.weight) == 4096:
+            further["classifier"] = nn.ModuleDict({"0": layers.fc6, "3": layers.fc7})
     if not further:
         return body
     network = nn.Module()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from roikit.models.configs import DetectorConfig
+from roikit.models.configs import DetectorConfig, FCNHeadConfig, SegmenterConfig
 from roikit.models.configs.body import LEVELS
 
 __all__ = ["obstacle"]
@@ -48,12 +48,27 @@ _ALLOWED: dict[str, Mapping[str, tuple[Any, ...]]] = {
 }
 
 
-def obstacle(config: DetectorConfig, library: str) -> str | None:
+def _obstacle_of_pixels(config: SegmenterConfig, library: str) -> str | None:
+    """As `obstacle`: of segmenters torchvision has the FCN on a ResNet alone."""
+    if library != "torchvision":
+        return "it has no such segmenter"
+    backbone, head = config.backbone, config.head
+    if not isinstance(head, FCNHeadConfig) or head.channels is not None or head.norm not in ("batch", "sync", "frozen"):
+        return f"head must be 'fcn' with its own width and batch norm, got {head}"
+    allowed = {"name": ("resnet50", "resnet101"), "output_stride": (8,), "stride_in_1x1": (False,),
+               "deform_stages": ((),), "norm": ("batch", "sync", "frozen")}
+    return next((f"backbone.{name} must be {' or '.join(map(repr, values))}, got {getattr(backbone, name)!r}"
+                 for name, values in allowed.items() if getattr(backbone, name) not in values), None)
+
+
+def obstacle(config: DetectorConfig | SegmenterConfig, library: str) -> str | None:
     """The first field with which that library would compute something else, and what it would have to be.
 
     Args:
         library: "torchvision", "detectron2" or "mmdetection".
     """
+    if isinstance(config, SegmenterConfig):
+        return _obstacle_of_pixels(config, library)
     for field, allowed in _ALLOWED[library].items():
         value: Any = config
         for part in field.split("."):

@@ -31,6 +31,8 @@ def described(state: State) -> str:
     """The system of a state dict with roikit's names, say "Cascade Mask R-CNN on ResNet-50 with FPN, 80 classes"."""
     if not _any(r"^roi_heads\.", state):
         body = _any(r"^(conv1|layer1\.0\.conv1|features\.0|_conv_stem)\.", state)
+        if _any(r"^classifier\.", state) and _any(r"^backbone\.", state):
+            return "a segmenter"
         return "a classification network, which load_backbone reads" if body else "no region-based detector"
     words = f"{_system(state)} on {_body(state)}"
     if any(name.startswith("backbone.fpn.") for name in state):
