@@ -1,5 +1,6 @@
 """Detectors made of roikit's ops: Faster R-CNN, Mask R-CNN and their family."""
 
+from roikit.models.bodies.darknet import Darknet53
 from roikit.models.bodies.efficientnet import EfficientNetLite0
 from roikit.models.bodies.resnet import ResNet
 from roikit.models.bodies.timm_body import TimmBody
@@ -14,11 +15,18 @@ from roikit.models.builders import (
     maskrcnn_resnet18_fpn,
     maskrcnn_resnet50_fpn,
     maskrcnn_resnet50_fpn_v2,
+    yolact_config,
+    yolact_darknet53_fpn,
+    yolact_plus_resnet50_fpn,
+    yolact_plus_resnet101_fpn,
+    yolact_resnet50_fpn,
+    yolact_resnet101_fpn,
 )
 from roikit.models.configs import (
     BackboneConfig,
     BoxConfig,
     CascadeConfig,
+    DenseConfig,
     DetectorConfig,
     HybridConfig,
     ImageConfig,
@@ -27,15 +35,20 @@ from roikit.models.configs import (
     KeypointConfig,
     MaskConfig,
     MaskScoreConfig,
+    RescoringConfig,
     RpnConfig,
     SelectionConfig,
     SemanticConfig,
     StageConfig,
 )
+from roikit.models.dense.head import DenseHead, ProtoNet
+from roikit.models.dense.rescoring import MaskRescorer
 from roikit.models.detectors.two_stage import FasterRCNN, KeypointRCNN, MaskRCNN
+from roikit.models.detectors.yolact import YOLACT
 from roikit.models.inference import prepare_for_inference
 from roikit.models.necks.fpn import BackboneWithFPN, FeaturePyramidNetwork
 from roikit.models.necks.single import BackboneWithoutNeck
+from roikit.models.parts.detector import Detector
 from roikit.models.parts.image import ImageTransform
 from roikit.models.parts.norm import FrozenBatchNorm2d
 from roikit.models.proposals.rpn import RegionProposalNetwork, RPNHead
@@ -59,6 +72,10 @@ __all__ = [
     "BackboneWithoutNeck",
     "BoxConfig",
     "CascadeConfig",
+    "Darknet53",
+    "DenseConfig",
+    "DenseHead",
+    "Detector",
     "DetectorConfig",
     "EfficientNetLite0",
     "FastRCNNConvFCHead",
@@ -80,14 +97,17 @@ __all__ = [
     "MaskRCNN",
     "MaskRCNNHeads",
     "MaskRCNNPredictor",
+    "MaskRescorer",
     "MaskScoreConfig",
     "MaskScoreHead",
+    "ProtoNet",
     "Published",
     "PyramidRoIAlign",
     "PyramidRoIPool",
     "RPNHead",
     "RegionProposalNetwork",
     "ResNet",
+    "RescoringConfig",
     "RoIHeads",
     "RpnConfig",
     "SelectionConfig",
@@ -96,6 +116,7 @@ __all__ = [
     "TimmBody",
     "TwoMLPHead",
     "VGG16",
+    "YOLACT",
     "build_backbone",
     "build_detector",
     "detector_config",
@@ -114,4 +135,10 @@ __all__ = [
     "prepare_for_inference",
     "published",
     "save_checkpoint",
+    "yolact_config",
+    "yolact_darknet53_fpn",
+    "yolact_plus_resnet101_fpn",
+    "yolact_plus_resnet50_fpn",
+    "yolact_resnet101_fpn",
+    "yolact_resnet50_fpn",
 ]

@@ -5,6 +5,7 @@ Every field is a number, a string, a tuple of those or another of these classes,
 """
 
 from roikit.models.configs.body import BackboneConfig
+from roikit.models.configs.dense import DenseConfig, RescoringConfig
 from roikit.models.configs.detector import DetectorConfig
 from roikit.models.configs.image import ImageConfig
 from roikit.models.configs.proposals import RpnConfig
@@ -22,6 +23,7 @@ __all__ = [
     "BackboneConfig",
     "BoxConfig",
     "CascadeConfig",
+    "DenseConfig",
     "DetectorConfig",
     "HybridConfig",
     "ImageConfig",
@@ -30,6 +32,7 @@ __all__ = [
     "KeypointConfig",
     "MaskConfig",
     "MaskScoreConfig",
+    "RescoringConfig",
     "RpnConfig",
     "SelectionConfig",
     "SemanticConfig",

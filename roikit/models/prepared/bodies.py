@@ -4,12 +4,11 @@ import copy
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from roikit.models.bodies.efficientnet import EfficientNetLite0, InvertedResidual
 from roikit.models.bodies.resnet import BasicBlock, Bottleneck, ResNet
 from roikit.models.bodies.vgg import VGG16
-from roikit.models.necks.fpn import FeaturePyramidNetwork
+from roikit.models.necks.fpn import FeaturePyramidNetwork, enlarged, with_extra_levels
 from roikit.models.parts.fused import fuse
 from roikit.models.prepared.parts import InFloat32, conv_block, twin
 
@@ -86,7 +85,11 @@ class PreparedFPN(nn.Module):
     def __init__(self, fpn: FeaturePyramidNetwork, dtype: torch.dtype) -> None:
         super().__init__()
         self.inner_blocks = nn.ModuleList(conv_block(block, dtype) for block in fpn.inner_blocks)
-        self.layer_blocks = nn.ModuleList(conv_block(block, dtype) for block in fpn.layer_blocks)
+        self.layer_blocks = nn.ModuleList(_with_relu(block, dtype) if fpn.relu else conv_block(block, dtype)
+                                          for block in fpn.layer_blocks)
+        self.extra, self.upsample = fpn.extra, fpn.upsample
+        if fpn.extra == "conv":
+            self.extra_blocks = nn.ModuleList(conv_block(block, dtype) for block in fpn.extra_blocks)
 
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         names = list(features)
@@ -95,9 +98,11 @@ class PreparedFPN(nn.Module):
         for name, inner, layer in zip(reversed(names), reversed(self.inner_blocks),
                                       reversed(self.layer_blocks), strict=True):
             own = features[name]
-            onto = None if coarser is None else F.interpolate(coarser, size=own.shape[-2:], mode="nearest")
+            onto = None if coarser is None else enlarged(coarser, own.shape[-2:], self.upsample)
             coarser = inner(own, onto=onto)
             outputs[name] = layer(coarser)
-        pyramid = {name: outputs[name] for name in names}
-        pyramid["pool"] = F.max_pool2d(pyramid[names[-1]], kernel_size=1, stride=2)
-        return pyramid
+        return with_extra_levels({name: outputs[name] for name in names}, self)
+
+
+def _with_relu(block: nn.Sequential, dtype: torch.dtype) -> nn.Module:
+    return conv_block(nn.Sequential(*block, nn.ReLU()), dtype)
