@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from roikit.errors import RoikitWarning
 from roikit.export.table import own_forms, translations, untranslated
-from roikit.models import FasterRCNN, ImageTransform
+from roikit.models import YOLACT, Detector, ImageTransform
 from roikit.models.parts.fused import FusedConv2d
 
 __all__ = ["OnnxFile", "to_onnx", "without_resizing"]
@@ -67,7 +67,7 @@ class OnnxFile:
 class _Flat(nn.Module):
     """A detector that takes images as arguments and gives its tensors one after the other."""
 
-    def __init__(self, model: FasterRCNN) -> None:
+    def __init__(self, model: Detector) -> None:
         super().__init__()
         self.model = model
 
@@ -82,7 +82,7 @@ class _AsGiven(ImageTransform):
         return image
 
 
-def without_resizing(model: FasterRCNN) -> FasterRCNN:
+def without_resizing(model: Detector) -> Detector:
     """The detector with the same weights that takes images as large as they are, say for sizes left open in an export.
 
     Args:
@@ -100,7 +100,7 @@ def without_resizing(model: FasterRCNN) -> FasterRCNN:
     return twin
 
 
-def to_onnx(model: FasterRCNN, images: Sequence[Tensor], path: str | os.PathLike, *, any_size: bool = False,
+def to_onnx(model: Detector, images: Sequence[Tensor], path: str | os.PathLike, *, any_size: bool = False,
             opset: int | None = None, metadata: dict[str, str] | None = None) -> OnnxFile:
     """Write a detector with its whole result, from images to pasted masks, as an ONNX file.
 
@@ -164,14 +164,17 @@ def _open_sizes(any_size):
 
 
 def _check(model, images, any_size):
-    if not isinstance(model, FasterRCNN):
-        raise TypeError(f"to_onnx: model must be a FasterRCNN or MaskRCNN, got {type(model).__name__}")
+    if not isinstance(model, Detector):
+        raise TypeError(f"to_onnx: model must be a detector, got {type(model).__name__}")
     if any(isinstance(part, FusedConv2d) for part in model.modules()):
         raise ValueError("to_onnx: model must not be one of prepare_for_inference; give the model it was made from")
     if model.training:
         raise ValueError("to_onnx: model must be in evaluation mode; call model.eval()")
     if getattr(model, "mask_format", "soft") not in ("soft", "bool"):
         raise ValueError(f"to_onnx: mask_format must be one of soft, bool, got {model.mask_format!r}")
+    if isinstance(model, YOLACT):  # its masks are made by an op that ONNX has no operators for
+        raise ValueError("to_onnx: model has ops without an ONNX form: roikit.assemble_masks, of the masks of "
+                         f"{type(model).__name__}")
     selection = getattr(getattr(model.roi_heads, "box", None), "selection", None)
     if selection is not None and selection.kind == "soft_nms":  # a loop over the classes: torch.export does not get far
         raise ValueError("to_onnx: model has ops without an ONNX form: roikit.soft_nms, of roi_heads.box.selection")

@@ -1,20 +1,20 @@
 """Assemble the masks of detections from prototypes of the whole image. The result is exact.
 
-T is the widest dtype of the three arguments (half is cast to float32); all are cast to T, and everything is computed in
-T in the order written, without fused multiply-add. exp is ``exp_fixed`` of `soft_nms` on every floor.
+T is the widest dtype of the three arguments (half is cast to float32); all are cast to T, and everything is computed
+in T in the order written, without fused multiply-add. exp is ``exp_fixed`` of `soft_nms` on every floor.
 
-Cells. Along an axis E of the cells (``extent``) cover the L pixels of the image: step = E / L. A box side [b0, b1] takes
-the cells j with b0 * step - 1 <= j < b1 * step + 1: its own and a margin of one. A cell (j, i) of the box has
+Cells. Along an axis E of the cells (``extent``) cover the L pixels of the image: step = E / L. A box side [b0, b1]
+takes the cells j with b0 * step - 1 <= j < b1 * step + 1: its own and a margin of one. A cell (j, i) of the box has
 
 - z = 0, then for k = 0 ... K - 1: z = z + prototypes[k][j][i] * coefficients[n][k];
 - the value 1 / (1 + exp(0 - z)).
 
 Every other cell has the value 0; all have, where a coordinate of the box is not finite or b1 < b0.
 
-Pixels. Pixel i of an axis lies at u = (i + 0.5) * step - 0.5, u = u < 0 ? 0 : u, u = u > cells - 1 ? cells - 1 : u; with
-c = floor(u) and f = u - c it takes 1 - f of cell c and f of cell c + 1, which is 0 beyond the last. Horizontally first:
-with a row's t(y) = v[y][c] * (1 - f) + v[y][c + 1] * f, the value is t(c') * (1 - f') + t(c' + 1) * f'. A pixel is
-inside where that is above T(threshold); where no prototype fires, it is exactly a half. NaN is outside.
+Pixels. Pixel i of an axis lies at u = (i + 0.5) * step - 0.5, limited to [0, cells - 1]; with c = floor(u) and
+f = u - c it takes 1 - f of cell c and f of cell c + 1, which is 0 beyond the last. Horizontally first: with a row's
+t(y) = v[y][c] * (1 - f) + v[y][c + 1] * f, the value is t(c') * (1 - f') + t(c' + 1) * f'. A pixel is inside where that
+is above T(threshold); where no prototype fires, it is exactly a half. NaN is outside.
 
 Source: Bolya et al. 2019, arXiv:1904.02689, section 3.2; margin, resampling and the strict comparison are those of the
 authors' code.

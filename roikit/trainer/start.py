@@ -124,7 +124,8 @@ def new_state(config, device):
         raise ConfigError(f"config: model: it cannot be built: {sentence(error)}") from error
     lines = []
     if config.run.init_backbone is not None:
-        report = models.load_backbone(model.backbone.body, config.run.init_backbone, model.roi_heads)
+        heads = getattr(model, "roi_heads", None)  # a dense detector has none
+        report = models.load_backbone(model.backbone.body, config.run.init_backbone, heads)
         lines.append(f"{config.run.init_backbone}: {report}")
     if config.run.init is not None:
         path = weights_file(config.run.init)

@@ -202,7 +202,7 @@ def test_what_cannot_be_exported_is_refused(detector, nuclei, tmp_path, onnxrunt
     from roikit.export import to_onnx
 
     path = tmp_path / "model.onnx"
-    with pytest.raises(TypeError, match="to_onnx: model must be a FasterRCNN or MaskRCNN, got Linear"):
+    with pytest.raises(TypeError, match="to_onnx: model must be a detector, got Linear"):
         to_onnx(torch.nn.Linear(2, 2), nuclei[:1], path)
     with pytest.raises(ValueError, match="prepare_for_inference"):
         to_onnx(prepare_for_inference(detector), nuclei[:1], path)

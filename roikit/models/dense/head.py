@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["DenseHead", "ProtoNet", "conv_blocks", "initialise"]
+__all__ = ["DenseHead", "ProtoNet", "by_prior", "conv_blocks", "initialise"]
 
 MakeNorm = Callable[[int], nn.Module]
 

@@ -57,6 +57,8 @@ class YOLACT(Detector):
         the pyramid's, another number of classes.
     """
 
+    only_trained = ("semantic_head",)
+
     def __init__(self, transform: nn.Module, backbone: nn.Module, head: nn.Module, protonet: nn.Module, box: BoxConfig,
                  dense: DenseConfig, mask: MaskConfig, semantic_head: nn.Module | None = None,
                  mask_score_head: nn.Module | None = None) -> None:
@@ -153,9 +155,9 @@ class YOLACT(Detector):
 
     def finish(self, found: dict[str, Any], size: tuple[int, int], original: tuple[int, int]) -> dict[str, Any]:
         found = dict(found)
-        parts = [found.pop(name) for name in ("prototypes", "coefficients", "extent")]
+        prototypes, coefficients, extent = (found.pop(name) for name in ("prototypes", "coefficients", "extent"))
         boxes = rescale_boxes(found["boxes"], size, original)
-        masks = assembled(*parts, boxes, original, self.mask.threshold, self.mask_format)
+        masks = assembled(prototypes, coefficients, boxes, extent, original, self.mask.threshold, self.mask_format)
         return found | {"boxes": boxes, "masks": masks}
 
 

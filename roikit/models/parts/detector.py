@@ -26,12 +26,14 @@ class Detector(nn.Module):
 
     Attributes:
         box: what makes detections of scored boxes, a `BoxConfig`; may be set at any time.
+        only_trained: names of the parts that detections do without.
 
     Subclasses say how maps become losses or detections, in `forward`, and bring the detections of an image into its own
     frame, in `finish`.
     """
 
     box: BoxConfig
+    only_trained: tuple[str, ...] = ()
 
     def __init__(self, transform: nn.Module, backbone: nn.Module) -> None:
         super().__init__()

@@ -5,6 +5,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from roikit.models.bodies.darknet import Darknet53, DarknetBlock, DarknetConv
 from roikit.models.bodies.efficientnet import EfficientNetLite0, InvertedResidual
 from roikit.models.bodies.resnet import BasicBlock, Bottleneck, ResNet
 from roikit.models.bodies.vgg import VGG16
@@ -12,7 +13,8 @@ from roikit.models.necks.fpn import FeaturePyramidNetwork, enlarged, with_extra_
 from roikit.models.parts.fused import fuse
 from roikit.models.prepared.parts import InFloat32, conv_block, twin
 
-__all__ = ["PreparedBlock", "PreparedFPN", "efficientnet", "residual_block", "resnet", "vgg"]
+__all__ = ["PreparedBlock", "PreparedDarknetBlock", "PreparedFPN", "darknet", "efficientnet", "residual_block",
+           "resnet", "vgg"]
 
 
 class PreparedBlock(nn.Module):
@@ -57,6 +59,29 @@ def resnet(body: ResNet, dtype: torch.dtype) -> ResNet:
               for name in body.stages}
     return twin(body, conv1=fuse(body.conv1, body.bn1, "relu", dtype), bn1=nn.Identity(), relu=nn.Identity(),
                  maxpool=copy.deepcopy(body.maxpool), **stages)
+
+
+class PreparedDarknetBlock(nn.Module):
+    """A `DarknetBlock` of fused convolutions, whose activation comes before the addition of the input."""
+
+    def __init__(self, block: DarknetBlock, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = _leaky(block.conv1, dtype), _leaky(block.conv2, dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv2(self.conv1(x)).add_(x)
+
+
+def _leaky(block: DarknetConv, dtype: torch.dtype) -> nn.Module:
+    return fuse(block.conv, block.bn, "leaky", dtype)
+
+
+def darknet(body: Darknet53, dtype: torch.dtype) -> Darknet53:
+    def prepared(stage: nn.Sequential) -> nn.Sequential:
+        return nn.Sequential(*(PreparedDarknetBlock(block, dtype) if type(block) is DarknetBlock else
+                               _leaky(block, dtype) for block in stage))
+
+    return twin(body, stem=prepared(body.stem), **{name: prepared(getattr(body, name)) for name in body.stages})
 
 
 def efficientnet(body: EfficientNetLite0, dtype: torch.dtype) -> EfficientNetLite0:
