@@ -27,7 +27,7 @@ def assemble_masks(prototypes, coefficients, boxes, image_size, *, extent=None, 
     """Combine the prototypes for each box, crop by the box, and resample to the image.
 
     Each box takes the sigmoid of its combination of prototypes in its own cells and a margin of one cell; beyond them
-    its mask is 0. That is enlarged bilinearly to the image, as `torch.nn.functional.interpolate` does with
+    its mask is 0. That is enlarged bilinearly to the image, as torch's ``interpolate`` does with
     ``align_corners=False``.
 
     Args:

@@ -6,7 +6,6 @@ by the box, the true one in training. Cells, the margin of one cell, and divisor
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -95,7 +94,7 @@ def _bitmaps(masks: list[Any], size: tuple[int, int]) -> Tensor:
     runs = [mask if isinstance(mask, dict) else merge(frPyObjects(mask, *size)) for mask in masks]
     if any(isinstance(mask["counts"], list) for mask in runs):
         runs = [frPyObjects(mask, *size) if isinstance(mask["counts"], list) else mask for mask in runs]
-    return torch.from_numpy(np.ascontiguousarray(decode(runs).transpose(2, 0, 1)))
+    return torch.from_numpy(decode(runs)).permute(2, 0, 1)
 
 
 class LearntMasks:
