@@ -27,8 +27,8 @@ def assemble_rle(n, cells, height, width):
 
 
 WORKS = {
-    "assemble_masks": Work(assemble, (10, 35, 140, 140), (20, 138, 550, 550), 4.5, 2200),
-    "assemble_masks_rle": Work(assemble_rle, (10, 35, 140, 140), (100, 138, 550, 550), 30, 1100),
+    "assemble_masks": Work(assemble, (10, 35, 140, 140), (20, 138, 550, 550), 16, 1500),
+    "assemble_masks_rle": Work(assemble_rle, (10, 35, 140, 140), (100, 138, 550, 550), 40, 1100),
 }
 MORE = {
     "assemble_masks soft": Work(assemble, (10, 35, 140, 140, None), (10, 138, 550, 550, None)),
