@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from roikit.errors import RoikitWarning
 from roikit.export.segmenter import compare_classes
 from roikit.export.table import own_forms, translations, untranslated
-from roikit.models import FasterRCNN, ImageTransform, Segmenter
+from roikit.models import YOLACT, Detector, ImageTransform, Segmenter
 from roikit.models.parts.fused import FusedConv2d
 
 __all__ = ["OnnxFile", "to_onnx", "without_resizing"]
@@ -71,7 +71,7 @@ class OnnxFile:
 class _Flat(nn.Module):
     """A detector that takes images as arguments and gives its tensors one after the other."""
 
-    def __init__(self, model: FasterRCNN) -> None:
+    def __init__(self, model: Detector) -> None:
         super().__init__()
         self.model = model
 
@@ -86,7 +86,7 @@ class _AsGiven(ImageTransform):
         return image
 
 
-def without_resizing(model: FasterRCNN) -> FasterRCNN:
+def without_resizing(model: Detector) -> Detector:
     """The detector with the same weights that takes images as large as they are, say for sizes left open in an export.
 
     Args:
@@ -104,7 +104,7 @@ def without_resizing(model: FasterRCNN) -> FasterRCNN:
     return twin
 
 
-def to_onnx(model: FasterRCNN | Segmenter, images: Sequence[Tensor], path: str | os.PathLike, *, any_size: bool = False,
+def to_onnx(model: Detector | Segmenter, images: Sequence[Tensor], path: str | os.PathLike, *, any_size: bool = False,
             opset: int | None = None, metadata: dict[str, str] | None = None) -> OnnxFile:
     """Write a detector with its whole result, from images to pasted masks, or a segmenter, as an ONNX file.
 
@@ -169,7 +169,7 @@ def _open_sizes(any_size):
 
 
 def _check(model, images, any_size):
-    if not isinstance(model, FasterRCNN | Segmenter):
+    if not isinstance(model, Detector | Segmenter):
         raise TypeError("to_onnx: model must be a detector or a segmenter of roikit.models, got "
                         f"{type(model).__name__}")
     if any(isinstance(part, FusedConv2d) for part in model.modules()):
@@ -178,6 +178,9 @@ def _check(model, images, any_size):
         raise ValueError("to_onnx: model must be in evaluation mode; call model.eval()")
     if getattr(model, "mask_format", "soft") not in ("soft", "bool"):
         raise ValueError(f"to_onnx: mask_format must be one of soft, bool, got {model.mask_format!r}")
+    if isinstance(model, YOLACT):  # its masks are made by an op that ONNX has no operators for
+        raise ValueError("to_onnx: model has ops without an ONNX form: roikit.assemble_masks, of the masks of "
+                         f"{type(model).__name__}")
     selection = getattr(getattr(getattr(model, "roi_heads", None), "box", None), "selection", None)
     if selection is not None and selection.kind == "soft_nms":  # a loop over the classes: torch.export does not get far
         raise ValueError("to_onnx: model has ops without an ONNX form: roikit.soft_nms, of roi_heads.box.selection")

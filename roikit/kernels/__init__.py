@@ -13,6 +13,7 @@ from roikit.kernels.box_codec import *
 from roikit.kernels.boxes import *
 from roikit.kernels.deform_conv import *
 from roikit.kernels.keypoints import *
+from roikit.kernels.mask_assembly import *
 from roikit.kernels.mask_paste import *
 from roikit.kernels.mask_target import *
 from roikit.kernels.matching import *

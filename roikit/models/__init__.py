@@ -1,5 +1,6 @@
 """Detectors made of roikit's ops: Faster R-CNN, Mask R-CNN and their family; segmenters beside them."""
 
+from roikit.models.bodies.darknet import Darknet53
 from roikit.models.bodies.efficientnet import EfficientNetLite0
 from roikit.models.bodies.resnet import ResNet
 from roikit.models.bodies.timm_body import TimmBody
@@ -14,12 +15,19 @@ from roikit.models.builders import (
     maskrcnn_resnet18_fpn,
     maskrcnn_resnet50_fpn,
     maskrcnn_resnet50_fpn_v2,
+    yolact_config,
+    yolact_darknet53_fpn,
+    yolact_plus_resnet50_fpn,
+    yolact_plus_resnet101_fpn,
+    yolact_resnet50_fpn,
+    yolact_resnet101_fpn,
 )
 from roikit.models.configs import (
     AuxiliaryConfig,
     BackboneConfig,
     BoxConfig,
     CascadeConfig,
+    DenseConfig,
     DetectorConfig,
     FCNHeadConfig,
     HybridConfig,
@@ -30,6 +38,7 @@ from roikit.models.configs import (
     MaskConfig,
     MaskScoreConfig,
     PyramidPoolingConfig,
+    RescoringConfig,
     RpnConfig,
     SegmenterConfig,
     SelectionConfig,
@@ -39,10 +48,14 @@ from roikit.models.configs import (
     StageConfig,
     WindowConfig,
 )
+from roikit.models.dense.head import DenseHead, ProtoNet
+from roikit.models.dense.rescoring import MaskRescorer
 from roikit.models.detectors.two_stage import FasterRCNN, KeypointRCNN, MaskRCNN
+from roikit.models.detectors.yolact import YOLACT
 from roikit.models.inference import prepare_for_inference
 from roikit.models.necks.fpn import BackboneWithFPN, FeaturePyramidNetwork
 from roikit.models.necks.single import BackboneWithoutNeck
+from roikit.models.parts.detector import Detector
 from roikit.models.parts.image import ImageTransform
 from roikit.models.parts.norm import FrozenBatchNorm2d
 from roikit.models.proposals.rpn import RegionProposalNetwork, RPNHead
@@ -82,6 +95,10 @@ __all__ = [
     "BackboneWithoutNeck",
     "BoxConfig",
     "CascadeConfig",
+    "Darknet53",
+    "DenseConfig",
+    "DenseHead",
+    "Detector",
     "DetectorConfig",
     "EfficientNetLite0",
     "FCNHead",
@@ -106,9 +123,11 @@ __all__ = [
     "MaskRCNN",
     "MaskRCNNHeads",
     "MaskRCNNPredictor",
+    "MaskRescorer",
     "MaskScoreConfig",
     "MaskScoreHead",
     "PSPHead",
+    "ProtoNet",
     "Published",
     "PyramidPoolingConfig",
     "PyramidRoIAlign",
@@ -116,6 +135,7 @@ __all__ = [
     "RPNHead",
     "RegionProposalNetwork",
     "ResNet",
+    "RescoringConfig",
     "RoIHeads",
     "RpnConfig",
     "Segmenter",
@@ -130,6 +150,7 @@ __all__ = [
     "TwoMLPHead",
     "VGG16",
     "WindowConfig",
+    "YOLACT",
     "build_backbone",
     "build_detector",
     "build_segmenter",
@@ -157,4 +178,10 @@ __all__ = [
     "published",
     "save_checkpoint",
     "semantic_fpn_resnet18",
+    "yolact_config",
+    "yolact_darknet53_fpn",
+    "yolact_plus_resnet101_fpn",
+    "yolact_plus_resnet50_fpn",
+    "yolact_resnet101_fpn",
+    "yolact_resnet50_fpn",
 ]

@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import nn
 
+from roikit.models.bodies.darknet import Darknet53
 from roikit.models.bodies.deformable import DeformableBottleneck
 from roikit.models.bodies.efficientnet import EfficientNetLite0
 from roikit.models.bodies.resnet import RESNETS, ResNet, ResNetSpec, resnet_stage
@@ -14,13 +15,17 @@ from roikit.models.bodies.timm_body import TimmBody
 from roikit.models.bodies.vgg import VGG16
 from roikit.models.configs import BackboneConfig, BoxConfig, DetectorConfig, KeypointConfig, MaskConfig, RpnConfig
 from roikit.models.configs.body import LEVELS
+from roikit.models.dense.head import DenseHead, ProtoNet, initialise
+from roikit.models.dense.rescoring import MaskRescorer
 from roikit.models.detectors.cascade import CascadeRoIHeads
 from roikit.models.detectors.hybrid import HybridRoIHeads, MaskFlow
 from roikit.models.detectors.integral import IntegralPredictor, IntegralRoIHeads
 from roikit.models.detectors.iterative import IterativeRoIHeads
 from roikit.models.detectors.two_stage import FasterRCNN, KeypointRCNN, MaskRCNN
+from roikit.models.detectors.yolact import YOLACT
 from roikit.models.necks.fpn import BackboneWithFPN, FeaturePyramidNetwork
 from roikit.models.necks.single import BackboneWithoutNeck
+from roikit.models.parts.detector import Detector
 from roikit.models.parts.image import ImageTransform
 from roikit.models.parts.norm import norm_layer
 from roikit.models.proposals.rpn import RegionProposalNetwork, RPNHead
@@ -39,23 +44,43 @@ __all__ = ["build_backbone", "build_detector"]
 _SAMPLERS = {"balanced": BalancedSampler, "hardest": HardestSampler}
 
 
-def build_detector(config: DetectorConfig) -> FasterRCNN:
-    """A detector with random weights: a `MaskRCNN` where there are masks, else a `KeypointRCNN` where there are
-    keypoints, else a `FasterRCNN`.
+def build_detector(config: DetectorConfig) -> Detector:
+    """A detector with random weights: a `YOLACT` where it is dense, else a `MaskRCNN` where there are masks, else a
+    `KeypointRCNN` where there are keypoints, else a `FasterRCNN`.
 
     The result keeps `config` as its attribute of that name.
     """
+    model = build_two_stages(config) if config.dense is None else build_dense(config)
+    model.config = config
+    return model
+
+
+def build_dense(config: DetectorConfig) -> YOLACT:
+    """Head and prototypes on the levels of a pyramid."""
+    backbone, dense = build_backbone(config.backbone), config.dense
+    channels, make_norm = backbone.out_channels, _norm(dense.norm, dense.norm_groups)
+    head = DenseHead(channels, dense.priors_per_cell, config.num_classes, dense.prototypes, dense.head_layers,
+                     make_norm)
+    protonet = ProtoNet(channels, dense.proto_layers, dense.proto_fine_layers, dense.prototypes, make_norm)
+    semantic = rescorer = None
+    if dense.semantic_weight > 0:
+        semantic = nn.Conv2d(channels, config.num_classes - 1, 1)
+        initialise(semantic)
+    if dense.rescoring is not None:
+        rescorer = MaskRescorer(config.num_classes, dense.rescoring)
+    return YOLACT(ImageTransform(config.image), backbone, head, protonet, config.box, dense, config.mask, semantic,
+                  rescorer)
+
+
+def build_two_stages(config: DetectorConfig) -> FasterRCNN:
+    """Proposals, and what is asked of them."""
     backbone = build_backbone(config.backbone)
     rpn = build_rpn(config.rpn, config.backbone, backbone.out_channels)
     heads = build_heads(config, backbone.out_channels)
     transform = ImageTransform(config.image)
     if config.mask is not None:
-        model = MaskRCNN(transform, backbone, rpn, heads, config.mask.mask_format)
-    else:
-        kind = FasterRCNN if config.keypoint is None else KeypointRCNN
-        model = kind(transform, backbone, rpn, heads)
-    model.config = config
-    return model
+        return MaskRCNN(transform, backbone, rpn, heads, config.mask.mask_format)
+    return (FasterRCNN if config.keypoint is None else KeypointRCNN)(transform, backbone, rpn, heads)
 
 
 def build_backbone(config: BackboneConfig) -> BackboneWithFPN | BackboneWithoutNeck | nn.Module:
@@ -70,7 +95,8 @@ def build_backbone(config: BackboneConfig) -> BackboneWithFPN | BackboneWithoutN
     body_format = body_format_of(body, config)
     if config.neck == "none":
         return BackboneWithoutNeck(body, body.channels[0], body_format)
-    fpn = FeaturePyramidNetwork(body.channels, config.fpn_channels, _norm(config.fpn_norm, config.norm_groups))
+    fpn = FeaturePyramidNetwork(body.channels, config.fpn_channels, _norm(config.fpn_norm, config.norm_groups),
+                                extra=config.fpn_extra, upsample=config.fpn_upsample, relu=config.fpn_relu)
     return BackboneWithFPN(body, fpn, config.fpn_channels, body_format, _map_format(config.fpn_norm))
 
 
@@ -88,19 +114,24 @@ def build_body(config: BackboneConfig) -> nn.Module:
         return TimmBody(config.name.removeprefix("timm:"), maps, config.norm)
     if config.name == "vgg16":
         return VGG16(maps)
+    if config.name == "darknet53":
+        return Darknet53(_body_norm(config), maps)
     if config.name == "efficientnet_lite0":
         return EfficientNetLite0(_body_norm(config), maps)
     block = partial(DeformableBottleneck, version=config.deform_version, groups=config.deform_groups)
-    special = {LEVELS.index(stage): block for stage in config.deform_stages}
+    every = config.deform_interval
+    special = {LEVELS.index(stage): lambda index: block if index % every == 0 else None
+               for stage in config.deform_stages}
     return ResNet(_spec(config), _body_norm(config), maps, special)
 
 
 def _check_body(config: BackboneConfig) -> None:
     """ValueError where the body cannot have what the other fields ask for."""
     name = config.name
-    if name not in RESNETS and name not in ("vgg16", "efficientnet_lite0") and not name.startswith("timm:"):
-        raise ValueError(f"build_backbone: BackboneConfig.name must be one of {', '.join(RESNETS)}, vgg16, "
-                         f"efficientnet_lite0, or begin with 'timm:', got {name!r}")
+    others = ("darknet53", "vgg16", "efficientnet_lite0")
+    if name not in RESNETS and name not in others and not name.startswith("timm:"):
+        raise ValueError(f"build_backbone: BackboneConfig.name must be one of {', '.join((*RESNETS, *others))}, or "
+                         f"begin with 'timm:', got {name!r}")
     if (config.norm == "none") != (name == "vgg16"):
         raise ValueError("build_backbone: BackboneConfig.norm must be 'none' for the name 'vgg16', which has no norms, "
                          f"and for no other, got norm {config.norm!r} and name {name!r}")

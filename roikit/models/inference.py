@@ -13,18 +13,22 @@ from typing import Any
 import torch
 from torch import nn
 
+from roikit.models.bodies.darknet import Darknet53
 from roikit.models.bodies.efficientnet import EfficientNetLite0
 from roikit.models.bodies.resnet import BasicBlock, Bottleneck, ResNet
 from roikit.models.bodies.vgg import VGG16
+from roikit.models.dense.head import DenseHead, ProtoNet
+from roikit.models.dense.rescoring import MaskRescorer
 from roikit.models.detectors.cascade import CascadeRoIHeads
 from roikit.models.detectors.hybrid import HybridRoIHeads, MaskFlow
 from roikit.models.detectors.integral import IntegralPredictor, IntegralRoIHeads
 from roikit.models.detectors.iterative import IterativeRoIHeads
-from roikit.models.detectors.two_stage import FasterRCNN
 from roikit.models.necks.fpn import BackboneWithFPN, FeaturePyramidNetwork
 from roikit.models.necks.single import BackboneWithoutNeck
+from roikit.models.parts.detector import Detector
 from roikit.models.parts.fused import fuse, require_bf16
-from roikit.models.prepared.bodies import PreparedFPN, efficientnet, residual_block, resnet, vgg
+from roikit.models.prepared.bodies import PreparedFPN, darknet, efficientnet, residual_block, resnet, vgg
+from roikit.models.prepared.dense import PreparedDenseHead, protonet
 from roikit.models.prepared.heads import (
     PreparedKeypointPredictor,
     PreparedMaskPredictor,
@@ -50,7 +54,7 @@ from roikit.models.segmentation.semantic_fpn import SemanticFPNHead
 __all__ = ["prepare_for_inference"]
 
 
-def prepare_for_inference(model: FasterRCNN | Segmenter, precision: str = "float32") -> FasterRCNN | Segmenter:
+def prepare_for_inference(model: Detector | Segmenter, precision: str = "float32") -> Detector | Segmenter:
     """A copy of a detector, or of a segmenter, that gives its results in less time on a CPU.
 
     Args:
@@ -73,7 +77,7 @@ def prepare_for_inference(model: FasterRCNN | Segmenter, precision: str = "float
     """
     if precision not in ("float32", "bf16"):
         raise ValueError(f"prepare_for_inference: precision must be one of float32, bf16, got {precision!r}")
-    if not isinstance(model, FasterRCNN | Segmenter):
+    if not isinstance(model, Detector | Segmenter):
         raise TypeError("prepare_for_inference: model must be a detector or a segmenter of roikit.models, "
                         f"got {type(model).__name__}")
     for name, weight in model.named_parameters():
@@ -93,8 +97,12 @@ def prepare_for_inference(model: FasterRCNN | Segmenter, precision: str = "float
 
 def _prepare(module: Any, dtype: torch.dtype) -> Any:
     """The prepared counterpart of a part, by its exact class: a subclass may compute something else."""
-    if isinstance(module, FasterRCNN) or type(module) in (Segmenter, FCNSkips):
+    if type(module) in (Segmenter, FCNSkips):
         return twin(module, transform=copy.deepcopy(module.transform), **_children(module, dtype, ("transform",)))
+    if isinstance(module, Detector):
+        # A layer that only training asks for stays out of it.
+        kept = {"transform": copy.deepcopy(module.transform)} | {name: None for name in module.only_trained}
+        return twin(module, **kept, **_children(module, dtype, tuple(kept)))
     kind = type(module)
     if kind in _PARTS:
         return _PARTS[kind](module, dtype)
@@ -153,6 +161,7 @@ _PARTS: dict[type, Callable[[Any, torch.dtype], nn.Module]] = {
     ResNet: resnet,
     EfficientNetLite0: efficientnet,
     VGG16: vgg,
+    Darknet53: darknet,
     BasicBlock: residual_block,
     Bottleneck: residual_block,
     FeaturePyramidNetwork: PreparedFPN,
@@ -170,6 +179,9 @@ _PARTS: dict[type, Callable[[Any, torch.dtype], nn.Module]] = {
     FCNSkipHead: skip_head,
     PSPHead: PreparedPSPHead,
     SemanticFPNHead: semantic_fpn_head,
+    DenseHead: PreparedDenseHead,
+    ProtoNet: protonet,
+    MaskRescorer: lambda module, dtype: InFloat32(module),
     nn.Sequential: _sequential,
     nn.ModuleList: lambda module, dtype: nn.ModuleList(_prepare(part, dtype) for part in module),
 }

@@ -12,6 +12,7 @@ from roikit.ops.boxes import *
 from roikit.ops.deform_conv import *
 from roikit.ops.keypoints import *
 from roikit.ops.losses import *
+from roikit.ops.mask_assembly import *
 from roikit.ops.mask_paste import *
 from roikit.ops.mask_target import *
 from roikit.ops.matching import *

@@ -105,6 +105,13 @@ OPS = {
         "paste_masks_rle(masks: masks, boxes: boxes, image_size: (7, 9), *, threshold=0.5, rule='continuous')"
         " -> varying"],
         "entries": {"paste_masks_rle": ("paste_masks_rle", "paste_masks_rle_count paste_masks_rle_write")}},
+    "mask_assembly": {"kind": "elementwise", "tolerance": "exact", "functions": [
+        "assemble_masks(prototypes: floats(4, 5, 6), coefficients: deltas, boxes: boxes, image_size: (7, 9), *, "
+        "extent=None, threshold=0.5)",
+        "assemble_masks_rle(prototypes: floats(4, 5, 6), coefficients: deltas, boxes: boxes, image_size: (7, 9), *, "
+        "extent=None, threshold=0.5) -> varying"],
+        "entries": {"assemble_masks_rle": ("assemble_masks_rle",
+                                           "assemble_masks_rle_count assemble_masks_rle_write")}},
     "mask_target": {"kind": "elementwise", "tolerance": "bound", "functions": [
         "mask_targets(masks: bitmaps, boxes: boxes, matched: matches, size: 3, *, rule='soft', image_size=None)"],
         "entries": {"mask_targets": ("mask_targets mask_targets_of_runs", "mask_targets mask_targets_of_ends")}},

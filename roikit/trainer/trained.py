@@ -98,8 +98,8 @@ def _load_published(name, device, detections, at_least, score_threshold):
     box = model.config.box
     count = box.detections_per_image if detections is None else detections
     threshold = box.score_threshold if score_threshold is None else score_threshold
-    model.roi_heads.box = replace(box, detections_per_image=max(count, at_least), score_threshold=threshold)
-    model.config = replace(model.config, box=model.roi_heads.box)
+    model.box = replace(box, detections_per_image=max(count, at_least), score_threshold=threshold)
+    model.config = replace(model.config, box=model.box)
     place = pick_device(device)
     model.to(place)
     return Trained(model.eval(), TrainConfig(model=model.config), categories_of(entry, model.config.num_classes), place,

@@ -18,6 +18,8 @@ __all__ = ["RESNETS", "BasicBlock", "Bottleneck", "ResNet", "ResNetSpec", "resne
 MakeNorm = Callable[[int], nn.Module]
 # (inputs, planes, stride, spec, make_norm, dilation) -> a residual block
 MakeBlock = Callable[..., nn.Module]
+# the number of a block in its stage -> what makes it; None for the spec's own
+ChooseBlock = Callable[[int], MakeBlock | None]
 
 
 @dataclass(frozen=True)
@@ -138,15 +140,15 @@ def resnet_stage(spec: ResNetSpec, stage: int, make_norm: MakeNorm) -> nn.Sequen
     return blocks
 
 
-def _stage(spec: ResNetSpec, stage: int, make_norm: MakeNorm, make_block: MakeBlock | None) -> nn.Sequential:
+def _stage(spec: ResNetSpec, stage: int, make_norm: MakeNorm, choose: ChooseBlock | None) -> nn.Sequential:
     planes = 64 << stage
     outputs = planes * spec.expansion
     stride, before, dilation = _steps(spec, stage)
-    if make_block is None:
-        second = 1 if spec.dilated_c5 else dilation  # that form is the bottlenecks' alone
-        make_block = Bottleneck if spec.bottleneck else partial(BasicBlock, second=second)
-    first = make_block(64 if stage == 0 else outputs // 2, planes, stride, spec, make_norm, before)
-    others = [make_block(outputs, planes, 1, spec, make_norm, dilation) for _ in range(spec.depths[stage] - 1)]
+    second = 1 if spec.dilated_c5 else dilation  # that form is the bottlenecks' alone
+    own = Bottleneck if spec.bottleneck else partial(BasicBlock, second=second)
+    makers = [(choose and choose(index)) or own for index in range(spec.depths[stage])]
+    first = makers[0](64 if stage == 0 else outputs // 2, planes, stride, spec, make_norm, before)
+    others = [make(outputs, planes, 1, spec, make_norm, dilation) for make in makers[1:]]
     return nn.Sequential(first, *others)
 
 
@@ -174,15 +176,15 @@ class ResNet(nn.Module):
         spec: an entry of `RESNETS`.
         make_norm: from a number of channels to a normalisation layer.
         maps: which of the maps c2 to c5 are given, as indices 0 to 3; stages after the last of them are not built.
-        special: for a stage, 0 to 3, what makes its blocks, where they are not the spec's own; arguments as those of
-            `Bottleneck`.
+        special: for a stage, 0 to 3, from a block's number in it to what makes it, where that is not the spec's own,
+            or None; arguments as those of `Bottleneck`.
 
     `forward` takes (N, 3, H, W) and returns a dict of (N, C, ceil(H/s), ceil(W/s)) maps, "0" to "3" with strides s = 4,
     8, 16, 32 (16 for "3" with `dilated_c5`; at most `output_stride`); `channels` are those of the maps that are given.
     """
 
     def __init__(self, spec: ResNetSpec, make_norm: MakeNorm, maps: Sequence[int] = (0, 1, 2, 3),
-                 special: Mapping[int, MakeBlock] | None = None) -> None:
+                 special: Mapping[int, ChooseBlock] | None = None) -> None:
         super().__init__()
         self.maps = tuple(maps)
         self.channels = tuple((64 << stage) * spec.expansion for stage in self.maps)

@@ -5,6 +5,7 @@ Every field is a number, a string, a tuple of those or another of these classes,
 """
 
 from roikit.models.configs.body import BackboneConfig
+from roikit.models.configs.dense import DenseConfig, RescoringConfig
 from roikit.models.configs.detector import DetectorConfig
 from roikit.models.configs.image import ImageConfig
 from roikit.models.configs.proposals import RpnConfig
@@ -32,6 +33,7 @@ __all__ = [
     "BackboneConfig",
     "BoxConfig",
     "CascadeConfig",
+    "DenseConfig",
     "DetectorConfig",
     "FCNHeadConfig",
     "HybridConfig",
@@ -42,6 +44,7 @@ __all__ = [
     "MaskConfig",
     "MaskScoreConfig",
     "PyramidPoolingConfig",
+    "RescoringConfig",
     "RpnConfig",
     "SegmenterConfig",
     "SelectionConfig",

@@ -16,8 +16,8 @@ class BackboneConfig:
 
     Args:
         name: "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "resnext101_32x4d",
-            "resnext101_32x8d", "resnext101_64x4d", "resnext152_32x8d", "vgg16", "efficientnet_lite0", or "timm:" and
-            the name of a network of the timm package that gives feature maps, "timm:convnext_tiny" say.
+            "resnext101_32x8d", "resnext101_64x4d", "resnext152_32x8d", "darknet53", "vgg16", "efficientnet_lite0", or
+            "timm:" and the name of a network of the timm package that gives feature maps, "timm:convnext_tiny" say.
         norm: "frozen" (batch norm with fixed statistics and affine), "batch", "sync" (batch norm over all processes; in
             a process of its own it is "batch"), "group", or "none", which "vgg16" has and no other. A network of timm
             has norms of its own kind: "batch" takes them as they are, "frozen" and "sync" replace its batch norms.
@@ -42,6 +42,11 @@ class BackboneConfig:
         deform_groups: groups of channels with offsets of their own; they divide the channels of the 3x3 convolutions.
         output_stride: 8, 16 or 32: no map has a stride above it, stages that would have one are dilated instead, as
             with torchvision's `replace_stride_with_dilation` (a ResNet or ResNeXt without a pyramid).
+        deform_interval: of a deformable stage every so many-th block is deformable, the first one among them.
+        fpn_extra: the levels beyond the body's: "pool", one that takes every second cell of the last, or "conv", two by
+            3x3 convolutions of stride 2 (P6 and P7).
+        fpn_upsample: how a coarser level is brought to the size of a finer one: "nearest" or "bilinear".
+        fpn_relu: ReLU after the 3x3 convolution of each of the body's levels.
 
     `stride_in_1x1`, `dilated_c5` and `deform_stages` need a body of bottlenecks: a ResNet of 50 layers or more, or a
     ResNeXt; `build_backbone` says so.
@@ -62,6 +67,10 @@ class BackboneConfig:
     deform_version: int = 1
     deform_groups: int = 1
     output_stride: int = 32
+    deform_interval: int = 1
+    fpn_extra: str = "pool"
+    fpn_upsample: str = "nearest"
+    fpn_relu: bool = False
 
     def __post_init__(self) -> None:
         one_of("BackboneConfig", "norm", self.norm, ("frozen", "batch", "sync", "group", "none"))
@@ -69,7 +78,9 @@ class BackboneConfig:
         one_of("BackboneConfig", "neck", self.neck, ("fpn", "none", "maps"))
         one_of("BackboneConfig", "deform_version", self.deform_version, (1, 2))
         one_of("BackboneConfig", "output_stride", self.output_stride, (8, 16, 32))
-        for name in ("fpn_channels", "norm_groups", "deform_groups"):
+        one_of("BackboneConfig", "fpn_extra", self.fpn_extra, ("pool", "conv"))
+        one_of("BackboneConfig", "fpn_upsample", self.fpn_upsample, ("nearest", "bilinear"))
+        for name in ("fpn_channels", "norm_groups", "deform_groups", "deform_interval"):
             positive("BackboneConfig", name, getattr(self, name))
         at_least("BackboneConfig", "norm_eps", self.norm_eps, 0)
         require(0 <= self.trainable_layers <= 5,
@@ -103,5 +114,6 @@ class BackboneConfig:
 
     @property
     def proposal_strides(self) -> tuple[int, ...]:
-        """Of the maps that boxes are proposed on: with a pyramid there is one more."""
-        return (*self.strides, 2 * self.strides[-1]) if self.neck == "fpn" else self.strides
+        """Of the maps that boxes are proposed on: with a pyramid there is one more, or with `fpn_extra` "conv" two."""
+        more = 0 if self.neck == "none" else 2 if self.fpn_extra == "conv" else 1
+        return (*self.strides, *(self.strides[-1] << k for k in range(1, more + 1)))

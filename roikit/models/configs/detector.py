@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from roikit.models.configs.body import BackboneConfig
 from roikit.models.configs.checks import require
+from roikit.models.configs.dense import DenseConfig
 from roikit.models.configs.image import ImageConfig
 from roikit.models.configs.proposals import RpnConfig
 from roikit.models.configs.roi import BoxConfig, KeypointConfig, MaskConfig, MaskScoreConfig
@@ -14,7 +15,7 @@ __all__ = ["DetectorConfig"]
 
 @dataclass(frozen=True)
 class DetectorConfig:
-    """A two-stage detector; `mask=None` makes it a Faster R-CNN.
+    """A detector: of two stages, where `mask=None` makes it a Faster R-CNN, or dense.
 
     Args:
         num_classes: classes including the background, which is 0.
@@ -24,6 +25,8 @@ class DetectorConfig:
         hybrid: what makes a Hybrid Task Cascade of the cascade, or None.
         iterative: the one stage is applied several times at test time, or None.
         integral: the one stage has several classifiers, or None.
+        dense: boxes and masks straight from the maps, in place of the two stages (YOLACT), or None. `DenseConfig` says
+            which fields of the others then count.
 
     A combination that cannot work is a ValueError that names the fields.
     """
@@ -40,6 +43,7 @@ class DetectorConfig:
     hybrid: HybridConfig | None = None
     iterative: IterativeConfig | None = None
     integral: IntegralConfig | None = None
+    dense: DenseConfig | None = None
 
     def __post_init__(self) -> None:
         require(self.num_classes >= 2,
@@ -48,12 +52,28 @@ class DetectorConfig:
         require(self.backbone.neck != "maps",
                 "DetectorConfig: backbone.neck must be 'fpn' or 'none', got 'maps', which is for segmenters")
         levels = len(self.backbone.proposal_strides)
+        if self.dense is not None:
+            self._check_dense(levels)
+            return
         require(len(self.rpn.anchor_sizes) == levels,
                 f"DetectorConfig: rpn.anchor_sizes must have one entry for each of the {levels} levels that "
                 f"backbone.neck {self.backbone.neck!r} gives, got {len(self.rpn.anchor_sizes)}")
         self._check_res5()
         self._check_branches()
         self._check_wiring()
+
+    def _check_dense(self, levels: int) -> None:
+        others = ("keypoint", "mask_score", "cascade", "hybrid", "iterative", "integral")
+        given = [name for name in others if getattr(self, name) is not None]
+        require(not given, f"DetectorConfig: dense has no stages and no branches: {', '.join(given)} must be None "
+                "(dense.rescoring scores its masks)")
+        require(self.mask is not None, "DetectorConfig: dense combines masks: mask must not be None")
+        require(self.backbone.neck == "fpn",
+                f"DetectorConfig: dense needs the levels of a pyramid: backbone.neck must be 'fpn', got "
+                f"{self.backbone.neck!r}")
+        require(len(self.dense.prior_sizes) == levels,
+                f"DetectorConfig: dense.prior_sizes must have one entry for each of the {levels} levels that the "
+                f"pyramid gives, got {len(self.dense.prior_sizes)}")
 
     def _check_res5(self) -> None:
         if self.box.head != "res5":

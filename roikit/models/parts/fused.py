@@ -14,7 +14,8 @@ from roikit.models.parts.norm import FrozenBatchNorm2d
 __all__ = ["FusedConv2d", "NormedConv2d", "folded", "fuse", "has_fixed_statistics", "require_bf16"]
 
 # oneDNN's name of each activation, and its numbers.
-_ACTIVATIONS = {"none": ("none", []), "relu": ("relu", []), "relu6": ("hardtanh", [0.0, 6.0])}
+_ACTIVATIONS = {"none": ("none", []), "relu": ("relu", []), "relu6": ("hardtanh", [0.0, 6.0]),
+                "leaky": ("leaky_relu", [0.1])}
 
 
 def _has_onednn() -> bool:
@@ -37,7 +38,7 @@ class FusedConv2d(nn.Module):
         weight: (out, in / groups, kH, kW); copied.
         bias: (out,), or None.
         stride, padding, dilation, groups: as `nn.Conv2d`; `padding` None is TensorFlow's SAME.
-        activation: "none", "relu" or "relu6".
+        activation: "none", "relu", "relu6" or "leaky", a leaky ReLU of slope 0.1.
         dtype: of weights, input and result: float32 or bfloat16.
     """
 
@@ -133,6 +134,8 @@ def activate(x: Tensor, activation: str) -> Tensor:
     """`x` with the activation applied in place."""
     if activation == "relu":
         return x.relu_()
+    if activation == "leaky":
+        return F.leaky_relu_(x, 0.1)
     return x.clamp_(0, 6) if activation == "relu6" else x
 
 

@@ -1,8 +1,8 @@
 """From a list of images and targets to one normalised, padded batch, checked on the way.
 
 The resizing is torchvision's: normalise, then bilinear without antialiasing so that the shorter
-side is `min_size` unless the longer one would exceed `max_size`, then zeros at the right and the
-bottom.
+side is `min_size` unless the longer one would exceed `max_size`, or to a square where the aspect is not kept, then
+zeros at the right and the bottom.
 """
 
 import math
@@ -225,9 +225,12 @@ class ImageTransform(nn.Module):
         if self.training:
             choice = int(torch.empty(1).uniform_(0.0, len(config.min_size)))
         height, width = image.shape[-2:]
-        scale = min(config.min_size[choice] / min(height, width),
-                    config.max_size / max(height, width))
-        size = (max(math.floor(height * scale), 1), max(math.floor(width * scale), 1))
+        if config.keep_aspect:
+            scale = min(config.min_size[choice] / min(height, width),
+                        config.max_size / max(height, width))
+            size = (max(math.floor(height * scale), 1), max(math.floor(width * scale), 1))
+        else:
+            size = (config.min_size[choice],) * 2
         if size == (height, width):
             return image
         return F.interpolate(image[None], size=size, mode="bilinear", align_corners=False)[0]

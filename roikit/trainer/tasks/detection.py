@@ -20,7 +20,7 @@ class Detection:
         return models.build_detector(model)
 
     def network(self, model):
-        return model.backbone.body, model.roi_heads
+        return model.backbone.body, getattr(model, "roi_heads", None)  # a dense detector has none
 
     def require_paths(self, config):
         files.train_paths(config)
