@@ -80,7 +80,13 @@ OPS = {
                                              "roi_align roi_align_backward roi_align_max roi_align_max_backward")}},
     "rotated_align": {"kind": "sampled", "tolerance": "bound", "functions": [
         "roi_align_rotated(input: maps, boxes: rotated_rois, output_size: 2, spatial_scale=1.0, sampling_ratio=-1)",
-        "RoIAlignRotated(output_size: 2, spatial_scale: 1.0, sampling_ratio: 2)"]},
+        "multiscale_roi_align_rotated(features: pyramid, boxes: rotated_rois, output_size: 2, scales: (1.0, 0.5), *, "
+        "sampling_ratio=2, canonical_scale=224, canonical_level=4)",
+        "RoIAlignRotated(output_size: 2, spatial_scale: 1.0, sampling_ratio: 2)",
+        "MultiScaleRoIAlignRotated(featmap_names: ['a', 'b'], output_size: 2, sampling_ratio: 2, *, "
+        "canonical_scale=224, canonical_level=4)"],
+        "entries": {"multiscale_roi_align_rotated": ("roi_align_rotated roi_align_rotated_backward",
+                                                     "roi_align_rotated roi_align_rotated_backward")}},
     "ps_roi": {"kind": "sampled", "tolerance": "bound", "functions": [
         "ps_roi_align(input: maps, boxes: rois, output_size: 2, spatial_scale=1.0, sampling_ratio=-1)",
         "ps_roi_pool(input: maps, boxes: rois, output_size: 2, spatial_scale=1.0)",
