@@ -14,6 +14,7 @@ from roikit.kernels.boxes import *
 from roikit.kernels.deform_conv import *
 from roikit.kernels.keypoints import *
 from roikit.kernels.mask_paste import *
+from roikit.kernels.mask_rotated import *
 from roikit.kernels.mask_target import *
 from roikit.kernels.matching import *
 from roikit.kernels.nms import *

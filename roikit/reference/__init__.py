@@ -8,6 +8,7 @@ from roikit.reference.boxes import *
 from roikit.reference.deform_conv import *
 from roikit.reference.keypoints import *
 from roikit.reference.mask_paste import *
+from roikit.reference.mask_rotated import *
 from roikit.reference.mask_target import *
 from roikit.reference.matching import *
 from roikit.reference.nms import *

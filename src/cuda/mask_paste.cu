@@ -256,7 +256,7 @@ void paste_into(const View& masks, const View& boxes, T threshold, PasteRule rul
 
 void check_chunks(const View& masks, int64_t height, int64_t width, const View& chunked) {
   check_masks("paste_masks_rle", masks);
-  check_paste_size(height, width);
+  check_paste_size("paste_masks_rle", height, width);
   require(chunked.size() == masks.shape[0] * paste_masks_rle_chunks(width) && chunked.contiguous(),
           "paste_masks_rle: changes and upto must be contiguous (N, chunks)");
 }

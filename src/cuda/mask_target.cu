@@ -154,7 +154,7 @@ void targets(const Masks& masks, const View& boxes, const View& matched, bool bi
 
 void mask_targets(const View& masks, const View& boxes, const View& matched, bool binary, const View& out,
                   const Launch& launch) {
-  check_bitmaps(masks);
+  check_bitmaps("mask_targets", masks);
   const Bitmaps bitmaps = {static_cast<const uint8_t*>(masks.data), masks.shape[0], masks.stride[0], masks.stride[1],
                            masks.shape[1], masks.shape[2]};
   targets(bitmaps, boxes, matched, binary, out, launch);
@@ -162,7 +162,7 @@ void mask_targets(const View& masks, const View& boxes, const View& matched, boo
 
 void mask_targets_of_ends(const View& ends, const View& offsets, const View& sizes, const View& boxes,
                           const View& matched, bool binary, const View& out, const Launch& launch) {
-  check_runs(ends, offsets, sizes);
+  check_runs("mask_targets", ends, offsets, sizes);
   const RunEnds runs = {ends.as<int64_t>(), offsets.as<int64_t>(), sizes.as<int64_t>(), sizes.shape[0]};
   targets(runs, boxes, matched, binary, out, launch);
 }
