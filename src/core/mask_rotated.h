@@ -92,7 +92,7 @@ struct RotatedPaste {
   ROIKIT_HD bool covers(T u, T v) const { return (u >= T(-1)) & (u < cells) & (v >= T(-1)) & (v < cells); }
 };
 
-// The cell below a covered pixel's coordinate u >= -1, and `part` of the next one.
+// The cell below a coordinate in [-2, M], and `part` of the next one.
 template <class T>
 ROIKIT_HD int32_t cell_below(T u, T& part) {
   const int32_t whole = int32_t(u), cell = whole - (u < T(whole) ? 1 : 0);
@@ -118,6 +118,7 @@ class PasteSpans {
   ROIKIT_HD static PasteSpans of(const RotatedPaste<T>& p, int64_t height, int64_t width) {
     PasteSpans s;
     s.sin_ = double(p.sin), s.cos_ = double(p.cos), s.height_ = height, s.width_ = width;
+    s.per_sin_ = s.sin_ == 0.0 ? 0.0 : 1.0 / s.sin_, s.per_cos_ = s.cos_ == 0.0 ? 0.0 : 1.0 / s.cos_;
     s.u_shift_ = double(p.x_shift), s.v_shift_ = double(p.y_shift);
     const double far_x = absolute(s.u_shift_) + absolute(double(p.x_low)) + double(p.x_length);
     const double far_y = absolute(s.v_shift_) + absolute(double(p.y_low)) + double(p.y_length);
@@ -148,30 +149,30 @@ class PasteSpans {
 
   ROIKIT_HD PasteSpan in_column(int64_t i) const {
     const double x = double(i) + 0.5;
-    return along(x * cos_ + u_shift_, -sin_, x * sin_ + v_shift_, cos_, height_);
+    return along(x * cos_ + u_shift_, -per_sin_, x * sin_ + v_shift_, per_cos_, height_);
   }
 
   ROIKIT_HD PasteSpan in_row(int64_t j) const {
     const double y = double(j) + 0.5;
-    return along(u_shift_ - y * sin_, cos_, y * cos_ + v_shift_, sin_, width_);
+    return along(u_shift_ - y * sin_, per_cos_, y * cos_ + v_shift_, per_sin_, width_);
   }
 
  private:
-  // Where both u + t * du and v + t * dv can be covered.
-  ROIKIT_HD PasteSpan along(double u, double du, double v, double dv, int64_t extent) const {
+  // Where both u + t / per_u and v + t / per_v can be covered; 0 stands for infinity.
+  ROIKIT_HD PasteSpan along(double u, double per_u, double v, double per_v, int64_t extent) const {
     double low = -1.0, high = double(extent) + 1.0;
-    clip(u_low_ - u, u_high_ - u, du, low, high);
-    clip(v_low_ - v, v_high_ - v, dv, low, high);
+    clip(u_low_ - u, u_high_ - u, per_u, low, high);
+    clip(v_low_ - v, v_high_ - v, per_v, low, high);
     return cut(low, high, extent);
   }
 
-  // low <= t <= high, so that t * d is in [from, to].
-  ROIKIT_HD static void clip(double from, double to, double d, double& low, double& high) {
-    if (d == 0.0) {
+  // low <= t <= high, so that t / per is in [from, to].
+  ROIKIT_HD static void clip(double from, double to, double per, double& low, double& high) {
+    if (per == 0.0) {
       if (from > 0.0 || to < 0.0) high = low - 4.0;
       return;
     }
-    const double a = from / d, b = to / d, first = a < b ? a : b, last = a < b ? b : a;
+    const double a = from * per, b = to * per, first = a < b ? a : b, last = a < b ? b : a;
     if (first > low) low = first;
     if (last < high) high = last;
   }
@@ -185,7 +186,7 @@ class PasteSpans {
     return {begin, end > begin ? end : begin};
   }
 
-  double sin_, cos_, u_shift_, v_shift_, u_low_, u_high_, v_low_, v_high_, slack_;
+  double sin_, cos_, per_sin_, per_cos_, u_shift_, v_shift_, u_low_, u_high_, v_low_, v_high_, slack_;
   int64_t height_, width_;
 };
 

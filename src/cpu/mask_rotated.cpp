@@ -18,9 +18,10 @@ namespace roikit::cpu {
 namespace {
 
 constexpr int64_t kPadding = 16;                // samples beyond the last, so that lanes need no end
-constexpr int kWindow = 48;                     // bits that one look at a line sees
+constexpr int kWindow = 56;                     // bits that one look at a line sees
 constexpr int64_t kMostPixels = int64_t(1) << 24;  // of one patch, unless a single bin has more
 constexpr int kRows = 15;                       // rows of samples that 32 bits add up
+constexpr int64_t kBlock = 4;                   // bins a side that are looked at at once
 
 // The positions of samples along one axis of the map: (a[k] + b[j]) + c for row k and column j of the box's samples.
 template <class T>
@@ -66,17 +67,25 @@ struct PackBytes {
 };
 
 struct CombineLines {
-  ROIKIT_INLINE static void run(const uint16_t* any, const uint16_t* all, int64_t step, int64_t n, uint16_t* to_any,
-                                uint16_t* to_all) {
-    for (int64_t i = 0; i < n; ++i) to_any[i] = uint16_t(any[i] | any[i + step]);
-    for (int64_t i = 0; i < n; ++i) to_all[i] = uint16_t(all[i] & all[i + step]);
+  ROIKIT_INLINE static void run(const uint8_t* any, const uint8_t* all, int64_t step, int64_t n,
+                                uint8_t* ROIKIT_RESTRICT to_any, uint8_t* ROIKIT_RESTRICT to_all) {
+    for (int64_t i = 0; i < n; ++i) to_any[i] = any[i] | any[i + step];
+    for (int64_t i = 0; i < n; ++i) to_all[i] = all[i] & all[i + step];
+  }
+};
+
+// Words of a line: bits [8 w, 8 w + 16) of it, and above them those of the next line.
+struct PairLines {
+  ROIKIT_INLINE static void run(const uint8_t* line, const uint8_t* next, int64_t n, uint32_t* ROIKIT_RESTRICT to) {
+    for (int64_t w = 0; w < n; ++w)
+      to[w] = line[w] | uint32_t(line[w + 1]) << 8 | uint32_t(next[w]) << 16 | uint32_t(next[w + 1]) << 24;
   }
 };
 
 // A part of a mask in bits. Lines are rows of bitmaps, columns of runs.
 class Patch {
  public:
-  // words: of bits [16 w, 16 w + 32) of each line, so that any two neighbours are in one of them.
+  // As PairLines makes them, so that two neighbours in two lines are in one of them.
   const uint32_t* words() const { return words_.data(); }
   int64_t stride() const { return words_of_line_; }
   const Extent& lines() const { return lines_; }
@@ -85,14 +94,14 @@ class Patch {
   template <class Mask>
   void fill(const Mask& mask, Extent lines, Extent bits, Simd simd) {
     lines_ = lines, bits_ = bits;
-    words_of_line_ = (bits.size() - 1) / 16 + 1;
-    step_ = words_of_line_ + 3;  // four halves are read at once
+    words_of_line_ = (bits.size() - 1) / 8 + 1;
+    step_ = words_of_line_ + 7;  // eight bytes are read at once
     line_.assign((lines.size() + 1) * step_, 0);
     read(mask, simd);
-    words_.resize((lines.size() + 1) * words_of_line_);
-    for (int64_t l = 0; l <= lines.size(); ++l)
-      for (int64_t w = 0; w < words_of_line_; ++w)
-        words_[l * words_of_line_ + w] = line_[l * step_ + w] | uint32_t(line_[l * step_ + w + 1]) << 16;
+    words_.resize(lines.size() * words_of_line_);
+    for (int64_t l = 0; l < lines.size(); ++l)
+      vary<PairLines>(simd, (const uint8_t*)line_.data() + l * step_, (const uint8_t*)line_.data() + (l + 1) * step_,
+                      words_of_line_, words_.data() + l * words_of_line_);
   }
 
   // Lines combined by 2, 4, ... up to `most` at a time.
@@ -114,8 +123,8 @@ class Patch {
     int level = 0;
     while (level < levels_ && (int64_t(2) << level) <= lines.size()) ++level;
     const int64_t window = int64_t(1) << level, last = lines.last - lines_.first - window + 1;
-    const uint16_t* const any_of = any(level);
-    const uint16_t* const all_of = all(level);
+    const uint8_t* const any_of = any(level);
+    const uint8_t* const all_of = all(level);
     bool some = false, every = true;
     for (int64_t b = bits.first - bits_.first; b <= bits.last - bits_.first; b += kWindow) {
       const int64_t n = std::min<int64_t>(bits.last - bits_.first - b + 1, kWindow);
@@ -134,32 +143,28 @@ class Patch {
   }
 
  private:
-  const uint16_t* any(int level) const {
+  const uint8_t* any(int level) const {
     return level == 0 ? line_.data() : any_.data() + (level - 1) * lines_.size() * step_;
   }
-  const uint16_t* all(int level) const {
+  const uint8_t* all(int level) const {
     return level == 0 ? line_.data() : all_.data() + (level - 1) * lines_.size() * step_;
   }
 
   // Bits from b on, kWindow of them at least.
-  static uint64_t look(const uint16_t* line, int64_t b) {
-    const uint16_t* const h = line + (b >> 4);
-    const uint64_t bits = uint64_t(h[0]) | uint64_t(h[1]) << 16 | uint64_t(h[2]) << 32 | uint64_t(h[3]) << 48;
-    return bits >> (b & 15);
+  static uint64_t look(const uint8_t* line, int64_t b) {
+    const uint8_t* const h = line + (b >> 3);
+    const uint64_t bits = uint64_t(h[0]) | uint64_t(h[1]) << 8 | uint64_t(h[2]) << 16 | uint64_t(h[3]) << 24 |
+                          uint64_t(h[4]) << 32 | uint64_t(h[5]) << 40 | uint64_t(h[6]) << 48 | uint64_t(h[7]) << 56;
+    return bits >> (b & 7);
   }
 
   void read(const Bitmap& mask, Simd simd) {
     const int64_t groups = bits_.size() / 8, rest = bits_.size() % 8;
-    bytes_.resize(groups + 2);
     for (int64_t l = 0; l < lines_.size(); ++l) {
       const uint8_t* const from = mask.data + (lines_.first + l) * mask.row + bits_.first;
-      vary<PackBytes>(simd, from, groups, bytes_.data());
-      uint8_t tail[8] = {};
-      for (int64_t i = 0; i < rest; ++i) tail[i] = from[8 * groups + i];
-      PackBytes::run(tail, 1, bytes_.data() + groups);
-      bytes_[groups + 1] = 0;
-      uint16_t* const to = line_.data() + l * step_;
-      for (int64_t w = 0; 2 * w <= groups; ++w) to[w] = uint16_t(bytes_[2 * w] | bytes_[2 * w + 1] << 8);
+      uint8_t* const to = line_.data() + l * step_;
+      vary<PackBytes>(simd, from, groups, to);
+      for (int64_t i = 0; i < rest; ++i) to[groups] |= uint8_t((from[8 * groups + i] != 0) << i);
     }
   }
 
@@ -179,24 +184,23 @@ class Patch {
   }
 
   // Bits [begin, end) of a line.
-  static void set(uint16_t* line, int64_t begin, int64_t end) {
+  static void set(uint8_t* line, int64_t begin, int64_t end) {
     if (begin >= end) return;
-    const int64_t first = begin >> 4, last = (end - 1) >> 4;
-    const uint16_t head = uint16_t(0xffffu << (begin & 15)), tail = uint16_t(0xffffu >> (15 - ((end - 1) & 15)));
+    const int64_t first = begin >> 3, last = (end - 1) >> 3;
+    const uint8_t head = uint8_t(0xffu << (begin & 7)), tail = uint8_t(0xffu >> (7 - ((end - 1) & 7)));
     if (first == last) {
       line[first] |= head & tail;
       return;
     }
     line[first] |= head;
-    for (int64_t w = first + 1; w < last; ++w) line[w] = 0xffffu;
+    std::memset(line + first + 1, 0xff, size_t(last - first - 1));
     line[last] |= tail;
   }
 
   Extent lines_ = {0, -1}, bits_ = {0, -1};
   int64_t words_of_line_ = 0, step_ = 0;
   int levels_ = 0;
-  std::vector<uint8_t> bytes_;
-  std::vector<uint16_t> line_, any_, all_;
+  std::vector<uint8_t> line_, any_, all_;
   std::vector<uint32_t> words_;
 };
 
@@ -239,10 +243,9 @@ struct SampleSums {
         const Index l = line_most > least_line ? line_most : least_line;
         const Index b = bit_most > least_bit ? bit_most : least_bit;
         const Index column = (b >> kTargetBits) - first_bit;
-        const Index at = ((l >> kTargetBits) - first_line) * stride + (column >> 4);
-        const uint32_t near = words[at] >> uint32_t(column & 15), far = words[at + stride] >> uint32_t(column & 15);
+        const uint32_t m = words[((l >> kTargetBits) - first_line) * stride + (column >> 3)] >> uint32_t(column & 7);
         const uint32_t p = uint32_t(l & (kTargetUnit - 1)), q = uint32_t(b & (kTargetUnit - 1));
-        const uint32_t value = target_sample(p, q, near & 1, (near >> 1) & 1, far & 1, (far >> 1) & 1);
+        const uint32_t value = target_sample(p, q, m & 1, (m >> 1) & 1, (m >> 16) & 1, (m >> 17) & 1);
         sums[i] += counts ? value : 0u;
       }
     }
@@ -324,33 +327,50 @@ class RotatedCropper {
     }
     patch_.fill(mask, lines, bits, simd_);
     // Where bins have a few samples each, these cost less than a look at the lines.
-    const bool look = (rows_[p1] - rows_[p0]) * (columns_[q1] - columns_[q0]) > 4 * (p1 - p0) * (q1 - q0);
-    if (look) patch_.tabulate(2 * lines.size() / std::max<int64_t>(p1 - p0, 1) + 4, simd_);
+    open_.assign(size_ * size_, 1);
+    if ((rows_[p1] - rows_[p0]) * (columns_[q1] - columns_[q0]) > 4 * (p1 - p0) * (q1 - q0)) {
+      patch_.tabulate(lines.size(), simd_);
+      for (int64_t p = p0; p < p1; p += kBlock)
+        for (int64_t q = q0; q < q1; q += kBlock) decide(p, std::min(p + kBlock, p1), q, std::min(q + kBlock, q1));
+    }
     for (int64_t p = p0; p < p1; ++p) {
       if (rows_[p] == rows_[p + 1]) continue;
-      int64_t open = q0;  // the bins [open, q) have to be sampled
+      int64_t first = q0;  // the bins [first, q) have to be sampled
       for (int64_t q = q0; q <= q1; ++q) {
-        if (q < q1 && (!look || !decided(p, q))) continue;
-        if (columns_[open] < columns_[q]) sample(p, open, q);
-        open = q + 1;
+        if (q < q1 && open_[p * size_ + q]) continue;
+        if (columns_[first] < columns_[q]) sample(p, first, q);
+        first = q + 1;
       }
     }
   }
 
-  // Finds the total of a bin whose pixels are all alike.
-  bool decided(int64_t p, int64_t q) {
-    const int64_t k0 = rows_[p], k1 = rows_[p + 1], j0 = columns_[q], j1 = columns_[q + 1];
-    if (j0 == j1) return true;
-    const T l0 = line_.low(k0, k1, j0, j1), l1 = line_.high(k0, k1, j0, j1);
-    const T b0 = bit_.low(k0, k1, j0, j1), b1 = bit_.high(k0, k1, j0, j1);
-    const Extent lines = touched(l0, l1, line_.extent), bits = touched(b0, b1, bit_.extent);
-    if (lines.size() == 0 || bits.size() == 0) return true;
-    const int kind = patch_.kind(lines, bits);
-    if (kind == 0) return true;
-    // Samples beyond the map do not count.
-    const bool all = (l0 >= T(-1)) & (l1 <= T(line_.extent)) & (b0 >= T(-1)) & (b1 <= T(bit_.extent));
-    if (kind == 2 || !all) return false;
-    totals_[p * size_ + q] = uint64_t((k1 - k0) * (j1 - j0)) << (2 * kTargetBits);
+  // Finds the totals of the bins of rows [p0, p1) and columns [q0, q1) whose pixels are all alike.
+  void decide(int64_t p0, int64_t p1, int64_t q0, int64_t q1) {
+    if (decided(p0, p1, q0, q1)) return;
+    if (p1 - p0 == 1 && q1 - q0 == 1) return;
+    for (int64_t p = p0; p < p1; ++p)
+      for (int64_t q = q0; q < q1; ++q) decided(p, p + 1, q, q + 1);
+  }
+
+  // Whether the pixels of all these bins are alike.
+  bool decided(int64_t p0, int64_t p1, int64_t q0, int64_t q1) {
+    const int64_t k0 = rows_[p0], k1 = rows_[p1], j0 = columns_[q0], j1 = columns_[q1];
+    int kind = 0;
+    if (k0 < k1 && j0 < j1) {
+      const T l0 = line_.low(k0, k1, j0, j1), l1 = line_.high(k0, k1, j0, j1);
+      const T b0 = bit_.low(k0, k1, j0, j1), b1 = bit_.high(k0, k1, j0, j1);
+      const Extent lines = touched(l0, l1, line_.extent), bits = touched(b0, b1, bit_.extent);
+      if (lines.size() > 0 && bits.size() > 0) kind = patch_.kind(lines, bits);
+      // Samples beyond the map do not count.
+      const bool all = (l0 >= T(-1)) & (l1 <= T(line_.extent)) & (b0 >= T(-1)) & (b1 <= T(bit_.extent));
+      if (kind == 2 || (kind == 1 && !all)) return false;
+    }
+    for (int64_t p = p0; p < p1; ++p)
+      for (int64_t q = q0; q < q1; ++q) {
+        const int64_t samples = (rows_[p + 1] - rows_[p]) * (columns_[q + 1] - columns_[q]);
+        if (kind == 1) totals_[p * size_ + q] = uint64_t(samples) << (2 * kTargetBits);
+        open_[p * size_ + q] = 0;
+      }
     return true;
   }
 
@@ -358,7 +378,7 @@ class RotatedCropper {
     const int64_t j0 = columns_[q0], j1 = columns_[q1], count = (j1 - j0 + kPadding - 1) / kPadding * kPadding;
     sums_.resize(count);
     const bool narrow = std::max(line_.extent, bit_.extent) < int64_t(1) << (31 - kTargetBits) &&
-                        (patch_.lines().size() + 1) * patch_.stride() < INT32_MAX;
+                        patch_.lines().size() * patch_.stride() < INT32_MAX;
     for (int64_t k = rows_[p]; k < rows_[p + 1]; k += kRows) {
       const SampleJob<T> job{line_.a.data() + k, line_.b.data() + j0, bit_.a.data() + k, bit_.b.data() + j0,
                              line_.c,            bit_.c,              line_.extent,      bit_.extent,
@@ -380,6 +400,7 @@ class RotatedCropper {
   Positions<T> line_, bit_;
   std::vector<int64_t> rows_, columns_;  // where the samples of each bin begin
   std::vector<uint64_t> totals_;
+  std::vector<uint8_t> open_;  // the bins that have to be sampled
   std::vector<uint32_t> sums_;
   Patch patch_;
 };

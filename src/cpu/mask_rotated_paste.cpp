@@ -16,7 +16,7 @@
 namespace roikit::cpu {
 namespace {
 
-constexpr int64_t kFrame = 3;    // two cells of 0 before the mask and one after
+constexpr int64_t kFrame = 4;    // two cells of 0 before the mask and two after
 constexpr int64_t kLanes = 16;   // pixels, or steps, that are looked at at once
 constexpr int64_t kChunk = 512;  // pixels of a row
 
@@ -36,27 +36,29 @@ struct PixelJob {
   T threshold;
 };
 
-// The value of a pixel from X * cos, Y * sin, X * sin, Y * cos.
+// The value of a pixel from X * cos, Y * sin, X * sin, Y * cos. What is not covered is put onto the frame.
 template <class T>
-ROIKIT_INLINE T pixel_value(const PixelJob<T>& job, T x_cos, T y_sin, T x_sin, T y_cos) {
-  const T u = job.place.u_at(x_cos, y_sin), v = job.place.v_at(x_sin, y_cos);
-  const bool covered = job.place.covers(u, v);
+ROIKIT_INLINE T pixel_value(const PixelJob<T>& job, const T* framed, T x_cos, T y_sin, T x_sin, T y_cos) {
+  const T u = job.place.u_at(x_cos, y_sin), v = job.place.v_at(x_sin, y_cos), cells = job.place.cells;
+  const T u_up = u > T(-2) ? u : T(-2), v_up = v > T(-2) ? v : T(-2);  // NaN, too
   T far_x, far_y;
-  const int32_t x = cell_below(covered ? u : T(-2), far_x), y = cell_below(covered ? v : T(-2), far_y);
+  const int32_t x = cell_below(u_up < cells ? u_up : cells, far_x);
+  const int32_t y = cell_below(v_up < cells ? v_up : cells, far_y);
   const int32_t at = (y + 2) * job.side + x + 2;
   const T near_x = T(1) - far_x, near_y = T(1) - far_y;
-  const T upper = paste_mix(job.framed[at], near_x, job.framed[at + 1], far_x);
-  const T lower = paste_mix(job.framed[at + job.side], near_x, job.framed[at + job.side + 1], far_x);
+  const T upper = paste_mix(framed[at], near_x, framed[at + 1], far_x);
+  const T lower = paste_mix(framed[at + job.side], near_x, framed[at + job.side + 1], far_x);
   return paste_mix(upper, near_y, lower, far_y);
 }
 
 // Pixels [0, n) of a row from X * cos and X * sin.
 struct PixelRow {
   template <class T, class Out>
-  ROIKIT_INLINE static void run(const PixelJob<T> job, const T* x_cos, const T* x_sin, T y_sin, T y_cos, int64_t n,
-                                Out* to) {
+  ROIKIT_INLINE static void run(const PixelJob<T> job, const T* ROIKIT_RESTRICT x_cos, const T* ROIKIT_RESTRICT x_sin,
+                                T y_sin, T y_cos, int64_t n, Out* ROIKIT_RESTRICT to) {
+    const T* ROIKIT_RESTRICT framed = job.framed;
     for (int64_t i = 0; i < n; ++i) {
-      const T value = pixel_value(job, x_cos[i], y_sin, x_sin[i], y_cos);
+      const T value = pixel_value(job, framed, x_cos[i], y_sin, x_sin[i], y_cos);
       if constexpr (std::is_same_v<Out, uint8_t>) to[i] = value >= job.threshold;
       else to[i] = value;
     }
@@ -197,15 +199,18 @@ struct Steps {
   }
 };
 
-// Decisions of kLanes pixels of a column from Y * sin and Y * cos, as bits.
+// Decisions of groups of kLanes pixels of a column from Y * sin and Y * cos, as bits.
 struct PixelColumn {
   template <class T>
-  ROIKIT_INLINE static void run(const PixelJob<T> job, T x_cos, T x_sin, const T* y_sin, const T* y_cos,
-                                uint32_t* inside) {
-    uint32_t bits = 0;
-    for (int64_t i = 0; i < kLanes; ++i)
-      bits |= uint32_t(pixel_value(job, x_cos, y_sin[i], x_sin, y_cos[i]) >= job.threshold) << i;
-    *inside = bits;
+  ROIKIT_INLINE static void run(const PixelJob<T>* given, T x_cos, T x_sin, const T* y_sin, const T* y_cos,
+                                int64_t groups, uint32_t* ROIKIT_RESTRICT inside) {
+    const PixelJob<T> job = *given;
+    for (int64_t g = 0; g < groups; ++g, y_sin += kLanes, y_cos += kLanes) {
+      uint32_t bits = 0;
+      for (int64_t i = 0; i < kLanes; ++i)
+        bits |= uint32_t(pixel_value(job, job.framed, x_cos, y_sin[i], x_sin, y_cos[i]) >= job.threshold) << i;
+      inside[g] = bits;
+    }
   }
 };
 
@@ -263,8 +268,8 @@ class RotatedRunWriter {
   // How many rows go to a step, so that no pixel of it is half a cell from its middle.
   void plan_steps(const RotatedPaste<T>& place, const PasteSpans& spans, const PasteSpan& rows) {
     const double cells = double(cells_);
-    const double u = -double(place.sin) / double(place.x_length) * cells;  // cells a row
-    const double v = double(place.cos) / double(place.y_length) * cells;
+    u_scale_ = cells / double(place.x_length), v_scale_ = cells / double(place.y_length);
+    const double u = -double(place.sin) * u_scale_, v = double(place.cos) * v_scale_;  // cells a row
     const double most = std::max(absolute(u), absolute(v));
     // What float32 makes of a place, and how far the exact arithmetic may be from it.
     const double off = (cells + 4.0 + most * double(rows.end - rows.begin)) * 1e-6 +
@@ -278,11 +283,10 @@ class RotatedRunWriter {
     const int64_t n = (span.end - span.begin + step_ - 1) / step_;
     steps_.resize(n);
     const double y = double(span.begin) + 0.5 * double(step_), sin = double(place.sin), cos = double(place.cos);
-    const double cells = double(cells_);
-    const double u = (((x * cos - y * sin) + double(place.x_shift)) - double(place.x_low)) / double(place.x_length);
-    const double v = (((x * sin + y * cos) + double(place.y_shift)) - double(place.y_low)) / double(place.y_length);
+    const double u = ((x * cos - y * sin) + double(place.x_shift)) - double(place.x_low);
+    const double v = ((x * sin + y * cos) + double(place.y_shift)) - double(place.y_low);
     // Half cells from -2 on.
-    const StepJob job{sides_.data(), sides_.side(), float(2.0 * (u * cells + 1.5)), float(2.0 * (v * cells + 1.5)),
+    const StepJob job{sides_.data(), sides_.side(), float(2.0 * (u * u_scale_ + 1.5)), float(2.0 * (v * v_scale_ + 1.5)),
                       float(2.0 * u_step_ * double(step_)), float(2.0 * v_step_ * double(step_))};
     vary<Steps>(simd_, job, n, steps_.data());
   }
@@ -290,9 +294,12 @@ class RotatedRunWriter {
   // Rows [begin, end) of a column, pixel by pixel.
   void decide(const PixelJob<T>& job, T x_cos, T x_sin, const Turned<T>& y, int64_t first_row, int64_t base,
               int64_t begin, int64_t end) {
-    for (int64_t j = begin; j < end; j += kLanes) {
-      uint32_t bits = 0;
-      vary<PixelColumn>(simd_, job, x_cos, x_sin, y.sin.data() + j - first_row, y.cos.data() + j - first_row, &bits);
+    const int64_t groups = (end - begin + kLanes - 1) / kLanes;
+    decisions_.resize(groups);
+    vary<PixelColumn>(simd_, &job, x_cos, x_sin, y.sin.data() + begin - first_row, y.cos.data() + begin - first_row,
+                      groups, decisions_.data());
+    for (int64_t g = 0, j = begin; g < groups; ++g, j += kLanes) {
+      const uint32_t bits = decisions_[g];
       const int64_t n = std::min(end - j, kLanes);
       uint32_t changes = (bits ^ (bits << 1 | (inside_ ? 1u : 0u))) & ((1u << n) - 1u);
       for (; changes != 0; changes &= changes - 1) turn(base + j + __builtin_ctz(changes), !inside_);
@@ -316,8 +323,9 @@ class RotatedRunWriter {
   std::vector<T> framed_;
   SideMap<T> sides_;
   int64_t step_ = 1;
-  double u_step_ = 0, v_step_ = 0;
+  double u_scale_ = 0, v_scale_ = 0, u_step_ = 0, v_step_ = 0;
   std::vector<uint8_t> steps_;
+  std::vector<uint32_t> decisions_;
 };
 
 }  // namespace
