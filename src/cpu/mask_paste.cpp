@@ -82,7 +82,7 @@ void paste_masks(const View& masks, const View& boxes, double threshold, PasteRu
 void paste_masks_rle(const View& masks, const View& boxes, int64_t height, int64_t width, double threshold,
                      PasteRule rule, std::vector<uint32_t>& counts, const View& offsets, const Launch& launch) {
   check_paste("paste_masks_rle", masks, boxes);
-  check_paste_size(height, width);
+  check_paste_size("paste_masks_rle", height, width);
   const int64_t n = masks.shape[0], cells = masks.shape[1];
   require(offsets.size() == n + 1 && offsets.contiguous(), "paste_masks_rle: offsets must be contiguous (N + 1)");
   visit<float, double>(masks.dtype, "paste_masks_rle", [&](auto tag) {
