@@ -154,7 +154,7 @@ void assemble_masks_rle(const View& prototypes, const View& coefficients, const 
                         double extent_x, int64_t height, int64_t width, double threshold, std::vector<uint32_t>& counts,
                         const View& offsets, const Launch& launch) {
   check_assembly("assemble_masks_rle", prototypes, coefficients, boxes);
-  check_paste_size(height, width);
+  check_paste_size("assemble_masks_rle", height, width);
   const int64_t n = boxes.shape[0];
   require(offsets.size() == n + 1 && offsets.contiguous(), "assemble_masks_rle: offsets must be contiguous (N + 1)");
   require(threshold >= 0, "assemble_masks_rle: threshold must be at least 0");

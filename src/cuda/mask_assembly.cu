@@ -224,7 +224,7 @@ void assemble_masks_rle_count(const View& prototypes, const View& coefficients, 
                               const Launch& launch) {
   constexpr const char* kOp = "assemble_masks_rle";
   check_assembly(kOp, prototypes, coefficients, boxes);
-  check_paste_size(height, width);
+  check_paste_size(kOp, height, width);
   const int64_t n = boxes.shape[0], slots = slots_of(width);
   require(changes.size() == n * slots && changes.contiguous(), kOp, "changes must be contiguous (N, columns)");
   require(threshold >= 0, kOp, "threshold must be at least 0");
@@ -241,7 +241,7 @@ void assemble_masks_rle_count(const View& prototypes, const View& coefficients, 
 void assemble_masks_rle_write(const View& prototypes, const View& boxes, int64_t height, int64_t width, double threshold,
                               const View& upto, const View& ends, const View& counts, const Launch& launch) {
   constexpr const char* kOp = "assemble_masks_rle";
-  check_paste_size(height, width);
+  check_paste_size(kOp, height, width);
   const int64_t n = boxes.shape[0], slots = slots_of(width), runs = counts.size();
   require(prototypes.rank == 3 && upto.size() == n * slots && upto.contiguous(), kOp,
           "upto must be contiguous (N, columns)");
