@@ -148,6 +148,8 @@ def smallest_box(points):
 
 def corners_of(mask):
     """(x, y) of the corners of the first and of the last pixel of each column of a bitmap."""
+    if mask.size == 0:
+        return []
     columns = np.flatnonzero(mask.any(axis=0))
     first, last = mask.argmax(axis=0), mask.shape[0] - mask[::-1].argmax(axis=0)
     return [(float(x + i), float(y)) for x in columns for i in (0, 1) for y in (first[x], last[x])]
