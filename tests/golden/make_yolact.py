@@ -84,7 +84,7 @@ def detections(model, image):
 
 
 def truth():
-    """Boxes (7, 4) float32, labels from 0, masks (7, 550, 550). The prior that each overlaps most is neither inside of it
+    """Boxes (7, 4) float32, labels from 0, masks (7, 550, 550). The prior that each overlaps most is neither inside it
     nor around it, so that no second one overlaps it alike."""
     boxes, masks = [], []
     y, x = np.mgrid[:SIDE, :SIDE] + 0.5

@@ -59,7 +59,8 @@ DENSE_LOSSES = {"B": "loss_box_reg", "C": "loss_classifier", "M": "loss_mask", "
 def test_yolacts_authors_detect_and_learn_the_same(file, tmp_path):
     golden = load(file)
     write_peer_file(golden, tmp_path / "model.pth")
-    model = named_model(golden.name, tmp_path / "model.pth", detections_per_image=golden.changes["detections_per_image"])
+    count = golden.changes["detections_per_image"]
+    model = named_model(golden.name, tmp_path / "model.pth", detections_per_image=count)
     with torch.no_grad():
         found, = model.eval()([torch.from_numpy(golden.image())])
         assert_same(found, golden)
