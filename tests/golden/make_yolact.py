@@ -84,8 +84,8 @@ def detections(model, image):
 
 
 def truth():
-    """Boxes (7, 4) float32, labels from 0, masks (7, 550, 550): none lies inside a prior or has one inside, so that no two
-    priors overlap it alike."""
+    """Boxes (7, 4) float32, labels from 0, masks (7, 550, 550). The prior that each overlaps most is neither inside it
+    nor around it, so that no second one overlaps it alike."""
     boxes, masks = [], []
     y, x = np.mgrid[:SIDE, :SIDE] + 0.5
     for i, (side, x1, y1) in enumerate(((24, 20.3, 30.1), (48, 90.7, 200.2), (34, 300.4, 40.9), (96, 400.2, 80.6),

@@ -59,6 +59,8 @@ def persons(tmp_path_factory):
 
 def expected_losses(model):
     """How the names of a detector's losses begin."""
+    if model.dense is not None:
+        return {"loss_classifier", "loss_box_reg", "loss_mask", "loss_semantic"}
     names = {"loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg"}
     if model.cascade is not None:
         parts = ("classifier", "box_reg", *(["mask"] if model.cascade.mask_stages == "every" else []))
@@ -92,9 +94,11 @@ def test_contract_every_preset_learns_and_predicts(name, persons):
                                process=Process.start("cpu"), stop=False)
     wanted = expected_losses(config.model)
     assert all(any(found.startswith(own) for found in losses) for own in wanted), (sorted(losses), sorted(wanted))
-    assert all(value > 0 for key, value in losses.items() if key.startswith("loss_objectness")) and norm > 0
+    first = "loss_objectness" if config.model.dense is None else "loss_classifier"
+    assert all(value > 0 for key, value in losses.items() if key.startswith(first)) and norm > 0
     moved = [key for key, value in state.model.named_parameters() if not torch.equal(value, before[key])]
-    assert {key.split(".")[0] for key in moved} == {"backbone", "rpn", "roi_heads"}
+    parts = {"rpn", "roi_heads"} if config.model.dense is None else {"head", "protonet", "semantic_head"}
+    assert {key.split(".")[0] for key in moved} == {"backbone", *parts}
     with torch.no_grad():
         found, = state.model.eval()([images[0]])
     assert set(found) == expected_keys(config.model) and 0 < len(found["scores"]) <= 5

@@ -2,8 +2,8 @@
 
 The table `published.json` holds facts as their authors state them: torchvision's weight enumerations (0.28),
 detectron2's model_zoo.py and MODEL_ZOO.md (every R-CNN on ResNet and ResNeXt; not those that need a file of proposals),
-and mmdetection's metafile.yml (3.3) of the families faster_rcnn, mask_rcnn, cascade_rcnn, htc, ms_rcnn, dcn, dcnv2 and
-gn (not those with deformable RoI pooling). Nothing is downloaded here.
+mmdetection's metafile.yml (3.3) of the families faster_rcnn, mask_rcnn, cascade_rcnn, htc, ms_rcnn, dcn, dcnv2 and
+gn (not those with deformable RoI pooling), and the README of YOLACT's authors. Nothing is downloaded here.
 """
 
 import functools
@@ -22,18 +22,19 @@ class Published:
         name: unique here, and the name of its source: torchvision's builder ("maskrcnn_resnet50_fpn"; with the name of
             the weights where they are not the default), detectron2's model zoo
             ("COCO-InstanceSegmentation/mask_rcnn_R_50_C4_3x"), mmdetection's configuration
-            ("htc/htc_r50_fpn_1x_coco").
-        source: "torchvision", "detectron2" or "mmdetection".
-        system: "faster_rcnn", "mask_rcnn", "keypoint_rcnn", "cascade_rcnn", "cascade_mask_rcnn", "htc" or
-            "mask_scoring_rcnn".
+            ("htc/htc_r50_fpn_1x_coco"), the file of YOLACT's authors without its suffix ("yolact_base_54_800000").
+        source: "torchvision", "detectron2", "mmdetection" or "yolact".
+        system: "faster_rcnn", "mask_rcnn", "keypoint_rcnn", "cascade_rcnn", "cascade_mask_rcnn", "htc",
+            "mask_scoring_rcnn", "yolact" or "yolact_plus".
         data: what it was trained on, and its AP measured on: "COCO", "LVIS v0.5", "Cityscapes" or "PASCAL VOC".
         url: the file, over https.
-        digest: the hexadecimal digits with which the file's digest begins, as its name tells.
+        digest: the hexadecimal digits with which the file's digest begins, as its name tells; empty where none is
+            published, as of YOLACT's: the file is then taken as it comes over https.
         algorithm: of the digest, "sha256" or "md5".
         licence: SPDX identifier of the licence under which the source publishes its weights, or, where it says nothing
             of weights, its code (torchvision, mmdetection).
         box_ap, mask_ap, keypoint_ap: in percent as its authors state them, None where they state none. On COCO's
-            val2017 the mean over IoU 0.50 to 0.95.
+            val2017, YOLACT's on its test-dev, the mean over IoU 0.50 to 0.95.
         size: MiB, None where it is not stated.
     """
 
@@ -52,7 +53,8 @@ class Published:
 
     @property
     def file_name(self) -> str:
-        """The last part of the URL, which holds the digest and is the file's name in the folder of weights."""
+        """The last part of the URL, which holds the digest where there is one, and is the file's name in the folder of
+        weights."""
         return self.url.rsplit("/", 1)[1]
 
 

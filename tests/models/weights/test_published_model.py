@@ -74,6 +74,8 @@ def test_law_labels_and_categories_are_as_many():
     for entry in published():
         if entry.source == "torchvision":
             classes = 2 if entry.system == "keypoint_rcnn" else 91
+        elif entry.source == "yolact":
+            classes = 81
         else:
             classes = {"detectron2": detectron2_config, "mmdetection": mmdetection_config}[entry.source](
                 entry.name).num_classes
