@@ -17,7 +17,7 @@ def flip(op, size, direction):
 
 
 def turn(op, degrees, center):
-    """Degrees, the point (x, y) about which is turned, and sine and cosine of the angle as roikit's kernels have them."""
+    """Degrees, the point (x, y) about which is turned, and sine and cosine of the angle as the kernels have them."""
     degrees = _check.number(op, "degrees", degrees)
     if not isinstance(center, (tuple, list)) or len(center) != 2:
         raise ValueError(f"{op}: center must be two numbers (x, y), got {center!r}")

@@ -7,10 +7,9 @@
 #include "core/mask_rotated.h"
 
 #include <algorithm>
-#include <cstring>
 #include <vector>
 
-#include "cpu/mask_patch.h"
+#include "cpu/mask_bits.h"
 #include "cpu/masks.h"
 #include "cpu/parallel.h"
 #include "cpu/simd.h"
@@ -50,6 +49,15 @@ struct Positions {
   T low(int64_t p0, int64_t p1, int64_t q0, int64_t q1) const { return (a.low(p0, p1) + b.low(q0, q1)) + c; }
   T high(int64_t p0, int64_t p1, int64_t q0, int64_t q1) const { return (a.high(p0, p1) + b.high(q0, q1)) + c; }
 };
+
+// The pixels that samples between two positions touch; empty where none of them counts.
+template <class T>
+Extent touched(T low, T high, int64_t extent) {
+  if (high < T(-1) || low > T(extent)) return {0, -1};
+  const T end = T(extent);
+  const int64_t first = int64_t(std::min(std::max(low, T(0)), end)), last = int64_t(std::min(std::max(high, T(0)), end));
+  return {std::min(first, extent - 1), std::min(last + 1, extent - 1)};
+}
 
 // What the samples of a patch are read with.
 template <class T>

@@ -82,8 +82,8 @@ ROTATE_BOXES_ROTATED = combine(rotate_model, (
 
 
 OPS = (
-    Op("min_area_boxes", reference.min_area_boxes, "w is the longer side, degrees counter-clockwise in [-90, 90); pixels "
-       "cover [x, x + 1) x [y, y + 1)", MIN_AREA_BOXES, 1, arguments=min_area_boxes),
+    Op("min_area_boxes", reference.min_area_boxes, "w is the longer side, degrees counter-clockwise in [-90, 90); "
+       "pixels cover [x, x + 1) x [y, y + 1)", MIN_AREA_BOXES, 1, arguments=min_area_boxes),
     Op("flip_boxes_rotated", reference.flip_boxes_rotated, "cx becomes W - cx, the angle its negative",
        FLIP_BOXES_ROTATED, 3, arguments=flip_boxes_rotated),
     Op("rotate_boxes_rotated", reference.rotate_boxes_rotated, "degrees counter-clockwise about (x, y); angles in "

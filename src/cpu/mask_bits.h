@@ -1,4 +1,4 @@
-// A part of a mask in bits, with tables that say of a stretch of lines where they are all inside the object or outside.
+// A part of a mask in bits, and whether the pixels of rectangles in it are all alike.
 #pragma once
 
 #include <algorithm>
@@ -19,15 +19,6 @@ struct Extent {
 
   int64_t size() const { return last - first + 1; }
 };
-
-// The pixels that samples between two positions touch; empty where none of them counts.
-template <class T>
-Extent touched(T low, T high, int64_t extent) {
-  if (high < T(-1) || low > T(extent)) return {0, -1};
-  const T end = T(extent);
-  const int64_t first = int64_t(std::min(std::max(low, T(0)), end)), last = int64_t(std::min(std::max(high, T(0)), end));
-  return {std::min(first, extent - 1), std::min(last + 1, extent - 1)};
-}
 
 // Bytes to bits, 8 at a time: bit i is set where byte i is not 0.
 struct PackBytes {
