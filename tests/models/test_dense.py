@@ -81,7 +81,8 @@ def plainly_matched(priors, boxes, labels, foreground, background):
     return found, [row for (row, _), label in zip(owner.values(), found, strict=True) if label > 0]
 
 
-@given(st.integers(0, 2**31), st.integers(1, 9), st.integers(1, 24), st.sampled_from([(0.5, 0.4), (0.5, 0.5), (0.9, 0.1)]))
+@given(st.integers(0, 2**31), st.integers(1, 9), st.integers(1, 24),
+       st.sampled_from([(0.5, 0.4), (0.5, 0.5), (0.9, 0.1)]))
 def test_law_priors_are_matched_as_a_plain_loop_matches_them(seed, objects, count, bounds):
     generator = torch.Generator().manual_seed(seed)
 
@@ -180,8 +181,9 @@ def test_law_lists_of_masks_are_sampled_as_bitmaps(form):
     bitmap[0, 2:9, 3:13] = 1
     columns = bitmap[0].T.flatten().tolist()
     edges = [0, *(k for k in range(1, len(columns)) if columns[k] != columns[k - 1]), len(columns)]
+    counts = [end - start for start, end in zip(edges, edges[1:], strict=False)]
     listed = {"runs": encode(np.asfortranarray(bitmap[0].numpy())), "polygons": [[3, 2, 13, 2, 13, 9, 3, 9]],
-              "uncompressed": {"size": [12, 16], "counts": [b - a for a, b in zip(edges, edges[1:], strict=False)]}}[form]
+              "uncompressed": {"size": [12, 16], "counts": counts}}[form]
     one, other = (truth_of([3.0, 2.0, 13.0, 9.0], [1], masks, (12, 16)) for masks in (bitmap, [listed]))
     size, padded = (6, 8), (24, 32)  # a quarter of the batch is the image
     found = sampled_masks(other, 0, size, padded, CPU)
