@@ -402,6 +402,30 @@ convs > layers
 layers > iou
 iou > score
 """,
+    "yolact": """
+images 0 1 data images|550 x 550
+body 1 1 body c3, c4, c5
+neck 2 1 neck P3 to P7
+head 3 0 box head|for every prior
+nms 4 0 box Fast NMS
+found 5 0 data boxes, classes,|coefficients
+proto 3 2 branch protonet|on P3
+maps 4 2 branch 32 prototypes|138 x 138
+product 5 1.2 branch sigmoid of|the product
+crop 6 1.2 branch crop by box,|resize
+masks 7 1.2 data masks
+images > body
+body > neck
+neck > head
+neck > proto
+head > nms
+nms > found
+proto > maps
+maps > product
+found > product
+product > crop
+crop > masks
+""",
     "choices": """
 proposals 0 1 data proposals
 sampler 1 0 choice sampler|balanced, OHEM
