@@ -29,6 +29,7 @@ from roikit.models.configs import (
     KeypointConfig,
     MaskConfig,
     MaskScoreConfig,
+    PanopticConfig,
     PyramidPoolingConfig,
     RpnConfig,
     SegmenterConfig,
@@ -39,6 +40,7 @@ from roikit.models.configs import (
     StageConfig,
     WindowConfig,
 )
+from roikit.models.detectors.panoptic import PanopticFPN
 from roikit.models.detectors.two_stage import FasterRCNN, KeypointRCNN, MaskRCNN
 from roikit.models.inference import prepare_for_inference
 from roikit.models.necks.fpn import BackboneWithFPN, FeaturePyramidNetwork
@@ -109,6 +111,8 @@ __all__ = [
     "MaskScoreConfig",
     "MaskScoreHead",
     "PSPHead",
+    "PanopticConfig",
+    "PanopticFPN",
     "Published",
     "PyramidPoolingConfig",
     "PyramidRoIAlign",

@@ -7,6 +7,7 @@ Every field is a number, a string, a tuple of those or another of these classes,
 from roikit.models.configs.body import BackboneConfig
 from roikit.models.configs.detector import DetectorConfig
 from roikit.models.configs.image import ImageConfig
+from roikit.models.configs.panoptic import PanopticConfig
 from roikit.models.configs.proposals import RpnConfig
 from roikit.models.configs.roi import BoxConfig, KeypointConfig, MaskConfig, MaskScoreConfig, SelectionConfig
 from roikit.models.configs.segmenter import (
@@ -41,6 +42,7 @@ __all__ = [
     "KeypointConfig",
     "MaskConfig",
     "MaskScoreConfig",
+    "PanopticConfig",
     "PyramidPoolingConfig",
     "RpnConfig",
     "SegmenterConfig",

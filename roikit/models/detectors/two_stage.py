@@ -69,12 +69,16 @@ class FasterRCNN(nn.Module):
                 raise ValueError(f"{type(self).__name__}: images must not be empty when training")
             return []
         batch, truths = self._batch(images, targets if self.training else None)
-        features = self._features(batch.tensor)
+        detections, losses = self._through(self._features(batch.tensor), batch, truths)
+        return losses if self.training else self._finish_all(detections, batch)
+
+    @between_graphs
+    def _through(self, features: dict[str, Tensor], batch: ImageBatch, truths: list[Truth] | None
+                 ) -> tuple[Detections, dict[str, Tensor]]:
+        """From the maps to detections in pixels of the batch, or with `truths` to losses."""
         proposals, proposal_losses = self.rpn(features, batch, truths)
         detections, losses = self.roi_heads(features, proposals, batch, truths)
-        if self.training:
-            return losses | proposal_losses
-        return self._finish_all(detections, batch)
+        return detections, losses | proposal_losses
 
     def _features(self, x: Tensor) -> dict[str, Tensor]:
         return self.backbone(x)
