@@ -21,7 +21,7 @@ def sides(draw, shape, *, truth):
     ids = draw(nps.arrays(np.int64, shape, elements=st.sampled_from((0, 3, 5, 70000))))
     segments = []
     for number in draw(st.permutations(np.unique(ids[ids > 0]).tolist())):
-        segment = {"id": number, "category": draw(st.sampled_from(((None, *CATEGORIES) if truth else CATEGORIES)))}
+        segment = {"id": number, "category": draw(st.sampled_from((None, *CATEGORIES) if truth else CATEGORIES))}
         if truth and draw(st.integers(0, 3)) == 0:
             segment["iscrowd"] = 1
         segments.append(segment)
