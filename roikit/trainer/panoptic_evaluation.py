@@ -23,7 +23,8 @@ from roikit.trainer.running import each_by_itself, evaluation_of, loader_of
 from roikit.trainer.scores import coco_scores, figure_names
 from roikit.trainer.sentences import sentence_about
 
-__all__ = ["KIND", "Pairs", "PanopticValidation", "Seen", "best_figure", "category_map", "look", "pairs_of", "scores_of"]
+__all__ = ["KIND", "Pairs", "PanopticValidation", "Seen", "best_figure", "category_map", "look", "mask_text",
+           "pairs_of", "scores_of"]
 
 KIND = "panoptic"
 
@@ -192,8 +193,13 @@ def _objects(dataset, place, truth, listed):
         mask = rle.encode(np.asfortranarray(truth == segment["id"], np.uint8))
         found.append({"image_id": dataset.image_ids[place], "category_id": dataset.category_ids[segment["theirs"] - 1],
                       "iscrowd": segment["iscrowd"], "area": segment["area"], "bbox": rle.toBbox(mask).tolist(),
-                      "segmentation": {"size": [int(n) for n in mask["size"]], "counts": mask["counts"].decode("ascii")}})
+                      "segmentation": mask_text(mask)})
     return found
+
+
+def mask_text(mask):
+    """A compressed RLE as JSON takes it."""
+    return {"size": [int(n) for n in mask["size"]], "counts": mask["counts"].decode("ascii")}
 
 
 def scores_of(seen, dataset, pairs, config, limits=None):

@@ -1,4 +1,6 @@
-"""What a run is about: finding objects, a class for each pixel, or both in one map. The trainer asks its task and no model.
+"""What a run is about: finding objects, a class for each pixel, or both in one map.
+
+The trainer asks its task and no model.
 
 A task is an object with these methods; `roikit.trainer.tasks.detection` is the plainest one:
 
@@ -26,8 +28,8 @@ import importlib
 
 __all__ = ["task_of"]
 
-# The class of a configuration's model -> the file of its task; a detector with `panoptic` has one of its own. Imported when asked for: they import torch, and what
-# they are made of asks for them.
+# The class of a configuration's model -> the file of its task; a detector with `panoptic` has a task of its own. They
+# are imported when asked for: they import torch, and what they are made of asks for them.
 _TASKS = {"DetectorConfig": "detection", "SegmenterConfig": "segmentation"}
 
 

@@ -56,6 +56,13 @@ class Panoptic(Detection):
             pairs = panoptic.pairs_of(categories, dataset, ("the training part", "the val part"))
         return panoptic.PanopticValidation(dataset, pairs, best, () if pairs.note is None else (pairs.note,))
 
+    def adjusted(self, config, *, detections=None, at_least=0, score_threshold=None):
+        config = super().adjusted(config, detections=detections, at_least=at_least, score_threshold=score_threshold)
+        if score_threshold is None:
+            return config
+        merge = replace(config.model.panoptic, score_threshold=score_threshold)
+        return replace(config, model=replace(config.model, panoptic=merge))
+
     def num_classes(self, categories):
         return sum(bool(c.get("isthing", 1)) for c in categories) + 1
 
@@ -142,8 +149,7 @@ class _Found:
                       "isthing": int(segment["isthing"]), "area": segment["area"], "bbox": rle.toBbox(mask).tolist()}
             if segment["isthing"]:
                 result["score"] = segment["score"]
-            found.append({**result, "segmentation": {"size": [int(n) for n in mask["size"]],
-                                                     "counts": mask["counts"].decode("ascii")}})
+            found.append({**result, "segmentation": panoptic.mask_text(mask)})
         return found
 
     def picture(self, image, output, results):
