@@ -14,11 +14,12 @@ IGNORED_COLOR = (96, 96, 96)
 
 
 def class_colors(count, names=()):
-    """(256, 3) uint8: a colour for each of ``count`` classes, black for a first one called background, grey beyond."""
+    """(256, 3) uint8: a colour for each of ``count`` classes, black for one called background, grey beyond."""
     colors = np.full((256, 3), IGNORED_COLOR, np.uint8)
-    has_background = bool(names) and str(names[0]).strip().casefold() in ("background", "_background_")
+    backgrounds = [str(name).strip().casefold() in ("background", "_background_") for name in names]
     for value in range(min(count, 255)):
-        colors[value] = (0, 0, 0) if has_background and value == 0 else object_color(value - has_background)
+        is_bare = value < len(backgrounds) and backgrounds[value]
+        colors[value] = (0, 0, 0) if is_bare else object_color(value - sum(backgrounds[:1]))
     return colors
 
 
@@ -27,8 +28,8 @@ def draw_classes(image, labels, names, *, segments=None, opacity=0.45, about=768
 
     Args:
         image: (H, W, 3) uint8.
-        labels: (H, W) whole numbers: classes, and 255 where nothing is known. Pixels of a first class called
-            "background" stay as they are.
+        labels: (H, W) whole numbers: classes, and 255 where nothing is known. Pixels of a class called "background"
+            stay as they are.
         names: of the classes 0, 1, ...
         segments: (H, W) whole numbers; where they differ, a border is drawn as between classes.
         opacity: of the colours, 0.0 to 1.0.
