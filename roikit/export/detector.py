@@ -182,8 +182,8 @@ def _check(model, images, any_size):
     if selection is not None and selection.kind == "soft_nms":  # a loop over the classes: torch.export does not get far
         raise ValueError("to_onnx: model has ops without an ONNX form: roikit.soft_nms, of roi_heads.box.selection")
     if isinstance(model, PanopticFPN):  # segments are as many as there are, in a loop over the detections
-        raise ValueError("to_onnx: model must not merge things and stuff, which has no ONNX form, as model.panoptic asks "
-                         "it to; one of its configuration with panoptic=None takes its weights but those of "
+        raise ValueError("to_onnx: model must not merge things and stuff, which has no ONNX form, as its part panoptic "
+                         "does; one of its configuration with panoptic=None takes its weights but those of "
                          "sem_seg_head")
     if any_size and getattr(model, "window", None) is not None:
         raise ValueError("to_onnx: any_size looks at an image as a whole, and model.window asks for sliding windows; "

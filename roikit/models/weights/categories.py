@@ -52,8 +52,9 @@ def categories_of(entry: Published, num_classes: int) -> list[dict[str, Any]]:
 
     Returns:
         list of COCO's category records, `id` and `name`, in the order of the labels, and of persons with keypoints
-        `keypoints` and `skeleton`; of a panoptic model `isthing`, and the categories of stuff after those of things. Labels of torchvision's weights are COCO's ids, of which some do not occur: their
-        name is "N/A". LVIS's categories have their numbers as names.
+        `keypoints` and `skeleton`; of a panoptic model `isthing`, and the categories of stuff after those of things.
+        Labels of torchvision's weights are COCO's ids, of which some do not occur: their name is "N/A". LVIS's
+        categories have their numbers as names.
     """
     if entry.system == "keypoint_rcnn":
         return [{"id": 1, "name": "person", "keypoints": list(_PARTS), "skeleton": [list(limb) for limb in _LIMBS]}]

@@ -73,7 +73,7 @@ def test_contract_the_table_is_filtered_by_words():
     lines = published_table("Detectron2 keypoint").splitlines()
     assert len(lines) == 6 and all("CC-BY-SA-3.0" in line and "keypoint" in line for line in lines[1:])
     assert lines[1].split() == ["COCO-Keypoints/keypoint_rcnn_R_50_FPN_1x", "detectron2", "COCO", "53.6", "-", "64.0",
-                                "-", "CC-BY-SA-3.0"]
+                                "-", "-", "CC-BY-SA-3.0"]
     assert len(published_table().splitlines()) == len(published()) + 1
     with pytest.raises(ValueError, match="no entry has 'yolo'"):
         published_table("yolo")
@@ -94,4 +94,5 @@ def test_law_the_page_shows_every_entry():
     page = DOCS.read_text(encoding="utf-8")
     for entry in published():
         ap = [("" if value is None else f"{value:.1f}") for value in (entry.box_ap, entry.mask_ap, entry.keypoint_ap)]
+        ap += [] if entry.pq is None else [f"{entry.pq:.1f}"]
         assert f"| [{entry.name}]({entry.url}) | {' | '.join([entry.data, *ap])} | `{entry.digest}` |" in page
