@@ -32,7 +32,7 @@ from roikit.models.prepared.heads import (
     box_head,
 )
 from roikit.models.prepared.parts import InFloat32, ToFloat32, conv_block, is_conv_block, twin
-from roikit.models.prepared.segmentation import fcn_head, psp_head, semantic_fpn_head, skip_head
+from roikit.models.prepared.segmentation import PreparedPSPHead, fcn_head, semantic_fpn_head, skip_head
 from roikit.models.proposals.rpn import RegionProposalNetwork, RPNHead
 from roikit.models.roi.box import AverageHead, FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from roikit.models.roi.heads import RoIHeads
@@ -168,7 +168,7 @@ _PARTS: dict[type, Callable[[Any, torch.dtype], nn.Module]] = {
     SemanticHead: _semantic_head,
     FCNHead: fcn_head,
     FCNSkipHead: skip_head,
-    PSPHead: psp_head,
+    PSPHead: PreparedPSPHead,
     SemanticFPNHead: semantic_fpn_head,
     nn.Sequential: _sequential,
     nn.ModuleList: lambda module, dtype: nn.ModuleList(_prepare(part, dtype) for part in module),

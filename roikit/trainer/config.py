@@ -49,6 +49,8 @@ class PartConfig:
                  f"got {self.annotations} and {self.images}" if self.semantic is None else
                  "semantic needs annotations and images, or for a segmenter images alone, "
                  f"got semantic={self.semantic} and images={self.images}")
+        _require(self.keep_empty or self.images is None or self.annotations is not None,
+                 "keep_empty=false looks at objects, and so needs annotations")
         _require(self.limit is None or self.limit >= 1,
                  f"limit must be at least 1, got {self.limit}")
 
@@ -108,6 +110,7 @@ class AugmentConfig:
         _require(self.scale is None or self.crop is not None, "scale needs a crop")
         _require(self.scale is None or 0 < self.scale[0] <= self.scale[1],
                  f"scale must be two rising factors above 0, got {self.scale}")
+        _require(self.scale_of == "fit" or self.crop is not None, "scale_of needs a crop")
         _require(self.crop is None or min(self.crop) >= 1,
                  f"crop must be a height and a width of at least 1, got {self.crop}")
 
@@ -243,6 +246,7 @@ class TrainConfig:
         if isinstance(self.model, DetectorConfig):  # whose classes of pixels are a help in training
             _require(self.data.val.semantic is None,
                      "data.val.semantic is of no use: a class for each pixel is learnt, and not evaluated")
+            _require(self.data.classes is None, "data.classes names the values of a segmenter's label maps")
             _require(self.data.train.semantic is None or self.data.train.annotations is not None,
                      "data.train.semantic needs annotations and images")
 

@@ -110,6 +110,7 @@ class Segmenter(WithFormats):
         return {name: F.interpolate(logits, size=x.shape[-2:], mode="bilinear", align_corners=False)
                 for name, logits in found.items()}
 
+    @between_graphs
     def _losses(self, images: Sequence[Tensor], targets: Sequence[dict[str, Any]] | None) -> dict[str, Tensor]:
         if targets is None or len(images) == 0:
             what = "targets must be given" if targets is None else "images must not be empty"
@@ -130,6 +131,7 @@ class Segmenter(WithFormats):
             losses["loss_auxiliary"] = self.aux_weight * pixel_loss(found["aux"], labels, self.ignored)
         return losses
 
+    @between_graphs
     def _results(self, images: Sequence[Tensor]) -> list[Result]:
         results: list[Result] = [{} for _ in images]
         # Images of one size go together. Padded to a common one, a map would see its neighbours' sizes.
@@ -151,6 +153,7 @@ class Segmenter(WithFormats):
                  [batch.sizes[0] for _, batch in group], [batch.original_sizes[0] for _, batch in group])
                 for group in groups.values()]
 
+    @between_graphs
     def _evaluated(self, x: Tensor) -> Tensor:
         if self.window is None or all(side <= cut for side, cut in zip(x.shape[-2:], self.window[0], strict=True)):
             return self._out(x)

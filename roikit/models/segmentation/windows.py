@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from roikit.models.parts.graphs import between_graphs
+
 __all__ = ["windowed", "window_starts"]
 
 
@@ -23,6 +25,7 @@ def window_starts(length: int, window: int, overlap: float) -> list[int]:
     return [0] + [room * k // count for k in range(1, count + 1)]
 
 
+@between_graphs
 def windowed(logits_of: Callable[[Tensor], Tensor], x: Tensor, window: tuple[int, int], overlap: float) -> Tensor:
     """The mean of the logits of all windows that a pixel lies in.
 

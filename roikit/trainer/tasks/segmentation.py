@@ -43,9 +43,13 @@ class Segmentation:
         return getattr(model.backbone, "body", model.backbone), model.classifier
 
     def require_paths(self, config):
-        if _files(config, "train") is None:
+        files = _files(config, "train")
+        if files is None:
             raise ValueError("config: data.train.images must be given, and data.train.semantic, a folder of label maps "
                              "or a panoptic file, or data.train.annotations, a COCO file with masks")
+        if config.data.classes is not None and _class_count(config, files.semantic) is None:
+            raise ValueError("config: data.classes names the values of PNG label maps, and the training part has none: "
+                             "its file names its categories")
 
     def train_set(self, config):
         return _dataset(config, _files(config, "train"), config.data.train, augmentation(config.augment),

@@ -14,6 +14,7 @@ from roikit.models import (
     DetectorConfig,
     FCNHeadConfig,
     FCNSkipHead,
+    PSPHead,
     ResNet,
     SegmenterConfig,
     SemanticFPNConfig,
@@ -31,6 +32,7 @@ from roikit.models import (
 )
 from roikit.models.bodies.resnet import RESNETS
 from roikit.models.parts.norm import norm_layer
+from roikit.models.prepared.segmentation import PreparedPSPHead
 from roikit.models.segmentation.fcn import bilinear_filter
 from roikit.models.segmentation.losses import pixel_loss
 from roikit.models.segmentation.windows import window_starts, windowed
@@ -204,6 +206,24 @@ def test_law_the_loss_is_the_mean_over_what_is_known():
     torch.testing.assert_close(pixel_loss(logits + 100 * (~known)[:, None], labels), expected)
 
 
+def test_a_segmenter_learns_an_image():
+    torch.manual_seed(0)
+    model = build_segmenter(replace(PYRAMID, num_classes=2)).train()
+    image, labels = torch.rand(3, 64, 64) * 0.3, torch.zeros(64, 64, dtype=torch.uint8)
+    image[:, 10:40, 20:50] += 0.6
+    labels[10:40, 20:50] = 1
+    optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
+    losses = []
+    for _ in range(30):
+        losses.append(model([image], [{"semantic": labels}])["loss_semantic"])
+        optimizer.zero_grad()
+        losses[-1].backward()
+        optimizer.step()
+    assert losses[-1] < losses[0] / 3
+    with torch.no_grad():
+        assert (model.eval()([image])[0]["classes"] == labels).float().mean() > 0.9
+
+
 def test_law_padding_in_a_batch_has_no_loss():
     torch.manual_seed(0)
     model = build_segmenter(replace(PYRAMID, image=replace(PYRAMID.image, resize=False))).train()
@@ -265,3 +285,21 @@ def test_builders_take_the_fields_of_the_configuration():
     assert model.window == ((512, 512), 1 / 3) and model.config.head.fusion == "concat"
     assert model.classifier.levels[0][0][0].in_channels == 64
     assert fcn_vgg16_8s(head=SkipsConfig(8, 8)).config.image.std == (1 / 255,) * 3
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("norm", ["batch", "group"])
+def test_law_a_prepared_pyramid_pooling_head_multiplies_cells_in_place_of_pixels(norm):
+    torch.manual_seed(0)
+    head = PSPHead(24, 5, 16, norm_layer(norm, groups=4), 0.1, (1, 2, 3, 6)).eval()
+    if norm == "batch":
+        for part in head.modules():
+            if isinstance(part, torch.nn.BatchNorm2d):
+                part.running_mean.normal_()
+                part.running_var.uniform_(0.5, 2)
+                part.weight.uniform_(0.5, 2)
+    prepared = PreparedPSPHead(head, torch.float32)
+    for size in ((13, 9), (6, 6), (1, 4)):
+        x = torch.randn(2, 24, *size)
+        torch.testing.assert_close(prepared(x), head(x), atol=1e-5, rtol=1e-4)
+    assert prepared.conv.kernel_size == (3, 3) and prepared.taps.shape == (4, 6, 9 * 16)
