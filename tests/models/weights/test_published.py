@@ -10,14 +10,15 @@ from roikit.models.weights.published import find_published, published, published
 
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "weights.md"
 BRANCHES = {"faster_rcnn": "box", "cascade_rcnn": "box", "keypoint_rcnn": "box keypoint", "mask_rcnn": "box mask",
-            "cascade_mask_rcnn": "box mask", "htc": "box mask", "mask_scoring_rcnn": "box mask"}
+            "cascade_mask_rcnn": "box mask", "htc": "box mask", "mask_scoring_rcnn": "box mask",
+            "panoptic_fpn": "box mask"}
 # What their authors do not state.
 UNSTATED = {("Cityscapes/mask_rcnn_R_50_FPN", "box"), ("mask_rcnn/mask-rcnn_x101-32x8d_fpn_ms-poly-3x_coco", "mask")}
 
 
 def test_law_names_urls_and_files_are_unique():
     entries = published()
-    assert len(entries) == 164
+    assert len(entries) == 168
     for field in ("name", "url", "file_name"):
         assert len({getattr(entry, field) for entry in entries}) == len(entries), field
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -42,6 +43,7 @@ def test_law_an_entry_is_whole(entry):
             assert 20 < value < 70
         else:
             assert value is None
+    assert (entry.pq is not None) == (entry.system == "panoptic_fpn") and (entry.pq is None or 30 < entry.pq < 50)
 
 
 @pytest.mark.parametrize("name, found", [
