@@ -291,6 +291,28 @@ c5 > sum
 sum > last
 last > found
 """,
+    "panoptic_fpn": """
+images 0 1 data images
+pyramid 1 1 body and|pyramid
+rpn 2 0 proposals
+heads 3 0 box box head
+masks 4 0 branch mask head
+sem 2 2 branch sem_seg_head
+up 3 2 bilinear to|the image
+classes 4 2 data classes|thing, or which stuff
+merge 5 1 choice merge
+found 6 1 data panoptic,|segments
+images > pyramid
+pyramid > rpn
+pyramid > sem
+rpn > heads
+heads > masks: by score
+masks > merge: on top
+sem > up
+up > classes
+classes > merge: the rest
+merge > found
+""",
     "cascade_rcnn": """
 proposals 0 0 data proposals B0
 pool1 1 0 box pool(B0)

@@ -207,6 +207,11 @@ class CocoDataset(Dataset):
         return self._ids.tolist()
 
     @property
+    def sizes(self):
+        """(N, 2) int64, height and width of the images, in the data set's order."""
+        return self._sizes.copy()
+
+    @property
     def has_masks(self):
         """Whether the annotations have masks."""
         return self._objects.has_masks

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from roikit.errors import RoikitWarning
 from roikit.export.segmenter import compare_classes
 from roikit.export.table import own_forms, translations, untranslated
-from roikit.models import YOLACT, Detector, ImageTransform, Segmenter
+from roikit.models import YOLACT, Detector, ImageTransform, PanopticFPN, Segmenter
 from roikit.models.parts.fused import FusedConv2d
 
 __all__ = ["OnnxFile", "to_onnx", "without_resizing"]
@@ -184,6 +184,10 @@ def _check(model, images, any_size):
     selection = getattr(getattr(getattr(model, "roi_heads", None), "box", None), "selection", None)
     if selection is not None and selection.kind == "soft_nms":  # a loop over the classes: torch.export does not get far
         raise ValueError("to_onnx: model has ops without an ONNX form: roikit.soft_nms, of roi_heads.box.selection")
+    if isinstance(model, PanopticFPN):  # segments are as many as there are, in a loop over the detections
+        raise ValueError("to_onnx: model must not merge things and stuff, which has no ONNX form, as its part panoptic "
+                         "does; one of its configuration with panoptic=None takes its weights but those of "
+                         "sem_seg_head")
     if any_size and getattr(model, "window", None) is not None:
         raise ValueError("to_onnx: any_size looks at an image as a whole, and model.window asks for sliding windows; "
                          "set it to None")

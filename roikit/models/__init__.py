@@ -37,6 +37,7 @@ from roikit.models.configs import (
     KeypointConfig,
     MaskConfig,
     MaskScoreConfig,
+    PanopticConfig,
     PyramidPoolingConfig,
     RescoringConfig,
     RpnConfig,
@@ -50,6 +51,7 @@ from roikit.models.configs import (
 )
 from roikit.models.dense.head import DenseHead, ProtoNet
 from roikit.models.dense.rescoring import MaskRescorer
+from roikit.models.detectors.panoptic import PanopticFPN
 from roikit.models.detectors.two_stage import FasterRCNN, KeypointRCNN, MaskRCNN
 from roikit.models.detectors.yolact import YOLACT
 from roikit.models.inference import prepare_for_inference
@@ -128,6 +130,8 @@ __all__ = [
     "MaskScoreHead",
     "PSPHead",
     "ProtoNet",
+    "PanopticConfig",
+    "PanopticFPN",
     "Published",
     "PyramidPoolingConfig",
     "PyramidRoIAlign",

@@ -15,12 +15,14 @@ from roikit.models.bodies.timm_body import TimmBody
 from roikit.models.bodies.vgg import VGG16
 from roikit.models.configs import BackboneConfig, BoxConfig, DetectorConfig, KeypointConfig, MaskConfig, RpnConfig
 from roikit.models.configs.body import LEVELS
+from roikit.models.configs.segmenter import SemanticFPNConfig
 from roikit.models.dense.head import DenseHead, ProtoNet, initialise
 from roikit.models.dense.rescoring import MaskRescorer
 from roikit.models.detectors.cascade import CascadeRoIHeads
 from roikit.models.detectors.hybrid import HybridRoIHeads, MaskFlow
 from roikit.models.detectors.integral import IntegralPredictor, IntegralRoIHeads
 from roikit.models.detectors.iterative import IterativeRoIHeads
+from roikit.models.detectors.panoptic import PanopticFPN
 from roikit.models.detectors.two_stage import FasterRCNN, KeypointRCNN, MaskRCNN
 from roikit.models.detectors.yolact import YOLACT
 from roikit.models.necks.fpn import BackboneWithFPN, FeaturePyramidNetwork
@@ -38,15 +40,16 @@ from roikit.models.roi.mask_variants import MaskMLPHead, MaskMLPPredictor, Softm
 from roikit.models.roi.pooling import PyramidRoIAlign, PyramidRoIPool
 from roikit.models.roi.samples import BalancedSampler, HardestSampler
 from roikit.models.roi.semantic import SemanticHead, SemanticRoIPool
+from roikit.models.segmentation.semantic_fpn import SemanticFPNHead
 
-__all__ = ["build_backbone", "build_detector"]
+__all__ = ["build_backbone", "build_detector", "build_semantic_head"]
 
 _SAMPLERS = {"balanced": BalancedSampler, "hardest": HardestSampler}
 
 
 def build_detector(config: DetectorConfig) -> Detector:
-    """A detector with random weights: a `YOLACT` where it is dense, else a `MaskRCNN` where there are masks, else a
-    `KeypointRCNN` where there are keypoints, else a `FasterRCNN`.
+    """A detector with random weights: a `YOLACT` where it is dense, else a `PanopticFPN` where that is asked, else a
+    `MaskRCNN` where there are masks, else a `KeypointRCNN` where there are keypoints, else a `FasterRCNN`.
 
     The result keeps `config` as its attribute of that name.
     """
@@ -78,9 +81,26 @@ def build_two_stages(config: DetectorConfig) -> FasterRCNN:
     rpn = build_rpn(config.rpn, config.backbone, backbone.out_channels)
     heads = build_heads(config, backbone.out_channels)
     transform = ImageTransform(config.image)
+    if config.panoptic is not None:
+        return build_panoptic(config, transform, backbone, rpn, heads)
     if config.mask is not None:
         return MaskRCNN(transform, backbone, rpn, heads, config.mask.mask_format)
     return (FasterRCNN if config.keypoint is None else KeypointRCNN)(transform, backbone, rpn, heads)
+
+
+def build_panoptic(config: DetectorConfig, transform: nn.Module, backbone: nn.Module, rpn: nn.Module,
+                   heads: nn.Module) -> PanopticFPN:
+    """A Mask R-CNN's parts with a semantic head on the levels that come from the body."""
+    panoptic, levels = config.panoptic, len(config.backbone.levels)
+    head = build_semantic_head(panoptic.head, backbone.out_channels, panoptic.num_stuff_classes + 1, levels)
+    return PanopticFPN(transform, backbone, rpn, heads, head, panoptic, levels, config.num_classes - 1,
+                       config.mask.mask_format)
+
+
+def build_semantic_head(config: SemanticFPNConfig, channels: int, num_classes: int, levels: int) -> SemanticFPNHead:
+    """The semantic head of a pyramid of so many levels, each of `channels`."""
+    return SemanticFPNHead(channels, num_classes, levels, config.channels, _norm(config.norm, config.norm_groups),
+                           config.fusion, config.dropout)
 
 
 def build_backbone(config: BackboneConfig) -> BackboneWithFPN | BackboneWithoutNeck | nn.Module:

@@ -14,22 +14,24 @@ IGNORED_COLOR = (96, 96, 96)
 
 
 def class_colors(count, names=()):
-    """(256, 3) uint8: a colour for each of ``count`` classes, black for a first one called background, grey beyond."""
+    """(256, 3) uint8: a colour for each of ``count`` classes, black for one called background, grey beyond."""
     colors = np.full((256, 3), IGNORED_COLOR, np.uint8)
-    has_background = bool(names) and str(names[0]).strip().casefold() in ("background", "_background_")
+    backgrounds = [str(name).strip().casefold() in ("background", "_background_") for name in names]
     for value in range(min(count, 255)):
-        colors[value] = (0, 0, 0) if has_background and value == 0 else object_color(value - has_background)
+        is_bare = value < len(backgrounds) and backgrounds[value]
+        colors[value] = (0, 0, 0) if is_bare else object_color(value - sum(backgrounds[:1]))
     return colors
 
 
-def draw_classes(image, labels, names, *, opacity=0.45, about=768):
+def draw_classes(image, labels, names, *, segments=None, opacity=0.45, about=768):
     """Draw classes on an image, with a legend below that tells the share of each.
 
     Args:
         image: (H, W, 3) uint8.
-        labels: (H, W) whole numbers: classes, and 255 where nothing is known. Pixels of a first class called
-            "background" stay as they are.
+        labels: (H, W) whole numbers: classes, and 255 where nothing is known. Pixels of a class called "background"
+            stay as they are.
         names: of the classes 0, 1, ...
+        segments: (H, W) whole numbers; where they differ, a border is drawn as between classes.
         opacity: of the colours, 0.0 to 1.0.
         about: enlarge by a whole factor until the longer side has about so many pixels.
 
@@ -40,14 +42,18 @@ def draw_classes(image, labels, names, *, opacity=0.45, about=768):
     factor = max(1, round(about / max(*image.shape[:2], 1)))
     colors = class_colors(len(names), names)
     picture = enlarged(image, factor)
-    large = labels.clip(0, 255).astype(np.uint8).repeat(factor, axis=0).repeat(factor, axis=1)
+    large = _enlarged(labels.clip(0, 255).astype(np.uint8), factor)
     paint = colors[large]
     tinted = (picture * (1 - opacity) + paint * opacity).astype(np.uint8)
     bare = (paint == 0).all(-1)
     picture = np.where(bare[..., None], picture, tinted)
-    edge = _borders(large) & ~bare
+    edge = _borders(large if segments is None else _enlarged(np.asarray(segments), factor)) & ~bare
     picture[edge] = paint[edge]
     return np.concatenate([picture, _legend(labels, names, colors, picture.shape[1])])
+
+
+def _enlarged(labels, factor):
+    return labels.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def _borders(labels):

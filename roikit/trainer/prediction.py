@@ -48,7 +48,8 @@ def predict(source, images, *, out=None, score_threshold=0.5, max_detections=Non
         (x, y, w, h), ``score`` and, where the model has them, ``segmentation``, ``mask_score`` and ``keypoints``, as
         ``coco_results`` has them. Of a segmenter one for each class that is on an image, with its mask as
         ``segmentation`` and the number of its pixels as ``area``; ``score_threshold`` means nothing to it, and ``out``
-        gets a PNG label map of each image in the folder ``labels``.
+        gets a PNG label map of each image in the folder ``labels``. Of a panoptic model one for each segment, a thing's
+        with its ``score``, and ``out`` gets a COCO panoptic file, ``panoptic.json`` and the folder ``panoptic``.
 
     Raises:
         FileNotFoundError: no such file, or a folder without images.
@@ -71,6 +72,8 @@ def predict(source, images, *, out=None, score_threshold=0.5, max_detections=Non
     results = []
     with contextlib.ExitStack() as stack:
         kept = None if out is None else stack.enter_context(ResultFiles(out, trained.categories))
+        if out is not None:
+            stack.callback(prediction.close, out)
         run = stack.enter_context(evaluation_of(trained.model, trained.device, trained.config.run.amp))
         for number, (path, name) in enumerate(zip(files.paths, files.names, strict=True), start=1):
             image, output = _detected(path, run, still)

@@ -195,13 +195,14 @@ def _summary(judge, limits, keypoints):
 
 
 def table(scores):
-    """The figures of several kinds as lines of text; ``scores`` is kind -> ``coco_scores``'s or ``pixel_scores``'s."""
+    """The figures of several kinds as lines of text; ``scores`` is kind -> those of ``coco_scores`` and its like."""
     lines = []
     for kind, figures in scores.items():
         row = "  ".join(f"{name} {_shown(value)}" for name, value in figures.items()
-                        if name != "per_class")
+                        if not isinstance(value, dict))
         lines.append(f"{kind:>9}  {row}")
-        classes, what = figures.get("per_class", {}), "IoU" if "mIoU" in figures else "AP"
+        classes = figures.get("per_class", {})
+        what = "IoU" if "mIoU" in figures else "PQ" if "PQ" in figures else "AP"
         if len(classes) > 1:
             seen = sorted(((n, v) for n, v in classes.items() if v >= 0), key=lambda p: -p[1])
             lines += [f"{'':>11}{name}: {what} {value:.3f}" for name, value in seen]

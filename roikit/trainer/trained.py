@@ -100,6 +100,9 @@ def _load_published(name, device, detections, at_least, score_threshold):
     threshold = box.score_threshold if score_threshold is None else score_threshold
     model.box = replace(box, detections_per_image=max(count, at_least), score_threshold=threshold)
     model.config = replace(model.config, box=model.box)
+    if model.config.panoptic is not None and score_threshold is not None:
+        model.panoptic = replace(model.panoptic, score_threshold=score_threshold)
+        model.config = replace(model.config, panoptic=model.panoptic)
     place = pick_device(device)
     model.to(place)
     return Trained(model.eval(), TrainConfig(model=model.config), categories_of(entry, model.config.num_classes), place,

@@ -15,10 +15,12 @@ from roikit.models import (
     KeypointConfig,
     MaskConfig,
     MaskScoreConfig,
+    PanopticConfig,
     RescoringConfig,
     RpnConfig,
     SelectionConfig,
     SemanticConfig,
+    SemanticFPNConfig,
     StageConfig,
 )
 
@@ -53,6 +55,7 @@ STAGES = (StageConfig(0.5, (10.0, 10.0, 5.0, 5.0), 1.0), StageConfig(0.6, (20.0,
 AGNOSTIC = dataclasses.replace(FPN.box, class_agnostic=True)
 CASCADE = dataclasses.replace(FPN, box=AGNOSTIC, cascade=CascadeConfig())
 EVERY = CascadeConfig(STAGES, score="mean_logit", resample=True, gradient_scale=1.0, mask_stages="every")
+PANOPTIC = PanopticConfig(num_stuff_classes=2, head=SemanticFPNConfig(16), score_threshold=0.3, stuff_area=16)
 KEYPOINT = KeypointConfig(num_keypoints=4, layers=(16, 16))
 # P3 to P7, few priors in a cell, all parts small.
 DENSE = DenseConfig(prior_sizes=((8.0,), (16.0,), (32.0,), (64.0,), (128.0,)), prototypes=8, proto_layers=(16, 16),
@@ -111,4 +114,6 @@ SYSTEMS = {
                          rescoring=RescoringConfig(layers=(4, 8), min_area=0.0)),
     "hybrid": dataclasses.replace(CASCADE, cascade=EVERY,
                                   hybrid=HybridConfig(semantic=SemanticConfig(num_classes=5, layers=(16, 16)))),
+    "panoptic": dataclasses.replace(FPN, panoptic=PANOPTIC),
+    "cascade_panoptic": dataclasses.replace(CASCADE, panoptic=PANOPTIC),
 }

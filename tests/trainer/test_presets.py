@@ -14,7 +14,7 @@ from roikit.trainer.distributed import Process
 from roikit.trainer.preset_list import count_parameters, list_presets, preset_table
 from roikit.trainer.start import fitted, new_state, seed
 from roikit.trainer.step import optimise
-from roikit.trainer.trained import train_set
+from roikit.trainer.tasks import task_of
 
 for library in ("yaml", "PIL"):
     pytest.importorskip(library)
@@ -66,13 +66,14 @@ def expected_losses(model):
         parts = ("classifier", "box_reg", *(["mask"] if model.cascade.mask_stages == "every" else []))
         names |= {f"loss_{part}_stage{t}" for part in parts for t in range(len(model.cascade.stages))}
     given = {"loss_mask": model.mask, "loss_keypoint": model.keypoint, "loss_mask_score": model.mask_score,
-             "loss_semantic": model.hybrid and model.hybrid.semantic}
+             "loss_semantic": model.panoptic or model.hybrid and model.hybrid.semantic}
     return names | {name for name, part in given.items() if part is not None}
 
 
 def expected_keys(model):
     given = {"masks": model.mask, "mask_scores": model.mask_score, "keypoints": model.keypoint,
-             "keypoints_scores": model.keypoint}
+             "keypoints_scores": model.keypoint, "classes": model.panoptic, "panoptic": model.panoptic,
+             "segments": model.panoptic}
     return {"boxes", "labels", "scores"} | {name for name, part in given.items() if part is not None}
 
 
@@ -82,8 +83,8 @@ DETECTORS = [name for name in preset_names() if isinstance(load_config(name).mod
 @pytest.mark.parametrize("name", DETECTORS)
 def test_contract_every_preset_learns_and_predicts(name, persons):
     config = load_config(load_config(name, SMALL), {"data": {"train": persons, "val": persons, "batch_size": 2}})
-    config = fitted(config, train_set(config))
-    dataset, device = train_set(config), torch.device("cpu")
+    dataset, device = task_of(config.model).train_set(config), torch.device("cpu")
+    config = fitted(config, dataset)
     seed(0)
     state, _ = new_state(config, device)
     before = {key: value.clone() for key, value in state.model.named_parameters()}
@@ -98,6 +99,7 @@ def test_contract_every_preset_learns_and_predicts(name, persons):
     assert all(value > 0 for key, value in losses.items() if key.startswith(first)) and norm > 0
     moved = [key for key, value in state.model.named_parameters() if not torch.equal(value, before[key])]
     parts = {"rpn", "roi_heads"} if config.model.dense is None else {"head", "protonet", "semantic_head"}
+    parts |= set() if config.model.panoptic is None else {"sem_seg_head"}
     assert {key.split(".")[0] for key in moved} == {"backbone", *parts}
     with torch.no_grad():
         found, = state.model.eval()([images[0]])

@@ -8,6 +8,7 @@ from roikit.models.configs.body import BackboneConfig
 from roikit.models.configs.dense import DenseConfig, RescoringConfig
 from roikit.models.configs.detector import DetectorConfig
 from roikit.models.configs.image import ImageConfig
+from roikit.models.configs.panoptic import PanopticConfig
 from roikit.models.configs.proposals import RpnConfig
 from roikit.models.configs.roi import BoxConfig, KeypointConfig, MaskConfig, MaskScoreConfig, SelectionConfig
 from roikit.models.configs.segmenter import (
@@ -43,6 +44,7 @@ __all__ = [
     "KeypointConfig",
     "MaskConfig",
     "MaskScoreConfig",
+    "PanopticConfig",
     "PyramidPoolingConfig",
     "RescoringConfig",
     "RpnConfig",

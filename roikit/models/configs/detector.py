@@ -6,6 +6,7 @@ from roikit.models.configs.body import BackboneConfig
 from roikit.models.configs.checks import require
 from roikit.models.configs.dense import DenseConfig
 from roikit.models.configs.image import ImageConfig
+from roikit.models.configs.panoptic import PanopticConfig
 from roikit.models.configs.proposals import RpnConfig
 from roikit.models.configs.roi import BoxConfig, KeypointConfig, MaskConfig, MaskScoreConfig
 from roikit.models.configs.wiring import CascadeConfig, HybridConfig, IntegralConfig, IterativeConfig
@@ -27,6 +28,7 @@ class DetectorConfig:
         integral: the one stage has several classifiers, or None.
         dense: boxes and masks straight from the maps, in place of the two stages (YOLACT), or None. `DenseConfig` says
             which fields of the others then count.
+        panoptic: a semantic head on the same pyramid, and both results merged into one map, or None.
 
     A combination that cannot work is a ValueError that names the fields.
     """
@@ -44,6 +46,7 @@ class DetectorConfig:
     iterative: IterativeConfig | None = None
     integral: IntegralConfig | None = None
     dense: DenseConfig | None = None
+    panoptic: PanopticConfig | None = None
 
     def __post_init__(self) -> None:
         require(self.num_classes >= 2,
@@ -100,6 +103,14 @@ class DetectorConfig:
                 "DetectorConfig: mask_score looks at the mask of one class: mask.class_agnostic must be False")
         require(self.mask_score is None or self.mask.loss == "sigmoid",
                 "DetectorConfig: mask_score needs mask.loss 'sigmoid'")
+        require(self.panoptic is None or self.mask is not None,
+                "DetectorConfig: panoptic merges masks with stuff, but mask is None")
+        require(self.panoptic is None or self.backbone.neck == "fpn",
+                "DetectorConfig: panoptic has a semantic head on the levels of a pyramid: backbone.neck must be 'fpn', "
+                f"got {self.backbone.neck!r}")
+        require(self.panoptic is None or self.hybrid is None or self.hybrid.semantic is None,
+                "DetectorConfig: panoptic and hybrid.semantic both learn from the label maps of targets, of other "
+                "classes: one of them must be None")
 
     def _check_wiring(self) -> None:
         given = [name for name in ("cascade", "iterative", "integral") if getattr(self, name) is not None]

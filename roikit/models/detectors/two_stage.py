@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from roikit.models.configs import BoxConfig
 from roikit.models.parts.detector import Detector
 from roikit.models.parts.graphs import between_graphs
-from roikit.models.parts.image import rescale_boxes
+from roikit.models.parts.image import ImageBatch, Truth, rescale_boxes
 from roikit.models.roi.heads import Detections
 from roikit.models.roi.mask import paste
 
@@ -72,12 +72,16 @@ class FasterRCNN(Detector):
         if len(images) == 0:
             return []
         batch, truths = self._batch(images, targets if self.training else None)
-        features = self._features(batch.tensor)
+        detections, losses = self._through(self._features(batch.tensor), batch, truths)
+        return losses if self.training else self._finish_all(detections, batch)
+
+    @between_graphs
+    def _through(self, features: dict[str, Tensor], batch: ImageBatch, truths: list[Truth] | None
+                 ) -> tuple[Detections, dict[str, Tensor]]:
+        """From the maps to detections in pixels of the batch, or with `truths` to losses."""
         proposals, proposal_losses = self.rpn(features, batch, truths)
         detections, losses = self.roi_heads(features, proposals, batch, truths)
-        if self.training:
-            return losses | proposal_losses
-        return self._finish_all(detections, batch)
+        return detections, losses | proposal_losses
 
     def finish(self, found: dict[str, Any], size: tuple[int, int], original: tuple[int, int]
                ) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from roikit.models.build import body_format_of, build_backbone
+from roikit.models.build import body_format_of, build_backbone, build_semantic_head
 from roikit.models.configs import SegmenterConfig
 from roikit.models.configs.segmenter import FCNHeadConfig, PyramidPoolingConfig, SemanticFPNConfig, SkipsConfig
 from roikit.models.parts.image import ImageTransform
@@ -12,9 +12,8 @@ from roikit.models.parts.norm import norm_layer
 from roikit.models.segmentation.fcn import FCNHead, FCNSkipHead, FCNSkips
 from roikit.models.segmentation.pspnet import PSPHead
 from roikit.models.segmentation.segmenter import Segmenter
-from roikit.models.segmentation.semantic_fpn import SemanticFPNHead
 
-__all__ = ["build_segmenter", "build_semantic_head"]
+__all__ = ["build_segmenter"]
 
 
 def build_segmenter(config: SegmenterConfig) -> Segmenter:
@@ -55,11 +54,5 @@ def build_skip_head(config: SkipsConfig, channels: tuple[int, ...], num_classes:
                        config.dropout, config.border)
 
 
-def build_semantic_head(config: SemanticFPNConfig, channels: int, num_classes: int, levels: int) -> SemanticFPNHead:
-    """The semantic head of a pyramid of so many levels, each of `channels`."""
-    return SemanticFPNHead(channels, num_classes, levels, config.channels,
-                           None if config.norm == "none" else _norm(config), config.fusion, config.dropout)
-
-
-def _norm(config: FCNHeadConfig | PyramidPoolingConfig | SemanticFPNConfig) -> Callable[[int], nn.Module]:
+def _norm(config: FCNHeadConfig | PyramidPoolingConfig) -> Callable[[int], nn.Module]:
     return norm_layer(config.norm, groups=config.norm_groups)

@@ -35,7 +35,7 @@ State = dict[str, Tensor]
 _PREDICTORS = re.compile(r"roi_heads\.(box_predictor\.(\d+\.)?(cls_score|bbox_pred)"
                          r"|mask_predictor\.(\d+\.)?mask_fcn_logits|mask_score_head\.predictor"
                          r"|keypoint_predictor\.kps_score_lowres)\.|(head\.cls_logits|semantic_head"
-                         r"|mask_score_head\.predictor)\."
+                         r"|mask_score_head\.predictor|sem_seg_head\.predictor)\."
                          r"|(aux_)?classifier\.(4|5|predictor|score_\w+|upscore\w+)\.")
 
 # Of one stage, of the first of several.

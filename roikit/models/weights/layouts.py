@@ -19,7 +19,7 @@ _UNALIGNED = {f"{part}.aligned": (False,) for part in ("box", "mask", "keypoint"
 _ALLOWED: dict[str, Mapping[str, tuple[Any, ...]]] = {
     "torchvision": {
         **_SIMPLE, **_UNALIGNED,
-        "cascade": (None,),
+        "cascade": (None,), "panoptic": (None,),
         "backbone.name": _RESNETS, "backbone.neck": ("fpn",), "backbone.levels": (LEVELS,),
         "backbone.stride_in_1x1": (False,), "backbone.deform_stages": ((),),
         "rpn.rounded_anchors": (True,), "rpn.anchor_order": ("ratio",), "rpn.clip_below": (False,),
@@ -39,6 +39,7 @@ _ALLOWED: dict[str, Mapping[str, tuple[Any, ...]]] = {
         "mask.pool_kind": ("roi_align",), "mask.pool_reduce": ("mean",), "mask.paste_rule": ("continuous",),
         "keypoint.pool_kind": ("roi_align",), "keypoint.pool_reduce": ("mean",),
         "keypoint.score_rule": ("probability",),
+        "panoptic.head.fusion": ("sum",),
     },
     "mmdetection": {
         "dense": (None,),

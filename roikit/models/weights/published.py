@@ -1,9 +1,10 @@
 """The weights that others publish: what they are, where, and under which licence.
 
 The table `published.json` holds facts as their authors state them: torchvision's weight enumerations (0.28),
-detectron2's model_zoo.py and MODEL_ZOO.md (every R-CNN on ResNet and ResNeXt; not those that need a file of proposals),
-mmdetection's metafile.yml (3.3) of the families faster_rcnn, mask_rcnn, cascade_rcnn, htc, ms_rcnn, dcn, dcnv2 and
-gn (not those with deformable RoI pooling), and the README of YOLACT's authors. Nothing is downloaded here.
+detectron2's model_zoo.py and MODEL_ZOO.md (every R-CNN and Panoptic FPN on ResNet and ResNeXt; not those that need a
+file of proposals), mmdetection's metafile.yml (3.3) of the families faster_rcnn, mask_rcnn, cascade_rcnn, htc,
+ms_rcnn, dcn, dcnv2 and gn (not those with deformable RoI pooling), and the README of YOLACT's authors. Nothing is
+downloaded here.
 """
 
 import functools
@@ -25,7 +26,7 @@ class Published:
             ("htc/htc_r50_fpn_1x_coco"), the file of YOLACT's authors without its suffix ("yolact_base_54_800000").
         source: "torchvision", "detectron2", "mmdetection" or "yolact".
         system: "faster_rcnn", "mask_rcnn", "keypoint_rcnn", "cascade_rcnn", "cascade_mask_rcnn", "htc",
-            "mask_scoring_rcnn", "yolact" or "yolact_plus".
+            "mask_scoring_rcnn", "panoptic_fpn", "yolact" or "yolact_plus".
         data: what it was trained on, and its AP measured on: "COCO", "LVIS v0.5", "Cityscapes" or "PASCAL VOC".
         url: the file, over https.
         digest: the hexadecimal digits with which the file's digest begins, as its name tells; empty where none is
@@ -35,6 +36,7 @@ class Published:
             of weights, its code (torchvision, mmdetection).
         box_ap, mask_ap, keypoint_ap: in percent as its authors state them, None where they state none. On COCO's
             val2017, YOLACT's on its test-dev, the mean over IoU 0.50 to 0.95.
+        pq: panoptic quality in percent, in the same way.
         size: MiB, None where it is not stated.
     """
 
@@ -49,6 +51,7 @@ class Published:
     box_ap: float | None = None
     mask_ap: float | None = None
     keypoint_ap: float | None = None
+    pq: float | None = None
     size: float | None = None
 
     @property
@@ -66,7 +69,7 @@ def published() -> tuple[Published, ...]:
 
 
 def published_table(words: str = "") -> str:
-    """Lines of name, source, AP in percent, MiB and licence, "-" for what is not stated.
+    """Lines of name, source, AP and PQ in percent, MiB and licence, "-" for what is not stated.
 
     Args:
         words: those entries only that have each of these words in their name, source, system, data or licence, in
@@ -83,11 +86,11 @@ def published_table(words: str = "") -> str:
     def number(value: float | None, digits: int = 1) -> str:
         return "-" if value is None else f"{value:.{digits}f}"
 
-    rows = [("name", "source", "data", "box AP", "mask AP", "keypoint AP", "MiB", "licence")]
+    rows = [("name", "source", "data", "box AP", "mask AP", "keypoint AP", "PQ", "MiB", "licence")]
     rows += [(entry.name, entry.source, entry.data, number(entry.box_ap), number(entry.mask_ap),
-              number(entry.keypoint_ap), number(entry.size, 0), entry.licence) for entry in entries]
+              number(entry.keypoint_ap), number(entry.pq), number(entry.size, 0), entry.licence) for entry in entries]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(cell.rjust(width) if 3 <= place <= 6 else cell.ljust(width)
+    return "\n".join("  ".join(cell.rjust(width) if 3 <= place <= 7 else cell.ljust(width)
                                for place, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip()
                      for row in rows)
 

@@ -1,4 +1,6 @@
-"""What a run is about: finding objects, or a class for each pixel. The trainer asks its task and no model.
+"""What a run is about: finding objects, a class for each pixel, or both in one map.
+
+The trainer asks its task and no model.
 
 A task is an object with these methods; `roikit.trainer.tasks.detection` is the plainest one:
 
@@ -16,7 +18,8 @@ A task is an object with these methods; `roikit.trainer.tasks.detection` is the 
     adjusted(config, ...)             a finished model's configuration for another number of detections or threshold
     num_classes(categories)           what the model counts where a checkpoint has these categories
     evaluate(trained, ...)            `roikit.evaluate` of a model
-    prediction(trained, ...)          what `roikit.predict` makes of a model's output
+    prediction(trained, ...)          what `roikit.predict` makes of a model's output: an object with ``results``,
+                                      ``picture``, ``write`` for each image and ``close`` in the end
 
 A new task is a file here and a line below.
 """
@@ -25,12 +28,13 @@ import importlib
 
 __all__ = ["task_of"]
 
-# The class of a configuration's model -> the file of its task. Imported when asked for: they import torch, and what
-# they are made of asks for them.
+# The class of a configuration's model -> the file of its task; a detector with `panoptic` has a task of its own. They
+# are imported when asked for: they import torch, and what they are made of asks for them.
 _TASKS = {"DetectorConfig": "detection", "SegmenterConfig": "segmentation"}
 
 
 def task_of(model):
     """The task that a configuration's ``model`` is for."""
     kind = next(each.__name__ for each in type(model).__mro__ if each.__name__ in _TASKS)
-    return importlib.import_module(f"roikit.trainer.tasks.{_TASKS[kind]}").TASK
+    name = "panoptic" if getattr(model, "panoptic", None) is not None else _TASKS[kind]
+    return importlib.import_module(f"roikit.trainer.tasks.{name}").TASK

@@ -81,5 +81,8 @@ class _Found:
     def write(self, folder, name, output):
         """Nothing beside the results."""
 
+    def close(self, folder):
+        """Nothing, for the results are written by the one who asks for them."""
+
 
 TASK = Detection()

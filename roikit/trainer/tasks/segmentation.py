@@ -147,6 +147,9 @@ class _Found:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_labels(path, output["classes"].cpu().numpy(), class_colors(len(self.names), self.names))
 
+    def close(self, folder):
+        """Nothing, for each label map stands for itself."""
+
 
 def _files(config, part):
     """The files of "train" or "val", or None where none are named."""

@@ -11,14 +11,14 @@ from roikit.models.weights.published import find_published, published, published
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "weights.md"
 BRANCHES = {"faster_rcnn": "box", "cascade_rcnn": "box", "keypoint_rcnn": "box keypoint", "mask_rcnn": "box mask",
             "cascade_mask_rcnn": "box mask", "htc": "box mask", "mask_scoring_rcnn": "box mask",
-            "yolact": "mask", "yolact_plus": "mask"}
+            "panoptic_fpn": "box mask", "yolact": "mask", "yolact_plus": "mask"}
 # What their authors do not state.
 UNSTATED = {("Cityscapes/mask_rcnn_R_50_FPN", "box"), ("mask_rcnn/mask-rcnn_x101-32x8d_fpn_ms-poly-3x_coco", "mask")}
 
 
 def test_law_names_urls_and_files_are_unique():
     entries = published()
-    assert len(entries) == 170
+    assert len(entries) == 174
     for field in ("name", "url", "file_name"):
         assert len({getattr(entry, field) for entry in entries}) == len(entries), field
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -45,6 +45,7 @@ def test_law_an_entry_is_whole(entry):
             assert 20 < value < 70
         else:
             assert value is None
+    assert (entry.pq is not None) == (entry.system == "panoptic_fpn") and (entry.pq is None or 30 < entry.pq < 50)
 
 
 @pytest.mark.parametrize("name, found", [
@@ -76,7 +77,7 @@ def test_contract_the_table_is_filtered_by_words():
     lines = published_table("Detectron2 keypoint").splitlines()
     assert len(lines) == 6 and all("CC-BY-SA-3.0" in line and "keypoint" in line for line in lines[1:])
     assert lines[1].split() == ["COCO-Keypoints/keypoint_rcnn_R_50_FPN_1x", "detectron2", "COCO", "53.6", "-", "64.0",
-                                "-", "CC-BY-SA-3.0"]
+                                "-", "-", "CC-BY-SA-3.0"]
     assert len(published_table().splitlines()) == len(published()) + 1
     with pytest.raises(ValueError, match="no entry has 'yolov3'"):
         published_table("yolov3")
@@ -99,3 +100,5 @@ def test_law_the_page_shows_every_entry():
         ap = [("" if value is None else f"{value:.1f}") for value in (entry.box_ap, entry.mask_ap, entry.keypoint_ap)]
         digest = f"`{entry.digest}`" if entry.digest else ""
         assert f"| [{entry.name}]({entry.url}) | {' | '.join([entry.data, *ap])} | {digest} |" in page
+        ap += [] if entry.pq is None else [f"{entry.pq:.1f}"]
+        assert f"| [{entry.name}]({entry.url}) | {' | '.join([entry.data, *ap])} | `{entry.digest}` |" in page

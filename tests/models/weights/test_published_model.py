@@ -80,6 +80,9 @@ def test_law_labels_and_categories_are_as_many():
             classes = {"detectron2": detectron2_config, "mmdetection": mmdetection_config}[entry.source](
                 entry.name).num_classes
         found = categories_of(entry, classes)
+        things = [category for category in found if category.get("isthing", 1)]
+        assert len(found) - len(things) == (53 if entry.system == "panoptic_fpn" else 0)
+        found = things
         assert len(found) == classes - 1 and len({category["id"] for category in found}) == len(found), entry.name
 
 
@@ -91,5 +94,9 @@ def test_contract_categories():
     assert coco[79] == {"id": 90, "name": "toothbrush"} and coco[11] == {"id": 13, "name": "stop sign"}
     (person,) = categories_of(entries["COCO-Keypoints/keypoint_rcnn_R_50_FPN_1x"], 2)
     assert len(person["keypoints"]) == 17 and len(person["skeleton"]) == 19
+    panoptic = categories_of(entries["COCO-PanopticSegmentation/panoptic_fpn_R_50_3x"], 81)
+    assert panoptic[79] == {"id": 90, "name": "toothbrush", "isthing": 1}
+    assert (panoptic[80], panoptic[132]) == ({"id": 92, "name": "banner", "isthing": 0},
+                                             {"id": 200, "name": "rug-merged", "isthing": 0})
     assert categories_of(entries["Cityscapes/mask_rcnn_R_50_FPN"], 9)[7] == {"id": 33, "name": "bicycle"}
     assert categories_of(entries["PascalVOC-Detection/faster_rcnn_R_50_C4"], 21)[19]["name"] == "tvmonitor"
