@@ -8,11 +8,13 @@ from typing import Any
 from torch import Tensor
 
 from roikit.models.dense.masks import combined, cropped_cells
+from roikit.models.parts.graphs import outside_graphs
 from roikit.ops import assemble_masks, assemble_masks_rle
 
 __all__ = ["assembled", "cropped_masks"]
 
 
+@outside_graphs
 def cropped_masks(prototypes: Tensor, coefficients: Tensor, boxes: Tensor, extent: tuple[float, float],
                   size: tuple[int, int]) -> Tensor:
     """(D, h, w) probabilities at the size of the prototypes, 0 outside of each box and its margin.
