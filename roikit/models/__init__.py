@@ -44,7 +44,7 @@ from roikit.models.roi.heads import RoIHeads
 from roikit.models.roi.keypoint import KeypointRCNNHeads, KeypointRCNNPredictor
 from roikit.models.roi.mask import MaskRCNNHeads, MaskRCNNPredictor
 from roikit.models.roi.mask_score import MaskScoreHead
-from roikit.models.roi.pooling import PyramidRoIAlign, PyramidRoIPool
+from roikit.models.roi.pooling import PyramidRoIAlign, PyramidRoIAlignRotated, PyramidRoIPool
 from roikit.models.weights.checkpoint import LoadReport, load_backbone, load_checkpoint
 from roikit.models.weights.detectron2_zoo import detectron2_model
 from roikit.models.weights.mmdetection_zoo import mmdetection_model
@@ -84,6 +84,7 @@ __all__ = [
     "MaskScoreHead",
     "Published",
     "PyramidRoIAlign",
+    "PyramidRoIAlignRotated",
     "PyramidRoIPool",
     "RPNHead",
     "RegionProposalNetwork",

@@ -12,12 +12,14 @@ from torch import Tensor, nn
 
 from roikit.errors import BackendError
 from roikit.models.parts.fused import FusedConv2d
+from roikit.models.parts.geometry import UPRIGHT, RotatedBoxes, UprightBoxes
 from roikit.models.parts.graphs import between_graphs, outside_graphs
-from roikit.models.parts.image import ImageBatch, ImageTransform, Truth, rescale_boxes
+from roikit.models.parts.image import ImageBatch, ImageTransform, Truth
 from roikit.models.roi.heads import Detections
 from roikit.models.roi.mask import paste
 
 __all__ = ["FasterRCNN", "KeypointRCNN", "MaskRCNN"]
+
 
 class FasterRCNN(nn.Module):
     """Boxes and classes of objects.
@@ -45,15 +47,16 @@ class FasterRCNN(nn.Module):
             images: (C, H, W) tensors of the weights' dtype with values in [0, 1], of any sizes, on their device;
                 under autocast of any floating dtype where neither is float64.
             targets: needed when training, not looked at otherwise; for each image a dict with
-                `boxes` (N, 4) float xyxy in pixels with x1 < x2, y1 < y2, `labels` (N,) int64 from
-                1, for masks `masks`: (N, H, W) uint8 or bool, or a list of N COCO RLE dicts or
+                `boxes` (N, 4) float xyxy in pixels with x1 < x2, y1 < y2, or where the detector's boxes
+                are rotated (N, 5): cx, cy, w, h in pixels and degrees counter-clockwise, with w and h
+                positive, `labels` (N,) int64 from 1, for masks `masks`: (N, H, W) uint8 or bool, or a list of N COCO RLE dicts or
                 lists of polygons, for keypoints `keypoints` (N, K, 3): x, y in pixels and
                 visibility, and for a semantic branch `semantic` (H, W) uint8 or int64: the class of
                 each pixel. N may be 0.
 
         Returns:
             When training a dict of scalar losses. Otherwise a list of dicts: `boxes` (D, 4) in
-            pixels of the image as given, `labels` (D,) int64, `scores` (D,), best first, and, where
+            pixels of the image as given, or (D, 5) as in the targets, `labels` (D,) int64, `scores` (D,), best first, and, where
             the model has them, `masks`, `mask_scores` (D,), and `keypoints` (D, K, 3) with
             `keypoints_scores` (D, K).
 
@@ -75,6 +78,11 @@ class FasterRCNN(nn.Module):
         if self.training:
             return losses | proposal_losses
         return self._finish_all(detections, batch)
+
+    @property
+    def geometry(self) -> UprightBoxes | RotatedBoxes:
+        """What kind of boxes it finds."""
+        return getattr(self.roi_heads, "geometry", UPRIGHT)
 
     def _features(self, x: Tensor) -> dict[str, Tensor]:
         return self.backbone(x)
@@ -122,7 +130,7 @@ class FasterRCNN(nn.Module):
     def finish(self, found: dict[str, Any], size: tuple[int, int], original: tuple[int, int]
                ) -> dict[str, Any]:
         """Detections of an image of `size` (H, W) in the batch, in the frame of the `original`."""
-        found = found | {"boxes": rescale_boxes(found["boxes"], size, original)}
+        found = found | {"boxes": self.geometry.rescale(found["boxes"], size, original)}
         for branch in getattr(self.roi_heads, "branches", ()):
             found = branch.finish(found, size, original)
         return found
@@ -160,6 +168,5 @@ class MaskRCNN(FasterRCNN):
     def finish(self, found: dict[str, Any], size: tuple[int, int], original: tuple[int, int]
                ) -> dict[str, Any]:
         found = super().finish(found, size, original)
-        masks = paste(found["masks"], found["boxes"], original, self.roi_heads.mask,
-                      self.mask_format)
+        masks = paste(found["masks"], found["boxes"], original, self.roi_heads.mask, self.mask_format, self.geometry)
         return found | {"masks": masks}
