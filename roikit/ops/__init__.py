@@ -13,6 +13,7 @@ from roikit.ops.deform_conv import *
 from roikit.ops.keypoints import *
 from roikit.ops.losses import *
 from roikit.ops.mask_paste import *
+from roikit.ops.mask_rotated import *
 from roikit.ops.mask_target import *
 from roikit.ops.matching import *
 from roikit.ops.nms import *

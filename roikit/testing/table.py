@@ -113,6 +113,15 @@ OPS = {
     "mask_target": {"kind": "elementwise", "tolerance": "bound", "functions": [
         "mask_targets(masks: bitmaps, boxes: boxes, matched: matches, size: 3, *, rule='soft', image_size=None)"],
         "entries": {"mask_targets": ("mask_targets mask_targets_of_runs", "mask_targets mask_targets_of_ends")}},
+    "mask_rotated": {"kind": "elementwise", "tolerance": "exact", "functions": [
+        "mask_targets_rotated(masks: bitmaps, boxes: rotated_boxes, matched: matches, size: 3, *, rule='soft', "
+        "image_size=None)",
+        "paste_masks_rotated(masks: masks, boxes: rotated_boxes, image_size: (7, 9), *, threshold=0.5)",
+        "paste_masks_rotated_rle(masks: masks, boxes: rotated_boxes, image_size: (7, 9), *, threshold=0.5) -> varying"],
+        "entries": {"mask_targets_rotated": ("mask_targets_rotated mask_targets_rotated_of_runs",
+                                             "mask_targets_rotated mask_targets_rotated_of_ends"),
+                    "paste_masks_rotated_rle": ("paste_masks_rotated_rle",
+                                                "paste_masks_rotated_rle_count paste_masks_rotated_rle_write")}},
     "keypoints": {"kind": "elementwise", "tolerance": "exact", "functions": [
         "encode_keypoints(keypoints: keypoints, boxes: boxes, size: 7)",
         "decode_keypoints(maps: heatmaps, boxes: boxes)"]},

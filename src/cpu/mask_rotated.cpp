@@ -23,20 +23,32 @@ constexpr int64_t kMostPixels = int64_t(1) << 24;  // of one patch, unless a sin
 constexpr int kRows = 15;                       // rows of samples that 32 bits add up
 constexpr int64_t kBlock = 4;                   // bins a side that are looked at at once
 
-// The positions of samples along one axis of the map: (a[k] + b[j]) + c for row k and column j of the box's samples.
+// What samples add to a position on one axis of the map, rows of samples or columns of them, and where the bins' begin.
+template <class T>
+struct Shares {
+  std::vector<T> of;
+  std::vector<T> first, last;  // of the first and the last sample of each bin
+
+  void clear() { of.clear(), first.clear(), last.clear(); }
+  void end_bin(int64_t begin) {
+    const bool some = begin < int64_t(of.size());
+    first.push_back(some ? of[begin] : T(0)), last.push_back(some ? of.back() : T(0));
+  }
+  // Of the bins [begin, end), all of which have samples; they grow or fall from first to last.
+  T low(int64_t begin, int64_t end) const { return std::min(first[begin], last[end - 1]); }
+  T high(int64_t begin, int64_t end) const { return std::max(first[begin], last[end - 1]); }
+};
+
+// The positions of samples along one axis of the map: (a + b) + c for a row's share a and a column's share b.
 template <class T>
 struct Positions {
-  std::vector<T> a, b;
+  Shares<T> a, b;
   T c = 0;
   int64_t extent = 0;
 
-  // The outermost positions of rows [k0, k1) and columns [j0, j1); rounding keeps the order.
-  T low(int64_t k0, int64_t k1, int64_t j0, int64_t j1) const {
-    return (std::min(a[k0], a[k1 - 1]) + std::min(b[j0], b[j1 - 1])) + c;
-  }
-  T high(int64_t k0, int64_t k1, int64_t j0, int64_t j1) const {
-    return (std::max(a[k0], a[k1 - 1]) + std::max(b[j0], b[j1 - 1])) + c;
-  }
+  // The outermost positions in rows [p0, p1) and columns [q0, q1) of bins; rounding keeps the order.
+  T low(int64_t p0, int64_t p1, int64_t q0, int64_t q1) const { return (a.low(p0, p1) + b.low(q0, q1)) + c; }
+  T high(int64_t p0, int64_t p1, int64_t q0, int64_t q1) const { return (a.high(p0, p1) + b.high(q0, q1)) + c; }
 };
 
 // Pixels [first, last] of one axis.
@@ -50,8 +62,9 @@ struct Extent {
 template <class T>
 Extent touched(T low, T high, int64_t extent) {
   if (high < T(-1) || low > T(extent)) return {0, -1};
-  return {target_position(std::min(low, T(extent)), extent) >> kTargetBits,
-          std::min((target_position(std::min(high, T(extent)), extent) >> kTargetBits) + 1, extent - 1)};
+  const T end = T(extent);
+  const int64_t first = int64_t(std::min(std::max(low, T(0)), end)), last = int64_t(std::min(std::max(high, T(0)), end));
+  return {std::min(first, extent - 1), std::min(last + 1, extent - 1)};
 }
 
 // Bytes to bits, 8 at a time: bit i is set where byte i is not 0.
@@ -277,43 +290,46 @@ class RotatedCropper {
   void place(const RotatedRoi<T>& roi, bool columns, int64_t height, int64_t width) {
     Positions<T>&x = columns ? line_ : bit_, &y = columns ? bit_ : line_;
     for (auto* axis : {&x, &y}) axis->a.clear(), axis->b.clear();
+    x.c = roi.x, y.c = roi.y, x.extent = width, y.extent = height;
     rows_.assign(1, 0);
     columns_.assign(1, 0);
     for (int64_t p = 0; p < size_; ++p) {
       const SampleRange range = roi.rows(p);
       for (int64_t k = range.first; k < range.last; ++k) {
         const T v = roi.v.at(roi.v.base(p), k);
-        x.a.push_back(v * roi.sin);
-        y.a.push_back(v * roi.cos);
+        x.a.of.push_back(v * roi.sin);
+        y.a.of.push_back(v * roi.cos);
       }
-      rows_.push_back(int64_t(x.a.size()));
+      for (auto* axis : {&x, &y}) axis->a.end_bin(rows_.back());
+      rows_.push_back(int64_t(x.a.of.size()));
     }
     for (int64_t q = 0; q < size_; ++q) {
       const SampleRange range = roi.columns(q);
       for (int64_t j = range.first; j < range.last; ++j) {
         const T u = roi.u.at(roi.u.base(q), j);
-        x.b.push_back(u * roi.cos);
-        y.b.push_back(-(u * roi.sin));
+        x.b.of.push_back(u * roi.cos);
+        y.b.of.push_back(-(u * roi.sin));
       }
-      columns_.push_back(int64_t(x.b.size()));
+      for (auto* axis : {&x, &y}) axis->b.end_bin(columns_.back());
+      columns_.push_back(int64_t(x.b.of.size()));
     }
-    for (auto* axis : {&x, &y})
-      if (!axis->b.empty()) axis->b.resize(axis->b.size() + kPadding, axis->b.back());
-    x.c = roi.x, y.c = roi.y, x.extent = width, y.extent = height;
+    for (auto* axis : {&x, &y}) axis->b.of.resize(axis->b.of.size() + kPadding, T(0));
   }
 
-  Extent lines_of(int64_t p0, int64_t p1, int64_t q0, int64_t q1) const { return extent_of(line_, p0, p1, q0, q1); }
-  Extent bits_of(int64_t p0, int64_t p1, int64_t q0, int64_t q1) const { return extent_of(bit_, p0, p1, q0, q1); }
-  Extent extent_of(const Positions<T>& axis, int64_t p0, int64_t p1, int64_t q0, int64_t q1) const {
-    return touched(axis.low(rows_[p0], rows_[p1], columns_[q0], columns_[q1]),
-                   axis.high(rows_[p0], rows_[p1], columns_[q0], columns_[q1]), axis.extent);
+  // Bins without samples at either end are left out.
+  static void trim(const std::vector<int64_t>& begins, int64_t& begin, int64_t& end) {
+    while (begin < end && begins[begin] == begins[begin + 1]) ++begin;
+    while (begin < end && begins[end - 1] == begins[end]) --end;
   }
 
   // The bins of rows [p0, p1) and columns [q0, q1).
   template <class Mask>
   void patch(const Mask& mask, int64_t p0, int64_t p1, int64_t q0, int64_t q1) {
-    if (rows_[p0] == rows_[p1] || columns_[q0] == columns_[q1]) return;
-    const Extent lines = lines_of(p0, p1, q0, q1), bits = bits_of(p0, p1, q0, q1);
+    trim(rows_, p0, p1);
+    trim(columns_, q0, q1);
+    if (p0 == p1 || q0 == q1) return;
+    const Extent lines = touched(line_.low(p0, p1, q0, q1), line_.high(p0, p1, q0, q1), line_.extent);
+    const Extent bits = touched(bit_.low(p0, p1, q0, q1), bit_.high(p0, p1, q0, q1), bit_.extent);
     if (lines.size() == 0 || bits.size() == 0) return;
     if (lines.size() * bits.size() > kMostPixels && (p1 - p0 > 1 || q1 - q0 > 1)) {
       if (p1 - p0 > q1 - q0) {
@@ -354,11 +370,10 @@ class RotatedCropper {
 
   // Whether the pixels of all these bins are alike.
   bool decided(int64_t p0, int64_t p1, int64_t q0, int64_t q1) {
-    const int64_t k0 = rows_[p0], k1 = rows_[p1], j0 = columns_[q0], j1 = columns_[q1];
+    const T l0 = line_.low(p0, p1, q0, q1), l1 = line_.high(p0, p1, q0, q1);
+    const T b0 = bit_.low(p0, p1, q0, q1), b1 = bit_.high(p0, p1, q0, q1);
     int kind = 0;
-    if (k0 < k1 && j0 < j1) {
-      const T l0 = line_.low(k0, k1, j0, j1), l1 = line_.high(k0, k1, j0, j1);
-      const T b0 = bit_.low(k0, k1, j0, j1), b1 = bit_.high(k0, k1, j0, j1);
+    {
       const Extent lines = touched(l0, l1, line_.extent), bits = touched(b0, b1, bit_.extent);
       if (lines.size() > 0 && bits.size() > 0) kind = patch_.kind(lines, bits);
       // Samples beyond the map do not count.
@@ -380,7 +395,7 @@ class RotatedCropper {
     const bool narrow = std::max(line_.extent, bit_.extent) < int64_t(1) << (31 - kTargetBits) &&
                         patch_.lines().size() * patch_.stride() < INT32_MAX;
     for (int64_t k = rows_[p]; k < rows_[p + 1]; k += kRows) {
-      const SampleJob<T> job{line_.a.data() + k, line_.b.data() + j0, bit_.a.data() + k, bit_.b.data() + j0,
+      const SampleJob<T> job{line_.a.of.data() + k, line_.b.of.data() + j0, bit_.a.of.data() + k, bit_.b.of.data() + j0,
                              line_.c,            bit_.c,              line_.extent,      bit_.extent,
                              patch_.lines(),     patch_.bits(),       patch_.stride(),   patch_.words()};
       const int64_t rows = std::min<int64_t>(rows_[p + 1] - k, kRows);
