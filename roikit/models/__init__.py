@@ -14,6 +14,8 @@ from roikit.models.builders import (
     maskrcnn_resnet18_fpn,
     maskrcnn_resnet50_fpn,
     maskrcnn_resnet50_fpn_v2,
+    rotated_fasterrcnn_resnet50_fpn,
+    rotated_maskrcnn_resnet50_fpn,
 )
 from roikit.models.configs import (
     BackboneConfig,
@@ -31,6 +33,7 @@ from roikit.models.configs import (
     SelectionConfig,
     SemanticConfig,
     StageConfig,
+    rotated_config,
 )
 from roikit.models.detectors.two_stage import FasterRCNN, KeypointRCNN, MaskRCNN
 from roikit.models.inference import prepare_for_inference
@@ -114,5 +117,8 @@ __all__ = [
     "mmdetection_model",
     "prepare_for_inference",
     "published",
+    "rotated_config",
+    "rotated_fasterrcnn_resnet50_fpn",
+    "rotated_maskrcnn_resnet50_fpn",
     "save_checkpoint",
 ]

@@ -18,6 +18,7 @@ from roikit.models import (
     SelectionConfig,
     SemanticConfig,
     StageConfig,
+    rotated_config,
 )
 
 FPN = DetectorConfig(
@@ -53,13 +54,7 @@ CASCADE = dataclasses.replace(FPN, box=AGNOSTIC, cascade=CascadeConfig())
 EVERY = CascadeConfig(STAGES, score="mean_logit", resample=True, gradient_scale=1.0, mask_stages="every")
 KEYPOINT = KeypointConfig(num_keypoints=4, layers=(16, 16))
 
-TURNED = (10.0, 10.0, 5.0, 5.0, 1.0)
-ROTATED = dataclasses.replace(
-    FPN, boxes="rotated", box=dataclasses.replace(FPN.box, regression_weights=TURNED, aligned=True),
-    rpn=dataclasses.replace(FPN.rpn, angles=(-90.0, -60.0, -30.0), rounded_anchors=False, anchor_order="size"),
-    mask=dataclasses.replace(FPN.mask, aligned=True, paste_rule="continuous"))
-TURNED_STAGES = tuple(dataclasses.replace(stage, regression_weights=(*stage.regression_weights, 1.0))
-                      for stage in STAGES)
+ROTATED = rotated_config(FPN)
 
 SYSTEMS = {
     "mask_fpn": FPN,
@@ -96,8 +91,7 @@ SYSTEMS = {
     "rotated_mask": ROTATED,
     "rotated_agnostic_ohem": dataclasses.replace(
         ROTATED, box=dataclasses.replace(ROTATED.box, class_agnostic=True, sampler="hardest")),
-    "rotated_cascade_mask": dataclasses.replace(
-        ROTATED, box=dataclasses.replace(ROTATED.box, class_agnostic=True), cascade=CascadeConfig(TURNED_STAGES)),
+    "rotated_cascade_mask": rotated_config(CASCADE),
     "rotated_integral": dataclasses.replace(ROTATED, mask=None, integral=IntegralConfig()),
     "rotated_iterative": dataclasses.replace(ROTATED, mask=None, iterative=IterativeConfig()),
 }

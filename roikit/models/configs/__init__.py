@@ -9,6 +9,7 @@ from roikit.models.configs.detector import DetectorConfig
 from roikit.models.configs.image import ImageConfig
 from roikit.models.configs.proposals import RpnConfig
 from roikit.models.configs.roi import BoxConfig, KeypointConfig, MaskConfig, MaskScoreConfig, SelectionConfig
+from roikit.models.configs.rotated import rotated_config
 from roikit.models.configs.wiring import (
     CascadeConfig,
     HybridConfig,
@@ -34,4 +35,5 @@ __all__ = [
     "SelectionConfig",
     "SemanticConfig",
     "StageConfig",
+    "rotated_config",
 ]

@@ -70,13 +70,13 @@ class DetectorConfig:
         if not rotated:
             return
         require(not self.rpn.rounded_anchors and self.rpn.anchor_order == "size",
-                "DetectorConfig: rotated anchors are not rounded, and their size is outermost: rpn.rounded_anchors must "
-                f"be False and rpn.anchor_order 'size', got {self.rpn.rounded_anchors} and {self.rpn.anchor_order!r}")
+                "DetectorConfig: rotated anchors are not rounded, their size is outermost: rpn.rounded_anchors must be "
+                f"False and rpn.anchor_order 'size', got {self.rpn.rounded_anchors} and {self.rpn.anchor_order!r}")
         for name in ("box", "mask"):
             part = getattr(self, name)
             require(part is None or (part.pool_kind, part.pool_reduce, part.aligned) == ("roi_align", "mean", True),
-                    f"DetectorConfig: rotated boxes are pooled by RoIAlign of pixels' centres: {name}.pool_kind must be "
-                    f"'roi_align', {name}.pool_reduce 'mean' and {name}.aligned True")
+                    f"DetectorConfig: rotated boxes are pooled by RoIAlign of pixels' centres: {name}.pool_kind must "
+                    f"be 'roi_align', {name}.pool_reduce 'mean' and {name}.aligned True")
         require(self.mask is None or self.mask.paste_rule == "continuous",
                 "DetectorConfig: masks in rotated boxes are pasted by their cells' centres: mask.paste_rule must be "
                 "'continuous'")

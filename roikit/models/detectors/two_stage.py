@@ -49,15 +49,15 @@ class FasterRCNN(nn.Module):
             targets: needed when training, not looked at otherwise; for each image a dict with
                 `boxes` (N, 4) float xyxy in pixels with x1 < x2, y1 < y2, or where the detector's boxes
                 are rotated (N, 5): cx, cy, w, h in pixels and degrees counter-clockwise, with w and h
-                positive, `labels` (N,) int64 from 1, for masks `masks`: (N, H, W) uint8 or bool, or a list of N COCO RLE dicts or
-                lists of polygons, for keypoints `keypoints` (N, K, 3): x, y in pixels and
+                positive, `labels` (N,) int64 from 1, for masks `masks`: (N, H, W) uint8 or bool, or a
+                list of N COCO RLE dicts or lists of polygons, for keypoints `keypoints` (N, K, 3): x, y in pixels and
                 visibility, and for a semantic branch `semantic` (H, W) uint8 or int64: the class of
                 each pixel. N may be 0.
 
         Returns:
             When training a dict of scalar losses. Otherwise a list of dicts: `boxes` (D, 4) in
-            pixels of the image as given, or (D, 5) as in the targets, `labels` (D,) int64, `scores` (D,), best first, and, where
-            the model has them, `masks`, `mask_scores` (D,), and `keypoints` (D, K, 3) with
+            pixels of the image as given, or (D, 5) as in the targets, `labels` (D,) int64, `scores`
+            (D,), best first, and, where the model has them, `masks`, `mask_scores` (D,), and `keypoints` (D, K, 3) with
             `keypoints_scores` (D, K).
 
         Raises:

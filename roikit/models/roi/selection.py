@@ -26,7 +26,8 @@ def select_detections(probabilities: Tensor, deltas: Tensor, proposals: Tensor, 
         geometry: of the boxes; rotated ones have 5 numbers where upright ones have 4.
 
     Returns:
-        `boxes` (D, 4) inside the image, as far as the geometry clips them, `labels` (D,) int64 from 1, `scores` (D,), best first.
+        `boxes` (D, 4) inside the image, as far as the geometry clips them, `labels` (D,) int64 from 1, `scores` (D,),
+        best first.
     """
     row, label = (probabilities[:, 1:] > config.score_threshold).nonzero(as_tuple=True)
     label = label + 1
