@@ -96,8 +96,8 @@ def test_detectron2_itself_loads_what_is_saved_and_detects_the_same(file, tmp_pa
     import roikit.compat.torchvision
     roikit.compat.torchvision.install()
     pytest.importorskip("detectron2.model_zoo", reason="detectron2 is not installed")
-    from detectron2.checkpoint import DetectionCheckpointer
     import make_rotated
+    from detectron2.checkpoint import DetectionCheckpointer
     from make_detectron2 import detections, detector
     golden = load(file)
     write_peer_file(golden, tmp_path / "model.pkl")
