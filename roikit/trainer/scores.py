@@ -45,8 +45,8 @@ def coco_scores(annotations, results, iou_type, *, max_detections=None, use_cats
         results: path of a COCO results file, or its list of dicts ``image_id``, ``category_id``
             (the annotation file's), ``score`` and ``bbox`` (x, y, w, h), ``segmentation``
             or ``keypoints`` or ``rbox`` (cx, cy, w, h, degrees counter-clockwise). Results with masks alone get their
-            boxes from the masks. Where they have ``file_name``, images are paired by it instead of ``image_id``. Where they have ``mask_score``, it is their score for
-            "segm".
+            boxes from the masks. Where they have ``file_name``, images are paired by it instead of ``image_id``. Where
+            they have ``mask_score``, it is their score for "segm".
         iou_type: "bbox", "segm", "keypoints" or "rbox". Rotated boxes of objects are their ``rbox`` or ``obb``, five
             numbers or four corners.
         max_detections: ascending numbers of detections an image, the last is that of every AP;
