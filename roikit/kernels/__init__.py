@@ -24,6 +24,7 @@ from roikit.kernels.roi_pool import *
 from roikit.kernels.roi_warp import *
 from roikit.kernels.rotated import *
 from roikit.kernels.rotated_align import *
+from roikit.kernels.rotated_boxes import *
 from roikit.kernels.rotated_codec import *
 from roikit.kernels.soft_nms import *
 

@@ -23,6 +23,7 @@ from roikit.ops.roi_pool import *
 from roikit.ops.roi_warp import *
 from roikit.ops.rotated import *
 from roikit.ops.rotated_align import *
+from roikit.ops.rotated_boxes import *
 from roikit.ops.rotated_codec import *
 from roikit.ops.soft_nms import *
 

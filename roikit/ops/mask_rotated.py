@@ -146,7 +146,7 @@ def paste_masks_rotated_rle(masks, boxes, image_size, *, threshold=0.5):
     else:
         given = view(masks), view(boxes), height, width, limit
         counts, offsets = counted_runs(
-            masks, core.paste_masks_rle_chunks(width),
+            masks, core.paste_masks_rotated_rle_chunks(width),
             lambda changes: core.paste_masks_rotated_rle_count(*given, view(changes), launch(masks)),
             lambda *runs: core.paste_masks_rotated_rle_write(*given, *map(view, runs), launch(masks)))
     strings = _rle.strings_from_counts(counts, offsets)

@@ -18,6 +18,7 @@ from roikit.reference.roi_pool import *
 from roikit.reference.roi_warp import *
 from roikit.reference.rotated import *
 from roikit.reference.rotated_align import *
+from roikit.reference.rotated_boxes import *
 from roikit.reference.rotated_codec import *
 from roikit.reference.soft_nms import *
 

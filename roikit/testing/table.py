@@ -58,6 +58,13 @@ OPS = {
         "batched_nms_rotated(boxes: rotated_boxes, scores: scores, idxs: classes, iou_threshold: 0.5) -> varying"],
         "entries": {"nms_rotated": ("nms_rotated", "nms_rotated_in_order"),
                     "batched_nms_rotated": ("batched_nms_rotated", "batched_nms_rotated_in_order")}},
+    "rotated_boxes": {"kind": "elementwise", "tolerance": "exact", "functions": [
+        "min_area_boxes(masks: bitmaps, *, dtype=float32)",
+        "flip_boxes_rotated(boxes: rotated_boxes, size: (7, 9), direction='horizontal')",
+        "rotate_boxes_rotated(boxes: rotated_boxes, degrees: 30.0, center: (4.0, 3.0))"],
+        "entries": {"min_area_boxes": ("min_area_boxes min_area_boxes_of_points min_area_boxes_of_runs",
+                                       "min_area_boxes"),
+                    "flip_boxes_rotated": ("", ""), "rotate_boxes_rotated": ("", "")}},  # NumPy's and torch's own
     "rotated_codec": {"kind": "elementwise", "tolerance": "bound", "functions": [
         "encode_boxes_rotated(boxes: rotated_boxes, anchors: rotated_boxes, weights=(1, 1, 1, 1, 1))",
         "decode_boxes_rotated(deltas: rotated_deltas, anchors: rotated_boxes, weights=(1, 1, 1, 1, 1), *, "

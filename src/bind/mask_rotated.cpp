@@ -12,6 +12,7 @@ void bind_mask_rotated(py::module_& module) {
 #if ROIKIT_ON_CUDA  // the caller sums the runs up, and allocates what those of pasted masks need
   def(module, "mask_targets_rotated_of_ends", device::mask_targets_rotated_of_ends, "ends", "offsets", "sizes", "boxes",
       "matched", "binary", "out", "launch");
+  def(module, "paste_masks_rotated_rle_chunks", device::paste_masks_rle_chunks, "width");
   def(module, "paste_masks_rotated_rle_count", device::paste_masks_rotated_rle_count, "masks", "boxes", "height",
       "width", "threshold", "changes", "launch");
   def(module, "paste_masks_rotated_rle_write", device::paste_masks_rotated_rle_write, "masks", "boxes", "height",

@@ -181,7 +181,7 @@ void paste_masks_rle(const View& masks, const View& boxes, int64_t height, int64
 //     `ends` is scratch as well, counts are those of the CPU.
 namespace cuda {
 int64_t paste_masks_workspace(const View& masks);
-int64_t paste_masks_rle_chunks(int64_t width);
+inline int64_t paste_masks_rle_chunks(int64_t width) { return width > 32 ? (width + 31) / 32 : 1; }
 void paste_masks_rle_count(const View& masks, const View& boxes, int64_t height, int64_t width, double threshold,
                            PasteRule rule, const View& changes, const Launch& launch);
 void paste_masks_rle_write(const View& masks, int64_t height, int64_t width, double threshold, const View& upto,

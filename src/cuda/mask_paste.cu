@@ -273,8 +273,6 @@ void paste_masks(const View& masks, const View& boxes, double threshold, PasteRu
   });
 }
 
-int64_t paste_masks_rle_chunks(int64_t width) { return width > kWarp ? ceil_div(width, kWarp) : 1; }
-
 void paste_masks_rle_count(const View& masks, const View& boxes, int64_t height, int64_t width, double threshold,
                            PasteRule rule, const View& changes, const Launch& launch) {
   check_paste("paste_masks_rle", masks, boxes);

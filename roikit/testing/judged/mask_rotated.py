@@ -112,8 +112,8 @@ OPS = (
     Op("mask_targets_rotated", reference.mask_targets_rotated, "cx, cy, w, h and degrees counter-clockwise; "
        "roi_align_rotated's samples, adaptive; binary targets are inside from 0.5 on (>=)", MASK_TARGETS_ROTATED, 4,
        arguments=mask_targets_rotated),
-    Op("paste_masks_rotated", reference.paste_masks_rotated, "cx, cy, w, h and degrees counter-clockwise; paste_masks's "
-       "continuous rule in the frame of the box; a pixel is inside from the threshold on (>=)", PASTE_MASKS_ROTATED, 3,
+    Op("paste_masks_rotated", reference.paste_masks_rotated, "cx, cy, w, h and degrees counter-clockwise; "
+       "paste_masks's continuous rule in the frame of the box; a pixel is inside from the threshold on (>=)", PASTE_MASKS_ROTATED, 3,
        arguments=paste_masks_rotated),
     Op("paste_masks_rotated_rle", reference.paste_masks_rotated_rle, "paste_masks_rotated's conventions; runs go down "
        "the columns, zeros first", PASTE_MASKS_ROTATED_RLE, 3, arguments=paste_masks_rotated_rle),
