@@ -1,16 +1,16 @@
 """Rotated boxes in annotations: what a field says, as corners while transforms move them, as boxes in the end.
 
 A rotated box is cx, cy, w, h in pixels and degrees counter-clockwise. Its corners are its upper left, upper right,
-lower right and lower left one, as they lie where the angle is 0; which side is up outlives every transform.
-Torch is not needed here.
+lower right and lower left one, as they lie where the angle is 0. Torch is not needed here.
 """
 
 import numpy as np
 
 from roikit.data.records import shown
+from roikit.kernels import min_area_boxes
 
-__all__ = ["boxes_of_corners", "corners_of_boxes", "has_rotated_box", "mirror_corners", "read_rotated_box",
-           "smallest_rectangle", "upright_boxes"]
+__all__ = ["boxes_of_corners", "boxes_of_masks", "corners_of_boxes", "has_rotated_box", "in_a_quarter",
+           "mirror_corners", "read_rotated_box", "turn_corners", "upright_boxes"]
 
 # The fields that hold one, in the order in which they are looked at.
 _FIELDS = ("rbox", "obb")
@@ -47,44 +47,34 @@ def read_rotated_box(annotation):
                          f"{shown(annotation[field])}")
     if not np.isfinite(values).all():
         raise ValueError(f"its {field} must be finite, got {shown(annotation[field])}")
-    box = values if len(values) == 5 else smallest_rectangle(values.reshape(4, 2))
+    box = values if len(values) == 5 else min_area_boxes([[values]], dtype=np.float64)[0]
     if not (box[2:4] > 0).all():
         raise ValueError(f"its {field} must have positive sides, got {shown(annotation[field])}")
     return box
 
 
-def smallest_rectangle(points):
-    """The rectangle of the least area around some points; it has a side along one of their convex hull.
+def boxes_of_masks(masks):
+    """(N, 5) float64 smallest rotated boxes around N masks, each an RLE or a list of polygons.
 
-    Args:
-        points: (K, 2) float64, K at least 2; all pairs are looked at, which suits a few points.
-
-    Returns:
-        (5,) float64 with the angle in [-90, 0); of equal ones that of the first pair. 0 wide or high where all points
-        lie on a line.
-
-    Source: Freeman and Shapira 1975, "Determining the minimum-area encasing rectangle for an arbitrary closed curve".
+    A side is a pixel long at least, as a mask's pixels are.
     """
-    first, second = np.triu_indices(len(points), 1)
-    along = points[second] - points[first]
-    length = np.hypot(*along.T)
-    if not length.any():
-        return np.array([*points[0], 0.0, 0.0, -90.0])
-    along = along[length > 0] / length[length > 0][:, None]
-    across = np.stack([-along[:, 1], along[:, 0]], 1)  # a quarter turn, clockwise on the screen
-    u, v = along @ points.T, across @ points.T
-    low, high = np.stack([u.min(1), v.min(1)], 1), np.stack([u.max(1), v.max(1)], 1)
-    sides = high - low
-    best = int(sides.prod(1).argmin())
-    middle = (low[best] + high[best]) / 2
-    centre = middle[0] * along[best] + middle[1] * across[best]
-    (width, height), (x, y) = sides[best], along[best]
-    angle = np.degrees(np.arctan2(-y, x))
-    quarters = np.floor(angle / 90) + 1
-    angle -= 90 * quarters
-    if quarters % 2:
-        width, height = height, width
-    return np.array([*centre, width, height, angle])
+    boxes = min_area_boxes(list(masks), dtype=np.float64)
+    boxes[:, 2:4] = np.maximum(boxes[:, 2:4], 1.0)
+    return boxes
+
+
+def in_a_quarter(boxes):
+    """(N, 5) the same rectangles with their angles in [-90, 0), the sides exchanged where need be.
+
+    A rectangle has four descriptions, a quarter turn apart, of which a detector is to learn one. It is that of Rotated
+    Mask R-CNN, which has anchors at -90, -60 and -30 degrees, wide and high ones.
+    """
+    boxes = np.array(boxes, np.float64).reshape(-1, 5)
+    quarters = np.floor(boxes[:, 4] / 90) + 1
+    boxes[:, 4] -= 90 * quarters
+    odd = quarters % 2 == 1
+    boxes[odd] = boxes[odd][:, [0, 1, 3, 2, 4]]
+    return boxes
 
 
 def corners_of_boxes(boxes):
@@ -115,11 +105,16 @@ def boxes_of_corners(corners):
 def mirror_corners(corners, axis, length):
     """(N, 4, 2) corners in a mirror across an image of ``length`` pixels along ``axis`` (0: x, 1: y).
 
-    The upper side of a box stays its upper side.
+    A box whose angle is 0 keeps it, as `roikit.ops.flip_boxes_rotated` has it.
     """
     moved = corners.copy()
     moved[..., axis] = length - moved[..., axis]
-    return moved[:, [1, 0, 3, 2]]
+    return moved[:, [1, 0, 3, 2] if axis == 0 else [3, 2, 1, 0]]
+
+
+def turn_corners(corners, width):
+    """(N, 4, 2) corners in an image of this width that is turned by 90 degrees counter-clockwise."""
+    return np.stack([corners[..., 1], width - corners[..., 0]], 2)
 
 
 def upright_boxes(boxes):

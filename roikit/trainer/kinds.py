@@ -1,5 +1,6 @@
 """The kinds of overlap that a model is judged by: "bbox" or "rbox", "segm", "keypoints"; and what each takes."""
 
+from roikit.data.annotations import has_mask
 from roikit.data.keypoints import skeletons_of
 from roikit.data.rotated import has_rotated_box
 from roikit.trainer.asked import asks_for_keypoints
@@ -21,7 +22,8 @@ def kinds_of_model(model, *, masks, keypoints):
 def kinds_of_results(results, truth):
     """The kinds that all of some results can be judged by; "bbox" where there are no results."""
     kinds = []
-    if results and all(r.get("rbox") is not None for r in results) and any(map(has_rotated_box, truth.annotations)):
+    if results and all(r.get("rbox") is not None for r in results) and any(
+            has_rotated_box(a) or has_mask(a) for a in truth.annotations):
         kinds.append("rbox")
     elif all(r.get("bbox") is not None or r.get("segmentation") is not None for r in results):
         kinds.append("bbox")

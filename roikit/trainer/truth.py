@@ -15,7 +15,7 @@ import numpy as np
 from roikit import masks as rle
 from roikit.data.annotations import has_mask, load_annotations, read_box, refuse_fractions
 from roikit.data.records import crowds_sentence, shown, size_fault
-from roikit.data.rotated import has_rotated_box, read_rotated_box, upright_boxes
+from roikit.data.rotated import boxes_of_masks, has_rotated_box, read_rotated_box, upright_boxes
 from roikit.data.segmentation import box_and_area, read_segmentation
 from roikit.errors import RoikitWarning
 
@@ -150,8 +150,9 @@ def objects_of(truth, kind):
     read = {"bbox": _boxed, "segm": _masked, "keypoints": _pointed, "rbox": _turned}[kind]
     if kind == "segm" and truth.annotations and not any(map(has_mask, truth.annotations)):
         raise ValueError("evaluate: iou_type 'segm' needs masks, and no annotation has one")
-    if kind == "rbox" and truth.annotations and not any(map(has_rotated_box, truth.annotations)):
-        raise ValueError("evaluate: iou_type 'rbox' needs rotated boxes, and no annotation has an rbox or an obb")
+    if kind == "rbox" and truth.annotations and not any(has_rotated_box(a) or has_mask(a) for a in truth.annotations):
+        raise ValueError("evaluate: iou_type 'rbox' needs rotated boxes, and no annotation has an rbox, an obb or "
+                         "a mask")
     found, reasons = [], Counter()
     for annotation in truth.annotations:
         image, category = annotation.get("image_id"), annotation.get("category_id")
@@ -231,6 +232,8 @@ def _pointed(annotation, size, known):
 
 def _turned(annotation, size, known):
     box = read_rotated_box(annotation)
+    if box is None and (mask := _mask(annotation, size)) is not None:
+        box = boxes_of_masks([mask])[0]
     if box is None:
         return None, "without a rotated box"
     around = upright_boxes(box)[0]
