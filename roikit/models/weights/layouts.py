@@ -19,7 +19,7 @@ _UNALIGNED = {f"{part}.aligned": (False,) for part in ("box", "mask", "keypoint"
 _ALLOWED: dict[str, Mapping[str, tuple[Any, ...]]] = {
     "torchvision": {
         **_SIMPLE, **_UNALIGNED,
-        "cascade": (None,),
+        "boxes": ("upright",), "cascade": (None,),
         "backbone.name": _RESNETS, "backbone.neck": ("fpn",), "backbone.levels": (LEVELS,),
         "backbone.stride_in_1x1": (False,), "backbone.deform_stages": ((),),
         "rpn.rounded_anchors": (True,), "rpn.anchor_order": ("ratio",), "rpn.clip_below": (False,),
@@ -41,6 +41,7 @@ _ALLOWED: dict[str, Mapping[str, tuple[Any, ...]]] = {
         "keypoint.score_rule": ("probability",),
     },
     "mmdetection": {
+        "boxes": ("upright",),
         "rpn.rounded_anchors": (False,), "rpn.clip_below": (True,), "rpn.anchor_order": ("ratio",),
         "box.clip_below": (True,), "mask.paste_rule": ("continuous",),
         "cascade.score": ("mean_logit",),
@@ -62,6 +63,8 @@ def obstacle(config: DetectorConfig, library: str) -> str | None:
         absent = "." in field and getattr(config, field.partition(".")[0]) is None
         if not absent and value not in allowed:
             return f"{field} must be {' or '.join(map(repr, allowed))}, got {value!r}"
+    if library == "detectron2" and config.boxes == "rotated" and not config.mask is config.cascade is None:
+        return "boxes must be 'upright' with masks or a cascade, got 'rotated'"
     several = len(config.rpn.anchor_sizes[0]) > 1 and len(config.rpn.aspect_ratios) > 1
     if library == "detectron2" and several and config.rpn.anchor_order != "size":
         return f"rpn.anchor_order must be 'size' with several sizes a level, got {config.rpn.anchor_order!r}"
