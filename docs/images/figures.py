@@ -312,8 +312,8 @@ iou > score
 """,
     "rotated": """
 image 0 1 data image
-pyramid 1 1 pyramid body and|pyramid
-rpn 2 0 proposer RPN, anchors|at -90, -60, -30
+pyramid 1 1 body and|pyramid
+rpn 2 0 proposer|RPN of three angles
 pool 3 1 box rotated RoIAlign|7 x 7
 head 4 1 box two layers|of 1024
 logits 5 0.4 box class logits

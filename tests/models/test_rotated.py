@@ -116,7 +116,7 @@ def test_law_deltas_of_boxes_are_undone_and_do_not_shrink_below_their_bound():
     deltas[:, 2:4] = -100.0
     shrunk = ROTATED.decode(deltas, anchors, weights, clip_below=True)
     torch.testing.assert_close(shrunk[:, 2:4], anchors[:, 2:4] * 0.016)
-    plain = UPRIGHT.decode(torch.full((1, 4), -100.0), torch.tensor([[0.0, 0.0, 100.0, 100.0]]), (1.0,) * 4, True)
+    plain = UPRIGHT.decode(torch.tensor([[0.0, 0.0, -100.0, -100.0]]), torch.tensor([[0.0, 0.0, 100.0, 100.0]]), (1.0,) * 4, True)
     torch.testing.assert_close(plain[:, 2:] - plain[:, :2], torch.full((1, 2), 1.6))
 
 

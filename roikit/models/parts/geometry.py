@@ -171,10 +171,12 @@ class RotatedBoxes:
         if size == new_size:
             return boxes
         x, y = new_size[1] / size[1], new_size[0] / size[0]
+        if x == y:
+            return torch.cat((boxes[:, :4] * x, boxes[:, 4:]), 1)
         turn = boxes[:, 4].deg2rad()
         cos, sin = turn.cos(), turn.sin()
         width, height = (x * cos).hypot(y * sin), (x * sin).hypot(y * cos)
-        angle = torch.atan2(x * sin, y * cos).rad2deg() if x != y else boxes[:, 4]
+        angle = torch.atan2(x * sin, y * cos).rad2deg()
         return torch.stack((boxes[:, 0] * x, boxes[:, 1] * y, boxes[:, 2] * width, boxes[:, 3] * height, angle), 1)
 
     def mask_targets(self, masks: Tensor | list[Any], boxes: Tensor, matched: Tensor, cells: int, rule: str,
