@@ -43,6 +43,8 @@ Size = tuple[int, int]
 
 # Growth of a side in one step; the ops hold it from above.
 _CLIP = math.log(1000 / 16)
+# Overlaps that are looked at together: 16 MiB.
+_OVERLAPS = 4 << 20
 # Degrees from which on a box is no longer clipped as an upright one, detectron2's.
 _CLIPPED_ANGLE = 1.0
 
@@ -134,18 +136,20 @@ class RotatedBoxes:
 
     def match(self, boxes: Tensor, objects: Tensor, high: float, low: float, allow_low_quality: bool
               ) -> tuple[Tensor, Tensor]:
-        """`roikit.ops.match_boxes` by `roikit.ops.box_iou_rotated`, in O(N + M) memory."""
+        """`roikit.ops.match_boxes` by `roikit.ops.box_iou_rotated`, some objects at a time."""
         best = boxes.new_zeros(len(boxes))
         index = torch.full_like(best, -1 if len(objects) == 0 else 0, dtype=torch.int64)
         closest = torch.zeros_like(best, dtype=torch.bool)
-        for row in range(len(objects)):
-            overlap = box_iou_rotated(boxes, objects[row:row + 1])[:, 0]
-            # Not torch.max of all objects, which may take any of two equal ones.
-            better = overlap > best
-            index = torch.where(better, row, index)
-            best = torch.where(better, overlap, best)
-            if allow_low_quality and len(boxes):
-                closest |= (overlap == overlap.max()) & (overlap > 0)
+        at_once = max(_OVERLAPS // max(len(boxes), 1), 1)
+        for start in range(0, len(objects) if len(boxes) else 0, at_once):
+            overlap = box_iou_rotated(boxes, objects[start:start + at_once])
+            most, place = overlap.max(1)  # the first of equal ones
+            better = most > best
+            index = torch.where(better, place + start, index)
+            best = torch.where(better, most, best)
+            if allow_low_quality:
+                own = overlap.amax(0)
+                closest |= ((overlap == own) & (own > 0)).any(1)
         label = torch.where(closest | (best >= high), 1, torch.where(best >= low, -1, 0))
         return index, label.to(torch.int8) if len(objects) else torch.zeros_like(index, dtype=torch.int8)
 
