@@ -93,7 +93,7 @@ def without_resizing(model: FasterRCNN) -> FasterRCNN:
         raise TypeError(f"without_resizing: model.transform must be an ImageTransform, got {kind.__name__}")
     twin = copy.copy(model)
     twin._modules = dict(model._modules)
-    transform = _AsGiven(model.transform.config)
+    transform = _AsGiven(model.transform.config, model.transform.geometry)
     for name, buffer in model.transform.named_buffers():
         setattr(transform, name, buffer)
     twin._modules["transform"] = transform.train(model.training)
@@ -175,6 +175,8 @@ def _check(model, images, any_size):
     selection = getattr(getattr(model.roi_heads, "box", None), "selection", None)
     if selection is not None and selection.kind == "soft_nms":  # a loop over the classes: torch.export does not get far
         raise ValueError("to_onnx: model has ops without an ONNX form: roikit.soft_nms, of roi_heads.box.selection")
+    if model.geometry.numbers != 4:
+        raise ValueError("to_onnx: model has ops without an ONNX form: those of rotated boxes, of roi_heads.geometry")
     if len(images) == 0:
         raise ValueError("to_onnx: images must not be empty")
     if any_size and (len(images) > 1 or min(images[0].shape[1:]) < _LEAST_SIZE):
