@@ -448,6 +448,36 @@ found > product
 product > crop
 crop > masks
 """,
+    "rotated": """
+image 0 1 data image
+pyramid 1 1 body and|pyramid
+rpn 2 0 proposer|RPN of three angles
+pool 3 1 box rotated RoIAlign|7 x 7
+head 4 1 box two layers|of 1024
+logits 5 0.4 box class logits
+deltas 5 1.6 box five deltas|dx dy dw dh da
+selection 6 1 box selection|rotated NMS
+boxes 7 1 data boxes|cx cy w h degrees
+maskpool 3 2.6 branch rotated RoIAlign|14 x 14
+maskhead 4 2.6 branch four 3x3,|deconvolution
+mask 5 2.6 branch 28 x 28, in the|frame of the box
+paste 7 2.6 data turned back|into the image
+image > pyramid
+pyramid > rpn
+pyramid > pool
+rpn > pool: proposals
+pool > head
+head > logits
+head > deltas
+logits > selection
+deltas > selection
+selection > boxes
+pyramid > maskpool
+maskpool > maskhead
+maskhead > mask
+mask > paste
+boxes > paste
+""",
     "choices": """
 proposals 0 1 data proposals
 sampler 1 0 choice sampler|balanced, OHEM

@@ -18,6 +18,7 @@ import numpy as np
 import roikit.masks as rle
 from roikit.data.keypoints import read_keypoints
 from roikit.data.records import shown
+from roikit.data.rotated import read_rotated_box, upright_boxes
 from roikit.data.segmentation import bitmap_of, box_and_area, read_segmentation
 
 __all__ = ["Instance", "MalformedField", "has_mask", "load_annotations", "plain", "read_box", "read_json",
@@ -46,6 +47,7 @@ class Instance(NamedTuple):
         crowd: bool.
         mask: polygons or a compressed RLE, as `roikit.data.segmentation` has them; None where it was not read.
         keypoints: (K, 3) float64, as `roikit.data.keypoints` has them; None where they were not read.
+        rotated: (5,) float64, the rotated box; None where it was not read.
     """
 
     box: np.ndarray
@@ -53,6 +55,7 @@ class Instance(NamedTuple):
     crowd: bool
     mask: object
     keypoints: np.ndarray | None = None
+    rotated: np.ndarray | None = None
 
 
 def read_json(path):
@@ -216,7 +219,7 @@ def has_mask(annotation):
     return segmentation[0] != [] or any(ring != [] for ring in segmentation)
 
 
-def read_object(annotation, height, width, *, masks, keypoints=None):
+def read_object(annotation, height, width, *, masks, keypoints=None, rotated=False):
     """The object that an annotation of `load_annotations` describes.
 
     Args:
@@ -225,6 +228,7 @@ def read_object(annotation, height, width, *, masks, keypoints=None):
         masks: True where an object must have a mask; with False, a segmentation is read only where it has
             to stand in for a box or an area that is missing.
         keypoints: how many the object has; None where they are not read.
+        rotated: True where an object must have a rotated box, ``rbox`` or ``obb``.
 
     Returns:
         Instance; or a str, the reason why there is nothing to learn or find, such as "without a mask".
@@ -239,6 +243,12 @@ def read_object(annotation, height, width, *, masks, keypoints=None):
     if area is not None:
         area = _read_area(area)
     box = read_box(annotation["bbox"]) if annotation.get("bbox") else None
+    turned = _read_turned(annotation) if rotated else None
+    if rotated and turned is None:
+        return "without a rotated box"
+    if box is None and turned is not None:
+        box = upright_boxes(turned)[0]
+        area = turned[2] * turned[3] if area is None else area
     mask = None
     if masks or box is None or area is None:
         if has_mask(annotation):
@@ -262,7 +272,8 @@ def read_object(annotation, height, width, *, masks, keypoints=None):
     if area is None:
         area = box_and_area(mask, height, width)[1] if mask is not None else (x2 - x1) * (y2 - y1)
     points = None if keypoints is None else _read_points(annotation.get("keypoints"), keypoints)
-    return Instance(np.array([x1, y1, x2, y2], np.float64), float(area), crowd == 1, mask if masks else None, points)
+    return Instance(np.array([x1, y1, x2, y2], np.float64), float(area), crowd == 1, mask if masks else None, points,
+                    turned)
 
 
 def read_box(bbox):
@@ -302,6 +313,13 @@ def _read_points(values, count):
         return read_keypoints(values, count)
     except ValueError as error:
         raise MalformedField("keypoints", str(error)) from None
+
+
+def _read_turned(annotation):
+    try:
+        return read_rotated_box(annotation)
+    except ValueError as error:
+        raise MalformedField("rbox", str(error)) from None
 
 
 def _is_empty(mask, height, width):

@@ -97,7 +97,7 @@ def without_resizing(model: Detector) -> Detector:
         raise TypeError(f"without_resizing: model.transform must be an ImageTransform, got {kind.__name__}")
     twin = copy.copy(model)
     twin._modules = dict(model._modules)
-    transform = _AsGiven(model.transform.config)
+    transform = _AsGiven(model.transform.config, model.transform.geometry)
     for name, buffer in model.transform.named_buffers():
         setattr(transform, name, buffer)
     twin._modules["transform"] = transform.train(model.training)
@@ -191,6 +191,8 @@ def _check(model, images, any_size):
     if any_size and getattr(model, "window", None) is not None:
         raise ValueError("to_onnx: any_size looks at an image as a whole, and model.window asks for sliding windows; "
                          "set it to None")
+    if model.geometry.numbers != 4:
+        raise ValueError("to_onnx: model has ops without an ONNX form: those of rotated boxes, of roi_heads.geometry")
     if len(images) == 0:
         raise ValueError("to_onnx: images must not be empty")
     if any_size and (len(images) > 1 or min(images[0].shape[1:]) < _LEAST_SIZE):

@@ -15,6 +15,8 @@ from roikit.models.builders import (
     maskrcnn_resnet18_fpn,
     maskrcnn_resnet50_fpn,
     maskrcnn_resnet50_fpn_v2,
+    rotated_fasterrcnn_resnet50_fpn,
+    rotated_maskrcnn_resnet50_fpn,
     yolact_config,
     yolact_darknet53_fpn,
     yolact_plus_resnet50_fpn,
@@ -48,6 +50,7 @@ from roikit.models.configs import (
     SkipsConfig,
     StageConfig,
     WindowConfig,
+    rotated_config,
 )
 from roikit.models.dense.head import DenseHead, ProtoNet
 from roikit.models.dense.rescoring import MaskRescorer
@@ -66,7 +69,7 @@ from roikit.models.roi.heads import RoIHeads
 from roikit.models.roi.keypoint import KeypointRCNNHeads, KeypointRCNNPredictor
 from roikit.models.roi.mask import MaskRCNNHeads, MaskRCNNPredictor
 from roikit.models.roi.mask_score import MaskScoreHead
-from roikit.models.roi.pooling import PyramidRoIAlign, PyramidRoIPool
+from roikit.models.roi.pooling import PyramidRoIAlign, PyramidRoIAlignRotated, PyramidRoIPool
 from roikit.models.segmentation.build import build_segmenter
 from roikit.models.segmentation.builders import (
     fcn_resnet50,
@@ -135,6 +138,7 @@ __all__ = [
     "Published",
     "PyramidPoolingConfig",
     "PyramidRoIAlign",
+    "PyramidRoIAlignRotated",
     "PyramidRoIPool",
     "RPNHead",
     "RegionProposalNetwork",
@@ -180,6 +184,9 @@ __all__ = [
     "pspnet_resnet101",
     "pspnet_resnet50",
     "published",
+    "rotated_config",
+    "rotated_fasterrcnn_resnet50_fpn",
+    "rotated_maskrcnn_resnet50_fpn",
     "save_checkpoint",
     "semantic_fpn_resnet18",
     "yolact_config",

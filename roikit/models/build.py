@@ -13,7 +13,7 @@ from roikit.models.bodies.efficientnet import EfficientNetLite0
 from roikit.models.bodies.resnet import RESNETS, ResNet, ResNetSpec, resnet_stage
 from roikit.models.bodies.timm_body import TimmBody
 from roikit.models.bodies.vgg import VGG16
-from roikit.models.configs import BackboneConfig, BoxConfig, DetectorConfig, KeypointConfig, MaskConfig, RpnConfig
+from roikit.models.configs import BackboneConfig, BoxConfig, DetectorConfig, KeypointConfig, MaskConfig
 from roikit.models.configs.body import LEVELS
 from roikit.models.configs.segmenter import SemanticFPNConfig
 from roikit.models.dense.head import DenseHead, ProtoNet, initialise
@@ -28,6 +28,7 @@ from roikit.models.detectors.yolact import YOLACT
 from roikit.models.necks.fpn import BackboneWithFPN, FeaturePyramidNetwork
 from roikit.models.necks.single import BackboneWithoutNeck
 from roikit.models.parts.detector import Detector
+from roikit.models.parts.geometry import ROTATED, UPRIGHT
 from roikit.models.parts.image import ImageTransform
 from roikit.models.parts.norm import norm_layer
 from roikit.models.proposals.rpn import RegionProposalNetwork, RPNHead
@@ -37,7 +38,7 @@ from roikit.models.roi.keypoint import KeypointBranch, KeypointRCNNHeads, Keypoi
 from roikit.models.roi.mask import MaskBranch, MaskRCNNHeads, MaskRCNNPredictor
 from roikit.models.roi.mask_score import MaskScoreHead, ScoredMaskBranch
 from roikit.models.roi.mask_variants import MaskMLPHead, MaskMLPPredictor, SoftmaxMaskBranch
-from roikit.models.roi.pooling import PyramidRoIAlign, PyramidRoIPool
+from roikit.models.roi.pooling import PyramidRoIAlign, PyramidRoIAlignRotated, PyramidRoIPool
 from roikit.models.roi.samples import BalancedSampler, HardestSampler
 from roikit.models.roi.semantic import SemanticHead, SemanticRoIPool
 from roikit.models.segmentation.semantic_fpn import SemanticFPNHead
@@ -45,6 +46,7 @@ from roikit.models.segmentation.semantic_fpn import SemanticFPNHead
 __all__ = ["build_backbone", "build_detector", "build_semantic_head"]
 
 _SAMPLERS = {"balanced": BalancedSampler, "hardest": HardestSampler}
+_GEOMETRIES = {"upright": UPRIGHT, "rotated": ROTATED}
 
 
 def build_detector(config: DetectorConfig) -> Detector:
@@ -78,9 +80,9 @@ def build_dense(config: DetectorConfig) -> YOLACT:
 def build_two_stages(config: DetectorConfig) -> FasterRCNN:
     """Proposals, and what is asked of them."""
     backbone = build_backbone(config.backbone)
-    rpn = build_rpn(config.rpn, config.backbone, backbone.out_channels)
+    rpn = build_rpn(config, backbone.out_channels)
     heads = build_heads(config, backbone.out_channels)
-    transform = ImageTransform(config.image)
+    transform = ImageTransform(config.image, _GEOMETRIES[config.boxes])
     if config.panoptic is not None:
         return build_panoptic(config, transform, backbone, rpn, heads)
     if config.mask is not None:
@@ -202,34 +204,37 @@ def _map_format(norm: str) -> torch.memory_format:
     return torch.contiguous_format if norm == "group" else torch.channels_last
 
 
-def build_rpn(config: RpnConfig, backbone: BackboneConfig, channels: int) -> RegionProposalNetwork:
-    head = RPNHead(channels, config.anchors_per_cell, config.conv_depth)
-    return RegionProposalNetwork(head, config, backbone.proposal_strides if config.nominal_strides else None)
+def build_rpn(config: DetectorConfig, channels: int) -> RegionProposalNetwork:
+    rpn, geometry = config.rpn, _GEOMETRIES[config.boxes]
+    head = RPNHead(channels, rpn.anchors_per_cell, rpn.conv_depth, geometry.numbers)
+    strides = config.backbone.proposal_strides if rpn.nominal_strides else None
+    return RegionProposalNetwork(head, rpn, strides, geometry)
 
 
 def build_heads(config: DetectorConfig, channels: int) -> RoIHeads:
     """The stages and branches of a detector, on maps of so many channels."""
     heads = build_cascade(config, channels) if config.cascade is not None else build_stage(config, channels)
     if config.keypoint is not None:
-        add_keypoints(heads, config.keypoint, config.backbone.strides, channels)
+        add_keypoints(heads, config, channels)
     return heads
 
 
 def build_stage(config: DetectorConfig, channels: int) -> RoIHeads:
-    box, width, named = config.box, config.box.representation, {}
+    box, width, geometry = config.box, config.box.representation, _GEOMETRIES[config.boxes]
+    named = {"sampler": _SAMPLERS[box.sampler](), "geometry": geometry}
     if box.head == "res5":
         named["res5"] = build_res5(config.backbone)
         width = channels = 2 * channels
     # Head before predictor: a seed gives the weights that it always gave.
     head, kind, agnostic = build_box_head(box, channels), RoIHeads, box.class_agnostic
-    predictor = FastRCNNPredictor(width, config.num_classes, agnostic)
+    predictor = FastRCNNPredictor(width, config.num_classes, agnostic, geometry.numbers)
     if config.integral is not None:
         kind, named["integral"] = IntegralRoIHeads, config.integral
-        predictor = IntegralPredictor(width, config.num_classes, agnostic, len(config.integral.ious))
+        predictor = IntegralPredictor(width, config.num_classes, agnostic, len(config.integral.ious),
+                                      geometry.numbers)
     elif config.iterative is not None:
         kind, named["iterative"] = IterativeRoIHeads, config.iterative
-    heads = kind(build_pooler(box, config.backbone.strides), head, predictor, box, sampler=_SAMPLERS[box.sampler](),
-                 **named)
+    heads = kind(build_pooler(box, config), head, predictor, box, **named)
     if config.mask is not None:
         add_mask_branch(heads, config, channels)
     return heads
@@ -239,27 +244,29 @@ def build_box_parts(config: DetectorConfig, channels: int) -> tuple[nn.Module, n
     """Head and predictor of one stage."""
     box = config.box
     return (build_box_head(box, channels),
-            FastRCNNPredictor(box.representation, config.num_classes, box.class_agnostic))
+            FastRCNNPredictor(box.representation, config.num_classes, box.class_agnostic,
+                              _GEOMETRIES[config.boxes].numbers))
 
 
 def build_cascade(config: DetectorConfig, channels: int) -> CascadeRoIHeads:
     """The stages of a cascade, with one mask branch or one in every stage; with what makes a hybrid one of it."""
     count, hybrid = len(config.cascade.stages), config.hybrid
     heads, predictors = zip(*(build_box_parts(config, channels) for _ in range(count)), strict=True)
-    pool = build_pooler(config.box, config.backbone.strides)
+    pool = build_pooler(config.box, config)
     masks = ()
     if config.cascade.mask_stages == "every":
         layers = [build_mask_layers(config.mask, channels, config.num_classes) for _ in range(count)]
-        masks = (build_pooler(config.mask, config.backbone.strides), *map(list, zip(*layers, strict=True)), config.mask)
+        masks = (build_pooler(config.mask, config), *map(list, zip(*layers, strict=True)), config.mask)
     if hybrid is not None and hybrid.semantic is not None:
         pool, masks = build_semantic_pooler(pool, config), (build_semantic_pooler(masks[0], config), *masks[1:])
-    parts, sampler = (pool, heads, predictors, config.box, config.cascade, *masks), _SAMPLERS[config.box.sampler]()
+    parts = (pool, heads, predictors, config.box, config.cascade, *masks)
+    named = {"sampler": _SAMPLERS[config.box.sampler](), "geometry": _GEOMETRIES[config.boxes]}
     if hybrid is None:
-        found = CascadeRoIHeads(*parts, sampler=sampler)
+        found = CascadeRoIHeads(*parts, **named)
         if config.mask is not None and not masks:
             add_mask_branch(found, config, channels)
         return found
-    return HybridRoIHeads(*parts, hybrid=hybrid, **build_hybrid_parts(config, channels), sampler=sampler)
+    return HybridRoIHeads(*parts, hybrid=hybrid, **build_hybrid_parts(config, channels), **named)
 
 
 def build_hybrid_parts(config: DetectorConfig, channels: int) -> dict[str, object]:
@@ -279,7 +286,11 @@ def build_semantic_pooler(pool: nn.Module, config: DetectorConfig) -> SemanticRo
     return SemanticRoIPool(pool, PyramidRoIAlign(mask.pool_size, mask.sampling_ratio, mask.aligned, (stride,)))
 
 
-def build_pooler(config: BoxConfig | KeypointConfig | MaskConfig, strides: tuple[int, ...]) -> nn.Module:
+def build_pooler(config: BoxConfig | KeypointConfig | MaskConfig, detector: DetectorConfig) -> nn.Module:
+    """The pooler of one part of a detector."""
+    strides = detector.backbone.strides
+    if detector.boxes == "rotated":
+        return PyramidRoIAlignRotated(config.pool_size, config.sampling_ratio, strides)
     if config.pool_kind == "roi_align":
         return PyramidRoIAlign(config.pool_size, config.sampling_ratio, config.aligned, strides, config.pool_reduce)
     return PyramidRoIPool(config.pool_size, config.pool_kind, config.pool_reduce, strides)
@@ -298,7 +309,7 @@ def add_mask_branch(heads: RoIHeads, config: DetectorConfig, channels: int) -> N
     """A mask for each box, and where `mask_score` is given a score for each mask."""
     mask, score = config.mask, config.mask_score
     head, predictor = build_mask_layers(mask, channels, config.num_classes)
-    layers = {"mask_roi_pool": build_pooler(mask, config.backbone.strides), "mask_head": head,
+    layers = {"mask_roi_pool": build_pooler(mask, config), "mask_head": head,
               "mask_predictor": predictor, "mask": mask}
     if score is not None:
         heads.add_branch(ScoredMaskBranch(), **layers, mask_score=score, mask_score_head=MaskScoreHead(
@@ -318,8 +329,10 @@ def build_mask_layers(config: MaskConfig, channels: int, num_classes: int) -> tu
     return head, MaskRCNNPredictor(config.layers[-1] if config.layers else channels, config.deconv_channels, classes)
 
 
-def add_keypoints(heads: RoIHeads, config: KeypointConfig, strides: tuple[int, ...], channels: int) -> None:
+def add_keypoints(heads: RoIHeads, config: DetectorConfig, channels: int) -> None:
     """The keypoint branch, on maps of so many channels."""
-    heads.add_branch(KeypointBranch(), keypoint_roi_pool=build_pooler(config, strides),
-                     keypoint_head=KeypointRCNNHeads(channels, config.layers),
-                     keypoint_predictor=KeypointRCNNPredictor(config.layers[-1], config.num_keypoints), keypoint=config)
+    keypoint = config.keypoint
+    heads.add_branch(KeypointBranch(), keypoint_roi_pool=build_pooler(keypoint, config),
+                     keypoint_head=KeypointRCNNHeads(channels, keypoint.layers),
+                     keypoint_predictor=KeypointRCNNPredictor(keypoint.layers[-1], keypoint.num_keypoints),
+                     keypoint=keypoint)

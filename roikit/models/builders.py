@@ -20,6 +20,7 @@ from roikit.models.configs import (
     RescoringConfig,
     RpnConfig,
     SelectionConfig,
+    rotated_config,
 )
 from roikit.models.detectors.two_stage import FasterRCNN, KeypointRCNN, MaskRCNN
 from roikit.models.detectors.yolact import YOLACT
@@ -28,8 +29,9 @@ from roikit.models.weights.checkpoint import load_backbone, load_checkpoint, pub
 
 __all__ = ["detector_config", "fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2", "keypointrcnn_resnet50_fpn",
            "maskrcnn_efficientnet_lite0_fpn", "maskrcnn_resnet18_fpn", "maskrcnn_resnet50_fpn",
-           "maskrcnn_resnet50_fpn_v2", "yolact_config", "yolact_darknet53_fpn", "yolact_plus_resnet101_fpn",
-           "yolact_plus_resnet50_fpn", "yolact_resnet101_fpn", "yolact_resnet50_fpn"]
+           "maskrcnn_resnet50_fpn_v2", "rotated_fasterrcnn_resnet50_fpn", "rotated_maskrcnn_resnet50_fpn",
+           "yolact_config", "yolact_darknet53_fpn", "yolact_plus_resnet101_fpn", "yolact_plus_resnet50_fpn",
+           "yolact_resnet101_fpn", "yolact_resnet50_fpn"]
 
 Weights = str | os.PathLike | None
 
@@ -187,6 +189,36 @@ def maskrcnn_resnet50_fpn_v2(*, weights: Weights = None, num_classes: int = 91,
     config = detector_config(backbone, MaskConfig(norm="batch", mask_format=mask_format), num_classes=num_classes,
                              **kwargs)
     return _with_weights(_second_form(config), weights, weights_backbone)
+
+
+def rotated_fasterrcnn_resnet50_fpn(*, weights: Weights = None, num_classes: int = 91, weights_backbone: Weights = None,
+                                    trainable_backbone_layers: int | None = None,
+                                    angles: Sequence[float] = (-90.0, -60.0, -30.0), **kwargs: Any) -> FasterRCNN:
+    """Faster R-CNN of rotated boxes with ResNet-50 and FPN: (N, 5) cx, cy, w, h and degrees counter-clockwise.
+
+    Args:
+        angles: of the anchors, degrees counter-clockwise.
+        The others are those of `maskrcnn_resnet50_fpn`; `bbox_reg_weights` are four, that of the turn is 1.
+
+    Source: Ma et al. 2017, arXiv:1703.01086, and detectron2's RRPN and RROIHeads.
+    """
+    backbone = _backbone("resnet50", weights, weights_backbone, trainable_backbone_layers)
+    config = rotated_config(detector_config(backbone, None, num_classes=num_classes, **kwargs), angles)
+    return _with_weights(config, weights, weights_backbone)
+
+
+def rotated_maskrcnn_resnet50_fpn(*, weights: Weights = None, num_classes: int = 91, weights_backbone: Weights = None,
+                                  trainable_backbone_layers: int | None = None,
+                                  angles: Sequence[float] = (-90.0, -60.0, -30.0), mask_format: str = "soft",
+                                  **kwargs: Any) -> MaskRCNN:
+    """`rotated_fasterrcnn_resnet50_fpn` with masks, each predicted in the frame of its box and pasted into the image.
+
+    The arguments are those of `rotated_fasterrcnn_resnet50_fpn`; mask_format: see `MaskRCNN`.
+    """
+    backbone = _backbone("resnet50", weights, weights_backbone, trainable_backbone_layers)
+    mask = MaskConfig(mask_format=mask_format)
+    config = rotated_config(detector_config(backbone, mask, num_classes=num_classes, **kwargs), angles)
+    return _with_weights(config, weights, weights_backbone)
 
 
 def maskrcnn_resnet18_fpn(*, weights: Weights = None, num_classes: int = 91,

@@ -44,7 +44,7 @@ from roikit.models.roi.keypoint import KeypointRCNNHeads, KeypointRCNNPredictor
 from roikit.models.roi.mask import MaskRCNNHeads, MaskRCNNPredictor
 from roikit.models.roi.mask_score import MaskScoreHead
 from roikit.models.roi.mask_variants import MaskMLPHead, MaskMLPPredictor
-from roikit.models.roi.pooling import PyramidRoIAlign, PyramidRoIPool
+from roikit.models.roi.pooling import PyramidRoIAlign, PyramidRoIAlignRotated, PyramidRoIPool
 from roikit.models.roi.semantic import SemanticHead, SemanticRoIPool
 from roikit.models.segmentation.fcn import FCNHead, FCNSkipHead, FCNSkips
 from roikit.models.segmentation.pspnet import PSPHead
@@ -124,7 +124,7 @@ def _heads(heads: RoIHeads, dtype: torch.dtype) -> RoIHeads:
     # A box head takes pooled boxes as they lie in memory, for which it must know how many cells they have.
     pool = heads.box_roi_pool
     pool = pool.pool if type(pool) is SemanticRoIPool else pool
-    size = pool.output_size if type(pool) in (PyramidRoIAlign, PyramidRoIPool) else None
+    size = pool.output_size if type(pool) in _POOLERS else None
 
     def prepare_box_head(head: nn.Module) -> nn.Module:
         known = size is not None and type(head) in (TwoMLPHead, FastRCNNConvFCHead)
@@ -189,4 +189,5 @@ _PARTS: dict[type, Callable[[Any, torch.dtype], nn.Module]] = {
 _OF_PARTS = (BackboneWithFPN, BackboneWithoutNeck, RegionProposalNetwork, SemanticRoIPool)
 _HEADS = (RoIHeads, CascadeRoIHeads, HybridRoIHeads, IterativeRoIHeads, IntegralRoIHeads)
 # What stays in float32, and takes that or has no weights.
-_FLOAT32 = (PyramidRoIAlign, PyramidRoIPool, FastRCNNPredictor, IntegralPredictor, MaskMLPPredictor)
+_POOLERS = (PyramidRoIAlign, PyramidRoIAlignRotated, PyramidRoIPool)
+_FLOAT32 = (*_POOLERS, FastRCNNPredictor, IntegralPredictor, MaskMLPPredictor)

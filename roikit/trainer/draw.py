@@ -5,6 +5,7 @@ import colorsys
 import numpy as np
 
 from roikit import masks as rle
+from roikit.data.rotated import corners_of_boxes
 from roikit.trainer.extras import extra
 from roikit.trainer.fonts import font_of, plain_text
 
@@ -38,7 +39,8 @@ def draw_objects(image, objects, names, *, opacity=0.35, boxes=True, about=768, 
     Args:
         image: (H, W, 3) uint8.
         objects: COCO results or annotations of this image: ``bbox`` (x, y, w, h),
-            ``category_id`` and, where known, ``score``, ``segmentation`` (RLE or polygons) and ``keypoints``
+            ``category_id`` and, where known, ``rbox`` (cx, cy, w, h, degrees), which is drawn in place of ``bbox``,
+            ``score``, ``segmentation`` (RLE or polygons) and ``keypoints``
             (3K numbers: x, y and visibility of each, or its score where there is a ``score``).
         names: category id -> name.
         opacity: of the masks' filling, 0.0 to 1.0.
@@ -141,7 +143,11 @@ def _with_boxes_and_text(canvas, objects, order, colors, names, factor, boxes):
     for i in order:
         x, y, w, h = (v * factor for v in objects[i]["bbox"])
         if boxes or not objects[i].get("segmentation"):
-            draw.rectangle((x, y, max(x, x + w - 1), max(y, y + h - 1)), outline=colors[i])
+            if objects[i].get("rbox"):
+                outline = [tuple(xy) for xy in (corners_of_boxes(objects[i]["rbox"])[0] * factor).tolist()]
+                draw.line([*outline, outline[0]], fill=colors[i])
+            else:
+                draw.rectangle((x, y, max(x, x + w - 1), max(y, y + h - 1)), outline=colors[i])
         text, font = _label(objects[i], names)
         left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
         crowded = len(objects) > 12 and (right - left > w or 3 * bottom > h)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from roikit.data.findings import counted
+from roikit.data.rotated import upright_boxes
 from roikit.errors import RoikitWarning
 from roikit.trainer.categories import pair_categories
 from roikit.trainer.kinds import check_keypoints, kinds_of_model, kinds_of_results, limits_of, results_of
@@ -38,7 +39,8 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
             part that the run was configured with.
         images: folder of the images; needed for a model with ``annotations``. With ready results, it tells the sizes of
             images that the annotations have none of.
-        iou_types: of "bbox", "segm", "keypoints"; default: bbox, and the others if there are masks and keypoints.
+        iou_types: of "bbox", "rbox", "segm", "keypoints"; default: bbox, or rbox where boxes are rotated, and the
+            others if there are masks and keypoints.
         max_detections: ascending numbers of detections an image; AP counts the last one. Default:
             (1, 10, 100), and 20 for keypoints, or what the run was configured with; see ``coco_scores``.
         use_cats: False lets a detection match an object of any category; the annotations need not list any then.
@@ -232,24 +234,30 @@ def coco_results(output, image_id, category_ids):
     """One image's output of a model as COCO results.
 
     Args:
-        output: dict ``boxes`` (N, 4) xyxy, ``labels`` (N,) from 1, ``scores`` (N,) and, where the
+        output: dict ``boxes`` (N, 4) xyxy or (N, 5) rotated, ``labels`` (N,) from 1, ``scores`` (N,) and, where the
             model has them, ``masks``, a list of N COCO RLEs; ``mask_scores`` (N,); ``keypoints`` (N, K, 3), x, y
             and a number that is not read, and ``keypoints_scores`` (N, K).
         image_id: goes into every result.
         category_ids: the annotation file's category id of label 1, 2, ...; None leaves objects of that label out.
 
     Returns:
-        list of dicts ``image_id``, ``category_id``, ``bbox`` (x, y, w, h), ``score`` (the box's) and, where the model
+        list of dicts ``image_id``, ``category_id``, ``bbox`` (x, y, w, h; around a rotated box, which is ``rbox``),
+        ``score`` (the box's) and, where the model
         has them, ``segmentation`` (RLE with ``counts`` as str), ``mask_score`` and ``keypoints`` (3K numbers: x, y and
         score of each), ready for JSON.
     """
     boxes = output["boxes"].detach().float().cpu().numpy().astype(np.float64)
+    turned = boxes.round(3).tolist() if boxes.shape[1] == 5 else None
+    if turned is not None:
+        boxes = upright_boxes(boxes)
     boxes[:, 2:] -= boxes[:, :2]
     boxes = boxes.round(3).tolist()
     labels, scores = output["labels"].tolist(), output["scores"].tolist()
     results = [{"image_id": image_id, "category_id": category_ids[label - 1], "bbox": box,
                 "score": value}
                for box, label, value in zip(boxes, labels, scores, strict=True)]
+    for result, box in zip(results, turned or (), strict=False):
+        result["rbox"] = box
     for result, rle in zip(results, output.get("masks", ()), strict=False):
         counts = rle["counts"]
         result["segmentation"] = {

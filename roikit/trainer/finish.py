@@ -1,5 +1,6 @@
 """What a finished run leaves beside its weights."""
 
+from roikit.data.rotated import boxes_of_corners
 from roikit.data.segmentation import encode
 from roikit.trainer.draw import display_image, draw_objects, save_png, side_by_side
 from roikit.trainer.evaluation import write_metrics
@@ -66,6 +67,8 @@ def _objects(sample, dataset):
     boxes[:, 2:] -= boxes[:, :2]
     objects = [{"category_id": int(dataset.category_of(int(label))), "bbox": box}
                for label, box in zip(sample.labels, boxes.tolist(), strict=True)]
+    for item, box in zip(objects, () if sample.corners is None else boxes_of_corners(sample.corners), strict=False):
+        item["rbox"] = box.tolist()
     for item, mask in zip(objects, sample.masks or (), strict=False):
         item["segmentation"] = _as_coco(encode(mask, *sample.size))
     for item, points in zip(objects, () if sample.keypoints is None else sample.keypoints, strict=False):

@@ -16,7 +16,7 @@ from roikit.models.weights.download import fetch
 from roikit.models.weights.published import find_published, published
 from roikit.models.weights.published_model import named_model
 from roikit.trainer import checkpoint
-from roikit.trainer.asked import asks_for_keypoints, asks_for_semantic, semantic_classes
+from roikit.trainer.asked import asks_for_keypoints, asks_for_rotated, asks_for_semantic, semantic_classes
 from roikit.trainer.config import TrainConfig, load_config
 from roikit.trainer.distributed import pick_device
 from roikit.trainer.extras import extra
@@ -219,7 +219,7 @@ def train_set(config):
                             seed=config.run.seed, ids=lowest_ids(content, config.data.train.limit),
                             keep_empty=config.data.train.keep_empty, keypoints=asks_for_keypoints(config.model),
                             keypoint_pairs=config.augment.keypoint_pairs, semantic=semantic,
-                            semantic_classes=semantic_classes(config.model))
+                            semantic_classes=semantic_classes(config.model), rotated=asks_for_rotated(config.model))
 
 
 def val_set(config, annotations=None, images=None, *, content=None):
@@ -231,7 +231,8 @@ def val_set(config, annotations=None, images=None, *, content=None):
     annotations, images = evaluation_paths(config, annotations, images)
     content = load_annotations(annotations) if content is None else content
     return data.CocoDataset(content, images, transform=still_transform(config), ids=lowest_ids(content, limit),
-                            keep_empty=keep_empty, keypoints=asks_for_keypoints(config.model))
+                            keep_empty=keep_empty, keypoints=asks_for_keypoints(config.model),
+                            rotated=asks_for_rotated(config.model))
 
 
 def still_transform(config):

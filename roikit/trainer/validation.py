@@ -172,8 +172,8 @@ def _best(wanted, known):
     """The known figure that ``eval.best`` means: that of the boxes where there are no such masks or keypoints."""
     meant = wanted
     kind, slash, figure = wanted.partition("/")
-    if slash and kind in ("segm", "keypoints") and not any(name.startswith(f"{kind}/") for name in known):
-        meant = f"bbox/{figure}"
+    if slash and kind in ("bbox", "segm", "keypoints") and not any(name.startswith(f"{kind}/") for name in known):
+        meant = f"{known[0].partition('/')[0]}/{figure}"  # boxes come first, upright or rotated
     if meant in known:
         return meant
     near = difflib.get_close_matches(meant, known, n=1, cutoff=0.3)

@@ -35,7 +35,8 @@ def test_its_code_runs_and_the_names_of_its_state_dicts_occur(page):
     assert models
     keys = {key for model in models for key in model.state_dict()}
     said = re.findall(r"`((?:backbone|rpn|roi_heads)\.[\w.]+)`", page.read_text())
-    fields = {"rpn.rounded_anchors", "rpn.anchor_order", "rpn.nominal_strides", "backbone.stride_in_1x1"}
+    fields = {"rpn.rounded_anchors", "rpn.anchor_order", "rpn.nominal_strides", "rpn.angles",
+              "backbone.stride_in_1x1"}
     wrong = [name for name in said if name not in fields and not any(f"{key}.".startswith(f"{name}.") for key in keys)]
     assert said and not wrong, wrong
 

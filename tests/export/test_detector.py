@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from roikit.errors import RoikitWarning
-from roikit.models import KeypointConfig, SelectionConfig, build_detector, prepare_for_inference
+from roikit.models import (
+    KeypointConfig,
+    SelectionConfig,
+    build_detector,
+    prepare_for_inference,
+    rotated_fasterrcnn_resnet50_fpn,
+)
 
 NEAR = 1e-4  # of scores and masks; of boxes 1e-4 of the image's longer side
 
@@ -195,6 +201,15 @@ def test_soft_nms_is_refused_by_name(detector, nuclei, onnxruntime, tmp_path):
     box = dataclasses.replace(detector.config.box, selection=SelectionConfig("soft_nms"))
     model = build_detector(dataclasses.replace(detector.config, box=box)).eval()
     with pytest.raises(ValueError, match=r"without an ONNX form: roikit.soft_nms, of roi_heads.box.selection"):
+        to_onnx(model, nuclei[:1], tmp_path / "model.onnx")
+
+
+def test_rotated_boxes_are_refused_by_name(nuclei, onnxruntime, tmp_path):
+    from roikit.export import to_onnx
+
+    with torch.device("meta"):
+        model = rotated_fasterrcnn_resnet50_fpn(num_classes=2).eval()
+    with pytest.raises(ValueError, match="without an ONNX form: those of rotated boxes, of roi_heads.geometry"):
         to_onnx(model, nuclei[:1], tmp_path / "model.onnx")
 
 

@@ -49,7 +49,11 @@ def test_a_golden_file_decides(name):
     assert 30 <= len(boxes) == len(scores) == len(labels) <= DETECTIONS
     assert (len(np.unique(labels)) >= 3) == ("keypoint" not in name)
     assert np.all(np.diff(scores) < -1e-6)
-    assert (boxes[:, 2:] > boxes[:, :2]).all() and (boxes >= 0).all() and (boxes <= golden.size[::-1] * 2).all()
+    if "rotated" in name:
+        assert (boxes[:, 2:4] > 0).all() and (np.abs(boxes[:, 4]) <= 180).all()
+        assert len(np.unique(boxes[:, 4].round())) > 10
+    else:
+        assert (boxes[:, 2:] > boxes[:, :2]).all() and (boxes >= 0).all() and (boxes <= golden.size[::-1] * 2).all()
     assert (FOLDER / f"{name}.npz").stat().st_size < 80_000
     assert_same(as_ours(golden), golden)
 

@@ -22,6 +22,7 @@ from roikit.models import (
     SemanticConfig,
     SemanticFPNConfig,
     StageConfig,
+    rotated_config,
 )
 
 FPN = DetectorConfig(
@@ -74,6 +75,8 @@ def dense(backbone=(), **fields):
                                backbone=dataclasses.replace(YOLACT.backbone, **dict(backbone)))
 
 
+ROTATED = rotated_config(FPN)
+
 SYSTEMS = {
     "mask_fpn": FPN,
     "faster_fpn": dataclasses.replace(FPN, mask=None),
@@ -116,4 +119,11 @@ SYSTEMS = {
                                   hybrid=HybridConfig(semantic=SemanticConfig(num_classes=5, layers=(16, 16)))),
     "panoptic": dataclasses.replace(FPN, panoptic=PANOPTIC),
     "cascade_panoptic": dataclasses.replace(CASCADE, panoptic=PANOPTIC),
+    "rotated": dataclasses.replace(ROTATED, mask=None),
+    "rotated_mask": ROTATED,
+    "rotated_agnostic_ohem": dataclasses.replace(
+        ROTATED, box=dataclasses.replace(ROTATED.box, class_agnostic=True, sampler="hardest")),
+    "rotated_cascade_mask": rotated_config(CASCADE),
+    "rotated_integral": dataclasses.replace(ROTATED, mask=None, integral=IntegralConfig()),
+    "rotated_iterative": dataclasses.replace(ROTATED, mask=None, iterative=IterativeConfig()),
 }

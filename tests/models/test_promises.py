@@ -30,13 +30,16 @@ def detector(name):
 
 
 def target_for(model, target, size=(64, 64)):
-    """The target with what the detector learns from besides."""
+    """The target with what the detector learns from besides, and with boxes of its kind."""
     count = len(target["boxes"])
     generator = torch.Generator().manual_seed(1)
     points = torch.rand(count, 4, 2, generator=generator)
     corner, far = target["boxes"][:, None, :2], target["boxes"][:, None, 2:]
     keypoints = torch.cat((corner + points * (far - corner), torch.full((count, 4, 1), 2.0)), 2)
     semantic = target["masks"].amax(0) if count else torch.zeros(size, dtype=torch.uint8)
+    if model.config.boxes == "rotated":
+        low, high = target["boxes"].split(2, 1)
+        target = target | {"boxes": torch.cat(((low + high) / 2, high - low, torch.full((count, 1), -40.0)), 1)}
     return target | {"keypoints": keypoints, "semantic": semantic}
 
 
@@ -60,10 +63,14 @@ def test_promise_of_results(name, scene):
     count = len(found["boxes"])
     assert count > 3 and (found["scores"].diff() <= 0).all() and found["labels"].dtype == torch.int64
     assert found["labels"].min() >= 1 and found["labels"].max() <= 2
-    x1, y1, x2, y2 = found["boxes"].unbind(1)
-    assert min(x1.min(), y1.min()) >= 0 and x2.max() <= 50.001 and y2.max() <= 60.001  # rescaling rounds
     expected = {"boxes", "labels", "scores"}
     config = SYSTEMS[name]
+    if config.boxes == "rotated":
+        assert found["boxes"].shape == (count, 5) and found["boxes"].isfinite().all()
+        assert (found["boxes"][:, 2:4] > 0).all() and (found["boxes"][:, 4].abs() <= 180).all()
+    else:
+        x1, y1, x2, y2 = found["boxes"].unbind(1)
+        assert min(x1.min(), y1.min()) >= 0 and x2.max() <= 50.001 and y2.max() <= 60.001  # rescaling rounds
     if config.mask is not None:
         expected.add("masks")
         assert found["masks"].shape == (count, 1, 60, 50)

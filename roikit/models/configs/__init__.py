@@ -11,6 +11,7 @@ from roikit.models.configs.image import ImageConfig
 from roikit.models.configs.panoptic import PanopticConfig
 from roikit.models.configs.proposals import RpnConfig
 from roikit.models.configs.roi import BoxConfig, KeypointConfig, MaskConfig, MaskScoreConfig, SelectionConfig
+from roikit.models.configs.rotated import rotated_config
 from roikit.models.configs.segmenter import (
     AuxiliaryConfig,
     FCNHeadConfig,
@@ -55,4 +56,5 @@ __all__ = [
     "SkipsConfig",
     "StageConfig",
     "WindowConfig",
+    "rotated_config",
 ]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from roikit.models.configs.body import BackboneConfig
-from roikit.models.configs.checks import require
+from roikit.models.configs.checks import one_of, require
 from roikit.models.configs.dense import DenseConfig
 from roikit.models.configs.image import ImageConfig
 from roikit.models.configs.panoptic import PanopticConfig
@@ -29,6 +29,8 @@ class DetectorConfig:
         dense: boxes and masks straight from the maps, in place of the two stages (YOLACT), or None. `DenseConfig` says
             which fields of the others then count.
         panoptic: a semantic head on the same pyramid, and both results merged into one map, or None.
+        boxes: "upright", x1 y1 x2 y2, or "rotated", cx cy w h and degrees counter-clockwise: with anchors of
+            `rpn.angles`, RoIAlign, overlaps and suppression of rotated boxes, and masks in their frame.
 
     A combination that cannot work is a ValueError that names the fields.
     """
@@ -47,6 +49,7 @@ class DetectorConfig:
     integral: IntegralConfig | None = None
     dense: DenseConfig | None = None
     panoptic: PanopticConfig | None = None
+    boxes: str = "upright"
 
     def __post_init__(self) -> None:
         require(self.num_classes >= 2,
@@ -61,6 +64,8 @@ class DetectorConfig:
         require(len(self.rpn.anchor_sizes) == levels,
                 f"DetectorConfig: rpn.anchor_sizes must have one entry for each of the {levels} levels that "
                 f"backbone.neck {self.backbone.neck!r} gives, got {len(self.rpn.anchor_sizes)}")
+        one_of("DetectorConfig", "boxes", self.boxes, ("upright", "rotated"))
+        self._check_boxes()
         self._check_res5()
         self._check_branches()
         self._check_wiring()
@@ -77,6 +82,33 @@ class DetectorConfig:
         require(len(self.dense.prior_sizes) == levels,
                 f"DetectorConfig: dense.prior_sizes must have one entry for each of the {levels} levels that the "
                 f"pyramid gives, got {len(self.dense.prior_sizes)}")
+
+    def _check_boxes(self) -> None:
+        rotated = self.boxes == "rotated"
+        stages = () if self.cascade is None else self.cascade.stages
+        for owner, part in (("box", self.box), *((f"cascade.stages[{i}]", stage) for i, stage in enumerate(stages))):
+            require(len(part.regression_weights) == (5 if rotated else 4),
+                    f"DetectorConfig: {owner}.regression_weights must be {'five' if rotated else 'four'} numbers for "
+                    f"{self.boxes} boxes, got {part.regression_weights}")
+        require(bool(self.rpn.angles) == rotated, "DetectorConfig: rpn.angles must hold the angles of rotated anchors, "
+                f"and none for upright ones, got {self.rpn.angles} for {self.boxes} boxes")
+        if not rotated:
+            return
+        require(not self.rpn.rounded_anchors and self.rpn.anchor_order == "size",
+                "DetectorConfig: rotated anchors are not rounded, their size is outermost: rpn.rounded_anchors must be "
+                f"False and rpn.anchor_order 'size', got {self.rpn.rounded_anchors} and {self.rpn.anchor_order!r}")
+        for name in ("box", "mask"):
+            part = getattr(self, name)
+            require(part is None or (part.pool_kind, part.pool_reduce, part.aligned) == ("roi_align", "mean", True),
+                    f"DetectorConfig: rotated boxes are pooled by RoIAlign of pixels' centres: {name}.pool_kind must "
+                    f"be 'roi_align', {name}.pool_reduce 'mean' and {name}.aligned True")
+        require(self.mask is None or self.mask.paste_rule == "continuous",
+                "DetectorConfig: masks in rotated boxes are pasted by their cells' centres: mask.paste_rule must be "
+                "'continuous'")
+        require(self.box.selection.kind == "nms", "DetectorConfig: rotated boxes are selected by NMS: "
+                f"box.selection.kind must be 'nms', got {self.box.selection.kind!r}")
+        given = [name for name in ("keypoint", "mask_score", "hybrid") if getattr(self, name) is not None]
+        require(not given, f"DetectorConfig: {', '.join(given)} takes upright boxes, got boxes 'rotated'")
 
     def _check_res5(self) -> None:
         if self.box.head != "res5":

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from roikit.models.configs import BoxConfig
 from roikit.models.parts.detector import Detector
+from roikit.models.parts.geometry import UPRIGHT, RotatedBoxes, UprightBoxes
 from roikit.models.parts.graphs import between_graphs
-from roikit.models.parts.image import ImageBatch, Truth, rescale_boxes
+from roikit.models.parts.image import ImageBatch, Truth
 from roikit.models.roi.heads import Detections
 from roikit.models.roi.mask import paste
 
@@ -51,16 +52,17 @@ class FasterRCNN(Detector):
             images: (C, H, W) tensors of the weights' dtype with values in [0, 1], of any sizes, on their device;
                 under autocast of any floating dtype where neither is float64.
             targets: needed when training, not looked at otherwise; for each image a dict with
-                `boxes` (N, 4) float xyxy in pixels with x1 < x2, y1 < y2, `labels` (N,) int64 from
-                1, for masks `masks`: (N, H, W) uint8 or bool, or a list of N COCO RLE dicts or
-                lists of polygons, for keypoints `keypoints` (N, K, 3): x, y in pixels and
+                `boxes` (N, 4) float xyxy in pixels with x1 < x2, y1 < y2, or where the detector's boxes
+                are rotated (N, 5): cx, cy, w, h in pixels and degrees counter-clockwise, with w and h
+                positive, `labels` (N,) int64 from 1, for masks `masks`: (N, H, W) uint8 or bool, or a
+                list of N COCO RLE dicts or lists of polygons, for keypoints `keypoints` (N, K, 3): x, y in pixels and
                 visibility, and for a semantic branch `semantic` (H, W) uint8 or int64: the class of
                 each pixel. N may be 0.
 
         Returns:
             When training a dict of scalar losses. Otherwise a list of dicts: `boxes` (D, 4) in
-            pixels of the image as given, `labels` (D,) int64, `scores` (D,), best first, and, where
-            the model has them, `masks`, `mask_scores` (D,), and `keypoints` (D, K, 3) with
+            pixels of the image as given, or (D, 5) as in the targets, `labels` (D,) int64, `scores`
+            (D,), best first, and, where the model has them, `masks`, `mask_scores` (D,), and `keypoints` (D, K, 3) with
             `keypoints_scores` (D, K).
 
         Raises:
@@ -83,10 +85,15 @@ class FasterRCNN(Detector):
         detections, losses = self.roi_heads(features, proposals, batch, truths)
         return detections, losses | proposal_losses
 
+    @property
+    def geometry(self) -> UprightBoxes | RotatedBoxes:
+        """What kind of boxes it finds."""
+        return getattr(self.roi_heads, "geometry", UPRIGHT)
+
     def finish(self, found: dict[str, Any], size: tuple[int, int], original: tuple[int, int]
                ) -> dict[str, Any]:
         """Detections of an image of `size` (H, W) in the batch, in the frame of the `original`."""
-        found = found | {"boxes": rescale_boxes(found["boxes"], size, original)}
+        found = found | {"boxes": self.geometry.rescale(found["boxes"], size, original)}
         for branch in getattr(self.roi_heads, "branches", ()):
             found = branch.finish(found, size, original)
         return found
@@ -124,6 +131,5 @@ class MaskRCNN(FasterRCNN):
     def finish(self, found: dict[str, Any], size: tuple[int, int], original: tuple[int, int]
                ) -> dict[str, Any]:
         found = super().finish(found, size, original)
-        masks = paste(found["masks"], found["boxes"], original, self.roi_heads.mask,
-                      self.mask_format)
+        masks = paste(found["masks"], found["boxes"], original, self.roi_heads.mask, self.mask_format, self.geometry)
         return found | {"masks": masks}

@@ -19,7 +19,7 @@ _UNALIGNED = {f"{part}.aligned": (False,) for part in ("box", "mask", "keypoint"
 _ALLOWED: dict[str, Mapping[str, tuple[Any, ...]]] = {
     "torchvision": {
         **_SIMPLE, **_UNALIGNED,
-        "cascade": (None,), "panoptic": (None,),
+        "boxes": ("upright",), "cascade": (None,), "panoptic": (None,),
         "backbone.name": _RESNETS, "backbone.neck": ("fpn",), "backbone.levels": (LEVELS,),
         "backbone.stride_in_1x1": (False,), "backbone.deform_stages": ((),),
         "rpn.rounded_anchors": (True,), "rpn.anchor_order": ("ratio",), "rpn.clip_below": (False,),
@@ -42,7 +42,7 @@ _ALLOWED: dict[str, Mapping[str, tuple[Any, ...]]] = {
         "panoptic.head.fusion": ("sum",),
     },
     "mmdetection": {
-        "dense": (None,),
+        "boxes": ("upright",), "dense": (None,),
         "rpn.rounded_anchors": (False,), "rpn.clip_below": (True,), "rpn.anchor_order": ("ratio",),
         "box.clip_below": (True,), "mask.paste_rule": ("continuous",),
         "cascade.score": ("mean_logit",),
@@ -95,6 +95,8 @@ def obstacle(config: DetectorConfig | SegmenterConfig, library: str) -> str | No
             return f"{field} must be {' or '.join(map(repr, allowed))}, got {value!r}"
     if library == "YOLACT":
         return _obstacle_of_dense(config)
+    if library == "detectron2" and config.boxes == "rotated" and not config.mask is config.cascade is None:
+        return "boxes must be 'upright' with masks or a cascade, got 'rotated'"
     several = len(config.rpn.anchor_sizes[0]) > 1 and len(config.rpn.aspect_ratios) > 1
     if library == "detectron2" and several and config.rpn.anchor_order != "size":
         return f"rpn.anchor_order must be 'size' with several sizes a level, got {config.rpn.anchor_order!r}"
