@@ -191,7 +191,7 @@ def _check(model, images, any_size):
     if any_size and getattr(model, "window", None) is not None:
         raise ValueError("to_onnx: any_size looks at an image as a whole, and model.window asks for sliding windows; "
                          "set it to None")
-    if model.geometry.numbers != 4:
+    if isinstance(model, Detector) and model.geometry.numbers != 4:
         raise ValueError("to_onnx: model has ops without an ONNX form: those of rotated boxes, of roi_heads.geometry")
     if len(images) == 0:
         raise ValueError("to_onnx: images must not be empty")

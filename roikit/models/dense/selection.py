@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from roikit.models.configs import BoxConfig
-from roikit.models.parts.codec import decode
+from roikit.models.parts.geometry import UPRIGHT
 from roikit.models.roi.selection import thin
 from roikit.ops import clip_boxes_to_image, remove_small_boxes
 
@@ -33,7 +33,7 @@ def select_priors(logits: Tensor, deltas: Tensor, coefficients: Tensor, priors: 
     probabilities = logits.softmax(-1)[:, 1:]
     row = (probabilities.amax(1) > config.score_threshold).nonzero()[:, 0]
     probabilities = probabilities[row]
-    boxes = decode(deltas[row], priors[row], config.regression_weights, config.clip_below)
+    boxes = UPRIGHT.decode(deltas[row], priors[row], config.regression_weights, config.clip_below)
     place, label = candidates(probabilities, config, threshold_on)
     scores, boxes, row = probabilities[place, label], boxes[place], row[place]
     inside = clip_boxes_to_image(boxes, size)

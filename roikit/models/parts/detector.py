@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from roikit.errors import BackendError
 from roikit.models.configs import BoxConfig
 from roikit.models.parts.fused import FusedConv2d
+from roikit.models.parts.geometry import UPRIGHT, RotatedBoxes, UprightBoxes
 from roikit.models.parts.graphs import outside_graphs
 from roikit.models.parts.image import ImageBatch, ImageTransform, Truth
 
@@ -26,6 +27,7 @@ class Detector(nn.Module):
 
     Attributes:
         box: what makes detections of scored boxes, a `BoxConfig`; may be set at any time.
+        geometry: what kind of boxes it finds.
         only_trained: names of the parts that detections do without.
 
     Subclasses say how maps become losses or detections, in `forward`, and bring the detections of an image into its own
@@ -33,6 +35,7 @@ class Detector(nn.Module):
     """
 
     box: BoxConfig
+    geometry: UprightBoxes | RotatedBoxes = UPRIGHT
     only_trained: tuple[str, ...] = ()
 
     def __init__(self, transform: nn.Module, backbone: nn.Module) -> None:
