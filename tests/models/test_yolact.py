@@ -230,29 +230,74 @@ def test_contract_the_authors_files_are_listed_and_known_by_name():
     assert named_model("yolact_resnet50_54_800000", num_classes=5).config == yolact_config("resnet50", num_classes=5)
 
 
-# torch.compile.
+# torch.compile and torch.export.
 
-# Body with pyramid, head with prototypes and the layer of classes of cells; for scores of masks one more.
-GRAPHS = {"yolact": 2, "yolact_plus": 3}
+# Body with pyramid, head with prototypes; in training the layer of classes of cells where there is one, otherwise the
+# network that scores masks. What it learns from depends on the data.
+GRAPHS = {("yolact", False): 2, ("yolact", True): 3, ("yolact_plus", False): 3, ("yolact_plus", True): 2}
 
 
-@pytest.mark.parametrize("name", GRAPHS)
-@torch.no_grad()
-def test_agreement_compiled_without_a_graph_break(name, scene):
-    model = eager(SYSTEMS[name])
-    images = [scene()[0]]
+def assert_same(found, expected):
+    assert found.keys() == expected.keys() and torch.equal(found["labels"], expected["labels"])
+    for key in expected.keys() - {"labels"}:
+        tolerance = {"boxes": 0.01, "masks": 1e-4}.get(key, 1e-5)
+        torch.testing.assert_close(found[key], expected[key], atol=tolerance, rtol=0)
+
+
+def learnt(model, image, target):
+    """Losses, and the gradients of their sum by name."""
+    model.zero_grad(set_to_none=True)
+    losses = model([image], [target])
+    sum(losses.values()).backward()
+    found = {name.removeprefix("_orig_mod."): p.grad for name, p in model.named_parameters() if p.grad is not None}
+    return {name: loss.detach() for name, loss in losses.items()} | found
+
+
+@pytest.mark.parametrize("name, training", GRAPHS)
+def test_agreement_compiled_without_a_graph_break(name, training, scene):
+    model = eager(SYSTEMS[name]).train(training)
+    image, target = scene()
     counters = torch._dynamo.utils.counters
     torch._dynamo.reset()
     counters.clear()
     try:
-        compiled = torch.compile(model, backend="aot_eager")
-        for one, other in zip(compiled(images), model(images), strict=True):
-            assert len(one["boxes"]) > 5 and torch.equal(one["labels"], other["labels"])
-            assert one.keys() == other.keys()
-            for key in one.keys() - {"labels"}:
-                tolerance = {"boxes": 0.01, "masks": 1e-4}.get(key, 1e-5)
-                torch.testing.assert_close(one[key], other[key], atol=tolerance, rtol=0)
+        compiled = torch.compile(model, backend="eager" if training else "aot_eager")
+        if training:
+            found, expected = (learnt(one, image, target) for one in (compiled, model))
+            assert found.keys() == expected.keys()
+            for key, value in expected.items():
+                torch.testing.assert_close(found[key], value, rtol=1e-4, atol=1e-4 * float(value.abs().max()))
+        else:
+            with torch.no_grad():
+                (found,), (expected,) = compiled([image]), model([image])
+            assert len(found["boxes"]) > 5
+            assert_same(found, expected)
         assert sum(counters["graph_break"].values()) == 0
-        assert counters["stats"]["unique_graphs"] == GRAPHS[name]
+        assert counters["stats"]["unique_graphs"] == GRAPHS[name, training]
     finally:
         torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("name", ["yolact", "yolact_plus"])
+@torch.no_grad()
+def test_agreement_a_program_of_torch_export_detects_the_same(name, scene):
+    """On images of other numbers of detections than that of the example, and where there are none."""
+    model = eager(SYSTEMS[name])
+    images = [scene()[0], scene(seed=1)[0], scene(boxes=(), labels=())[0]]
+    for threshold in (0.9, 1.0):
+        model.box = dataclasses.replace(model.box, score_threshold=threshold)
+        program = torch.export.export(model, (images[:1],)).module()
+        counts = set()
+        for image in images:
+            (found,), (expected,) = program([image]), model([image])
+            assert_same(found, expected)
+            counts.add(len(found["boxes"]))
+        assert counts == {0} if threshold == 1.0 else len(counts) > 1 and min(counts) > 5
+
+
+def test_contract_onnx_refuses_what_assembles_masks(scene, tmp_path):
+    from roikit.export import to_onnx
+
+    with pytest.raises(ValueError, match="without an ONNX form: roikit.assemble_masks, of the masks of YOLACT"):
+        to_onnx(eager(SMALL), [scene()[0]], tmp_path / "m.onnx")
+    assert not list(tmp_path.iterdir())

@@ -23,7 +23,7 @@ def combined(prototypes: Tensor, coefficients: Tensor) -> Tensor:
     with torch.autocast(prototypes.device.type, enabled=False):
         kind = torch.promote_types(prototypes.dtype, torch.float32)
         flat = coefficients.to(kind) @ prototypes.to(kind).flatten(1)
-    return flat.view(len(coefficients), *prototypes.shape[1:])
+    return flat.unflatten(1, prototypes.shape[1:])
 
 
 def cropped_cells(boxes: Tensor, size: tuple[int, int]) -> Tensor:

@@ -51,11 +51,11 @@ def candidates(probabilities: Tensor, config: BoxConfig, threshold_on: str) -> t
     Returns:
         Rows (B,) and columns (B,), int64.
     """
-    rule, count = config.selection, len(probabilities)
+    rule, count = config.selection, probabilities.shape[0]
     if rule.kind == "fast_nms" and rule.cross_class:
         return torch.arange(count, device=probabilities.device), probabilities.argmax(1)
     if rule.kind == "fast_nms" and threshold_on == "prior":
-        place = probabilities.topk(min(rule.top_k, count), 0).indices  # Fast NMS looks at no more of a class
+        place = probabilities.topk(torch.sym_min(rule.top_k, count), 0).indices  # Fast NMS looks at no more of a class
         label = torch.arange(probabilities.shape[1], device=place.device).expand_as(place)
         return place.reshape(-1), label.reshape(-1)
     return (probabilities > config.score_threshold).nonzero(as_tuple=True)
