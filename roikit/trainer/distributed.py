@@ -1,14 +1,11 @@
 """The processes of one run, as torchrun starts them; alone, every call is trivial."""
 
+import importlib
 import os
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-
-# Before there is a group: its functions take the group of that moment as a default and would keep it for good, with
-# gloo's threads. One that lets go of a tensor while the interpreter ends takes the process with it.
-import torch.distributed.nn.functional
 
 __all__ = ["Process", "pick_device"]
 
@@ -27,6 +24,10 @@ class Process:
         if int(os.environ.get("WORLD_SIZE", "1")) <= 1:
             return cls()
         if not dist.is_initialized():
+            # Before there is a group: its functions take the group of that moment as a default and would keep it for
+            # good, with gloo's threads. One that lets go of a tensor while the interpreter ends takes the process with
+            # it. Not on top of this file: there are builds of torch without it, on which one process can train.
+            importlib.import_module("torch.distributed.nn.functional")
             cuda = device != "cpu" and torch.cuda.is_available()
             dist.init_process_group("nccl" if cuda else "gloo")
         return cls(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))

@@ -118,3 +118,7 @@ def test_law_a_process_that_fails_stops_no_other(run):
     evals = [r["step"] for r in read_records(out / "log.jsonl") if r["kind"] == "eval"]
     assert evals == [9] and checkpoint.load(out / "last.pt")["step"] == 9
     assert [r["image_id"] for r in json.loads((out / "detections.json").read_text())] == list(range(10, 17))
+
+
+def test_contract_the_trainer_is_imported_where_torch_has_no_collectives(run_python):
+    run_python("import sys; sys.modules['torch.distributed.nn'] = None; import roikit.trainer.loop")
