@@ -151,10 +151,7 @@ class CocoDataset(Dataset):
         if self.transform is not None:
             sample = self.transform(sample, self.rng(index))
         masks = None if sample.masks is None else [encode(mask, *sample.size) for mask in sample.masks]
-        boxes = sample.boxes
-        if self._rotated is not None:
-            own = boxes_of_masks(masks or ()) if self._rotated == "masks" else boxes_of_corners(sample.corners)
-            boxes = in_a_quarter(own)
+        boxes = sample.boxes if self._rotated is None else self.rotated_boxes(sample, masks)
         target = {
             "boxes": torch.from_numpy(boxes.astype(np.float32)),
             "labels": torch.from_numpy(sample.labels.copy()),
@@ -200,6 +197,12 @@ class CocoDataset(Dataset):
             name = self._files[index].tobytes().decode()
             sample = replace(sample, semantic=self._semantic.labels(int(self._ids[index]), name, height, width))
         return sample
+
+    def rotated_boxes(self, sample, masks):
+        """(N, 5) float64, the rotated boxes of a Sample with these encoded masks; None of a data set of upright ones."""
+        if self._rotated is None:
+            return None
+        return in_a_quarter(boxes_of_masks(masks or ()) if self._rotated == "masks" else boxes_of_corners(sample.corners))
 
     def set_epoch(self, epoch):
         """Let samples vary as they do in this epoch (whole number of at least 0), in workers too."""
