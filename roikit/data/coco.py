@@ -30,7 +30,8 @@ class CocoDataset(Dataset):
     (seed, epoch, index) and nothing else: not on the number of workers, nor on the order of access.
 
     Args:
-        annotations: path of the JSON file, or its content as a dict.
+        annotations: path of the JSON file, or its content as a dict; or of a folder of DOTA's text files, or YOLO's for
+            oriented boxes.
         images: folder that holds the files that the images' ``file_name`` names.
         transform: callable (Sample, numpy Generator) -> Sample, such as those of
             `roikit.data.transforms`; None for none.
@@ -79,7 +80,7 @@ class CocoDataset(Dataset):
                  keypoint_pairs=None, semantic=None, semantic_classes=None, rotated=False):
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
             raise ValueError(f"CocoDataset: seed must be a whole number of at least 0, got {seed!r}")
-        content = _content(annotations)
+        content = _content(annotations, images)
         self.images = Path(images)
         self.transform = transform
         self.seed = int(seed)
@@ -150,10 +151,7 @@ class CocoDataset(Dataset):
         if self.transform is not None:
             sample = self.transform(sample, self.rng(index))
         masks = None if sample.masks is None else [encode(mask, *sample.size) for mask in sample.masks]
-        boxes = sample.boxes
-        if self._rotated is not None:
-            own = boxes_of_masks(masks) if self._rotated == "masks" else boxes_of_corners(sample.corners)
-            boxes = in_a_quarter(own)
+        boxes = sample.boxes if self._rotated is None else self.rotated_boxes(sample, masks)
         target = {
             "boxes": torch.from_numpy(boxes.astype(np.float32)),
             "labels": torch.from_numpy(sample.labels.copy()),
@@ -199,6 +197,12 @@ class CocoDataset(Dataset):
             name = self._files[index].tobytes().decode()
             sample = replace(sample, semantic=self._semantic.labels(int(self._ids[index]), name, height, width))
         return sample
+
+    def rotated_boxes(self, sample, masks):
+        """(N, 5) float64, the rotated boxes of a Sample with these encoded masks; None of a data set of upright ones."""
+        if self._rotated is None:
+            return None
+        return in_a_quarter(boxes_of_masks(masks or ()) if self._rotated == "masks" else boxes_of_corners(sample.corners))
 
     def set_epoch(self, epoch):
         """Let samples vary as they do in this epoch (whole number of at least 0), in workers too."""
@@ -287,10 +291,10 @@ class CocoDataset(Dataset):
         return int(index) % len(self)
 
 
-def _content(annotations):
+def _content(annotations, images):
     """The annotation file, when each record has the fields that every use needs."""
     try:
-        content = load_annotations(annotations)
+        content = load_annotations(annotations, images=images)
     except ValueError as error:
         raise ValueError(f"CocoDataset: {error}") from None
     for what, key in (("image", "images"), ("category", "categories"), ("annotation", "annotations")):

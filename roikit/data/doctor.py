@@ -19,6 +19,8 @@ from roikit.data.image_folder import ImageFolder
 from roikit.data.images import open_image, read_image
 from roikit.data.keypoint_findings import keypoint_findings
 from roikit.data.records import crowds_sentence, fault_of, names_of, usable_id
+from roikit.data.rotated import has_rotated_box
+from roikit.data.rotated_findings import rotated_findings
 from roikit.data.segmentation import box_and_area, read_segmentation
 from roikit.data.semantic_findings import semantic_findings
 
@@ -36,7 +38,8 @@ def inspect_dataset(annotations, images, *, check_pixels=False, keypoints=True, 
     """Look for everything in a COCO data set that would break training, or quietly spoil it.
 
     Args:
-        annotations: path of the JSON file, or its content as a dict.
+        annotations: path of the JSON file, or its content as a dict; or of a folder of DOTA's text files, or YOLO's for
+            oriented boxes.
         images: folder of the image files.
         check_pixels: decode every image; without it, only their headers are read, and the pixels of those that may be
             refused: float and 32-bit ones, PNG and JPEG files that do not end as such files do; of semantic labels, the
@@ -54,7 +57,7 @@ def inspect_dataset(annotations, images, *, check_pixels=False, keypoints=True, 
     """
     inspection = Inspection()
     try:
-        content = load_annotations(annotations)
+        content = load_annotations(annotations, images=images)
     except (OSError, ValueError) as error:
         inspection.add("unreadable-file", "error", "the file", str(error))
         return inspection.report({"images": [], "annotations": [], "categories": []}, Counter())
@@ -224,6 +227,8 @@ class Inspection:
             known = [record for record in categories.values() if record is not None]
             for finding in keypoint_findings(known, sound, images):
                 self.add(*finding)
+        for finding in rotated_findings(sound, images):
+            self.add(*finding)
         kept = 0
         for subject, record in sound:
             image = images[record["image_id"]]
@@ -277,11 +282,14 @@ class Inspection:
             found = read_object(record, height, width, masks=has_masks)
         except MalformedField as error:
             self.unread += 1
-            self.add(f"malformed-{error.field}", "error", subject, str(error))
+            if error.field != "rbox":  # which is named already
+                self.add(f"malformed-{error.field}", "error", subject, str(error))
             return False
         box = read_box(record["bbox"]) if record.get("bbox") else None
         shown = None if box is None else f"{[float(v) for v in box]} (x1, y1, x2, y2)"
         if isinstance(found, str):
+            if box is None and has_rotated_box(record) and not has_mask(record):
+                return False  # for its rotated box, which is named already
             self.left_out(subject, found, record, shown, height, width)
             return False
         if box is not None and np.abs(box - found.box).max() > _BORDER:

@@ -130,7 +130,9 @@ def panoptic_content(annotations, images):
     Raises:
         OSError, ValueError: it cannot be read, or is neither.
     """
-    return semantic_content(annotations, images) if is_semantic_source(annotations) else load_annotations(annotations)
+    if is_semantic_source(annotations):
+        return semantic_content(annotations, images)
+    return load_annotations(annotations, images=images)
 
 
 def _as_instances(content, file):

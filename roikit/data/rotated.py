@@ -10,7 +10,7 @@ from roikit.data.records import shown
 from roikit.kernels import min_area_boxes
 
 __all__ = ["boxes_of_corners", "boxes_of_masks", "corners_of_boxes", "has_rotated_box", "in_a_quarter",
-           "mirror_corners", "read_rotated_box", "turn_corners", "upright_boxes"]
+           "mirror_corners", "read_rotated_box", "rotated_field", "turn_corners", "upright_boxes"]
 
 # The fields that hold one, in the order in which they are looked at.
 _FIELDS = ("rbox", "obb")
@@ -29,11 +29,31 @@ def read_rotated_box(annotation):
             corners of a polygon, x0, y0, ..., x3, y3 in order around it, of which the smallest rectangle is taken.
 
     Returns:
-        (5,) float64.
+        (5,) float64; where the corners lie on a line a side is 0.
 
     Raises:
-        ValueError: the field is neither; a number is not finite, or a side is not positive. The sentence does not name
-        the annotation.
+        ValueError: the field is neither; a number is not finite, or of five a side is not positive. The sentence does
+        not name the annotation.
+    """
+    found = rotated_field(annotation)
+    if found is None:
+        return None
+    field, values = found
+    if len(values) == 8:
+        return min_area_boxes([[values]], dtype=np.float64)[0]
+    if not (values[2:4] > 0).all():
+        raise ValueError(f"its {field} must have positive sides, got {shown(annotation[field])}")
+    return values
+
+
+def rotated_field(annotation):
+    """The field of an annotation that holds its rotated box, and the five or eight numbers in it; None where none does.
+
+    Returns:
+        (name, (5,) or (8,) float64), or None.
+
+    Raises:
+        ValueError: it holds something else, or a number that is not finite.
     """
     field = next((field for field in _FIELDS if annotation.get(field)), None)
     if field is None:
@@ -47,10 +67,7 @@ def read_rotated_box(annotation):
                          f"{shown(annotation[field])}")
     if not np.isfinite(values).all():
         raise ValueError(f"its {field} must be finite, got {shown(annotation[field])}")
-    box = values if len(values) == 5 else min_area_boxes([[values]], dtype=np.float64)[0]
-    if not (box[2:4] > 0).all():
-        raise ValueError(f"its {field} must have positive sides, got {shown(annotation[field])}")
-    return box
+    return field, values
 
 
 def boxes_of_masks(masks):

@@ -9,50 +9,22 @@ import torch
 
 from roikit.data.annotations import load_annotations, read_json
 from roikit.data.coco import CocoDataset
+from roikit.data.image_folder import listed_images
 from roikit.data.images import open_image
+from roikit.data.layouts import is_annotation_folder
 from roikit.data.transforms import image_tensor
 
-__all__ = ["BACKGROUND", "SemanticDataset", "is_semantic_source", "listed_images", "semantic_content"]
+__all__ = ["BACKGROUND", "SemanticDataset", "is_semantic_source", "semantic_content"]
 
 BACKGROUND = "background"
 
-# Formats of pictures that lie in folders of data sets.
-_ENDINGS = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
-
-
-def listed_images(folder):
-    """A record of each picture in a folder and the folders in it, in the order of their paths, with ids from 1.
-
-    Returns:
-        list of dicts ``id``, ``file_name`` (relative, "/" between its parts), ``height``, ``width``; a file whose
-        header cannot be read has neither of the last two.
-
-    Raises:
-        FileNotFoundError: there is no such folder, or no picture in it.
-    """
-    root, names = Path(folder), []
-    for path, folders, files in os.walk(root):
-        folders.sort()
-        names += [Path(path, name).relative_to(root) for name in files if Path(name).suffix.lower() in _ENDINGS]
-    if not names:
-        raise FileNotFoundError(f"semantic: {folder} has no images ({', '.join(sorted(_ENDINGS))})"
-                                if root.is_dir() else f"semantic: there is no folder {folder}")
-    records = []
-    for number, name in enumerate(sorted(names, key=lambda n: n.parts), start=1):
-        record = {"id": number, "file_name": name.as_posix()}
-        try:
-            header = open_image(root / name)
-            record |= {"height": header.height, "width": header.width}
-        except (OSError, ValueError):
-            pass  # the doctor names it, and the data set does when it is asked for
-        records.append(record)
-    return records
-
-
 def is_semantic_source(path):
-    """Whether a path is a folder, of label maps, or a COCO panoptic file; not so a file that cannot be read."""
+    """Whether a path is a folder of label maps, or a COCO panoptic file.
+
+    Not so a folder of text files of objects, as `roikit.data.layouts` reads them, or a file that cannot be read.
+    """
     if os.path.isdir(path):
-        return True
+        return not is_annotation_folder(path)
     try:
         content = read_json(path)
     except (OSError, ValueError):

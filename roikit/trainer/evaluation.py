@@ -35,8 +35,8 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
         source: a COCO results file (``.json``) or its list; or a checkpoint (``.pt``,
             ``.safetensors``) or the folder of a run, whose model is run over ``images``. Beside ``predictions.json``,
             the ``images.json`` of ``roikit.predict`` tells the images and categories of which nothing was found.
-        annotations: COCO annotation file (or what it holds, for ready results). Default: the val
-            part that the run was configured with.
+        annotations: COCO annotation file (or what it holds, for ready results), or a folder of DOTA's text files, or
+            YOLO's for oriented boxes. Default: the val part that the run was configured with.
         images: folder of the images; needed for a model with ``annotations``. With ready results, it tells the sizes of
             images that the annotations have none of.
         iou_types: of "bbox", "rbox", "segm", "keypoints"; default: bbox, or rbox where boxes are rotated, and the
@@ -64,7 +64,7 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
     if _is_results(source):
         if annotations is None:
             raise ValueError("evaluate: annotations must be given to score ready results")
-        truth = read_truth(annotations, use_cats=use_cats)
+        truth = read_truth(annotations, use_cats=use_cats, images=images)
         if images is not None:
             _learn_sizes(truth, Path(images))
         results = read_results(source)
@@ -86,7 +86,8 @@ def evaluate_detector(trained, annotations, images, *, iou_types, limits, use_ca
     """``evaluate`` of a loaded detector; ``limits`` are checked ``max_detections``, or None."""
     from roikit.trainer.trained import evaluation_paths, val_set
 
-    truth = read_truth(evaluation_paths(trained.config, annotations, images)[0], use_cats=use_cats)
+    files = evaluation_paths(trained.config, annotations, images)
+    truth = read_truth(files[0], use_cats=use_cats, images=files[1])
     categories = _paired(trained.categories, truth, use_cats)
     dataset = val_set(trained.config, annotations, images, content=None if use_cats else truth.content)
     sigmas = trained.config.eval.sigmas if sigmas is None else sigmas

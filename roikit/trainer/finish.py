@@ -1,6 +1,5 @@
 """What a finished run leaves beside its weights."""
 
-from roikit.data.rotated import boxes_of_corners
 from roikit.data.segmentation import encode
 from roikit.trainer.draw import display_image, draw_objects, save_png, side_by_side
 from roikit.trainer.evaluation import write_metrics
@@ -54,9 +53,10 @@ def detection_sheet(val, index, results, config):
              and r["score"] >= config.run.score_threshold]
     sample = dataset.sample(index)
     image, known = display_image(sample.image), _objects(sample, dataset)
+    rotated = any("rbox" in item for item in known)  # an upright box says no more than the mask in it
     return side_by_side(
         [draw_objects(image, found, val.names, skeletons=val.skeletons),
-         draw_objects(image, known, val.names, boxes=False, skeletons=val.skeletons)],
+         draw_objects(image, known, val.names, boxes=rotated, skeletons=val.skeletons)],
         [f"predicted: {len(found)} with score >= {config.run.score_threshold:g}",
          f"annotated: {len(known)}"])
 
@@ -67,10 +67,12 @@ def _objects(sample, dataset):
     boxes[:, 2:] -= boxes[:, :2]
     objects = [{"category_id": int(dataset.category_of(int(label))), "bbox": box}
                for label, box in zip(sample.labels, boxes.tolist(), strict=True)]
-    for item, box in zip(objects, () if sample.corners is None else boxes_of_corners(sample.corners), strict=False):
-        item["rbox"] = box.tolist()
-    for item, mask in zip(objects, sample.masks or (), strict=False):
-        item["segmentation"] = _as_coco(encode(mask, *sample.size))
+    masks = None if sample.masks is None else [encode(mask, *sample.size) for mask in sample.masks]
+    turned = dataset.rotated_boxes(sample, masks)
+    for item, box in zip(objects, () if turned is None else turned.tolist(), strict=False):
+        item["rbox"] = box
+    for item, mask in zip(objects, masks or (), strict=False):
+        item["segmentation"] = _as_coco(mask)
     for item, points in zip(objects, () if sample.keypoints is None else sample.keypoints, strict=False):
         item["keypoints"] = points.reshape(-1).tolist()
     return objects

@@ -213,7 +213,7 @@ def train_set(config):
     Semantic labels are those of ``data.train.semantic``, or else the union of the objects' masks.
     """
     annotations, images = train_paths(config)
-    content = load_annotations(annotations)
+    content = load_annotations(annotations, images=images)
     semantic = (config.data.train.semantic or "instances") if asks_for_semantic(config.model) else None
     return data.CocoDataset(content, images, transform=augmentation(config.augment),
                             seed=config.run.seed, ids=lowest_ids(content, config.data.train.limit),
@@ -229,7 +229,7 @@ def val_set(config, annotations=None, images=None, *, content=None):
     """
     limit, keep_empty = (config.data.val.limit, config.data.val.keep_empty) if annotations is None else (None, True)
     annotations, images = evaluation_paths(config, annotations, images)
-    content = load_annotations(annotations) if content is None else content
+    content = load_annotations(annotations, images=images) if content is None else content
     return data.CocoDataset(content, images, transform=still_transform(config), ids=lowest_ids(content, limit),
                             keep_empty=keep_empty, keypoints=asks_for_keypoints(config.model),
                             rotated=asks_for_rotated(config.model))

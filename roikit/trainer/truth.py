@@ -66,12 +66,13 @@ class Truth:
                              "give the folder of the images") from None
 
 
-def read_truth(annotations, *, use_cats=True):
+def read_truth(annotations, *, use_cats=True, images=None):
     """Read an annotation file for evaluation.
 
     Args:
-        annotations: path of a COCO file, what it holds, or a Truth, which is returned.
+        annotations: path of a COCO file or of a folder in its place, what it holds, or a Truth, which is returned.
         use_cats: False where categories do not matter; a file without any gets one for all objects.
+        images: folder of the images, which only a folder of annotations needs; None for the one beside it.
 
     Raises:
         OSError: the file cannot be read.
@@ -81,7 +82,7 @@ def read_truth(annotations, *, use_cats=True):
     if isinstance(annotations, Truth):
         return annotations
     try:
-        content = load_annotations(annotations, categories=use_cats)
+        content = load_annotations(annotations, categories=use_cats, images=images)
         refuse_fractions(content)
     except ValueError as error:
         raise ValueError(f"evaluate: {error}") from None
@@ -186,11 +187,13 @@ def _boxed(annotation, size, known):
     box, mask = _box(annotation), None
     if box is None or not _has_area(box) or (_area(annotation) is None and known is not None):
         mask = _mask(annotation, size)
-    if box is None:
-        if mask is None:
-            return None, "without a box"
-        box = _box_of(mask)
-        return _item(annotation, box, mask), None
+    if box is None and mask is None:
+        turned = read_rotated_box(annotation)
+        if turned is None or not min(turned[2:4]) > 0:
+            return None, "without a box" if turned is None else "with a rotated box without area"
+        box, annotation = upright_boxes(turned)[0], {"area": float(turned[2] * turned[3]), **annotation}
+    elif box is None:
+        return _item(annotation, _box_of(mask), mask), None
     if not _has_area(box):
         region = None if mask is None else _item(annotation, _box_of(mask), mask)
         return region, "with a box without area"
@@ -236,6 +239,8 @@ def _turned(annotation, size, known):
         box = boxes_of_masks([mask])[0]
     if box is None:
         return None, "without a rotated box"
+    if not min(box[2:4]) > 0:
+        return None, "with a rotated box without area"
     around = upright_boxes(box)[0]
     item = {"bbox": [*around[:2], *(around[2:] - around[:2])], "area": float(box[2] * box[3]), "rbox": box.tolist()}
     return item, "with a box outside the image" if _outside(around, known) else None

@@ -130,10 +130,11 @@ def prepare_validation(config, categories, process):
         ValueError: it cannot be evaluated on.
         ConfigError: ``eval.best`` names no figure.
     """
-    if val_paths(config) is None:
+    paths = val_paths(config)
+    if paths is None:
         return None
     with telling("the val part"):
-        content = load_annotations(val_paths(config)[0])
+        content = load_annotations(paths[0], images=paths[1])
         truth, dataset = read_truth(content), val_set(config, content=content)
     pairs = pair_categories(categories, truth.categories, sides=("train", "val"))
     notes = [pairs.text()] if pairs.differ else []

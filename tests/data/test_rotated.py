@@ -16,6 +16,7 @@ from roikit.data.rotated import (
     upright_boxes,
 )
 from roikit.ops import box_iou_rotated, flip_boxes_rotated
+from roikit.trainer.truth import objects_of, read_truth
 
 BOXES = np.array([[40.0, 30.0, 30.0, 12.0, -35.0], [20.0, 44.0, 8.0, 20.0, -80.0], [50.0, 20.0, 10.0, 6.0, -90.0]])
 
@@ -65,8 +66,7 @@ def test_five_numbers_or_four_corners_make_a_box(field):
 
 @pytest.mark.parametrize("value, sentence", [
     ([1, 2, 3], "must be cx, cy, w, h and an angle, or four corners"), ("box", "must be cx, cy, w, h"),
-    ([1, 2, 3, 4, float("nan")], "must be finite"), ([1, 2, 0, 4, 5], "must have positive sides"),
-    ([0, 0, 1, 1, 2, 2, 3, 3], "must have positive sides")])
+    ([1, 2, 3, 4, float("nan")], "must be finite"), ([1, 2, 0, 4, 5], "must have positive sides")])
 def test_contract_malformed_fields_are_named(tmp_path, value, sentence):
     with pytest.raises(ValueError, match=f"annotation 1 of image 1: its rbox {sentence}"):
         dataset(tmp_path, [{"rbox": value}])
@@ -82,6 +82,25 @@ def test_a_data_set_gives_rotated_boxes_of_fields(tmp_path):
     assert target["area"].tolist() == pytest.approx([360, 160, 60])
     with pytest.warns(UserWarning, match="1 without a rotated box"):
         assert dataset(tmp_path, [*fields, {"bbox": [1, 1, 5, 5]}]).num_objects == 3
+
+
+def test_corners_without_area_are_left_out(tmp_path):
+    fields = [{"rbox": BOXES[0].tolist()}, {"obb": [0, 0, 1, 1, 2, 2, 3, 3]}, {"obb": [5, 5] * 4, "bbox": [1, 1, 5, 5]}]
+    with pytest.warns(UserWarning, match="2 with a rotated box without area"):
+        assert dataset(tmp_path, fields).num_objects == 1
+
+
+def test_a_rotated_box_stands_in_for_an_upright_one(tmp_path):
+    """Of a detector of upright boxes, which learns the box around it."""
+    rotated = dataset(tmp_path, [{"rbox": BOXES[0].tolist()}])
+    content = {"images": [{"id": 1, "width": 80, "height": 60, "file_name": "a.png"}], "categories": [{"id": 7}],
+               "annotations": [{"id": 1, "image_id": 1, "category_id": 7, "rbox": BOXES[0].tolist()}]}
+    _, target = CocoDataset(content, tmp_path)[0]
+    np.testing.assert_allclose(target["boxes"], upright_boxes(BOXES[:1]), atol=1e-5)
+    assert target["area"].tolist() == rotated[0][1]["area"].tolist() == [360]
+    objects, _ = objects_of(read_truth(content), "bbox")
+    np.testing.assert_allclose(objects[0]["bbox"][:2], upright_boxes(BOXES[:1])[0, :2])
+    assert objects[0]["area"] == 360
 
 
 def test_a_data_set_gives_the_smallest_boxes_around_masks(tmp_path):

@@ -10,7 +10,8 @@ from PIL import Image
 
 from roikit.data import SemanticDataset, inspect_semantic, nuclei_mini
 from roikit.data import transforms as T
-from roikit.data.semantic_dataset import is_semantic_source, listed_images
+from roikit.data.image_folder import listed_images
+from roikit.data.semantic_dataset import is_semantic_source
 
 
 @pytest.fixture

@@ -186,7 +186,7 @@ def _dataset(config, files, part, transform, seed=0):
     """The images and label maps of ``files``, as the ``PartConfig`` has them."""
     content = files.annotations
     if content is not None:
-        content = load_annotations(content)
+        content = load_annotations(content, images=files.images)
     elif part.limit is not None:
         content = semantic_content(files.semantic, files.images)
     ids = None if content is None else lowest_ids(content, part.limit)
