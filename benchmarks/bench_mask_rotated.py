@@ -32,7 +32,7 @@ WORKS = {
     "mask_targets_rotated bitmaps": Work(targets, ("bitmaps", 5, 200, 336, 32), ("bitmaps", 20, 800, 1333, 128), 80,
                                          1200),
     "mask_targets_rotated rle": Work(targets, ("rle", 5, 200, 336, 32), ("rle", 20, 800, 1333, 128), 80, 1200),
-    "paste_masks_rotated": Work(paste, (10, 200, 336), (20, 800, 1333), 10, 2200),
+    "paste_masks_rotated": Work(paste, (10, 200, 336), (20, 800, 1333), 10, 2400),
     "paste_masks_rotated_rle": Work(paste_rle, (10, 200, 336), (100, 800, 1333), 90, 1100),
 }
 MORE = {

@@ -45,9 +45,9 @@ def multiscale_backward(channels, height, width, n):
 WORKS = {
     "roi_align_rotated": Work(align, (32, 50, 84, 50), (64, 100, 168, 800), 83, 2500),
     "roi_align_rotated backward": Work(align_backward, (32, 50, 84, 50), (64, 100, 168, 400), 200, 2200),
-    "multiscale_roi_align_rotated": Work(multiscale, (32, 100, 168, 50), (64, 200, 336, 400), 200, 2600),
+    "multiscale_roi_align_rotated": Work(multiscale, (32, 100, 168, 50), (64, 200, 336, 400), 200, 3100),
     "multiscale_roi_align_rotated backward": Work(multiscale_backward, (32, 100, 168, 50), (64, 200, 336, 400),
-                                                  60, 3900),
+                                                  40, 3800),
 }
 MORE = {"roi_align_rotated channels_last": Work(align, (32, 50, 84, 50, True), (64, 100, 168, 800, True))}
 

@@ -22,9 +22,9 @@ def moved(n):
 
 
 WORKS = {
-    "min_area_boxes bitmaps": Work(smallest, ("bitmaps", 10, 200, 336), ("bitmaps", 20, 800, 1333), 60, 1200),
-    "min_area_boxes rle": Work(smallest, ("rle", 10, 200, 336), ("rle", 100, 800, 1333), 60, 1200),
-    "flip_boxes_rotated, rotate_boxes_rotated": Work(moved, (1000,), (100000,), 60, 4000, counted=False, levels=False),
+    "min_area_boxes bitmaps": Work(smallest, ("bitmaps", 10, 200, 336), ("bitmaps", 20, 800, 1333), 90, 1200),
+    "min_area_boxes rle": Work(smallest, ("rle", 10, 200, 336), ("rle", 100, 800, 1333), 45, 1200),
+    "flip_boxes_rotated, rotate_boxes_rotated": Work(moved, (1000,), (100000,), 110, 3100, counted=False, levels=False),
 }
 MORE = {"min_area_boxes polygons": Work(smallest, ("polygons", 10, 200, 336), ("polygons", 100, 800, 1333))}
 
