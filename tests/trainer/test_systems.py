@@ -1,4 +1,4 @@
-"""Systems beside the upright two-stage detectors through the trainer: a run that stops and goes on, and two processes."""
+"""Systems other than upright two-stage detectors through the trainer: runs that stop and go on, and two processes."""
 
 import json
 import os
@@ -32,7 +32,8 @@ YOLACT = {"image": {"resize": False, "size_divisible": 1},
                     "proto_fine_layers": [8], "norm": "group"}}
 ROTATED = {**{name: value for name, value in PANOPTIC.items() if name != "panoptic"}, "boxes": "rotated",
            "rpn": {**PANOPTIC["rpn"], "angles": [-90, -60, -30], "rounded_anchors": False, "anchor_order": "size"},
-           "box": {**PANOPTIC["box"], "regression_weights": [10.0, 10.0, 5.0, 5.0, 1.0]}}
+           "box": {**PANOPTIC["box"], "aligned": True, "regression_weights": [10.0, 10.0, 5.0, 5.0, 1.0]},
+           "mask": {**PANOPTIC["mask"], "aligned": True, "target_rule": "binary", "paste_rule": "continuous"}}
 # Nothing of it is drawn, so that processes learn what one process with their images learns.
 STILL = {**SEGMENTER, "head": {**SEGMENTER["head"], "dropout": 0.0}}
 SYSTEMS = {"segmenter": STILL, "panoptic": PANOPTIC, "yolact": YOLACT, "rotated": ROTATED}
