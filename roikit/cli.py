@@ -223,12 +223,13 @@ def _source(ctx, param, value):
 @click.option("--workers", default=0, show_default=True, type=click.IntRange(0))
 def evaluate(source, annotations, images, iou_types, max_detections, class_agnostic, sigmas, out, device,
              batch_size, workers):
-    """COCO's average precision; of a segmenter, mean IoU and accuracies.
+    """COCO's average precision; of a segmenter, mean IoU and accuracies; of segments, panoptic quality.
 
     SOURCE is a checkpoint, exported weights, the folder of a run or a published name (`roikit zoo`), whose model is run
-    over IMAGES (default: the run's val part); or a COCO results file (.json), which is scored as it is.
-    Images that cannot be read are named, and their objects count as missed; it then ends with status 1.
-    For a segmenter, ANNOTATIONS may be label maps as for `roikit doctor`.
+    over IMAGES (default: the run's val part); or a COCO results file (.json), which is scored as it is. Images that
+    cannot be read are named, and their objects count as missed; it then ends with status 1.
+    For a segmenter, ANNOTATIONS may be label maps as for `roikit doctor`. A SOURCE that is a COCO panoptic file or a
+    folder of PNG label maps is scored as it is, against ANNOTATIONS of the same kind.
     """
     from roikit.trainer.scores import table
 
@@ -239,8 +240,7 @@ def evaluate(source, annotations, images, iou_types, max_detections, class_agnos
     speed, _ = metrics.pop("speed", None), metrics.pop("unread", None)
     click.echo(table(metrics))
     if speed is not None:
-        parts = ", ".join(f"{name} {1000 * speed[name]:.0f}" for name in
-                          ("data", "forward", "post"))
+        parts = ", ".join(f"{name} {1000 * speed[name]:.0f}" for name in ("data", "forward", "post"))
         click.echo(f"ms an image: {parts}; {speed['images_per_second']:.2f} images/s")
     failed.end()
 

@@ -85,21 +85,25 @@ class PanopticFile:
     Args:
         path: of the JSON file; the PNG files are in the folder beside it of the same name without the ending, as
             COCO has them.
+        categories: COCO's records of categories for a file without ``categories``, as COCO's format of results is.
     """
 
-    def __init__(self, path):
+    def __init__(self, path, categories=None):
         self.folder = Path(path).with_suffix("")
         content = read_json(path)
+        lister = "it does"
+        if categories is not None and isinstance(content, dict) and content.get("categories") is None:
+            content, lister = {**content, "categories": categories}, "the annotations do"
         if not self.folder.is_dir():
             raise FileNotFoundError(f"semantic: there is no folder {self.folder} with the PNG files of {path}")
         try:
-            self._read(content)
+            self._read(content, lister)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"semantic: {path} is no COCO panoptic file: {type(error).__name__}: {error}") from None
         except ValueError as error:
             raise ValueError(f"semantic: {path}: {error}") from None
 
-    def _read(self, content):
+    def _read(self, content, lister):
         listed = sorted(content["categories"], key=lambda category: category["id"])
         categories = [category["id"] for category in listed]
         if not categories or len(categories) >= IGNORED:
@@ -121,8 +125,8 @@ class PanopticFile:
             for k, (number, category, _, _) in enumerate(segments):
                 where = f"a segment of image {shown(record['image_id'])}"
                 if not usable_id(number) or category not in label_of:
-                    raise ValueError(f"{where} has the id {shown(number)} and the category {shown(category)}, which it "
-                                     "does not list")
+                    raise ValueError(f"{where} has the id {shown(number)} and the category {shown(category)}, which "
+                                     f"{lister} not list")
                 if k and segments[k - 1][0] == number:
                     raise ValueError(f"{where} has the id {number}, and so has another one")
             ids.append([number for number, *_ in segments])
@@ -149,19 +153,25 @@ class PanopticFile:
         Raises:
             OSError, ValueError: as `labels`.
         """
-        ids, path = self._read_ids(image_id, height, width)
+        ids, path = self.read_ids(image_id, height, width)
         strange = np.setdiff1d(ids, [0, *self._ids[self._place[image_id]]])
         if len(strange):
             raise ValueError(f"semantic: {path} has the segment {strange[0]}, which {self.folder}.json does not list")
         return ids
 
-    def _read_ids(self, image_id, height, width):
+    def read_ids(self, image_id, height, width):
+        """As `ids`, listed or not; and the path of the PNG file."""
         path = self.file(image_id, None)
         colours = read_image(path)
         if colours.dtype != np.uint8:
             raise ValueError(f"semantic: {path} must have colours of 8 bits, got {colours.dtype}")
         _check_size(path, colours, height, width)
         return colours.astype(np.int64) @ (1, 256, 256**2), path
+
+    @property
+    def image_ids(self):
+        """Ids of the images that are listed, in the order of the file."""
+        return list(self._place)
 
     def segments(self, image_id):
         """What is listed of an image: dicts ``id``, ``label`` (1..C) and ``iscrowd``, by ascending ids."""
@@ -190,7 +200,10 @@ class PanopticFile:
         Raises:
             OSError, ValueError: the file cannot be read, or is of another kind or size.
         """
-        ids, path = self._read_ids(image_id, height, width)
+        yield from self.faults_of(*self.read_ids(image_id, height, width), image_id)
+
+    def faults_of(self, ids, path, image_id):
+        """As `faults`, of what `read_ids` has read."""
         found, counts = np.unique(ids[ids > 0], return_counts=True)
         pixels = dict(zip(found.tolist(), counts.tolist(), strict=True))
         place = self._place[image_id]

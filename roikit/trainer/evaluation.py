@@ -12,6 +12,7 @@ from roikit.data.rotated import upright_boxes
 from roikit.errors import RoikitWarning
 from roikit.trainer.categories import pair_categories
 from roikit.trainer.kinds import check_keypoints, kinds_of_model, kinds_of_results, limits_of, results_of
+from roikit.trainer.map_files import evaluate_maps, is_label_folder, is_panoptic
 from roikit.trainer.results import place_results, read_results
 from roikit.trainer.scores import COCO_KEYPOINTS, checked_limits, coco_scores, read_json
 from roikit.trainer.sentences import sentence_about
@@ -35,6 +36,8 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
         source: a COCO results file (``.json``) or its list; or a checkpoint (``.pt``,
             ``.safetensors``) or the folder of a run, whose model is run over ``images``. Beside ``predictions.json``,
             the ``images.json`` of ``roikit.predict`` tells the images and categories of which nothing was found.
+            A COCO panoptic file or a folder of PNG label maps is scored as it is against another one, see
+            ``panoptic_quality`` and ``pixel_quality``; no option but ``out`` is for them.
         annotations: COCO annotation file (or what it holds, for ready results), or a folder of DOTA's text files, or
             YOLO's for oriented boxes. Default: the val part that the run was configured with.
         images: folder of the images; needed for a model with ``annotations``. With ready results, it tells the sizes of
@@ -61,13 +64,21 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
         ValueError: the source is of no known kind, or results do not fit the annotations.
     """
     limits = None if max_detections is None else checked_limits(max_detections)
-    if _is_results(source):
+    ready = _is_results(source)
+    content = read_json(source) if ready and annotations is not None else source
+    if is_panoptic(content) or isinstance(source, (str, Path)) and is_label_folder(source):
+        metrics = evaluate_maps(source, annotations, images, iou_types=iou_types, max_detections=limits, sigmas=sigmas,
+                                use_cats=None if use_cats else False)
+        if out is not None:
+            write_metrics(out, metrics)
+        return metrics
+    if ready:
         if annotations is None:
             raise ValueError("evaluate: annotations must be given to score ready results")
         truth = read_truth(annotations, use_cats=use_cats, images=images)
         if images is not None:
             _learn_sizes(truth, Path(images))
-        results = read_results(source)
+        results = read_results(content)
         metrics = score(truth, results, iou_types=iou_types, max_detections=limits, use_cats=use_cats, sigmas=sigmas,
                         **_told_beside(source, results))
         if out is not None:

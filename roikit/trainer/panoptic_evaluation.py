@@ -283,6 +283,8 @@ class PanopticValidation:
         first, *others = process.gather(found[0])
         for other in others:
             first = first.merged(other)
+        place = {image: k for k, image in enumerate(self.dataset.image_ids)}
+        first.results.sort(key=lambda result: place[result["image_id"]])
         scores = failures.together("the evaluation", lambda: scores_of(
             first, self.dataset, self.pairs, config.eval) if process.first else {})
         if scores is None:

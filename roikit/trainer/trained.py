@@ -95,6 +95,11 @@ def _load_published(name, device, detections, at_least, score_threshold):
     entry = find_published(name)
     path = fetch(entry)
     model = named_model(name, path)
+    place = pick_device(device)
+    if not hasattr(model.config, "box"):
+        config = task_of(model.config).adjusted(TrainConfig(model=model.config), detections=detections,
+                                                at_least=at_least, score_threshold=score_threshold)
+        return Trained(model.to(place).eval(), config, categories_of(entry, model.config.num_classes), place, path)
     box = model.config.box
     count = box.detections_per_image if detections is None else detections
     threshold = box.score_threshold if score_threshold is None else score_threshold
@@ -103,7 +108,6 @@ def _load_published(name, device, detections, at_least, score_threshold):
     if model.config.panoptic is not None and score_threshold is not None:
         model.panoptic = replace(model.panoptic, score_threshold=score_threshold)
         model.config = replace(model.config, panoptic=model.panoptic)
-    place = pick_device(device)
     model.to(place)
     return Trained(model.eval(), TrainConfig(model=model.config), categories_of(entry, model.config.num_classes), place,
                    path)

@@ -44,7 +44,7 @@ _LIMBS = ((16, 14), (14, 12), (17, 15), (15, 13), (12, 13), (6, 12), (7, 13), (6
 
 
 def categories_of(entry: Published, num_classes: int) -> list[dict[str, Any]]:
-    """What the labels 1, 2, ... of published weights mean.
+    """What the labels 1, 2, ... of published weights mean; of a segmenter the values 0, 1, ... of its label maps.
 
     Args:
         entry: the weights.
@@ -58,6 +58,8 @@ def categories_of(entry: Published, num_classes: int) -> list[dict[str, Any]]:
     """
     if entry.system == "keypoint_rcnn":
         return [{"id": 1, "name": "person", "keypoints": list(_PARTS), "skeleton": [list(limb) for limb in _LIMBS]}]
+    if entry.system == "fcn":
+        return [{"id": i, "name": name} for i, name in enumerate(("background", *_VOC))]
     if entry.source == "torchvision":
         return [{"id": i, "name": _COCO.get(i, "N/A")} for i in range(1, num_classes)]
     if entry.system == "panoptic_fpn":

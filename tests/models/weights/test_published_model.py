@@ -5,6 +5,7 @@ import hashlib
 import pytest
 import torch
 
+from roikit import models
 from roikit.models import detectron2_model, load_published, maskrcnn_resnet50_fpn, save_checkpoint
 from roikit.models.weights import download
 from roikit.models.weights.categories import categories_of
@@ -50,6 +51,20 @@ def test_contract_a_model_of_torchvision(file_of):
     assert not loaded.training and loaded.config.backbone.norm == "frozen" and loaded.config.num_classes == 91
 
 
+@pytest.mark.parametrize("name", ["fcn_resnet50", "fcn_resnet101"])
+def test_contract_a_segmenter_of_torchvision(file_of, name):
+    torch.manual_seed(0)
+    model = getattr(models, name)(aux_loss=True)
+    file_of(name, model, "torchvision")
+    loaded = load_published(name)
+    assert not loaded.training and loaded.config == model.config and loaded.config.auxiliary is not None
+    assert all(torch.equal(value, loaded.state_dict()[key]) for key, value in model.state_dict().items())
+    fewer = load_published(name, num_classes=4, min_size=300)
+    assert fewer.config.num_classes == 4 and fewer.config.image.min_size == (300,)
+    with pytest.raises(TypeError, match="changes must be of min_size, max_size, num_classes, got score_threshold"):
+        load_published(name, score_threshold=0.5)
+
+
 def test_contract_without_a_network_the_url_and_the_place_are_named(tmp_path, monkeypatch):
     def closed(*_, **__):
         raise OSError("no route to host")
@@ -72,6 +87,10 @@ def test_law_labels_and_categories_are_as_many():
     from roikit.models.weights.detectron2_zoo import detectron2_config
     from roikit.models.weights.mmdetection_zoo import mmdetection_config
     for entry in published():
+        if entry.system == "fcn":
+            found = categories_of(entry, 21)
+            assert [category["id"] for category in found] == list(range(21)) and found[0]["name"] == "background"
+            continue
         if entry.source == "torchvision":
             classes = 2 if entry.system == "keypoint_rcnn" else 91
         elif entry.source == "yolact":
