@@ -231,8 +231,8 @@ def read_object(annotation, height, width, *, masks, keypoints=None, rotated=Fal
         masks: True where an object must have a mask; with False, a segmentation is read only where it has
             to stand in for a box or an area that is missing.
         keypoints: how many the object has; None where they are not read.
-        rotated: True where an object must have a rotated box, ``rbox`` or ``obb``; with False, one is read only where
-            it has to stand in for a box that is missing.
+        rotated: True where an object must have a rotated box, ``rbox``, ``rbbox`` or ``obb``; with False, one is read
+            only where it has to stand in for a box that is missing.
 
     Returns:
         Instance; or a str, the reason why there is nothing to learn or find, such as "without a mask".

@@ -45,8 +45,8 @@ class CocoDataset(Dataset):
             of two on top and crowds ignored; the path of a folder of PNG label maps, or of a COCO panoptic file, as
             `roikit.data.semantic` reads them; None for none.
         semantic_classes: the number of values 0..C that a folder's label maps may have beside 255; None for any.
-        rotated: whether boxes are rotated ones: those of ``rbox`` or ``obb`` (five numbers, or four corners) where an
-            annotation has such a field, which every object must have then, else the smallest around the masks.
+        rotated: whether boxes are rotated ones: those of ``rbox``, ``rbbox`` or ``obb`` (five numbers or four corners)
+            where an annotation has such a field, which every object must have then, else the smallest around the masks.
 
     A sample is (image, target). The image is a (3, H, W) float32 tensor in [0, 1]. The target is a dict:
 

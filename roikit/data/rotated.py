@@ -13,11 +13,11 @@ __all__ = ["boxes_of_corners", "boxes_of_masks", "corners_of_boxes", "has_rotate
            "mirror_corners", "read_rotated_box", "rotated_field", "turn_corners", "upright_boxes"]
 
 # The fields that hold one, in the order in which they are looked at.
-_FIELDS = ("rbox", "obb")
+_FIELDS = ("rbox", "rbbox", "obb")
 
 
 def has_rotated_box(annotation):
-    """Whether an annotation has a field ``rbox`` or ``obb``."""
+    """Whether an annotation has a field ``rbox``, ``rbbox`` or ``obb``."""
     return any(annotation.get(field) for field in _FIELDS)
 
 
@@ -25,7 +25,7 @@ def read_rotated_box(annotation):
     """The rotated box of an annotation, or None where it has none.
 
     Args:
-        annotation: dict with ``rbox`` or ``obb``: five numbers, cx, cy, w, h and degrees counter-clockwise, or the four
+        annotation: dict with ``rbox``, ``rbbox`` or ``obb``: cx, cy, w, h and degrees counter-clockwise, or the four
             corners of a polygon, x0, y0, ..., x3, y3 in order around it, of which the smallest rectangle is taken.
 
     Returns:

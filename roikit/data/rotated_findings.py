@@ -20,7 +20,7 @@ _LONG = 1.5
 
 
 def rotated_findings(annotations, images):
-    """Look at the fields ``rbox`` and ``obb`` of annotations.
+    """Look at the fields ``rbox``, ``rbbox`` and ``obb`` of annotations.
 
     Args:
         annotations: (subject, record) of sound annotations of listed images.

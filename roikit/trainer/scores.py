@@ -47,8 +47,8 @@ def coco_scores(annotations, results, iou_type, *, max_detections=None, use_cats
             or ``keypoints`` or ``rbox`` (cx, cy, w, h, degrees counter-clockwise). Results with masks alone get their
             boxes from the masks. Where they have ``file_name``, images are paired by it instead of ``image_id``. Where
             they have ``mask_score``, it is their score for "segm".
-        iou_type: "bbox", "segm", "keypoints" or "rbox". Rotated boxes of objects are their ``rbox`` or ``obb``, five
-            numbers or four corners, or else the smallest around their masks.
+        iou_type: "bbox", "segm", "keypoints" or "rbox". Rotated boxes of objects are their ``rbox``, ``rbbox`` or
+            ``obb``, five numbers or four corners, or else the smallest around their masks.
         max_detections: ascending numbers of detections an image, the last is that of every AP;
             default (1, 10, 100), or (20,) for keypoints. COCO's own summary knows 100 alone.
         use_cats: False lets a detection match an object of any category.

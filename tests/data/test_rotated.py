@@ -1,5 +1,7 @@
 """Rotated boxes in data sets: from fields, from masks, through every transform."""
 
+from importlib import resources
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from PIL import Image
 
 from roikit.data import CocoDataset
 from roikit.data import transforms as tf
+from roikit.data.annotations import load_annotations
 from roikit.data.rotated import (
     boxes_of_corners,
     boxes_of_masks,
@@ -52,7 +55,7 @@ def test_law_a_rectangle_has_one_description_in_a_quarter():
     assert in_a_quarter([[0, 0, 2, 3, 0]]).tolist() == [[0, 0, 3, 2, -90]]
 
 
-@pytest.mark.parametrize("field", ["rbox", "obb"])
+@pytest.mark.parametrize("field", ["rbox", "rbbox", "obb"])
 def test_five_numbers_or_four_corners_make_a_box(field):
     for box in BOXES:
         assert read_rotated_box({field: box.tolist()}).tolist() == box.tolist()
@@ -146,3 +149,11 @@ def test_agreement_of_flips_with_the_op(transform, direction):
     after = moved(transform, corners_of_boxes(BOXES))
     expected = flip_boxes_rotated(torch.from_numpy(BOXES), (60, 80), direction).numpy()
     np.testing.assert_allclose(boxes_of_corners(after.corners), expected, atol=1e-9)
+
+
+def test_the_bundled_set_has_the_boxes_of_its_masks():
+    content = load_annotations(resources.files("roikit.data") / "nuclei_mini/annotations/instances_val.json")
+    own = [read_rotated_box(annotation) for annotation in content["annotations"]]
+    made = boxes_of_masks([annotation["segmentation"] for annotation in content["annotations"]])
+    assert len(own) == len(made) > 500
+    assert iou(own, made).min() > 0.99
