@@ -28,7 +28,7 @@ from roikit.models.detectors.yolact import YOLACT
 from roikit.models.necks.fpn import BackboneWithFPN, FeaturePyramidNetwork
 from roikit.models.necks.single import BackboneWithoutNeck
 from roikit.models.parts.detector import Detector
-from roikit.models.parts.geometry import ROTATED, UPRIGHT
+from roikit.models.parts.geometry import geometry_of
 from roikit.models.parts.image import ImageTransform
 from roikit.models.parts.norm import norm_layer
 from roikit.models.proposals.rpn import RegionProposalNetwork, RPNHead
@@ -46,7 +46,6 @@ from roikit.models.segmentation.semantic_fpn import SemanticFPNHead
 __all__ = ["build_backbone", "build_detector", "build_semantic_head"]
 
 _SAMPLERS = {"balanced": BalancedSampler, "hardest": HardestSampler}
-_GEOMETRIES = {"upright": UPRIGHT, "rotated": ROTATED}
 
 
 def build_detector(config: DetectorConfig) -> Detector:
@@ -82,7 +81,7 @@ def build_two_stages(config: DetectorConfig) -> FasterRCNN:
     backbone = build_backbone(config.backbone)
     rpn = build_rpn(config, backbone.out_channels)
     heads = build_heads(config, backbone.out_channels)
-    transform = ImageTransform(config.image, _GEOMETRIES[config.boxes])
+    transform = ImageTransform(config.image, geometry_of(config))
     if config.panoptic is not None:
         return build_panoptic(config, transform, backbone, rpn, heads)
     if config.mask is not None:
@@ -205,7 +204,7 @@ def _map_format(norm: str) -> torch.memory_format:
 
 
 def build_rpn(config: DetectorConfig, channels: int) -> RegionProposalNetwork:
-    rpn, geometry = config.rpn, _GEOMETRIES[config.boxes]
+    rpn, geometry = config.rpn, geometry_of(config)
     head = RPNHead(channels, rpn.anchors_per_cell, rpn.conv_depth, geometry.numbers)
     strides = config.backbone.proposal_strides if rpn.nominal_strides else None
     return RegionProposalNetwork(head, rpn, strides, geometry)
@@ -220,7 +219,7 @@ def build_heads(config: DetectorConfig, channels: int) -> RoIHeads:
 
 
 def build_stage(config: DetectorConfig, channels: int) -> RoIHeads:
-    box, width, geometry = config.box, config.box.representation, _GEOMETRIES[config.boxes]
+    box, width, geometry = config.box, config.box.representation, geometry_of(config)
     named = {"sampler": _SAMPLERS[box.sampler](), "geometry": geometry}
     if box.head == "res5":
         named["res5"] = build_res5(config.backbone)
@@ -245,7 +244,7 @@ def build_box_parts(config: DetectorConfig, channels: int) -> tuple[nn.Module, n
     box = config.box
     return (build_box_head(box, channels),
             FastRCNNPredictor(box.representation, config.num_classes, box.class_agnostic,
-                              _GEOMETRIES[config.boxes].numbers))
+                              geometry_of(config).numbers))
 
 
 def build_cascade(config: DetectorConfig, channels: int) -> CascadeRoIHeads:
@@ -260,7 +259,7 @@ def build_cascade(config: DetectorConfig, channels: int) -> CascadeRoIHeads:
     if hybrid is not None and hybrid.semantic is not None:
         pool, masks = build_semantic_pooler(pool, config), (build_semantic_pooler(masks[0], config), *masks[1:])
     parts = (pool, heads, predictors, config.box, config.cascade, *masks)
-    named = {"sampler": _SAMPLERS[config.box.sampler](), "geometry": _GEOMETRIES[config.boxes]}
+    named = {"sampler": _SAMPLERS[config.box.sampler](), "geometry": geometry_of(config)}
     if hybrid is None:
         found = CascadeRoIHeads(*parts, **named)
         if config.mask is not None and not masks:

@@ -18,7 +18,7 @@ from roikit.models import (
     rotated_maskrcnn_resnet50_fpn,
 )
 from roikit.models.parts import geometry
-from roikit.models.parts.geometry import ROTATED, UPRIGHT
+from roikit.models.parts.geometry import ROTATED, UPRIGHT, RotatedBoxes
 from roikit.models.roi.mask import paste
 from roikit.ops import box_iou_rotated, match_boxes
 
@@ -121,6 +121,28 @@ def test_law_deltas_of_boxes_are_undone_and_do_not_shrink_below_their_bound():
     box = torch.tensor([[0.0, 0.0, 100.0, 100.0]])
     plain = UPRIGHT.decode(torch.tensor([[0.0, 0.0, -100.0, -100.0]]), box, (1.0,) * 4, True)
     torch.testing.assert_close(plain[:, 2:] - plain[:, :2], torch.full((1, 2), 1.6))
+
+
+@pytest.mark.parametrize("symmetry", [180, 90])
+def test_law_symmetric_boxes_are_encoded_from_the_nearest_description(symmetry):
+    boxes, anchors = drawn(200, 1).double(), drawn(200, 2).double()
+    boxes[:, 4] += 360 * (torch.arange(200) % 3 - 1)
+    own = RotatedBoxes(symmetry)
+    back = own.decode(own.encode(boxes, anchors), anchors)
+    turned = (back[:, 4] - anchors[:, 4]).abs()
+    assert torch.minimum(turned, 360 - turned).max() <= symmetry / 2 + 1e-9
+    torch.testing.assert_close(box_iou_rotated(back, boxes).diagonal(), torch.ones(200).double(), rtol=0, atol=1e-6)
+    swapped = (back[:, 2] - boxes[:, 2]).abs() > 1e-6
+    assert swapped.any() == (symmetry == 90)
+    torch.testing.assert_close(back[swapped, 2:4], boxes[swapped, 2:4].flip(1))
+
+
+def test_contract_symmetry_is_of_rotated_boxes():
+    with pytest.raises(ValueError, match="symmetry must be one of 360, 180, 90, got 45"):
+        dataclasses.replace(SMALL, symmetry=45)
+    with pytest.raises(ValueError, match="symmetry must be one of 360, got 90"):
+        DetectorConfig(symmetry=90)
+    assert build_detector(dataclasses.replace(SMALL, symmetry=90)).geometry == RotatedBoxes(90)
 
 
 @pytest.mark.parametrize("value, sentence", [

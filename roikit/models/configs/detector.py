@@ -31,6 +31,8 @@ class DetectorConfig:
         panoptic: a semantic head on the same pyramid, and both results merged into one map, or None.
         boxes: "upright", x1 y1 x2 y2, or "rotated", cx cy w h and degrees counter-clockwise: with anchors of
             `rpn.angles`, RoIAlign, overlaps and suppression of rotated boxes, and masks in their frame.
+        symmetry: the degrees after which a turned box is learnt as the same one: 360, as detectron2 does; 180, where
+            front and back are alike; or 90, where a box is but a rectangle, whose sides may change places.
 
     A combination that cannot work is a ValueError that names the fields.
     """
@@ -50,6 +52,7 @@ class DetectorConfig:
     dense: DenseConfig | None = None
     panoptic: PanopticConfig | None = None
     boxes: str = "upright"
+    symmetry: int = 360
 
     def __post_init__(self) -> None:
         require(self.num_classes >= 2,
@@ -65,6 +68,7 @@ class DetectorConfig:
                 f"DetectorConfig: rpn.anchor_sizes must have one entry for each of the {levels} levels that "
                 f"backbone.neck {self.backbone.neck!r} gives, got {len(self.rpn.anchor_sizes)}")
         one_of("DetectorConfig", "boxes", self.boxes, ("upright", "rotated"))
+        one_of("DetectorConfig", "symmetry", self.symmetry, (360, 180, 90) if self.boxes == "rotated" else (360,))
         self._check_boxes()
         self._check_res5()
         self._check_branches()

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from roikit.models.configs import RpnConfig
+from roikit.models.configs import DetectorConfig, RpnConfig
 from roikit.ops import (
     batched_nms,
     batched_nms_rotated,
@@ -37,7 +37,7 @@ from roikit.ops import (
     remove_small_boxes,
 )
 
-__all__ = ["ROTATED", "UPRIGHT", "RotatedBoxes", "UprightBoxes"]
+__all__ = ["ROTATED", "UPRIGHT", "RotatedBoxes", "UprightBoxes", "geometry_of"]
 
 Size = tuple[int, int]
 
@@ -117,7 +117,14 @@ class UprightBoxes:
 
 @dataclass(frozen=True)
 class RotatedBoxes:
-    """Boxes cx, cy, w, h in pixels and degrees counter-clockwise; the methods are those of `UprightBoxes`."""
+    """Boxes cx, cy, w, h in pixels and degrees counter-clockwise; the methods are those of `UprightBoxes`.
+
+    Args:
+        symmetry: of 360, 180 and 90, the degrees after which a turned box is the same one, at 90 with its sides
+            exchanged: of its descriptions `encode` takes the one nearest to the anchor.
+    """
+
+    symmetry: int = 360
 
     numbers = 5
 
@@ -128,6 +135,13 @@ class RotatedBoxes:
         return cell_anchors_rotated(sizes, config.aspect_ratios, config.angles, dtype=dtype, device=device)
 
     def encode(self, boxes: Tensor, anchors: Tensor, weights: Sequence[float] = (1.0,) * 5) -> Tensor:
+        if self.symmetry < 360:
+            turns = ((anchors[:, 4] - boxes[:, 4]) / self.symmetry).round()
+            angles = boxes[:, 4] + self.symmetry * turns
+            sides = boxes[:, 2:4]
+            if self.symmetry == 90:
+                sides = torch.where((turns.remainder(2) == 1)[:, None], sides.flip(1), sides)
+            boxes = torch.cat((boxes[:, :2], sides, angles[:, None]), 1)
         return encode_boxes_rotated(boxes, anchors, weights)
 
     def decode(self, deltas: Tensor, boxes: Tensor, weights: Sequence[float] = (1.0,) * 5, clip_below: bool = False
@@ -200,3 +214,8 @@ def _shrinking_less(deltas: Tensor, weights: Sequence[float]) -> Tensor:
 
 
 UPRIGHT, ROTATED = UprightBoxes(), RotatedBoxes()
+
+
+def geometry_of(config: DetectorConfig) -> UprightBoxes | RotatedBoxes:
+    """That of the boxes of a detector with this configuration."""
+    return UPRIGHT if config.boxes == "upright" else RotatedBoxes(config.symmetry)
