@@ -70,8 +70,8 @@ def info():
 def doctor(annotations, images, pixels, semantic, semantic_classes):
     """Inspect a COCO data set: ANNOTATIONS (JSON) and the folder of its IMAGES.
 
-    ANNOTATIONS may be a folder of DOTA's text files, or YOLO's for oriented boxes; or label maps: a folder of PNG files,
-    or a COCO panoptic file; all are looked at then. Ends with status 1 if something makes training impossible.
+    ANNOTATIONS may be a folder of DOTA's text files, or YOLO's for oriented boxes; or label maps: a folder of PNG
+    files, or a COCO panoptic file; all are looked at then. Ends with status 1 if something makes training impossible.
     """
     from roikit.data import inspect_dataset, inspect_semantic
     from roikit.data.semantic_dataset import is_semantic_source

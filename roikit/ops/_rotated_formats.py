@@ -86,7 +86,8 @@ def to_own_corner(boxes, fmt):
         corners = boxes.double()
         along, down = corners[:, 2:4] - corners[:, 0:2], corners[:, 4:6] - corners[:, 2:4]
         turn = _degrees_along(along[:, 0], corners[:, 1] - corners[:, 3])
-        return torch.cat([boxes[:, :2], torch.stack([_length(along), _length(down), turn], dim=1).to(boxes.dtype)], dim=1)
+        rest = torch.stack([_length(along), _length(down), turn], dim=1)
+        return torch.cat([boxes[:, :2], rest.to(boxes.dtype)], dim=1)
     return boxes
 
 

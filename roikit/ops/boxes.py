@@ -35,9 +35,9 @@ def box_area(boxes):
 def box_convert(boxes, in_fmt, out_fmt):
     """Boxes from one format to another.
 
-    The rotated formats are torchvision's. "cxcywhr" is roikit's own: centre, size, and degrees counter-clockwise. "xywhr"
-    has the box's own top left corner in place of the centre. "xyxyxyxy" has its corners top left, top right, bottom
-    right, bottom left, as they lie where the angle is 0.
+    The rotated formats are torchvision's. "cxcywhr" is roikit's own: centre, size, and degrees counter-clockwise.
+    "xywhr" has the box's own top left corner in place of the centre. "xyxyxyxy" has its corners top left, top right,
+    bottom right, bottom left, as they lie where the angle is 0.
 
     Args:
         boxes: (N, 4) floating, of a rotated format (N, 5), of "xyxyxyxy" (N, 8); half is cast to float32.

@@ -62,9 +62,9 @@ def box_area(boxes):
 def box_convert(boxes, in_fmt, out_fmt):
     """Rewrite boxes from one format into another, by way of "xyxy", rotated ones by way of "xywhr".
 
-    The rotated formats are torchvision's. "cxcywhr" is roikit's own: centre, size, and degrees counter-clockwise. "xywhr"
-    has the box's own top left corner in place of the centre. "xyxyxyxy" has its corners top left, top right, bottom
-    right, bottom left, as they lie where the angle is 0.
+    The rotated formats are torchvision's. "cxcywhr" is roikit's own: centre, size, and degrees counter-clockwise.
+    "xywhr" has the box's own top left corner in place of the centre. "xyxyxyxy" has its corners top left, top right,
+    bottom right, bottom left, as they lie where the angle is 0.
 
     Args:
         boxes: (N, 4) float; of a rotated format (N, 5), of "xyxyxyxy" (N, 8).

@@ -122,10 +122,12 @@ def test_the_corners_of_roikits_rotated_boxes_are_torchvisions(torchvision):
     """Those that data sets and pictures use, and those that the overlap has, in torchvision's order."""
     boxes = draw(40, torch.float64, fmt="cxcywhr")
     theirs = torchvision.ops.box_convert(boxes, "cxcywhr", "xyxyxyxy")
-    torch.testing.assert_close(torch.from_numpy(corners_of_boxes(boxes.numpy())).reshape(-1, 8), theirs, rtol=0, atol=1e-9)
+    own = torch.from_numpy(corners_of_boxes(boxes.numpy())).reshape(-1, 8)
+    torch.testing.assert_close(own, theirs, rtol=0, atol=1e-9)
     torch.testing.assert_close(ops.box_convert(boxes, "cxcywhr", "xyxyxyxy"), theirs, rtol=0, atol=1e-9)
     back = torch.from_numpy(boxes_of_corners(theirs.reshape(-1, 4, 2).numpy()))
-    assert ops.box_iou_rotated(back, torchvision.ops.box_convert(theirs, "xyxyxyxy", "cxcywhr")).diagonal().min() > 1 - 1e-6
+    expected = torchvision.ops.box_convert(theirs, "xyxyxyxy", "cxcywhr")
+    assert ops.box_iou_rotated(back, expected).diagonal().min() > 1 - 1e-6
 
 
 @pytest.mark.parametrize("lead", [(), (2,), (0, 3)])

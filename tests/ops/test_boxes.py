@@ -116,7 +116,7 @@ def test_gradients():
 @pytest.mark.parametrize("source", TURNED)
 @pytest.mark.parametrize("target", TURNED)
 def test_gradients_of_rotated_formats(source, target):
-    boxes = torch.tensor([[9.0, 5, 8, 4, 30], [2, 3, 5, 7, 0], [1, 1, 2, 3, 135], [4, 4, 3, 9, -90]], dtype=torch.float64)
+    boxes = torch.tensor([[9, 5, 8, 4, 30], [2, 3, 5, 7, 0], [1, 1, 2, 3, 135], [4, 4, 3, 9, -90]]).double()
     own = ops.box_convert(boxes, "cxcywhr", source).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: ops.box_convert(x, source, target), (own,))
     point = ops.box_convert(boxes * 0 + 3, "cxcywhr", source).requires_grad_()
@@ -196,7 +196,8 @@ def test_small_functions_compile():
     a = overlapping(4, 0).detach()
 
     def all_of_them(x):
-        turned = ops.box_convert(ops.box_convert(torch.cat([x, x[:, :1]], 1), "cxcywhr", "xyxyxyxy"), "xyxyxyxy", "xywhr")
+        corners = ops.box_convert(torch.cat([x, x[:, :1]], 1), "cxcywhr", "xyxyxyxy")
+        turned = ops.box_convert(corners, "xyxyxyxy", "xywhr")
         return (turned, ops.box_area(x), ops.box_convert(x, "xyxy", "xywh"), ops.clip_boxes_to_image(x, (3, 4)),
                 ops.remove_small_boxes(x, 2.5))
 
@@ -228,7 +229,7 @@ BOX = torch.zeros(2, 4)
     (lambda: ops.box_iou(BOX, BOX.to("meta")), ValueError,
      "box_iou: boxes1 and boxes2 must be on the same device, got .* and meta"),
     (lambda: ops.box_convert(BOX, "ltrb", "xyxy"), ValueError, "box_convert: in_fmt must be one of"),
-    (lambda: ops.box_convert(BOX, "xyxyxyxy", "xyxy"), ValueError, "box_convert: in_fmt and out_fmt must both be upright"),
+    (lambda: ops.box_convert(BOX, "xyxyxyxy", "xyxy"), ValueError, "box_convert: in_fmt and out_fmt must both be"),
     (lambda: ops.box_convert(BOX, "xyxyxyxy", "xywhr"), ValueError, r"boxes must have shape \(N, 8\), got \(2, 4\)"),
     (lambda: ops.clip_boxes_to_image(BOX, (1, 2, 3)), TypeError, "clip_boxes_to_image: size must be a whole number"),
     (lambda: ops.distance_box_iou(BOX, BOX, float("inf")), ValueError,

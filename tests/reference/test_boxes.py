@@ -33,7 +33,7 @@ def test_convert_by_hand():
     assert reference.box_convert(np.array([[2.5, 5, 3, 6]]), "cxcywh", "xywh").tolist() == [[1, 2, 3, 6]]
 
 
-# Sources of fixed numbers: a triangle of sides 3, 4, 5, and quarter turns. Width along (cos, -sin), height along (sin, cos).
+# A triangle of sides 3, 4, 5, and quarter turns; the width lies along (cos, -sin), the height along (sin, cos).
 ANGLE = 53.13010235415598
 TURNED = {
     "cxcywhr": [[10, 20, 8, 4, 90], [10, 20, 8, 4, 0], [5.5, 2, 10, 5, ANGLE], [10, 20, 8, 4, 180]],
