@@ -209,8 +209,7 @@ def _source(ctx, param, value):
 @click.argument("images", type=click.Path(exists=True, file_okay=False), required=False)
 @click.option("--iou-type", "iou_types", multiple=True,
               type=click.Choice(["bbox", "rbox", "segm", "keypoints"]),
-              help="May be given several times; default: bbox, or rbox where boxes are rotated, and the others where "
-                   "there are masks and keypoints.")
+              help="May be given several times; default: bbox (rbox of rotated boxes), segm and keypoints where known.")
 @click.option("--max-detections", callback=_limits, metavar="1,10,100",
               help="Detections an image; AP counts the last number.")
 @click.option("--class-agnostic", is_flag=True, help="Let any category match any other.")

@@ -57,8 +57,8 @@ def rotated_findings(annotations, images):
         if image is not None:
             yield from _placed(subject, record, field, box, image["height"], image["width"])
     if long and max(angles) <= math.pi / 2:
-        yield ("radians", "warning", "the file", f"all angles ({len(angles)}) lie within pi / 2 of 0, those of {long} long "
-               "boxes among them: they seem to be radians, where roikit has degrees")
+        yield ("radians", "warning", "the file", f"all angles ({len(angles)}) lie within pi / 2 of 0, those of {long} "
+               "long boxes among them: they seem to be radians, where roikit has degrees")
 
 
 def _placed(subject, record, field, box, height, width):
