@@ -70,8 +70,8 @@ def info():
 def doctor(annotations, images, pixels, semantic, semantic_classes):
     """Inspect a COCO data set: ANNOTATIONS (JSON) and the folder of its IMAGES.
 
-    ANNOTATIONS may be a folder of DOTA's text files, or YOLO's for oriented boxes; or label maps: a folder of PNG files,
-    or a COCO panoptic file; all are looked at then. Ends with status 1 if something makes training impossible.
+    ANNOTATIONS may be a folder of DOTA's text files, or YOLO's for oriented boxes; or label maps: a folder of PNG
+    files, or a COCO panoptic file; all are looked at then. Ends with status 1 if something makes training impossible.
     """
     from roikit.data import inspect_dataset, inspect_semantic
     from roikit.data.semantic_dataset import is_semantic_source
@@ -209,8 +209,7 @@ def _source(ctx, param, value):
 @click.argument("images", type=click.Path(exists=True, file_okay=False), required=False)
 @click.option("--iou-type", "iou_types", multiple=True,
               type=click.Choice(["bbox", "rbox", "segm", "keypoints"]),
-              help="May be given several times; default: bbox, or rbox where boxes are rotated, and the others where "
-                   "there are masks and keypoints.")
+              help="May be given several times; default: bbox (rbox of rotated boxes), segm and keypoints where known.")
 @click.option("--max-detections", callback=_limits, metavar="1,10,100",
               help="Detections an image; AP counts the last number.")
 @click.option("--class-agnostic", is_flag=True, help="Let any category match any other.")

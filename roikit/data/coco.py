@@ -199,10 +199,11 @@ class CocoDataset(Dataset):
         return sample
 
     def rotated_boxes(self, sample, masks):
-        """(N, 5) float64, the rotated boxes of a Sample with these encoded masks; None of a data set of upright ones."""
+        """(N, 5) float64, rotated boxes of a Sample with these encoded masks; None of a data set of upright ones."""
         if self._rotated is None:
             return None
-        return in_a_quarter(boxes_of_masks(masks or ()) if self._rotated == "masks" else boxes_of_corners(sample.corners))
+        own = boxes_of_masks(masks or ()) if self._rotated == "masks" else boxes_of_corners(sample.corners)
+        return in_a_quarter(own)
 
     def set_epoch(self, epoch):
         """Let samples vary as they do in this epoch (whole number of at least 0), in workers too."""

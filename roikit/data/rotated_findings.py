@@ -47,18 +47,18 @@ def rotated_findings(annotations, images):
             angles.append(abs(box[4]))
             long += bool(max(box[2:4]) >= _LONG * min(box[2:4]) and box[4] != 0)
         if not min(box[2:4]) > 0:
-            yield ("degenerate-rbox", "warning", subject, f"the corners of its {field} {values.tolist()} have no area, "
-                   "so a detector of rotated boxes leaves it out")
+            yield ("degenerate-rbox", "warning", subject, f"the corners of its {field} {values.tolist()} have no "
+                   "area, so a detector of rotated boxes leaves it out")
             continue
         if len(values) == 8 and _crosses(values.reshape(4, 2)):
-            yield ("crossing-rbox", "warning", subject, f"the corners of its {field} {values.tolist()} are not in order "
-                   "around it, for two sides cross; the smallest rectangle around all four is taken")
+            yield ("crossing-rbox", "warning", subject, f"the corners of its {field} {values.tolist()} are not in "
+                   "order around it, for two sides cross; the smallest rectangle around all four is taken")
         image = images[record["image_id"]]
         if image is not None:
             yield from _placed(subject, record, field, box, image["height"], image["width"])
     if long and max(angles) <= math.pi / 2:
-        yield ("radians", "warning", "the file", f"all angles ({len(angles)}) lie within pi / 2 of 0, those of {long} long "
-               "boxes among them: they seem to be radians, where roikit has degrees")
+        yield ("radians", "warning", "the file", f"all angles ({len(angles)}) lie within pi / 2 of 0, those of {long} "
+               "long boxes among them: they seem to be radians, where roikit has degrees")
 
 
 def _placed(subject, record, field, box, height, width):

@@ -35,30 +35,10 @@ import numpy as np
 
 from roikit.reference.arguments import as_boxes
 from roikit.reference.mask_target import bitmap_of
-from roikit.reference.rotated import sin_cos_degrees
+from roikit.reference.rotated import angle_of, sin_cos_degrees
 from roikit.reference.rotated_codec import wrap_degrees
 
 __all__ = ["flip_boxes_rotated", "min_area_boxes", "rotate_boxes_rotated"]
-
-QUARTER, HALF = 0.78539816339744830962, 1.57079632679489661923
-ATAN = (0.99999999999999999995, -0.33333333333333324206, 0.19999999999997013892, -0.14285714285329708164,
-        0.11111111085322108759, -0.090909080590311910269, 0.076922810999377432501, -0.066662052599765261879,
-        0.058768340046141606641, -0.052173125740615910016, 0.044995007289840320092, -0.033387824501211951519,
-        0.015113765096600924669)
-
-
-def angle_of(y, x):
-    """The angle in radians whose tangent is y / x, for y and x of at least 0: the polynomial of src/core/math.h."""
-    low, high = (y, x) if y < x else (x, y)
-    r = low / high if high > 0 else 0.0
-    steep = r > 0.41421356237309504880
-    t = (r - 1.0) / (r + 1.0) if steep else r
-    z, total = t * t, ATAN[-1]
-    for c in ATAN[-2::-1]:
-        total = c + z * total
-    angle = (QUARTER if steep else 0.0) + t * total
-    return HALF - angle if y > x else angle
-
 
 def turn_at(a, b, c):
     return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])

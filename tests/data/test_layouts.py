@@ -83,7 +83,8 @@ def test_yolo_is_read_in_pixels_with_its_names(yolo):
     content = load_annotations(yolo)
     assert [(i["id"], i["file_name"], i["height"]) for i in content["images"]] == [(1, "b.png", 60),
                                                                                   (2, "deep/a.png", 40)]
-    assert content["categories"] == [{"id": 1, "name": "ship"}, {"id": 2, "name": "harbour"}, {"id": 3, "name": "plane"}]
+    assert content["categories"] == [{"id": 1, "name": "ship"}, {"id": 2, "name": "harbour"},
+                                     {"id": 3, "name": "plane"}]
     assert [(a["image_id"], a["category_id"], a["iscrowd"]) for a in content["annotations"]] == [
         (1, 1, 0), (1, 2, 0), (2, 3, 0)]
     np.testing.assert_allclose(content["annotations"][0]["obb"], corners(SHIP), atol=1e-4)

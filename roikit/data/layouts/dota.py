@@ -44,8 +44,8 @@ def _object(line):
     """Corners, name and whether it is difficult, 0 or 1."""
     words = line.words
     if len(words) not in _WORDS:
-        raise ValueError(f"{line.place}: it must be x1 y1 x2 y2 x3 y3 x4 y4 category difficult, the last of which may be "
-                         f"missing, got {len(words)} words: {shown(' '.join(words))}")
+        raise ValueError(f"{line.place}: it must be x1 y1 x2 y2 x3 y3 x4 y4 category difficult, the last of which may "
+                         f"be missing, got {len(words)} words: {shown(' '.join(words))}")
     difficult = words[9] if len(words) > 9 else "0"
     if not (difficult.isascii() and difficult.isdigit()):
         raise ValueError(f"{line.place}: difficult must be 0 or a whole number above it, got {shown(difficult)}")

@@ -51,8 +51,8 @@ def images_beside(folder):
             if found.is_dir():
                 return found
             raise FileNotFoundError(f"there is no folder {found} with the images of {os.fspath(folder)}; name theirs")
-    raise FileNotFoundError(f"the folder of the images of {os.fspath(folder)} must be given, for no part of its path is "
-                            "'labels' or 'labelTxt', beside which 'images' would be looked for")
+    raise FileNotFoundError(f"the folder of the images of {os.fspath(folder)} must be given, for no part of its path "
+                            "is 'labels' or 'labelTxt', beside which 'images' would be looked for")
 
 
 def pair_with_images(files, images):
