@@ -129,6 +129,7 @@ def test_contract_commands_take_a_published_segmenter(fcn_file, tmp_path):
     assert done.exit_code == 0, done.output
     results = json.loads((tmp_path / "out/predictions.json").read_text())
     assert results and (tmp_path / "out/labels/photo.png").is_file()
-    done = run("convert", fcn_file, tmp_path / "ours.pth", "--model", "fcn_resnet50")
+    done = run("convert", fcn_file, tmp_path / "ours.pth", "--model", "fcn_resnet50", "--layout",
+               "torchvision")
     assert done.exit_code == 0, done.output
     assert torch.load(tmp_path / "ours.pth", weights_only=True)["classifier.4.bias"].shape == (21,)
