@@ -25,6 +25,7 @@ from pathlib import Path
 import torch
 
 from roikit.bench.table import processor
+from roikit.models import DetectorConfig
 from roikit.trainer import load_config, preset_names
 
 BASE = "nuclei-mini"
@@ -197,9 +198,14 @@ def rows_of(options):
     """What is trained, each once."""
     if options.ablation:
         return list({(row.preset, row.changes): row for rows in ABLATION.values() for row in rows}.values())
-    bundled = [name for name in preset_names() if load_config(name).data.bundled == "nuclei-mini"]
+    bundled = [name for name in preset_names() if _finds_objects(load_config(name))]
     names = options.presets or sorted(bundled, key=lambda name: (name != BASE, name))
     return [Row(name, name) for name in names]
+
+
+def _finds_objects(config):
+    """Whether it is a detector on the bundled set: the table is one of average precisions."""
+    return config.data.bundled == "nuclei-mini" and isinstance(config.model, DetectorConfig)
 
 
 def parsed(words):

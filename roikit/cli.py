@@ -60,7 +60,7 @@ def info():
 
 
 @main.command()
-@click.argument("annotations", type=click.Path(exists=True, dir_okay=False))
+@click.argument("annotations", type=click.Path(exists=True))
 @click.argument("images", type=click.Path(exists=True, file_okay=False))
 @click.option("--pixels", is_flag=True, help="Decode every image, not only those that seem to be cut off.")
 @click.option("--semantic", type=click.Path(exists=True),
@@ -70,12 +70,17 @@ def info():
 def doctor(annotations, images, pixels, semantic, semantic_classes):
     """Inspect a COCO data set: ANNOTATIONS (JSON) and the folder of its IMAGES.
 
-    Ends with status 1 if something makes training impossible.
+    ANNOTATIONS may be a folder of DOTA's text files, or YOLO's for oriented boxes; or label maps: a folder of PNG
+    files, or a COCO panoptic file; all are looked at then. Ends with status 1 if something makes training impossible.
     """
-    from roikit.data import inspect_dataset
+    from roikit.data import inspect_dataset, inspect_semantic
+    from roikit.data.semantic_dataset import is_semantic_source
 
-    report = inspect_dataset(annotations, images, check_pixels=pixels, semantic=semantic,
-                             semantic_classes=semantic_classes)
+    if semantic is None and is_semantic_source(annotations):
+        report = inspect_semantic(images, None, annotations, classes=semantic_classes, check_pixels=pixels)
+    else:
+        report = inspect_dataset(annotations, images, check_pixels=pixels, semantic=semantic,
+                                 semantic_classes=semantic_classes)
     click.echo(report.text())
     sys.exit(1 if report.fatal else 0)
 
@@ -88,7 +93,7 @@ def doctor(annotations, images, pixels, semantic, semantic_classes):
               help="Go on from the last checkpoint in --out; start where there is none.")
 @click.option("--show-config", is_flag=True, help="Print the whole configuration and stop.")
 def train(words, out, resume, show_config):
-    """Train a detector.
+    """Train a detector, or a segmenter.
 
     PRESET_OR_YAML is a preset (`roikit presets` lists them) or a YAML file; words with "=" put
     values in, say `optimizer.lr=0.01 schedule.steps=500 data.train.images=path`. With --resume it
@@ -200,11 +205,11 @@ def _source(ctx, param, value):
 
 @main.command("eval")
 @click.argument("source", callback=_source)
-@click.argument("annotations", type=click.Path(exists=True, dir_okay=False), required=False)
+@click.argument("annotations", type=click.Path(exists=True), required=False)
 @click.argument("images", type=click.Path(exists=True, file_okay=False), required=False)
 @click.option("--iou-type", "iou_types", multiple=True,
-              type=click.Choice(["bbox", "segm", "keypoints"]),
-              help="May be given several times; default: bbox, and the others where there are masks and keypoints.")
+              type=click.Choice(["bbox", "rbox", "segm", "keypoints"]),
+              help="May be given several times; default: bbox (rbox of rotated boxes), segm and keypoints where known.")
 @click.option("--max-detections", callback=_limits, metavar="1,10,100",
               help="Detections an image; AP counts the last number.")
 @click.option("--class-agnostic", is_flag=True, help="Let any category match any other.")
@@ -217,11 +222,13 @@ def _source(ctx, param, value):
 @click.option("--workers", default=0, show_default=True, type=click.IntRange(0))
 def evaluate(source, annotations, images, iou_types, max_detections, class_agnostic, sigmas, out, device,
              batch_size, workers):
-    """COCO's average precision.
+    """COCO's average precision; of a segmenter, mean IoU and accuracies; of segments, panoptic quality.
 
     SOURCE is a checkpoint, exported weights, the folder of a run or a published name (`roikit zoo`), whose model is run
-    over IMAGES (default: the run's val part); or a COCO results file (.json), which is scored as it is.
-    Images that cannot be read are named, and their objects count as missed; it then ends with status 1.
+    over IMAGES (default: the run's val part); or a COCO results file (.json), which is scored as it is. Images that
+    cannot be read are named, and their objects count as missed; it then ends with status 1.
+    For a segmenter, ANNOTATIONS may be label maps as for `roikit doctor`. A SOURCE that is a COCO panoptic file or a
+    folder of PNG label maps is scored as it is, against ANNOTATIONS of the same kind.
     """
     from roikit.trainer.scores import table
 
@@ -232,8 +239,7 @@ def evaluate(source, annotations, images, iou_types, max_detections, class_agnos
     speed, _ = metrics.pop("speed", None), metrics.pop("unread", None)
     click.echo(table(metrics))
     if speed is not None:
-        parts = ", ".join(f"{name} {1000 * speed[name]:.0f}" for name in
-                          ("data", "forward", "post"))
+        parts = ", ".join(f"{name} {1000 * speed[name]:.0f}" for name in ("data", "forward", "post"))
         click.echo(f"ms an image: {parts}; {speed['images_per_second']:.2f} images/s")
     failed.end()
 
@@ -251,7 +257,7 @@ def evaluate(source, annotations, images, iou_types, max_detections, class_agnos
 @click.option("--overlays/--no-overlays", default=True, show_default=True,
               help="Whether to write pictures.")
 def predict(source, images, out, score_threshold, max_detections, device, boxes, overlays):
-    """Detect objects on IMAGES (files, or folders with the folders in them) with a trained model.
+    """Find objects, or classes of pixels, on IMAGES (files, or folders with the folders in them) with a trained model.
 
     SOURCE is a checkpoint, exported weights, the folder of a run, or a published name (`roikit zoo` lists them), whose
     weights are downloaded the first time. Images that cannot be read are named and the others are gone on with; it then
@@ -260,7 +266,8 @@ def predict(source, images, out, score_threshold, max_detections, device, boxes,
     failed = _Failures()
 
     def tell(path, found):
-        click.echo(f"{click.format_filename(path)}: {len(found)} objects")
+        what = "objects" if all("score" in result for result in found) else "classes"
+        click.echo(f"{click.format_filename(path)}: {len(found)} {what}")
 
     with _terminated_as_interrupted():
         roikit.predict(source, list(images), out=out, score_threshold=score_threshold,
@@ -300,8 +307,7 @@ def convert(source, path, layout, model):
 def export(source, path, **options):
     """Write a trained model as an ONNX file.
 
-    SOURCE is a checkpoint, exported weights, the folder of a run or a published name. Needs onnx and onnxscript; with
-    onnxruntime the file is compared with the model.
+    SOURCE is as for `roikit eval`. Needs onnx and onnxscript; with onnxruntime the file is compared with the model.
     """
     from roikit.trainer import export_onnx
 

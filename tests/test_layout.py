@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "ops": {"numpy", "torch", "ctypes", "roikit.errors", "roikit._cuda"} | COMPILED | PRIVATE,
     "masks": {"numpy", "roikit._rle", "roikit._polygon", "roikit.errors"},
     "models": {"torch", "roikit.ops", "roikit.masks", "roikit.errors"},
-    "data": {"numpy", "torch", "PIL", "roikit.masks", "roikit.errors"},
+    "data": {"numpy", "torch", "PIL", "yaml", "roikit.kernels", "roikit.masks", "roikit.errors"},
     "export": {"numpy", "torch", "onnx", "onnxscript", "onnxruntime", "roikit.ops", "roikit.models", "roikit.errors"},
 }
 MAY_NOT_IMPORT = {  # folders with a free hand but for these
@@ -149,14 +149,15 @@ def test_parts_of_detectors_know_no_system():
     """A system is a configuration and at most one file of its own; what systems share asks for the name of none."""
     systems = re.compile(r"cascade|hybrid|htc|interleaved|iterative|integral|yolact|panoptic|"
                          r"keypoint_?rcnn(?!heads|predictor)", re.I)  # torchvision names layers after it
-    shared = [path for room in ("parts", "bodies", "necks", "proposals", "roi")
+    rooms = ("parts", "bodies", "necks", "proposals", "roi", "dense")
+    shared = [path for room in rooms
               for path in python_files(f"roikit/models/{room}")]
     assert len(shared) > 20
     for path in shared:
         found = [word for word in systems.findall(path.read_text())]
         assert not found, f"{path.relative_to(ROOT)} names {found}"
         upward = [name for name in imports(path) if under(name, "roikit.models") and name.split(".")[2] not in (
-            "configs", "parts", "bodies", "necks", "proposals", "roi")]
+            "configs", *rooms)]
         assert not upward, f"{path.relative_to(ROOT)} imports {upward}"
 
 

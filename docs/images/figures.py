@@ -199,6 +199,120 @@ deconv > double
 double > point
 double > loss
 """,
+    "segmenter": """
+images 0 1 data images
+body 1 1 body|c4 and c5, stride 8
+head 2 0 branch classifier
+aux 2 2 branch aux_classifier|in training
+logits 3 0 bilinear to|the image
+second 3 2 bilinear to|the image
+classes 4 0 data classes|(H, W)
+loss 4 1 data loss_semantic
+auxloss 4 2 data loss_auxiliary
+images > body
+body > head: c5
+body > aux: c4
+head > logits
+aux > second
+logits > classes
+logits > loss
+second > auxloss
+""",
+    "fcn_skips": """
+pool3 0 0 pool3|stride 8
+pool4 0 1 pool4|stride 16
+pool5 0 2 pool5|stride 32
+fc 1 2 branch fc6, fc7|as convolutions
+fr 2 2 branch score_fr
+up2 3 2 branch upscore2
+score4 2 1 branch score_pool4
+add4 4 1 added
+up4 5 1 branch upscore_pool4
+score3 2 0 branch score_pool3
+add3 6 0 added
+up8 7 0 branch upscore8|bilinear, fixed
+found 8 0 data logits|of every pixel
+pool5 > fc
+fc > fr
+fr > up2
+up2 > add4
+pool4 > score4
+score4 > add4
+add4 > up4
+up4 > add3
+pool3 > score3
+score3 > add3
+add3 > up8
+up8 > found
+""",
+    "pspnet": """
+map 0 2 c5 of stride 8
+one 1 0 branch mean, 1 x 1|1x1 convolution
+two 1 1 branch mean, 2 x 2|1x1 convolution
+three 1 3 branch mean, 3 x 3|1x1 convolution
+six 1 4 branch mean, 6 x 6|1x1 convolution
+cat 2 2 side by side|as large as c5
+conv 3 2 branch 3x3|512 channels
+last 4 2 branch 1x1
+found 5 2 data logits
+map > one
+map > two
+map > three
+map > six
+map > cat
+one > cat
+two > cat
+three > cat
+six > cat
+cat > conv
+conv > last
+last > found
+""",
+    "semantic_fpn": """
+p2 0 0 level of stride 4
+p3 0 1 level of stride 8
+p4 0 2 level of stride 16
+p5 0 3 level of stride 32
+c2 1 0 branch 3x3
+c3 1 1 branch 3x3, x2
+c4 1 2 branch 3x3, x2|twice
+c5 1 3 branch 3x3, x2|three times
+sum 2 1.5 added, or|side by side
+last 3 1.5 branch predictor|1x1
+found 4 1.5 data logits|of stride 4
+p2 > c2
+p3 > c3
+p4 > c4
+p5 > c5
+c2 > sum
+c3 > sum
+c4 > sum
+c5 > sum
+sum > last
+last > found
+""",
+    "panoptic_fpn": """
+images 0 1 data images
+pyramid 1 1 body and|pyramid
+rpn 2 0 proposals
+heads 3 0 box box head
+masks 4 0 branch mask head
+sem 2 2 branch sem_seg_head
+up 3 2 bilinear to|the image
+classes 4 2 data classes|thing, or which stuff
+merge 5 1 choice merge
+found 6 1 data panoptic,|segments
+images > pyramid
+pyramid > rpn
+pyramid > sem
+rpn > heads
+heads > masks: by score
+masks > merge: on top
+sem > up
+up > classes
+classes > merge: the rest
+merge > found
+""",
     "cascade_rcnn": """
 proposals 0 0 data proposals B0
 pool1 1 0 box pool(B0)
@@ -309,6 +423,60 @@ concat > convs
 convs > layers
 layers > iou
 iou > score
+""",
+    "yolact": """
+images 0 1 data images|550 x 550
+body 1 1 body c3, c4, c5
+neck 2 1 neck P3 to P7
+head 3 0 box head|for every prior
+nms 4 0 box Fast NMS
+found 5 0 data boxes, classes,|coefficients
+proto 3 2 branch protonet|on P3
+maps 4 2 branch 32 prototypes|138 x 138
+product 5 1.2 branch sigmoid of|the product
+crop 6 1.2 branch crop by box,|resize
+masks 7 1.2 data masks
+images > body
+body > neck
+neck > head
+neck > proto
+head > nms
+nms > found
+proto > maps
+maps > product
+found > product
+product > crop
+crop > masks
+""",
+    "rotated": """
+image 0 1 data image
+pyramid 1 1 body and|pyramid
+rpn 2 0 proposer|RPN of three angles
+pool 3 1 box rotated RoIAlign|7 x 7
+head 4 1 box two layers|of 1024
+logits 5 0.4 box class logits
+deltas 5 1.6 box five deltas|dx dy dw dh da
+selection 6 1 box selection|rotated NMS
+boxes 7 1 data boxes|cx cy w h degrees
+maskpool 3 2.6 branch rotated RoIAlign|14 x 14
+maskhead 4 2.6 branch four 3x3,|deconvolution
+mask 5 2.6 branch 28 x 28, in the|frame of the box
+paste 7 2.6 data turned back|into the image
+image > pyramid
+pyramid > rpn
+pyramid > pool
+rpn > pool: proposals
+pool > head
+head > logits
+head > deltas
+logits > selection
+deltas > selection
+selection > boxes
+pyramid > maskpool
+maskpool > maskhead
+maskhead > mask
+mask > paste
+boxes > paste
 """,
     "choices": """
 proposals 0 1 data proposals

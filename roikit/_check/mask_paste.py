@@ -1,19 +1,19 @@
-"""What `paste_masks` and `paste_masks_rle` check."""
+"""What `paste_masks`, `paste_masks_rle` and those of rotated boxes check."""
 
 from roikit import _check
 
 RULES = ("continuous", "integer")  # as the kernels number them
 
 
-def masks(op, masks, boxes, rule):
-    """Square masks, a box for each, a known rule; returns the masks as (N, M, M)."""
+def masks(op, masks, boxes, rule="continuous", columns=4):
+    """Square masks, a box of so many numbers for each, a known rule; returns the masks as (N, M, M)."""
     _check.array(op, "masks", masks)
     _check.dtype(op, "masks", masks)
     if masks.ndim == 4 and masks.shape[1] == 1:
         masks = masks[:, 0]
     if masks.ndim != 3 or masks.shape[1] != masks.shape[2]:
         raise ValueError(f"{op}: masks must have shape (N, M, M) or (N, 1, M, M), got {_check.shape_text(masks)}")
-    _check.box_array(op, "boxes", boxes)
+    _check.box_array(op, "boxes", boxes, columns)
     if boxes.shape[0] != masks.shape[0]:
         raise ValueError(f"{op}: boxes must have one row a mask ({masks.shape[0]}), got {boxes.shape[0]}")
     _check.choice(op, "rule", rule, RULES)

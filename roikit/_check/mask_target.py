@@ -1,21 +1,22 @@
-"""What `mask_targets` checks."""
+"""What `mask_targets` and `mask_targets_rotated` check."""
 
 from roikit import _check
 
 RULES = ("soft", "binary")
 
 
-def target(op, masks, boxes, matched, size, rule, image_size, integers):
+def target(op, masks, boxes, matched, size, rule, image_size, integers, columns=4):
     """Masks, boxes and what they are matched to fit each other.
 
     Args:
         masks: an array, or a list, of which only the call that decodes it knows what is right.
         integers: the dtypes of integers that the caller's library has.
+        columns: how many numbers make a box.
 
     Returns:
         size, whether the rule is "binary", and image_size as (H, W) or None.
     """
-    _check.box_array(op, "boxes", boxes)
+    _check.box_array(op, "boxes", boxes, columns)
     if not isinstance(masks, (list, tuple)):
         _check.array(op, "masks", masks)
         _check.dtype(op, "masks", masks, ("bool", *integers))

@@ -8,15 +8,20 @@ from pathlib import Path
 
 from roikit.data.collate import collate
 
-__all__ = ["CocoDataset", "Finding", "Report", "collate", "inspect_dataset", "nuclei_mini", "read_image",
-           "transforms"]
+__all__ = ["CocoDataset", "Finding", "PanopticDataset", "PanopticFile", "Report", "SemanticDataset", "collate",
+           "inspect_dataset", "inspect_semantic", "nuclei_mini", "read_image", "transforms", "write_panoptic"]
 
 _MODULES = {
     "CocoDataset": "coco",
     "Finding": "findings",
+    "PanopticDataset": "panoptic",
+    "PanopticFile": "semantic",
     "Report": "findings",
+    "SemanticDataset": "semantic_dataset",
     "inspect_dataset": "doctor",
+    "inspect_semantic": "semantic_doctor",
     "read_image": "images",
+    "write_panoptic": "panoptic",
 }
 
 

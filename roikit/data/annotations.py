@@ -1,7 +1,7 @@
-"""Reads COCO's annotation file: JSON with lists of images, annotations and categories.
+"""Reads COCO's annotation file: JSON with lists of images, annotations and categories; or what stands in its place.
 
 Everything that reads such a file reads it here, so that the data set, the doctor and the evaluation see the same
-ids, flags, boxes and masks. Neither torch nor Pillow is needed.
+ids, flags, boxes and masks. Torch is not needed, and Pillow for no file.
 """
 
 import json
@@ -17,7 +17,9 @@ import numpy as np
 
 import roikit.masks as rle
 from roikit.data.keypoints import read_keypoints
+from roikit.data.layouts import read_folder
 from roikit.data.records import shown
+from roikit.data.rotated import read_rotated_box, upright_boxes
 from roikit.data.segmentation import bitmap_of, box_and_area, read_segmentation
 
 __all__ = ["Instance", "MalformedField", "has_mask", "load_annotations", "plain", "read_box", "read_json",
@@ -46,6 +48,7 @@ class Instance(NamedTuple):
         crowd: bool.
         mask: polygons or a compressed RLE, as `roikit.data.segmentation` has them; None where it was not read.
         keypoints: (K, 3) float64, as `roikit.data.keypoints` has them; None where they were not read.
+        rotated: (5,) float64, the rotated box; None where it was not read.
     """
 
     box: np.ndarray
@@ -53,6 +56,7 @@ class Instance(NamedTuple):
     crowd: bool
     mask: object
     keypoints: np.ndarray | None = None
+    rotated: np.ndarray | None = None
 
 
 def read_json(path):
@@ -70,7 +74,7 @@ def read_json(path):
         raise ValueError(f"{os.fspath(path)} is not JSON: {error}") from None
 
 
-def load_annotations(annotations, *, categories=True):
+def load_annotations(annotations, *, categories=True, images=None):
     """The content of an annotation file, in plain values.
 
     NumPy's numbers and arrays (and all else that has ``tolist``) become Python's. Ids that are whole numbers in another
@@ -80,15 +84,17 @@ def load_annotations(annotations, *, categories=True):
     What has no such meaning stays as it is, for the caller to refuse.
 
     Args:
-        annotations: path of a JSON file, or its content, a mapping, which is not changed.
+        annotations: path of a JSON file, or its content, a mapping, which is not changed; or path of a folder of
+            text files, as `roikit.data.layouts.read_folder` reads them.
         categories: False where the list of categories is not needed; one that is missing is empty then.
+        images: folder of the images, which only a folder of annotations needs; None for the one beside it.
 
     Returns:
         dict with the lists ``images``, ``annotations`` and ``categories`` at least.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is not JSON, or one of the three lists is missing.
+        ValueError: it is not JSON, or one of the three lists is missing; or as `read_folder`.
     """
     if isinstance(annotations, Mapping):
         name, own = "the annotations", False
@@ -98,7 +104,7 @@ def load_annotations(annotations, *, categories=True):
             raise ValueError(f"{name} are nested too deeply") from None
     else:
         name, own = os.fspath(annotations), True
-        content = read_json(annotations)
+        content = read_folder(annotations, images) if os.path.isdir(annotations) else read_json(annotations)
     if not categories and isinstance(content, dict) and content.get("categories") is None:
         content = {**content, "categories": []}
     for key in ("images", "annotations", "categories"):
@@ -216,7 +222,7 @@ def has_mask(annotation):
     return segmentation[0] != [] or any(ring != [] for ring in segmentation)
 
 
-def read_object(annotation, height, width, *, masks, keypoints=None):
+def read_object(annotation, height, width, *, masks, keypoints=None, rotated=False):
     """The object that an annotation of `load_annotations` describes.
 
     Args:
@@ -225,6 +231,8 @@ def read_object(annotation, height, width, *, masks, keypoints=None):
         masks: True where an object must have a mask; with False, a segmentation is read only where it has
             to stand in for a box or an area that is missing.
         keypoints: how many the object has; None where they are not read.
+        rotated: True where an object must have a rotated box, ``rbox``, ``rbbox`` or ``obb``; with False, one is read
+            only where it has to stand in for a box that is missing.
 
     Returns:
         Instance; or a str, the reason why there is nothing to learn or find, such as "without a mask".
@@ -239,6 +247,14 @@ def read_object(annotation, height, width, *, masks, keypoints=None):
     if area is not None:
         area = _read_area(area)
     box = read_box(annotation["bbox"]) if annotation.get("bbox") else None
+    turned = _read_turned(annotation) if rotated or box is None and not has_mask(annotation) else None
+    if rotated and turned is None:
+        return "without a rotated box"
+    if turned is not None and not min(turned[2:4]) > 0:
+        return "with a rotated box without area"
+    if box is None and turned is not None:
+        box = upright_boxes(turned)[0]
+        area = turned[2] * turned[3] if area is None else area
     mask = None
     if masks or box is None or area is None:
         if has_mask(annotation):
@@ -262,7 +278,8 @@ def read_object(annotation, height, width, *, masks, keypoints=None):
     if area is None:
         area = box_and_area(mask, height, width)[1] if mask is not None else (x2 - x1) * (y2 - y1)
     points = None if keypoints is None else _read_points(annotation.get("keypoints"), keypoints)
-    return Instance(np.array([x1, y1, x2, y2], np.float64), float(area), crowd == 1, mask if masks else None, points)
+    return Instance(np.array([x1, y1, x2, y2], np.float64), float(area), crowd == 1, mask if masks else None, points,
+                    turned)
 
 
 def read_box(bbox):
@@ -302,6 +319,13 @@ def _read_points(values, count):
         return read_keypoints(values, count)
     except ValueError as error:
         raise MalformedField("keypoints", str(error)) from None
+
+
+def _read_turned(annotation):
+    try:
+        return read_rotated_box(annotation)
+    except ValueError as error:
+        raise MalformedField("rbox", str(error)) from None
 
 
 def _is_empty(mask, height, width):

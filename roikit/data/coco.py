@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from roikit.data.annotations import load_annotations, refuse_fractions
+from roikit.data.annotations import has_mask, load_annotations, refuse_fractions
 from roikit.data.images import open_image, read_image
 from roikit.data.keypoints import skeletons_of
 from roikit.data.packed import Objects, Ragged
 from roikit.data.records import crowds_sentence, fault_of, names_of, shown
+from roikit.data.rotated import boxes_of_corners, boxes_of_masks, corners_of_boxes, has_rotated_box, in_a_quarter
 from roikit.data.segmentation import encode
 from roikit.data.semantic import IGNORED, open_semantic, union_of_masks
 from roikit.data.transforms import Sample, image_tensor
@@ -29,7 +30,8 @@ class CocoDataset(Dataset):
     (seed, epoch, index) and nothing else: not on the number of workers, nor on the order of access.
 
     Args:
-        annotations: path of the JSON file, or its content as a dict.
+        annotations: path of the JSON file, or its content as a dict; or of a folder of DOTA's text files, or YOLO's for
+            oriented boxes.
         images: folder that holds the files that the images' ``file_name`` names.
         transform: callable (Sample, numpy Generator) -> Sample, such as those of
             `roikit.data.transforms`; None for none.
@@ -43,11 +45,14 @@ class CocoDataset(Dataset):
             of two on top and crowds ignored; the path of a folder of PNG label maps, or of a COCO panoptic file, as
             `roikit.data.semantic` reads them; None for none.
         semantic_classes: the number of values 0..C that a folder's label maps may have beside 255; None for any.
+        rotated: whether boxes are rotated ones: those of ``rbox``, ``rbbox`` or ``obb`` (five numbers or four corners)
+            where an annotation has such a field, which every object must have then, else the smallest around the masks.
 
     A sample is (image, target). The image is a (3, H, W) float32 tensor in [0, 1]. The target is a dict:
 
         boxes        (N, 4) float32, x1 y1 x2 y2 in pixels: COCO's bbox, or the mask's extent
-                     where an annotation has none, cut at the image's border
+                     where an annotation has none, cut at the image's border; (N, 5) where they are rotated: cx, cy, w,
+                     h in pixels and degrees counter-clockwise in [-90, 0), not cut
         labels       (N,) int64, 1..K
         masks        list of N masks in the coordinates of the image tensor, each a compressed RLE or a
                      list of polygons (flat float64 arrays); absent when no annotation has a mask
@@ -72,10 +77,10 @@ class CocoDataset(Dataset):
     """
 
     def __init__(self, annotations, images, *, transform=None, seed=0, ids=None, keep_empty=True, keypoints=False,
-                 keypoint_pairs=None, semantic=None, semantic_classes=None):
+                 keypoint_pairs=None, semantic=None, semantic_classes=None, rotated=False):
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
             raise ValueError(f"CocoDataset: seed must be a whole number of at least 0, got {seed!r}")
-        content = _content(annotations)
+        content = _content(annotations, images)
         self.images = Path(images)
         self.transform = transform
         self.seed = int(seed)
@@ -92,12 +97,14 @@ class CocoDataset(Dataset):
 
         records = _chosen(content["images"], ids)
         label_of = {c: i for i, c in enumerate(self.category_ids, start=1)}
-        objects = Objects(records, content["annotations"], label_of, self.skeletons)
+        self._rotated = _rotated_source(content["annotations"]) if rotated else None
+        asked = {"skeletons": self.skeletons, "rotated": self._rotated == "fields"}
+        objects = Objects(records, content["annotations"], label_of, **asked)
         if not keep_empty:
             kept = [r for r, n in zip(records, _objects_per_image(objects), strict=True) if n]
             dropped = objects.dropped
             if len(kept) < len(records):
-                records, objects = kept, Objects(kept, content["annotations"], label_of, self.skeletons)
+                records, objects = kept, Objects(kept, content["annotations"], label_of, **asked)
             objects.dropped = dropped
         self._objects = objects
         self._ids = np.array([r["id"] for r in records], np.int64)
@@ -143,16 +150,18 @@ class CocoDataset(Dataset):
         sample = self.sample(index)
         if self.transform is not None:
             sample = self.transform(sample, self.rng(index))
+        masks = None if sample.masks is None else [encode(mask, *sample.size) for mask in sample.masks]
+        boxes = sample.boxes if self._rotated is None else self.rotated_boxes(sample, masks)
         target = {
-            "boxes": torch.from_numpy(sample.boxes.astype(np.float32)),
+            "boxes": torch.from_numpy(boxes.astype(np.float32)),
             "labels": torch.from_numpy(sample.labels.copy()),
             "image_id": int(self._ids[index]),
             "area": torch.from_numpy(sample.area.astype(np.float32)),
             "iscrowd": torch.zeros(len(sample.labels), dtype=torch.int64),
             "crowd_boxes": torch.from_numpy(sample.crowd_boxes.astype(np.float32)),
         }
-        if sample.masks is not None:
-            target["masks"] = [encode(mask, *sample.size) for mask in sample.masks]
+        if masks is not None:
+            target["masks"] = masks
         if sample.keypoints is not None:
             target["keypoints"] = torch.from_numpy(sample.keypoints.astype(np.float32))
         if sample.semantic is not None:
@@ -179,6 +188,8 @@ class CocoDataset(Dataset):
                         objects.boxes[crowds])
         if objects.keypoints is not None:
             sample = replace(sample, keypoints=objects.keypoints[rows].astype(np.float64), mirrored=self._mirrored)
+        if objects.rotated is not None:
+            sample = replace(sample, corners=corners_of_boxes(objects.rotated[rows]))
         if self._semantic == "instances":
             ignored = [objects.mask(i, height, width) for i in crowds]
             return replace(sample, semantic=union_of_masks(masks, sample.labels, (height, width), ignored))
@@ -186,6 +197,13 @@ class CocoDataset(Dataset):
             name = self._files[index].tobytes().decode()
             sample = replace(sample, semantic=self._semantic.labels(int(self._ids[index]), name, height, width))
         return sample
+
+    def rotated_boxes(self, sample, masks):
+        """(N, 5) float64, rotated boxes of a Sample with these encoded masks; None of a data set of upright ones."""
+        if self._rotated is None:
+            return None
+        own = boxes_of_masks(masks or ()) if self._rotated == "masks" else boxes_of_corners(sample.corners)
+        return in_a_quarter(own)
 
     def set_epoch(self, epoch):
         """Let samples vary as they do in this epoch (whole number of at least 0), in workers too."""
@@ -205,6 +223,11 @@ class CocoDataset(Dataset):
     def image_ids(self):
         """COCO's ids of the images, in the data set's order."""
         return self._ids.tolist()
+
+    @property
+    def sizes(self):
+        """(N, 2) int64, height and width of the images, in the data set's order."""
+        return self._sizes.copy()
 
     @property
     def has_masks(self):
@@ -269,10 +292,10 @@ class CocoDataset(Dataset):
         return int(index) % len(self)
 
 
-def _content(annotations):
+def _content(annotations, images):
     """The annotation file, when each record has the fields that every use needs."""
     try:
-        content = load_annotations(annotations)
+        content = load_annotations(annotations, images=images)
     except ValueError as error:
         raise ValueError(f"CocoDataset: {error}") from None
     for what, key in (("image", "images"), ("category", "categories"), ("annotation", "annotations")):
@@ -286,6 +309,16 @@ def _content(annotations):
     except ValueError as error:
         raise ValueError(f"CocoDataset: {error}") from None
     return content
+
+
+def _rotated_source(annotations):
+    """"fields" or "masks", which rotated boxes are taken from."""
+    if any(map(has_rotated_box, annotations)):
+        return "fields"
+    if annotations and not any(map(has_mask, annotations)):
+        raise ValueError("CocoDataset: rotated=True needs an rbox, an obb or a mask of each object, and no annotation "
+                         "has one")
+    return "masks"
 
 
 def _skeletons(categories, pairs):

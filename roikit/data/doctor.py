@@ -19,10 +19,12 @@ from roikit.data.image_folder import ImageFolder
 from roikit.data.images import open_image, read_image
 from roikit.data.keypoint_findings import keypoint_findings
 from roikit.data.records import crowds_sentence, fault_of, names_of, usable_id
+from roikit.data.rotated import has_rotated_box
+from roikit.data.rotated_findings import rotated_findings
 from roikit.data.segmentation import box_and_area, read_segmentation
 from roikit.data.semantic_findings import semantic_findings
 
-__all__ = ["inspect_dataset"]
+__all__ = ["Inspection", "inspect_dataset"]
 
 # How far, in pixels, a box or a polygon may reach over the border or miss the mask unreported: COCO's
 # own boxes and polygons are drawn by hand and do so by fractions of a pixel to about two.
@@ -31,11 +33,13 @@ _AGREEMENT = 2.0
 _AGREEMENT_IOU = 0.7
 
 
-def inspect_dataset(annotations, images, *, check_pixels=False, keypoints=True, semantic=None, semantic_classes=None):
+def inspect_dataset(annotations, images, *, check_pixels=False, keypoints=True, semantic=None, semantic_classes=None,
+                    check_labels=False):
     """Look for everything in a COCO data set that would break training, or quietly spoil it.
 
     Args:
-        annotations: path of the JSON file, or its content as a dict.
+        annotations: path of the JSON file, or its content as a dict; or of a folder of DOTA's text files, or YOLO's for
+            oriented boxes.
         images: folder of the image files.
         check_pixels: decode every image; without it, only their headers are read, and the pixels of those that may be
             refused: float and 32-bit ones, PNG and JPEG files that do not end as such files do; of semantic labels, the
@@ -43,6 +47,7 @@ def inspect_dataset(annotations, images, *, check_pixels=False, keypoints=True, 
         keypoints: look at keypoints, too; False where they are not to be learnt.
         semantic: folder of PNG label maps, or COCO panoptic file, to look at as well.
         semantic_classes: the number of values 0..C that a folder's label maps may have beside 255; None for any.
+        check_labels: decode every label map, not those of 256 images alone.
 
     Returns:
         Report. What is wrong with the data set is a finding, never an exception.
@@ -50,9 +55,9 @@ def inspect_dataset(annotations, images, *, check_pixels=False, keypoints=True, 
     Raises:
         ImportError: Pillow is missing.
     """
-    inspection = _Inspection()
+    inspection = Inspection()
     try:
-        content = load_annotations(annotations)
+        content = load_annotations(annotations, images=images)
     except (OSError, ValueError) as error:
         inspection.add("unreadable-file", "error", "the file", str(error))
         return inspection.report({"images": [], "annotations": [], "categories": []}, Counter())
@@ -61,12 +66,13 @@ def inspect_dataset(annotations, images, *, check_pixels=False, keypoints=True, 
     objects = inspection.annotations(content, sizes, categories, keypoints)
     if semantic is not None:
         sound = [record for record in sizes.values() if record is not None]
-        for finding in semantic_findings(semantic, semantic_classes, sound, check_pixels=check_pixels):
+        for finding in semantic_findings(semantic, semantic_classes, sound,
+                                         check_pixels=check_pixels or check_labels):
             inspection.add(*finding)
     return inspection.report(content, objects)
 
 
-class _Inspection:
+class Inspection:
     """The findings so far, and the walk over each list of the file.
 
     A record that is faulty is one finding, and those that refer to it are none: they are its consequences.
@@ -221,6 +227,8 @@ class _Inspection:
             known = [record for record in categories.values() if record is not None]
             for finding in keypoint_findings(known, sound, images):
                 self.add(*finding)
+        for finding in rotated_findings(sound, images):
+            self.add(*finding)
         kept = 0
         for subject, record in sound:
             image = images[record["image_id"]]
@@ -274,11 +282,14 @@ class _Inspection:
             found = read_object(record, height, width, masks=has_masks)
         except MalformedField as error:
             self.unread += 1
-            self.add(f"malformed-{error.field}", "error", subject, str(error))
+            if error.field != "rbox":  # which is named already
+                self.add(f"malformed-{error.field}", "error", subject, str(error))
             return False
         box = read_box(record["bbox"]) if record.get("bbox") else None
         shown = None if box is None else f"{[float(v) for v in box]} (x1, y1, x2, y2)"
         if isinstance(found, str):
+            if box is None and has_rotated_box(record) and not has_mask(record):
+                return False  # for its rotated box, which is named already
             self.left_out(subject, found, record, shown, height, width)
             return False
         if box is not None and np.abs(box - found.box).max() > _BORDER:

@@ -1,9 +1,43 @@
-"""Where in a folder an image is that an annotation file names in another way than the folder does."""
+"""The images of a folder: all of them, and where one is that an annotation file names in another way."""
 
 import os
 from pathlib import Path
 
-__all__ = ["ImageFolder"]
+from roikit.data.images import open_image
+
+__all__ = ["ImageFolder", "listed_images"]
+
+# Formats of pictures that lie in folders of data sets.
+_ENDINGS = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
+
+
+def listed_images(folder):
+    """A record of each picture in a folder and the folders in it, in the order of their paths, with ids from 1.
+
+    Returns:
+        list of dicts ``id``, ``file_name`` (relative, "/" between its parts), ``height``, ``width``; a file whose
+        header cannot be read has neither of the last two.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or no picture in it.
+    """
+    root, names = Path(folder), []
+    for path, folders, files in os.walk(root):
+        folders.sort()
+        names += [Path(path, name).relative_to(root) for name in files if Path(name).suffix.lower() in _ENDINGS]
+    if not names:
+        raise FileNotFoundError(f"{folder} has no images ({', '.join(sorted(_ENDINGS))})" if root.is_dir() else
+                                f"there is no folder {folder}")
+    records = []
+    for number, name in enumerate(sorted(names, key=lambda n: n.parts), start=1):
+        record = {"id": number, "file_name": name.as_posix()}
+        try:
+            header = open_image(root / name)
+            record |= {"height": header.height, "width": header.width}
+        except (OSError, ValueError):
+            pass  # the doctor names it, and the data set does when it is asked for
+        records.append(record)
+    return records
 
 
 class ImageFolder:

@@ -40,12 +40,13 @@ class Objects:
         area: (N,) float64, pixels.
         crowd: (N,) bool.
         keypoints: (N, K, 3) float32, as `roikit.data.keypoints` has them; None where they were not asked for.
+        rotated: (N, 5) float64, rotated boxes; None where they were not asked for.
         starts: (images + 1,) int64; the objects of image i are starts[i] to starts[i + 1].
         has_masks: whether the annotations have masks.
         dropped: dict from a reason to the number of annotations that were left out for it.
     """
 
-    def __init__(self, images, annotations, label_of, skeletons=None):
+    def __init__(self, images, annotations, label_of, skeletons=None, rotated=False):
         """Pack the annotations of some images.
 
         Args:
@@ -55,6 +56,7 @@ class Objects:
             label_of: dict from category id to label.
             skeletons: dict from category id to Skeleton, of `skeletons_of`, to read keypoints of these categories,
                 objects of others having none labelled; None or empty to read none.
+            rotated: whether to read rotated boxes, which every object must have then.
 
         Raises:
             ValueError: a category is unknown or a field malformed; names the annotation.
@@ -64,8 +66,8 @@ class Objects:
             rows_of.get(annotation["image_id"], []).append(annotation)
         self.has_masks = any(has_mask(a) for rows in rows_of.values() for a in rows)
         self.dropped = {}
-        self._skeletons = skeletons or {}
-        boxes, labels, areas, crowds, counts, masks, points = [], [], [], [], [], [], []
+        self._skeletons, self._rotated = skeletons or {}, rotated
+        boxes, labels, areas, crowds, counts, masks, points, turned = [], [], [], [], [], [], [], []
         for image in images:
             before = len(labels)
             for annotation in rows_of[image["id"]]:
@@ -80,12 +82,14 @@ class Objects:
                 crowds.append(found.crowd)
                 masks.append(found.mask)
                 points.append(found.keypoints)
+                turned.append(found.rotated)
             counts.append(len(labels) - before)
         self.boxes = np.array(boxes, np.float64).reshape(-1, 4)
         self.labels = np.array(labels, np.int64)
         self.area = np.array(areas, np.float64)
         self.crowd = np.array(crowds, bool)
         self.starts = np.cumsum([0, *counts], dtype=np.int64)
+        self.rotated = np.array(turned, np.float64).reshape(-1, 5) if rotated else None
         if self.has_masks:
             self._pack(masks)
         self.keypoints = None
@@ -104,7 +108,7 @@ class Objects:
         skeleton = self._skeletons.get(category)
         try:
             found = read_object(annotation, image["height"], image["width"], masks=self.has_masks,
-                                keypoints=None if skeleton is None else len(skeleton.names))
+                                keypoints=None if skeleton is None else len(skeleton.names), rotated=self._rotated)
         except ValueError as error:
             raise ValueError(f"CocoDataset: {name}: {error}") from None
         return found if isinstance(found, str) else (label_of[category], found)

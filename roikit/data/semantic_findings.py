@@ -44,7 +44,11 @@ def semantic_findings(path, classes, images, *, check_pixels):
                    f"its label map {found} is {header.width}x{header.height} pixels, the image {width}x{height}")
         elif place % every == 0:
             try:
-                reader.labels(record["id"], record["file_name"], height, width)
+                if hasattr(reader, "faults"):
+                    for kind, sentence in reader.faults(record["id"], height, width):
+                        yield kind, "warning" if kind == "segment-area" else "error", subject, sentence
+                else:
+                    reader.labels(record["id"], record["file_name"], height, width)
             except OSError as error:
                 yield "broken-semantic", "error", subject, _words(error)
             except ValueError as error:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from roikit.data import keypoints as kp
+from roikit.data import rotated as turned
 from roikit.data import segmentation as seg
 from roikit.data.semantic import IGNORED
 
@@ -34,6 +35,7 @@ class Sample:
             without.
         mirrored: (K,) int64, the keypoint that shows in a mirror where each one was; None where each stays itself.
         semantic: (H, W) uint8, a class for each pixel, as `roikit.data.semantic` has them; None without.
+        corners: (N, 4, 2) float64, the corners of rotated boxes, as `roikit.data.rotated` has them; None without.
     """
 
     image: np.ndarray
@@ -45,6 +47,7 @@ class Sample:
     keypoints: np.ndarray | None = None
     mirrored: np.ndarray | None = None
     semantic: np.ndarray | None = None
+    corners: np.ndarray | None = None
 
     @property
     def size(self):
@@ -76,7 +79,8 @@ class HorizontalFlip:
         width = sample.size[1]
         return _moved(sample, lambda image: image[:, ::-1], lambda b: _mirrored(b, 0, width),
                       lambda m: seg.flip_horizontal(m, width),
-                      lambda p: kp.mirror_keypoints(p, 0, width, _order(sample)))
+                      lambda p: kp.mirror_keypoints(p, 0, width, _order(sample)),
+                      lambda c: turned.mirror_corners(c, 0, width))
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,8 @@ class VerticalFlip:
         height = sample.size[0]
         return _moved(sample, lambda image: image[::-1], lambda b: _mirrored(b, 1, height),
                       lambda m: seg.flip_vertical(m, height),
-                      lambda p: kp.mirror_keypoints(p, 1, height, _order(sample)))
+                      lambda p: kp.mirror_keypoints(p, 1, height, _order(sample)),
+                      lambda c: turned.mirror_corners(c, 1, height))
 
 
 @dataclass(frozen=True)
@@ -107,7 +112,8 @@ class Rotate90:
         for _ in range(int(rng.choice(self.turns)) % 4):
             width = sample.size[1]
             sample = _moved(sample, np.rot90, lambda b, w=width: _turned(b, w),
-                            lambda m, w=width: seg.rotate(m, w), lambda p, w=width: kp.turn_keypoints(p, w))
+                            lambda m, w=width: seg.rotate(m, w), lambda p, w=width: kp.turn_keypoints(p, w),
+                            lambda c, w=width: turned.turn_corners(c, w))
         return sample
 
 
@@ -142,6 +148,7 @@ class RandomScaleCrop:
         size: (height, width) of the result, pixels.
         scale: (low, high); the factor is drawn evenly from it. At 1 the image just fits into ``size``.
         fill: value of the padding, in [0, 1].
+        of: "fit"; or "pixels", where at 1 the image keeps its own pixels, as is usual for classes of pixels.
 
     The window, and the place of an image smaller than ``size``, are drawn evenly. The part that is
     kept is cut out before it is scaled, so its place is a whole pixel of the source.
@@ -154,10 +161,11 @@ class RandomScaleCrop:
     size: tuple
     scale: tuple = (0.5, 2.0)
     fill: float = 0.0
+    of: str = "fit"
 
     def __call__(self, sample, rng):
         (height, width), (high, wide) = sample.size, self.size
-        factor = rng.uniform(*self.scale) * min(high / height, wide / width)
+        factor = rng.uniform(*self.scale) * (min(high / height, wide / width) if self.of == "fit" else 1.0)
         window_h = min(max(round(high / factor), 1), height)
         window_w = min(max(round(wide / factor), 1), width)
         sample = _cropped(sample, int(rng.integers(height - window_h + 1)),
@@ -251,12 +259,12 @@ def _opened(masks):
     return None if masks is None else [seg.opened(m) for m in masks]
 
 
-def _moved(sample, move_pixels, move_boxes, move_mask, move_points):
+def _moved(sample, move_pixels, move_boxes, move_mask, move_points, move_corners):
     """A sample after a motion that neither loses nor resamples a pixel."""
     masks = None if sample.masks is None else [move_mask(m) for m in _opened(sample.masks)]
     return replace(sample, image=move_pixels(sample.image), boxes=move_boxes(sample.boxes), masks=masks,
                    crowd_boxes=move_boxes(sample.crowd_boxes), keypoints=_changed(sample.keypoints, move_points),
-                   semantic=_changed(sample.semantic, move_pixels))
+                   semantic=_changed(sample.semantic, move_pixels), corners=_changed(sample.corners, move_corners))
 
 
 def _changed(value, change):
@@ -289,7 +297,8 @@ def _resized(sample, height, width):
                     boxes=sample.boxes * factors, area=sample.area * (y_scale * x_scale),
                     crowd_boxes=sample.crowd_boxes * factors,
                     keypoints=_changed(sample.keypoints, lambda p: kp.resize_keypoints(p, y_scale, x_scale)),
-                    semantic=_changed(sample.semantic, lambda labels: _nearest(labels, height, width)))
+                    semantic=_changed(sample.semantic, lambda labels: _nearest(labels, height, width)),
+                    corners=_changed(sample.corners, lambda c: c * np.array([x_scale, y_scale])))
     if sample.masks is None:
         return moved
     masks = [seg.resize(m, y_scale, x_scale) for m in _opened(sample.masks)]
@@ -339,7 +348,8 @@ def _cropped(sample, y, x, height, width, fill=0.0):
     boxes = _clipped(sample.boxes - shift, limits)
     moved = replace(sample, image=image, boxes=boxes, crowd_boxes=crowds,
                     keypoints=_changed(sample.keypoints, lambda p: kp.crop_keypoints(p, y, x, limits)),
-                    semantic=_changed(sample.semantic, lambda m: _window(m, y, x, height, width, IGNORED)))
+                    semantic=_changed(sample.semantic, lambda m: _window(m, y, x, height, width, IGNORED)),
+                    corners=_changed(sample.corners, lambda c: c - np.array([x, y], np.float64)))
     if sample.masks is None:
         area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
         return _select(replace(moved, area=area), _has_area(boxes))
@@ -365,4 +375,5 @@ def _select(sample, keep):
         return sample
     masks = None if sample.masks is None else [m for m, k in zip(sample.masks, keep, strict=True) if k]
     return replace(sample, boxes=sample.boxes[keep], labels=sample.labels[keep], area=sample.area[keep], masks=masks,
-                   keypoints=_changed(sample.keypoints, lambda p: p[keep]))
+                   keypoints=_changed(sample.keypoints, lambda p: p[keep]),
+                   corners=_changed(sample.corners, lambda c: c[keep]))

@@ -1,4 +1,4 @@
-"""A detector as an ONNX file, compared with the detector itself."""
+"""A detector, or a segmenter, as an ONNX file, compared with the model itself."""
 
 import copy
 import importlib.util
@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from roikit.errors import RoikitWarning
+from roikit.export.segmenter import compare_classes
 from roikit.export.table import own_forms, translations, untranslated
-from roikit.models import FasterRCNN, ImageTransform
+from roikit.models import YOLACT, Detector, ImageTransform, PanopticFPN, Segmenter
 from roikit.models.parts.fused import FusedConv2d
 
 __all__ = ["OnnxFile", "to_onnx", "without_resizing"]
@@ -37,11 +38,13 @@ class OnnxFile:
             in [0, 1].
         outputs: the names of the outputs: "boxes" (D, 4) in pixels of the image as given, "labels" (D,) int64,
             "scores" (D,), "masks" (D, 1, H, W) where the model has masks, "keypoints" (D, K, 3) and "keypoints_scores"
-            (D, K) where it has keypoints. With several images "boxes_0", "boxes_1", ...
-        detections: how many each example image has.
+            (D, K) where it has keypoints; of a segmenter "classes" (H, W) int64 and, with `give_logits`, "logits"
+            (num_classes, H, W). With several images "boxes_0", "boxes_1", ...
+        detections: how many each example image has; empty for a segmenter.
         differences: from the name of each output but the labels to the largest difference from the detector itself on
             the example images, boxes and keypoints in pixels, of keypoints without the 5 in 100 that differ most; NaN
-            where the detections are not the same ones. None where onnxruntime is missing.
+            where the detections are not the same ones; of a segmenter the part of the pixels whose class differs. None
+            where onnxruntime is missing.
     """
 
     path: Path
@@ -57,17 +60,18 @@ class OnnxFile:
         lines = [f"{self.path}: opset {self.opset}, {self.path.stat().st_size / 2**20:.1f} MiB",
                  f"in: {sizes}, float32 in [0, 1]", f"out: {', '.join(self.outputs)}"]
         if self.differences is None:
-            lines.append("not compared with the detector: onnxruntime is not installed")
+            lines.append("not compared with the model: onnxruntime is not installed")
         else:
             found = ", ".join(f"{name} {value:.1e}" for name, value in self.differences.items())
-            lines.append(f"against the detector, {sum(self.detections)} detections: {found}")
+            what = f"detector, {sum(self.detections)} detections" if self.detections else "model"
+            lines.append(f"against the {what}: {found}")
         return "\n".join(lines)
 
 
 class _Flat(nn.Module):
     """A detector that takes images as arguments and gives its tensors one after the other."""
 
-    def __init__(self, model: FasterRCNN) -> None:
+    def __init__(self, model: Detector) -> None:
         super().__init__()
         self.model = model
 
@@ -82,7 +86,7 @@ class _AsGiven(ImageTransform):
         return image
 
 
-def without_resizing(model: FasterRCNN) -> FasterRCNN:
+def without_resizing(model: Detector) -> Detector:
     """The detector with the same weights that takes images as large as they are, say for sizes left open in an export.
 
     Args:
@@ -93,20 +97,20 @@ def without_resizing(model: FasterRCNN) -> FasterRCNN:
         raise TypeError(f"without_resizing: model.transform must be an ImageTransform, got {kind.__name__}")
     twin = copy.copy(model)
     twin._modules = dict(model._modules)
-    transform = _AsGiven(model.transform.config)
+    transform = _AsGiven(model.transform.config, model.transform.geometry)
     for name, buffer in model.transform.named_buffers():
         setattr(transform, name, buffer)
     twin._modules["transform"] = transform.train(model.training)
     return twin
 
 
-def to_onnx(model: FasterRCNN, images: Sequence[Tensor], path: str | os.PathLike, *, any_size: bool = False,
+def to_onnx(model: Detector | Segmenter, images: Sequence[Tensor], path: str | os.PathLike, *, any_size: bool = False,
             opset: int | None = None, metadata: dict[str, str] | None = None) -> OnnxFile:
-    """Write a detector with its whole result, from images to pasted masks, as an ONNX file.
+    """Write a detector with its whole result, from images to pasted masks, or a segmenter, as an ONNX file.
 
     Args:
-        model: a detector of `roikit.models` in evaluation mode, on the CPU, float32, with ``mask_format`` "soft" or
-            "bool". Not one of `prepare_for_inference`.
+        model: a detector or segmenter of `roikit.models` in evaluation mode, on the CPU, float32, with ``mask_format``
+            "soft" or "bool". Not one of `prepare_for_inference`.
         images: as for the model. The file takes as many images of the same sizes; with what they show, only the
             comparison at the end has to do: images with detections say more.
         path: of the file; its folder must exist. Weights of more than 2 GB go into a second file beside it.
@@ -150,10 +154,11 @@ def to_onnx(model: FasterRCNN, images: Sequence[Tensor], path: str | os.PathLike
     onnx_program.model.metadata_props.update(metadata or {})
     path = Path(path)
     onnx_program.save(path)
-    differences = compare(path, images, expected, keys)
+    boxed = "boxes" in keys
+    differences = (compare if boxed else compare_classes)(path, images, expected, keys)
     shapes = [(image.shape[0], *(("height", "width") if any_size else image.shape[1:])) for image in images]
     return OnnxFile(path, onnx_program.model.opset_imports[""], dict(zip(inputs, shapes, strict=True)), tuple(outputs),
-                    tuple(len(boxes) for boxes in expected[::len(keys)]), differences)
+                    tuple(len(boxes) for boxes in expected[::len(keys)]) if boxed else (), differences)
 
 
 def _open_sizes(any_size):
@@ -164,17 +169,30 @@ def _open_sizes(any_size):
 
 
 def _check(model, images, any_size):
-    if not isinstance(model, FasterRCNN):
-        raise TypeError(f"to_onnx: model must be a FasterRCNN or MaskRCNN, got {type(model).__name__}")
+    if not isinstance(model, Detector | Segmenter):
+        raise TypeError("to_onnx: model must be a detector or a segmenter of roikit.models, got "
+                        f"{type(model).__name__}")
     if any(isinstance(part, FusedConv2d) for part in model.modules()):
         raise ValueError("to_onnx: model must not be one of prepare_for_inference; give the model it was made from")
     if model.training:
         raise ValueError("to_onnx: model must be in evaluation mode; call model.eval()")
     if getattr(model, "mask_format", "soft") not in ("soft", "bool"):
         raise ValueError(f"to_onnx: mask_format must be one of soft, bool, got {model.mask_format!r}")
-    selection = getattr(getattr(model.roi_heads, "box", None), "selection", None)
+    if isinstance(model, YOLACT):  # its masks are made by an op that ONNX has no operators for
+        raise ValueError("to_onnx: model has ops without an ONNX form: roikit.assemble_masks, of the masks of "
+                         f"{type(model).__name__}")
+    selection = getattr(getattr(getattr(model, "roi_heads", None), "box", None), "selection", None)
     if selection is not None and selection.kind == "soft_nms":  # a loop over the classes: torch.export does not get far
         raise ValueError("to_onnx: model has ops without an ONNX form: roikit.soft_nms, of roi_heads.box.selection")
+    if isinstance(model, PanopticFPN):  # segments are as many as there are, in a loop over the detections
+        raise ValueError("to_onnx: model must not merge things and stuff, which has no ONNX form, as its part panoptic "
+                         "does; one of its configuration with panoptic=None takes its weights but those of "
+                         "sem_seg_head")
+    if any_size and getattr(model, "window", None) is not None:
+        raise ValueError("to_onnx: any_size looks at an image as a whole, and model.window asks for sliding windows; "
+                         "set it to None")
+    if isinstance(model, Detector) and model.geometry.numbers != 4:
+        raise ValueError("to_onnx: model has ops without an ONNX form: those of rotated boxes, of roi_heads.geometry")
     if len(images) == 0:
         raise ValueError("to_onnx: images must not be empty")
     if any_size and (len(images) > 1 or min(images[0].shape[1:]) < _LEAST_SIZE):

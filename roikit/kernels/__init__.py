@@ -13,7 +13,9 @@ from roikit.kernels.box_codec import *
 from roikit.kernels.boxes import *
 from roikit.kernels.deform_conv import *
 from roikit.kernels.keypoints import *
+from roikit.kernels.mask_assembly import *
 from roikit.kernels.mask_paste import *
+from roikit.kernels.mask_rotated import *
 from roikit.kernels.mask_target import *
 from roikit.kernels.matching import *
 from roikit.kernels.nms import *
@@ -23,6 +25,7 @@ from roikit.kernels.roi_pool import *
 from roikit.kernels.roi_warp import *
 from roikit.kernels.rotated import *
 from roikit.kernels.rotated_align import *
+from roikit.kernels.rotated_boxes import *
 from roikit.kernels.rotated_codec import *
 from roikit.kernels.soft_nms import *
 from roikit.kernels.weighted_boxes_fusion import *

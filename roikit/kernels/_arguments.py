@@ -35,6 +35,17 @@ def wider(a, b):
     return np.ascontiguousarray(a, dtype), np.ascontiguousarray(b, dtype)
 
 
+INTEGERS = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64")  # what bitmaps may be
+
+
+def as_bytes(masks):
+    """Bitmaps (N, H, W) as bytes with rows in one piece, where not 0 is inside."""
+    if masks.itemsize > 1:
+        return masks != 0
+    masks = masks.view(np.uint8)
+    return masks if masks.strides[2] == 1 or masks.shape[2] <= 1 else np.ascontiguousarray(masks)
+
+
 def as_boxes(op, name, x, columns=4):
     """A contiguous float32 or float64 (N, columns) array; half is cast up. ``columns`` as in `_check.box_array`."""
     a = as_array(op, name, x)

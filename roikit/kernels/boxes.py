@@ -3,9 +3,10 @@
 import numpy as np
 
 from roikit import _check, _core
-from roikit._check.boxes import formats
+from roikit._check.boxes import ROTATED, formats
 from roikit.kernels._arguments import as_array, as_boxes, wider
 from roikit.kernels._launch import launch, result, view
+from roikit.kernels._rotated_formats import from_own_corner, to_own_corner
 
 __all__ = ["box_area", "box_convert", "box_iou", "clip_boxes_to_image", "complete_box_iou", "distance_box_iou",
            "generalized_box_iou", "masks_to_boxes", "remove_small_boxes"]
@@ -37,18 +38,20 @@ def box_convert(boxes, in_fmt, out_fmt):
     """Boxes from one format to another: `roikit.ops.box_convert` for arrays.
 
     Args:
-        boxes: (N, 4) float16, float32 or float64.
-        in_fmt, out_fmt: "xyxy", "xywh" or "cxcywh".
+        boxes: (N, 4) float16, float32 or float64; (N, 5) or (N, 8) of rotated formats.
+        in_fmt, out_fmt: both of "xyxy", "xywh", "cxcywh", or both of "cxcywhr", "xywhr", "xyxyxyxy".
 
     Returns:
-        (N, 4) float32 or float64, always new memory.
+        (N, 4), (N, 5) or (N, 8) float32 or float64, always new memory.
 
-    Raises: TypeError or ValueError where boxes is not a floating (N, 4) array; a format is unknown.
+    Raises: TypeError or ValueError where boxes is not a floating array of these columns; a format is unknown; one is
+        upright and one rotated.
     """
-    boxes = as_boxes("box_convert", "boxes", boxes)
-    formats("box_convert", in_fmt, out_fmt)
+    boxes = as_boxes("box_convert", "boxes", boxes, formats("box_convert", in_fmt, out_fmt))
     if in_fmt == out_fmt:
         return boxes.copy()
+    if in_fmt in ROTATED:
+        return from_own_corner(to_own_corner(boxes, in_fmt), out_fmt)
     half = boxes.dtype.type(0.5)
     first, second = boxes[:, :2], boxes[:, 2:]
     if in_fmt == "xywh":

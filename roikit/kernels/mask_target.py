@@ -4,20 +4,10 @@ import numpy as np
 
 from roikit import _core, _polygon
 from roikit._check import mask_target as checks
-from roikit.kernels._arguments import as_array, float32_at_least
+from roikit.kernels._arguments import INTEGERS, as_array, as_bytes, float32_at_least
 from roikit.kernels._launch import launch, result, view
 
 __all__ = ["mask_targets"]
-
-INTEGERS = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64")
-
-
-def _bytes(masks):
-    """Bitmaps (N, H, W) as bytes with rows in one piece, where not 0 is inside."""
-    if masks.itemsize > 1:
-        return masks != 0
-    masks = masks.view(np.uint8)
-    return masks if masks.strides[2] == 1 or masks.shape[2] <= 1 else np.ascontiguousarray(masks)
 
 
 def mask_targets(masks, boxes, matched, size, *, rule="soft", image_size=None, out=None, threads=None):
@@ -48,7 +38,7 @@ def mask_targets(masks, boxes, matched, size, *, rule="soft", image_size=None, o
     out = result(op, out, (len(boxes), size, size), np.float32)
     last = binary, view(out), launch(op, threads)
     if not listed:
-        _core.mask_targets(view(_bytes(masks)), view(boxes), view(matched), *last)
+        _core.mask_targets(view(as_bytes(masks)), view(boxes), view(matched), *last)
         return out
     used, matched = np.unique(matched, return_inverse=True)
     checks.named(op, used.tolist(), len(masks))

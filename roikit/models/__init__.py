@@ -1,5 +1,6 @@
-"""Detectors made of roikit's ops: Faster R-CNN, Mask R-CNN and their family."""
+"""Detectors made of roikit's ops: Faster R-CNN, Mask R-CNN and their family; segmenters beside them."""
 
+from roikit.models.bodies.darknet import Darknet53
 from roikit.models.bodies.efficientnet import EfficientNetLite0
 from roikit.models.bodies.resnet import ResNet
 from roikit.models.bodies.timm_body import TimmBody
@@ -14,12 +15,23 @@ from roikit.models.builders import (
     maskrcnn_resnet18_fpn,
     maskrcnn_resnet50_fpn,
     maskrcnn_resnet50_fpn_v2,
+    rotated_fasterrcnn_resnet50_fpn,
+    rotated_maskrcnn_resnet50_fpn,
+    yolact_config,
+    yolact_darknet53_fpn,
+    yolact_plus_resnet50_fpn,
+    yolact_plus_resnet101_fpn,
+    yolact_resnet50_fpn,
+    yolact_resnet101_fpn,
 )
 from roikit.models.configs import (
+    AuxiliaryConfig,
     BackboneConfig,
     BoxConfig,
     CascadeConfig,
+    DenseConfig,
     DetectorConfig,
+    FCNHeadConfig,
     HybridConfig,
     ImageConfig,
     IntegralConfig,
@@ -27,15 +39,28 @@ from roikit.models.configs import (
     KeypointConfig,
     MaskConfig,
     MaskScoreConfig,
+    PanopticConfig,
+    PyramidPoolingConfig,
+    RescoringConfig,
     RpnConfig,
+    SegmenterConfig,
     SelectionConfig,
     SemanticConfig,
+    SemanticFPNConfig,
+    SkipsConfig,
     StageConfig,
+    WindowConfig,
+    rotated_config,
 )
+from roikit.models.dense.head import DenseHead, ProtoNet
+from roikit.models.dense.rescoring import MaskRescorer
+from roikit.models.detectors.panoptic import PanopticFPN
 from roikit.models.detectors.two_stage import FasterRCNN, KeypointRCNN, MaskRCNN
+from roikit.models.detectors.yolact import YOLACT
 from roikit.models.inference import prepare_for_inference
 from roikit.models.necks.fpn import BackboneWithFPN, FeaturePyramidNetwork
 from roikit.models.necks.single import BackboneWithoutNeck
+from roikit.models.parts.detector import Detector
 from roikit.models.parts.image import ImageTransform
 from roikit.models.parts.norm import FrozenBatchNorm2d
 from roikit.models.proposals.rpn import RegionProposalNetwork, RPNHead
@@ -44,7 +69,22 @@ from roikit.models.roi.heads import RoIHeads
 from roikit.models.roi.keypoint import KeypointRCNNHeads, KeypointRCNNPredictor
 from roikit.models.roi.mask import MaskRCNNHeads, MaskRCNNPredictor
 from roikit.models.roi.mask_score import MaskScoreHead
-from roikit.models.roi.pooling import PyramidRoIAlign, PyramidRoIPool
+from roikit.models.roi.pooling import PyramidRoIAlign, PyramidRoIAlignRotated, PyramidRoIPool
+from roikit.models.segmentation.build import build_segmenter
+from roikit.models.segmentation.builders import (
+    fcn_resnet50,
+    fcn_resnet101,
+    fcn_vgg16_8s,
+    fcn_vgg16_16s,
+    fcn_vgg16_32s,
+    pspnet_resnet50,
+    pspnet_resnet101,
+    semantic_fpn_resnet18,
+)
+from roikit.models.segmentation.fcn import FCNHead, FCNSkipHead
+from roikit.models.segmentation.pspnet import PSPHead
+from roikit.models.segmentation.segmenter import Segmenter
+from roikit.models.segmentation.semantic_fpn import SemanticFPNHead
 from roikit.models.weights.checkpoint import LoadReport, load_backbone, load_checkpoint
 from roikit.models.weights.detectron2_zoo import detectron2_model
 from roikit.models.weights.mmdetection_zoo import mmdetection_model
@@ -53,14 +93,22 @@ from roikit.models.weights.published_model import load_published
 from roikit.models.weights.save import save_checkpoint
 
 __all__ = [
+    "AuxiliaryConfig",
     "AverageHead",
     "BackboneConfig",
     "BackboneWithFPN",
     "BackboneWithoutNeck",
     "BoxConfig",
     "CascadeConfig",
+    "Darknet53",
+    "DenseConfig",
+    "DenseHead",
+    "Detector",
     "DetectorConfig",
     "EfficientNetLite0",
+    "FCNHead",
+    "FCNHeadConfig",
+    "FCNSkipHead",
     "FastRCNNConvFCHead",
     "FastRCNNPredictor",
     "FasterRCNN",
@@ -80,28 +128,49 @@ __all__ = [
     "MaskRCNN",
     "MaskRCNNHeads",
     "MaskRCNNPredictor",
+    "MaskRescorer",
     "MaskScoreConfig",
     "MaskScoreHead",
+    "PSPHead",
+    "ProtoNet",
+    "PanopticConfig",
+    "PanopticFPN",
     "Published",
+    "PyramidPoolingConfig",
     "PyramidRoIAlign",
+    "PyramidRoIAlignRotated",
     "PyramidRoIPool",
     "RPNHead",
     "RegionProposalNetwork",
     "ResNet",
+    "RescoringConfig",
     "RoIHeads",
     "RpnConfig",
+    "Segmenter",
+    "SegmenterConfig",
     "SelectionConfig",
     "SemanticConfig",
+    "SemanticFPNConfig",
+    "SemanticFPNHead",
+    "SkipsConfig",
     "StageConfig",
     "TimmBody",
     "TwoMLPHead",
     "VGG16",
+    "WindowConfig",
+    "YOLACT",
     "build_backbone",
     "build_detector",
+    "build_segmenter",
     "detector_config",
     "detectron2_model",
     "fasterrcnn_resnet50_fpn",
     "fasterrcnn_resnet50_fpn_v2",
+    "fcn_resnet101",
+    "fcn_resnet50",
+    "fcn_vgg16_16s",
+    "fcn_vgg16_32s",
+    "fcn_vgg16_8s",
     "keypointrcnn_resnet50_fpn",
     "load_backbone",
     "load_checkpoint",
@@ -112,6 +181,18 @@ __all__ = [
     "maskrcnn_resnet50_fpn_v2",
     "mmdetection_model",
     "prepare_for_inference",
+    "pspnet_resnet101",
+    "pspnet_resnet50",
     "published",
+    "rotated_config",
+    "rotated_fasterrcnn_resnet50_fpn",
+    "rotated_maskrcnn_resnet50_fpn",
     "save_checkpoint",
+    "semantic_fpn_resnet18",
+    "yolact_config",
+    "yolact_darknet53_fpn",
+    "yolact_plus_resnet101_fpn",
+    "yolact_plus_resnet50_fpn",
+    "yolact_resnet101_fpn",
+    "yolact_resnet50_fpn",
 ]

@@ -1,4 +1,4 @@
-"""Builders with torchvision's names and keyword arguments.
+"""Builders with torchvision's names and keyword arguments, and of YOLACT in their style.
 
 Nothing is ever downloaded: `weights` and `weights_backbone` are paths of files.
 """
@@ -12,18 +12,26 @@ from roikit.models.build import build_detector
 from roikit.models.configs import (
     BackboneConfig,
     BoxConfig,
+    DenseConfig,
     DetectorConfig,
     ImageConfig,
     KeypointConfig,
     MaskConfig,
+    RescoringConfig,
     RpnConfig,
+    SelectionConfig,
+    rotated_config,
 )
 from roikit.models.detectors.two_stage import FasterRCNN, KeypointRCNN, MaskRCNN
+from roikit.models.detectors.yolact import YOLACT
+from roikit.models.parts.detector import Detector
 from roikit.models.weights.checkpoint import load_backbone, load_checkpoint, published_norm_eps
 
 __all__ = ["detector_config", "fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2", "keypointrcnn_resnet50_fpn",
            "maskrcnn_efficientnet_lite0_fpn", "maskrcnn_resnet18_fpn", "maskrcnn_resnet50_fpn",
-           "maskrcnn_resnet50_fpn_v2"]
+           "maskrcnn_resnet50_fpn_v2", "rotated_fasterrcnn_resnet50_fpn", "rotated_maskrcnn_resnet50_fpn",
+           "yolact_config", "yolact_darknet53_fpn", "yolact_plus_resnet101_fpn", "yolact_plus_resnet50_fpn",
+           "yolact_resnet101_fpn", "yolact_resnet50_fpn"]
 
 Weights = str | os.PathLike | None
 
@@ -35,6 +43,12 @@ _SMALL_ANCHORS = ((16.0,), (32.0,), (64.0,), (128.0,), (256.0,))
 
 # The shorter sides of torchvision's Keypoint R-CNN: one at random in training, the last one otherwise.
 _KEYPOINT_SIZES = (640, 672, 704, 736, 768, 800)
+
+# YOLACT's means and deviations of pixels, of 0..255; its Darknet-53 takes 0..1 as it is.
+_YOLACT_MEAN = (123.68 / 255, 116.78 / 255, 103.94 / 255)
+_YOLACT_STD = (58.40 / 255, 57.12 / 255, 57.38 / 255)
+# The sizes of its priors at 550 pixels; at another size they are rounded down, as the authors do.
+_YOLACT_SIZES = (24, 48, 96, 192, 384)
 
 
 def detector_config(
@@ -177,6 +191,36 @@ def maskrcnn_resnet50_fpn_v2(*, weights: Weights = None, num_classes: int = 91,
     return _with_weights(_second_form(config), weights, weights_backbone)
 
 
+def rotated_fasterrcnn_resnet50_fpn(*, weights: Weights = None, num_classes: int = 91, weights_backbone: Weights = None,
+                                    trainable_backbone_layers: int | None = None,
+                                    angles: Sequence[float] = (-90.0, -60.0, -30.0), **kwargs: Any) -> FasterRCNN:
+    """Faster R-CNN of rotated boxes with ResNet-50 and FPN: (N, 5) cx, cy, w, h and degrees counter-clockwise.
+
+    Args:
+        angles: of the anchors, degrees counter-clockwise.
+        The others are those of `maskrcnn_resnet50_fpn`; `bbox_reg_weights` are four, that of the turn is 1.
+
+    Source: Ma et al. 2017, arXiv:1703.01086, and detectron2's RRPN and RROIHeads.
+    """
+    backbone = _backbone("resnet50", weights, weights_backbone, trainable_backbone_layers)
+    config = rotated_config(detector_config(backbone, None, num_classes=num_classes, **kwargs), angles)
+    return _with_weights(config, weights, weights_backbone)
+
+
+def rotated_maskrcnn_resnet50_fpn(*, weights: Weights = None, num_classes: int = 91, weights_backbone: Weights = None,
+                                  trainable_backbone_layers: int | None = None,
+                                  angles: Sequence[float] = (-90.0, -60.0, -30.0), mask_format: str = "soft",
+                                  **kwargs: Any) -> MaskRCNN:
+    """`rotated_fasterrcnn_resnet50_fpn` with masks, each predicted in the frame of its box and pasted into the image.
+
+    The arguments are those of `rotated_fasterrcnn_resnet50_fpn`; mask_format: see `MaskRCNN`.
+    """
+    backbone = _backbone("resnet50", weights, weights_backbone, trainable_backbone_layers)
+    mask = MaskConfig(mask_format=mask_format)
+    config = rotated_config(detector_config(backbone, mask, num_classes=num_classes, **kwargs), angles)
+    return _with_weights(config, weights, weights_backbone)
+
+
 def maskrcnn_resnet18_fpn(*, weights: Weights = None, num_classes: int = 91,
                           trainable_backbone_layers: int = 5, fpn_channels: int = 128,
                           mask_layers: Sequence[int] = (128, 128), mask_format: str = "soft",
@@ -219,6 +263,82 @@ def maskrcnn_efficientnet_lite0_fpn(*, weights: Weights = None, num_classes: int
     return _with_weights(config, weights, weights_backbone)
 
 
+def yolact_config(body: str, *, plus: bool = False, num_classes: int = 81, image_size: int = 550,
+                  trainable_backbone_layers: int = 5, mask_format: str = "soft", score_threshold: float = 0.05,
+                  detections_per_image: int = 100, cross_class: bool = False) -> DetectorConfig:
+    """The authors' configuration of YOLACT.
+
+    Args:
+        body: "resnet50", "resnet101" or "darknet53".
+        plus: YOLACT++, on a ResNet: deformable 3x3 convolutions, in a ResNet-101 in every third block, three sizes of
+            rectangular priors a level, and scores of masks.
+        num_classes: classes including the background.
+        image_size: both sides of the image after resizing; the sizes of the priors follow.
+        trainable_backbone_layers: 0 to 5, counted from the last stage.
+        mask_format: see `YOLACT`.
+        score_threshold, detections_per_image: of `BoxConfig`.
+        cross_class: Fast NMS treats all classes as one.
+    """
+    plain = body == "darknet53"
+    image = ImageConfig(mean=(0.0,) * 3 if plain else _YOLACT_MEAN, std=(1.0,) * 3 if plain else _YOLACT_STD,
+                        min_size=(image_size,), max_size=image_size, size_divisible=1, keep_aspect=False)
+    deformable = {"deform_stages": ("c3", "c4", "c5"), "deform_version": 2,
+                  "deform_interval": 3 if body == "resnet101" else 1} if plus else {}
+    backbone = BackboneConfig(body, trainable_layers=trainable_backbone_layers, levels=("c3", "c4", "c5"),
+                              fpn_extra="conv", fpn_upsample="bilinear", fpn_relu=True, **deformable)
+    sizes = _YOLACT_SIZES if image_size == 550 else [int(size / 550 * image_size) for size in _YOLACT_SIZES]
+    octaves = (1.0, 2 ** (1 / 3), 2 ** (2 / 3)) if plus else (1.0,)
+    dense = DenseConfig(prior_sizes=tuple(tuple(size * part for part in octaves) for size in sizes),
+                        square_priors=not plus, masks_per_image=100 if image_size <= 550 else 300,
+                        rescoring=RescoringConfig() if plus else None)
+    box = BoxConfig(score_threshold=score_threshold, detections_per_image=detections_per_image, background_iou=0.4,
+                    box_beta=1.0, min_side=0.0, selection=SelectionConfig("fast_nms", cross_class=cross_class))
+    return DetectorConfig(num_classes, image, backbone, box=box, mask=MaskConfig(mask_format=mask_format), dense=dense)
+
+
+def yolact_resnet50_fpn(*, weights: Weights = None, weights_backbone: Weights = None, **kwargs: Any) -> YOLACT:
+    """YOLACT on ResNet-50 with P3 to P7, images of 550 x 550 (Bolya et al. 2019, arXiv:1904.02689).
+
+    Args:
+        weights: file of the whole detector, the authors' `yolact_resnet50_54_800000.pth` say.
+        weights_backbone: file of torchvision's ResNet-50 classifier; not looked at with `weights`.
+        **kwargs: see `yolact_config`.
+    """
+    return _with_weights(yolact_config("resnet50", **kwargs), weights, weights_backbone)
+
+
+def yolact_resnet101_fpn(*, weights: Weights = None, weights_backbone: Weights = None, **kwargs: Any) -> YOLACT:
+    """YOLACT on ResNet-101, the authors' "base"; with `image_size=700` their "im700".
+
+    The arguments are those of `yolact_resnet50_fpn`.
+    """
+    return _with_weights(yolact_config("resnet101", **kwargs), weights, weights_backbone)
+
+
+def yolact_darknet53_fpn(*, weights: Weights = None, weights_backbone: Weights = None, **kwargs: Any) -> YOLACT:
+    """YOLACT on Darknet-53.
+
+    The arguments are those of `yolact_resnet50_fpn`.
+    """
+    return _with_weights(yolact_config("darknet53", **kwargs), weights, weights_backbone)
+
+
+def yolact_plus_resnet50_fpn(*, weights: Weights = None, weights_backbone: Weights = None, **kwargs: Any) -> YOLACT:
+    """YOLACT++ on ResNet-50 (Bolya et al. 2019, arXiv:1912.06218).
+
+    The arguments are those of `yolact_resnet50_fpn`.
+    """
+    return _with_weights(yolact_config("resnet50", plus=True, **kwargs), weights, weights_backbone)
+
+
+def yolact_plus_resnet101_fpn(*, weights: Weights = None, weights_backbone: Weights = None, **kwargs: Any) -> YOLACT:
+    """YOLACT++ on ResNet-101, the authors' "base".
+
+    The arguments are those of `yolact_resnet50_fpn`.
+    """
+    return _with_weights(yolact_config("resnet101", plus=True, **kwargs), weights, weights_backbone)
+
+
 def _backbone(name: str, weights: Weights, weights_backbone: Weights,
               trainable_layers: int | None) -> BackboneConfig:
     """torchvision's rule: with weights batch norms are frozen and the first two parts fixed."""
@@ -252,10 +372,10 @@ def _small_config(backbone: BackboneConfig, mask_layers: Sequence[int], mask_for
 
 
 def _with_weights(config: DetectorConfig, weights: Weights, weights_backbone: Weights
-                  ) -> FasterRCNN:
+                  ) -> Detector:
     model = build_detector(config)
     if weights is not None:
         load_checkpoint(model, weights)
     elif weights_backbone is not None:
-        load_backbone(model.backbone.body, weights_backbone, model.roi_heads)
+        load_backbone(model.backbone.body, weights_backbone, getattr(model, "roi_heads", None))
     return model

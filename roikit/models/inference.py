@@ -13,18 +13,22 @@ from typing import Any
 import torch
 from torch import nn
 
+from roikit.models.bodies.darknet import Darknet53
 from roikit.models.bodies.efficientnet import EfficientNetLite0
 from roikit.models.bodies.resnet import BasicBlock, Bottleneck, ResNet
 from roikit.models.bodies.vgg import VGG16
+from roikit.models.dense.head import DenseHead, ProtoNet
+from roikit.models.dense.rescoring import MaskRescorer
 from roikit.models.detectors.cascade import CascadeRoIHeads
 from roikit.models.detectors.hybrid import HybridRoIHeads, MaskFlow
 from roikit.models.detectors.integral import IntegralPredictor, IntegralRoIHeads
 from roikit.models.detectors.iterative import IterativeRoIHeads
-from roikit.models.detectors.two_stage import FasterRCNN
 from roikit.models.necks.fpn import BackboneWithFPN, FeaturePyramidNetwork
 from roikit.models.necks.single import BackboneWithoutNeck
+from roikit.models.parts.detector import Detector
 from roikit.models.parts.fused import fuse, require_bf16
-from roikit.models.prepared.bodies import PreparedFPN, efficientnet, residual_block, resnet, vgg
+from roikit.models.prepared.bodies import PreparedFPN, darknet, efficientnet, residual_block, resnet, vgg
+from roikit.models.prepared.dense import PreparedDenseHead, protonet
 from roikit.models.prepared.heads import (
     PreparedKeypointPredictor,
     PreparedMaskPredictor,
@@ -32,6 +36,7 @@ from roikit.models.prepared.heads import (
     box_head,
 )
 from roikit.models.prepared.parts import InFloat32, ToFloat32, conv_block, is_conv_block, twin
+from roikit.models.prepared.segmentation import PreparedPSPHead, fcn_head, semantic_fpn_head, skip_head
 from roikit.models.proposals.rpn import RegionProposalNetwork, RPNHead
 from roikit.models.roi.box import AverageHead, FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from roikit.models.roi.heads import RoIHeads
@@ -39,20 +44,24 @@ from roikit.models.roi.keypoint import KeypointRCNNHeads, KeypointRCNNPredictor
 from roikit.models.roi.mask import MaskRCNNHeads, MaskRCNNPredictor
 from roikit.models.roi.mask_score import MaskScoreHead
 from roikit.models.roi.mask_variants import MaskMLPHead, MaskMLPPredictor
-from roikit.models.roi.pooling import PyramidRoIAlign, PyramidRoIPool
+from roikit.models.roi.pooling import PyramidRoIAlign, PyramidRoIAlignRotated, PyramidRoIPool
 from roikit.models.roi.semantic import SemanticHead, SemanticRoIPool
+from roikit.models.segmentation.fcn import FCNHead, FCNSkipHead, FCNSkips
+from roikit.models.segmentation.pspnet import PSPHead
+from roikit.models.segmentation.segmenter import Segmenter
+from roikit.models.segmentation.semantic_fpn import SemanticFPNHead
 
 __all__ = ["prepare_for_inference"]
 
 
-def prepare_for_inference(model: FasterRCNN, precision: str = "float32") -> FasterRCNN:
-    """A copy of a detector that gives its detections in less time on a CPU.
+def prepare_for_inference(model: Detector | Segmenter, precision: str = "float32") -> Detector | Segmenter:
+    """A copy of a detector, or of a segmenter, that gives its results in less time on a CPU.
 
     Args:
-        model: a float32 detector on the CPU. It is left as it is, and may be trained on.
-        precision: "float32", or "bf16": weights and maps of the network in bfloat16; boxes, scores and the last layer
-            of the box head in float32. Needs a CPU for which oneDNN has bfloat16 (on x86 one with AVX-512), and pays
-            on one that multiplies it in hardware.
+        model: a float32 detector or segmenter on the CPU. It is left as it is, and may be trained on.
+        precision: "float32", or "bf16": weights and maps of the network in bfloat16; boxes, scores and the last layers
+            of the box head and of a segmenter in float32. Needs a CPU for which oneDNN has bfloat16 (on x86 one with
+            AVX-512), and pays on one that multiplies it in hardware.
 
     Returns:
         A model of the same class with the same `config`, in evaluation mode, called in the same way. It has the weights
@@ -60,16 +69,17 @@ def prepare_for_inference(model: FasterRCNN, precision: str = "float32") -> Fast
         Parts that are not of `roikit.models` are copied as they are, and run in float32.
 
     Raises:
-        TypeError: `model` is no detector, has weights other than float32, or `precision` is "bf16" and a part is not of
-        `roikit.models`.
+        TypeError: `model` is no detector or segmenter, has weights other than float32, or `precision` is "bf16" and a
+            part is not of `roikit.models`.
         ValueError: `precision` is unknown, or `model` is not on the CPU.
         BackendError: `precision` is "bf16" and this processor, or what ONEDNN_MAX_CPU_ISA leaves of it, has too little
         for oneDNN's bfloat16. A prepared model that is unpickled on such a processor raises it as well.
     """
     if precision not in ("float32", "bf16"):
         raise ValueError(f"prepare_for_inference: precision must be one of float32, bf16, got {precision!r}")
-    if not isinstance(model, FasterRCNN):
-        raise TypeError(f"prepare_for_inference: model must be a FasterRCNN or MaskRCNN, got {type(model).__name__}")
+    if not isinstance(model, Detector | Segmenter):
+        raise TypeError("prepare_for_inference: model must be a detector or a segmenter of roikit.models, "
+                        f"got {type(model).__name__}")
     for name, weight in model.named_parameters():
         if weight.device.type != "cpu":
             raise ValueError(f"prepare_for_inference: model must be on the CPU, got {name} on {weight.device}")
@@ -87,8 +97,12 @@ def prepare_for_inference(model: FasterRCNN, precision: str = "float32") -> Fast
 
 def _prepare(module: Any, dtype: torch.dtype) -> Any:
     """The prepared counterpart of a part, by its exact class: a subclass may compute something else."""
-    if isinstance(module, FasterRCNN):
+    if type(module) in (Segmenter, FCNSkips):
         return twin(module, transform=copy.deepcopy(module.transform), **_children(module, dtype, ("transform",)))
+    if isinstance(module, Detector):
+        # A layer that only training asks for stays out of it.
+        kept = {"transform": copy.deepcopy(module.transform)} | {name: None for name in module.only_trained}
+        return twin(module, **kept, **_children(module, dtype, tuple(kept)))
     kind = type(module)
     if kind in _PARTS:
         return _PARTS[kind](module, dtype)
@@ -110,7 +124,7 @@ def _heads(heads: RoIHeads, dtype: torch.dtype) -> RoIHeads:
     # A box head takes pooled boxes as they lie in memory, for which it must know how many cells they have.
     pool = heads.box_roi_pool
     pool = pool.pool if type(pool) is SemanticRoIPool else pool
-    size = pool.output_size if type(pool) in (PyramidRoIAlign, PyramidRoIPool) else None
+    size = pool.output_size if type(pool) in _POOLERS else None
 
     def prepare_box_head(head: nn.Module) -> nn.Module:
         known = size is not None and type(head) in (TwoMLPHead, FastRCNNConvFCHead)
@@ -147,6 +161,7 @@ _PARTS: dict[type, Callable[[Any, torch.dtype], nn.Module]] = {
     ResNet: resnet,
     EfficientNetLite0: efficientnet,
     VGG16: vgg,
+    Darknet53: darknet,
     BasicBlock: residual_block,
     Bottleneck: residual_block,
     FeaturePyramidNetwork: PreparedFPN,
@@ -160,6 +175,13 @@ _PARTS: dict[type, Callable[[Any, torch.dtype], nn.Module]] = {
     KeypointRCNNHeads: _keypoint_head,
     KeypointRCNNPredictor: PreparedKeypointPredictor,
     SemanticHead: _semantic_head,
+    FCNHead: fcn_head,
+    FCNSkipHead: skip_head,
+    PSPHead: PreparedPSPHead,
+    SemanticFPNHead: semantic_fpn_head,
+    DenseHead: PreparedDenseHead,
+    ProtoNet: protonet,
+    MaskRescorer: lambda module, dtype: InFloat32(module),
     nn.Sequential: _sequential,
     nn.ModuleList: lambda module, dtype: nn.ModuleList(_prepare(part, dtype) for part in module),
 }
@@ -167,4 +189,5 @@ _PARTS: dict[type, Callable[[Any, torch.dtype], nn.Module]] = {
 _OF_PARTS = (BackboneWithFPN, BackboneWithoutNeck, RegionProposalNetwork, SemanticRoIPool)
 _HEADS = (RoIHeads, CascadeRoIHeads, HybridRoIHeads, IterativeRoIHeads, IntegralRoIHeads)
 # What stays in float32, and takes that or has no weights.
-_FLOAT32 = (PyramidRoIAlign, PyramidRoIPool, FastRCNNPredictor, IntegralPredictor, MaskMLPPredictor)
+_POOLERS = (PyramidRoIAlign, PyramidRoIAlignRotated, PyramidRoIPool)
+_FLOAT32 = (*_POOLERS, FastRCNNPredictor, IntegralPredictor, MaskMLPPredictor)

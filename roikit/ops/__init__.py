@@ -12,7 +12,9 @@ from roikit.ops.boxes import *
 from roikit.ops.deform_conv import *
 from roikit.ops.keypoints import *
 from roikit.ops.losses import *
+from roikit.ops.mask_assembly import *
 from roikit.ops.mask_paste import *
+from roikit.ops.mask_rotated import *
 from roikit.ops.mask_target import *
 from roikit.ops.matching import *
 from roikit.ops.nms import *
@@ -22,6 +24,7 @@ from roikit.ops.roi_pool import *
 from roikit.ops.roi_warp import *
 from roikit.ops.rotated import *
 from roikit.ops.rotated_align import *
+from roikit.ops.rotated_boxes import *
 from roikit.ops.rotated_codec import *
 from roikit.ops.soft_nms import *
 from roikit.ops.weighted_boxes_fusion import *

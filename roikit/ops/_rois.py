@@ -1,5 +1,7 @@
 """How the kernels of the RoI ops are run: their module, room for what they fill, one map in place of a pyramid."""
 
+import math
+
 import torch
 
 from roikit import _config, _core
@@ -73,3 +75,26 @@ def one_map_backward(function, tensors=1):
         return function(grad, *rest[:tensors], images, [height], [width], channels_last, [scale], [], *rule)[0]
 
     return of_one
+
+
+def named_maps(module, x, names):
+    """The maps of a dict by their names, for a ``module`` of this name.
+
+    Raises:
+        ValueError: one is missing.
+    """
+    if any(name not in x for name in names):
+        raise ValueError(f"{module}: x must have the maps {names}, got {list(x)}")
+    return [x[name] for name in names]
+
+
+def scales_of_maps(module, features, image_shapes):
+    """Map pixels an image pixel of each level, a power of two.
+
+    Raises:
+        ValueError: there are no images.
+    """
+    if not image_shapes:
+        raise ValueError(f"{module}: image_shapes must not be empty")
+    height = max(shape[0] for shape in image_shapes)
+    return [2.0 ** round(math.log2(m.shape[-2] / height)) for m in features]

@@ -5,10 +5,11 @@ import math
 import torch
 
 from roikit import _check
-from roikit._check.boxes import formats
+from roikit._check.boxes import ROTATED, formats
 from roikit.ops._arguments import as_boxes, wider
 from roikit.ops._launch import backend, launch, view
 from roikit.ops._library import register
+from roikit.ops._rotated_formats import from_own_corner, to_own_corner
 
 __all__ = ["box_area", "box_convert", "box_iou", "clip_boxes_to_image", "complete_box_iou", "distance_box_iou",
            "generalized_box_iou", "masks_to_boxes", "remove_small_boxes"]
@@ -34,20 +35,28 @@ def box_area(boxes):
 def box_convert(boxes, in_fmt, out_fmt):
     """Boxes from one format to another.
 
+    The rotated formats are torchvision's. "cxcywhr" is roikit's own: centre, size, and degrees counter-clockwise.
+    "xywhr" has the box's own top left corner in place of the centre. "xyxyxyxy" has its corners top left, top right,
+    bottom right, bottom left, as they lie where the angle is 0.
+
     Args:
-        boxes: (N, 4) floating; half is cast to float32.
-        in_fmt, out_fmt: "xyxy", "xywh" (corner and size), or "cxcywh" (centre and size).
+        boxes: (N, 4) floating, of a rotated format (N, 5), of "xyxyxyxy" (N, 8); half is cast to float32.
+        in_fmt, out_fmt: "xyxy", "xywh" (corner and size), or "cxcywh" (centre and size); or both "cxcywhr", "xywhr" or
+            "xyxyxyxy".
 
     Returns:
-        (N, 4) float32 or float64, always new memory. Differentiable.
+        (N, 4), (N, 5) or (N, 8) float32 or float64, always new memory; angles made of corners are in (-180, 180].
+        Differentiable.
 
     Raises:
-        TypeError, ValueError: boxes is not a floating (N, 4) tensor; a format is unknown.
+        TypeError, ValueError: boxes is not a floating tensor of these columns; a format is unknown; one is upright and
+        one rotated.
     """
-    boxes = as_boxes("box_convert", "boxes", boxes)
-    formats("box_convert", in_fmt, out_fmt)
+    boxes = as_boxes("box_convert", "boxes", boxes, formats("box_convert", in_fmt, out_fmt))
     if in_fmt == out_fmt:
         return boxes.clone()
+    if in_fmt in ROTATED:
+        return from_own_corner(to_own_corner(boxes, in_fmt), out_fmt)
     first, second = boxes[:, :2], boxes[:, 2:]
     if in_fmt == "xywh":
         second = first + second

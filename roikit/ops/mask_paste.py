@@ -8,6 +8,7 @@ from roikit._check import mask_paste as checks
 from roikit.ops._arguments import wider
 from roikit.ops._launch import backend, launch, view, workspace
 from roikit.ops._library import register
+from roikit.ops._masks import counted_runs, zeros
 
 __all__ = ["paste_masks", "paste_masks_rle"]
 
@@ -94,32 +95,19 @@ def _runs_on_host(core, masks, boxes, height, width, limit, rule):
 def _runs_on_device(core, masks, boxes, height, width, limit, rule):
     """What `_runs_on_host` gives, by the CUDA kernels: count, add up, write."""
     scratch = workspace(masks, core.paste_masks_workspace(view(masks)))
-    changes = masks.new_empty((len(masks), core.paste_masks_rle_chunks(width)), dtype=torch.int64)
-    core.paste_masks_rle_count(view(masks), view(boxes), height, width, limit, rule, view(changes),
-                               launch(masks, scratch))
-    upto = changes.view(-1).cumsum(0).view_as(changes)
-    offsets = np.zeros(len(masks) + 1, np.int64)
-    offsets[1:] = upto[:, -1].cpu().numpy()
-    ends = masks.new_empty(int(offsets[-1]), dtype=torch.int32)
-    counts = torch.empty_like(ends)
-    core.paste_masks_rle_write(view(masks), height, width, limit, view(upto), view(ends), view(counts),
-                               launch(masks, scratch))
-    return counts.cpu().numpy().view(np.uint32), offsets
+    return counted_runs(
+        masks, core.paste_masks_rle_chunks(width),
+        lambda changes: core.paste_masks_rle_count(view(masks), view(boxes), height, width, limit, rule, view(changes),
+                                                   launch(masks, scratch)),
+        lambda *runs: core.paste_masks_rle_write(view(masks), height, width, limit, *map(view, runs),
+                                                 launch(masks, scratch)))
 
 
 def _paste_masks_kernel(masks, boxes, height, width, threshold, rule):
     core = backend(masks, "paste_masks")
     masks, boxes = masks.contiguous(), boxes.contiguous()
-    shape = (masks.shape[0], height, width)
-    dtype = masks.dtype if threshold is None else torch.bool
-    scratch = None
-    if core is _core:
-        # NumPy's zeros are pages that the system has not handed out yet; torch would write them all.
-        kind = {torch.bool: np.bool_, torch.float32: np.float32, torch.float64: np.float64}[dtype]
-        out = torch.from_numpy(np.zeros(shape, kind))
-    else:
-        out = masks.new_zeros(shape, dtype=dtype)
-        scratch = workspace(masks, core.paste_masks_workspace(view(masks)))
+    out = zeros(masks, (masks.shape[0], height, width), masks.dtype if threshold is None else torch.bool, core)
+    scratch = None if core is _core else workspace(masks, core.paste_masks_workspace(view(masks)))
     core.paste_masks(view(masks), view(boxes), threshold or 0.0, checks.RULES.index(rule), view(out),
                      launch(masks, scratch))
     return out

@@ -1,6 +1,5 @@
 """Mask targets on tensors: what the mask head is trained towards. Without gradient."""
 
-import numpy as np
 import torch
 
 from roikit import _check, _config, _core, _polygon
@@ -9,10 +8,9 @@ from roikit.ops._arguments import float32_at_least
 from roikit.ops._derivatives import refuse_tangent
 from roikit.ops._launch import backend, launch, view
 from roikit.ops._library import register
+from roikit.ops._masks import INTEGERS, as_bytes, check_matched, run_ends
 
 __all__ = ["mask_targets"]
-
-INTEGERS = ("uint8", "int8", "int16", "int32", "int64")
 
 
 def mask_targets(masks, boxes, matched, size, *, rule="soft", image_size=None):
@@ -68,45 +66,18 @@ def _from_runs(op, masks, boxes, matched, cells, binary, frame):
                                   launch(boxes))
     elif len(boxes):
         if _config.debug():
-            _check_matched(op, matched, len(masks))
-        runs = _run_ends(_polygon.runs_of_masks(masks, frame, op), boxes)
+            check_matched(op, matched, len(masks))
+        runs = run_ends(op, _polygon.runs_of_masks(masks, frame, op), boxes)
         core.mask_targets_of_ends(*map(view, runs), view(boxes), view(matched), binary, view(out), launch(boxes))
     return out
 
 
-def _run_ends(runs, like):
-    """Where each run ends, counted through all masks, with offsets and sizes: int64 where ``like`` is, by one copy."""
-    counts, offsets, sizes = runs
-    if sizes.size and sizes.max() >= 2**31:
-        raise ValueError(f"mask_targets: masks must be below 2^31 a side, got {sizes.max()}")
-    parts = np.cumsum(counts, dtype=np.int64), offsets, sizes.reshape(-1)
-    packed = torch.from_numpy(np.concatenate(parts))
-    if like.is_cuda:  # from pinned memory the copy takes its place in the stream, and nobody waits
-        packed = packed.pin_memory()
-    ends, offsets, sizes = packed.to(like.device, non_blocking=True).split([len(part) for part in parts])
-    return ends, offsets, sizes.view(-1, 2)
-
-
-def _check_matched(op, matched, masks):
-    """``matched`` names masks, in the words of the CPU kernel. Waits for the GPU.
-
-    Raises:
-        IndexError: it does not.
-    """
-    wrong = matched[(matched < 0) | (matched >= masks)]
-    if len(wrong):
-        raise IndexError(f"{op}: matched must lie in [0, {masks}), got {wrong[0].item()}")
-
-
 def _mask_targets_kernel(masks, boxes, matched, size, binary):
     core = backend(boxes, "mask_targets")
-    masks = masks.view(torch.uint8) if masks.element_size() == 1 else masks != 0
-    if masks.stride(2) != 1:
-        masks = masks.contiguous()
-    boxes, matched = boxes.contiguous(), matched.contiguous()
+    masks, boxes, matched = as_bytes(masks), boxes.contiguous(), matched.contiguous()
     out = boxes.new_empty((boxes.shape[0], size, size), dtype=torch.float32)
     if core is not _core and _config.debug():
-        _check_matched("mask_targets", matched, masks.shape[0])
+        check_matched("mask_targets", matched, masks.shape[0])
     core.mask_targets(view(masks), view(boxes), view(matched), binary, view(out), launch(boxes))
     return out
 

@@ -4,16 +4,18 @@
 the boxes too, `roikit.ops._align_max` the largest samples.
 """
 
-import math
-
 import torch
 
 from roikit import _check
 from roikit._check import roi_align as checks
 from roikit.ops import _align, _align_max, _integral  # noqa: F401
 from roikit.ops._arguments import as_map, as_rois
+from roikit.ops._rois import named_maps, scales_of_maps
 
 __all__ = ["MultiScaleRoIAlign", "RoIAlign", "multiscale_roi_align", "roi_align"]
+
+for _name in ("named_maps", "scales_of_maps"):
+    torch.fx.wrap(_name)
 
 
 @torch.fx.wrap
@@ -138,14 +140,14 @@ class MultiScaleRoIAlign(torch.nn.Module):
         self.canonical_scale, self.canonical_level, self.reduce = canonical_scale, canonical_level, reduce
 
     def forward(self, x, boxes, image_shapes):
-        return self.pool(_named_maps(x, self.featmap_names), boxes, image_shapes)
+        return self.pool(named_maps("MultiScaleRoIAlign", x, self.featmap_names), boxes, image_shapes)
 
     def pool(self, features, boxes, image_shapes):
         """`forward` of a list of maps, finest first."""
-        return multiscale_roi_align(features, boxes, self.output_size, _scales(features, image_shapes),
-                                    sampling_ratio=self.sampling_ratio,
-                                    canonical_scale=self.canonical_scale,
-                                    canonical_level=self.canonical_level, reduce=self.reduce)
+        scales = scales_of_maps("MultiScaleRoIAlign", features, image_shapes)
+        return multiscale_roi_align(features, boxes, self.output_size, scales, sampling_ratio=self.sampling_ratio,
+                                    canonical_scale=self.canonical_scale, canonical_level=self.canonical_level,
+                                    reduce=self.reduce)
 
     def extra_repr(self):
         return (f"featmap_names={self.featmap_names}, output_size={self.output_size}, "
@@ -154,19 +156,3 @@ class MultiScaleRoIAlign(torch.nn.Module):
 
 def _named_reduce(module):
     return "" if module.reduce == "mean" else f", reduce={module.reduce!r}"
-
-
-@torch.fx.wrap
-def _named_maps(x, names):
-    if any(name not in x for name in names):
-        raise ValueError(f"MultiScaleRoIAlign: x must have the maps {names}, got {list(x)}")
-    return [x[name] for name in names]
-
-
-@torch.fx.wrap
-def _scales(features, image_shapes):
-    """Map pixels an image pixel of each level, a power of two."""
-    if not image_shapes:
-        raise ValueError("MultiScaleRoIAlign: image_shapes must not be empty")
-    height = max(shape[0] for shape in image_shapes)
-    return [2.0 ** round(math.log2(m.shape[-2] / height)) for m in features]

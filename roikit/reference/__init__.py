@@ -7,7 +7,9 @@ from roikit.reference.box_codec import *
 from roikit.reference.boxes import *
 from roikit.reference.deform_conv import *
 from roikit.reference.keypoints import *
+from roikit.reference.mask_assembly import *
 from roikit.reference.mask_paste import *
+from roikit.reference.mask_rotated import *
 from roikit.reference.mask_target import *
 from roikit.reference.matching import *
 from roikit.reference.nms import *
@@ -17,6 +19,7 @@ from roikit.reference.roi_pool import *
 from roikit.reference.roi_warp import *
 from roikit.reference.rotated import *
 from roikit.reference.rotated_align import *
+from roikit.reference.rotated_boxes import *
 from roikit.reference.rotated_codec import *
 from roikit.reference.soft_nms import *
 from roikit.reference.weighted_boxes_fusion import *

@@ -5,9 +5,12 @@ the boxes, float32 or float64; half boxes are cast to float32 first. Every expre
 computed in T in the order written, without fused multiply-add, so every floor gives the same bits.
 """
 
+import math
+
 import numpy as np
 
 from roikit.reference.arguments import as_boxes
+from roikit.reference.rotated import angle_of, sin_cos_degrees
 
 __all__ = [
     "box_area",
@@ -20,6 +23,9 @@ __all__ = [
     "masks_to_boxes",
     "remove_small_boxes",
 ]
+
+
+UPRIGHT, ROTATED = ("xyxy", "xywh", "cxcywh"), ("cxcywhr", "xywhr", "xyxyxyxy")
 
 
 def minimum(a, b):
@@ -54,28 +60,45 @@ def box_area(boxes):
 
 
 def box_convert(boxes, in_fmt, out_fmt):
-    """Rewrite boxes from one format into another, by way of "xyxy".
+    """Rewrite boxes from one format into another, by way of "xyxy", rotated ones by way of "xywhr".
+
+    The rotated formats are torchvision's. "cxcywhr" is roikit's own: centre, size, and degrees counter-clockwise.
+    "xywhr" has the box's own top left corner in place of the centre. "xyxyxyxy" has its corners top left, top right,
+    bottom right, bottom left, as they lie where the angle is 0.
 
     Args:
-        boxes: (N, 4) float.
-        in_fmt, out_fmt: "xyxy", "xywh" (corner, size) or "cxcywh" (centre, size).
+        boxes: (N, 4) float; of a rotated format (N, 5), of "xyxyxyxy" (N, 8).
+        in_fmt, out_fmt: "xyxy", "xywh" (corner, size) or "cxcywh" (centre, size); or both "cxcywhr", "xywhr" or
+            "xyxyxyxy".
 
     Returns:
-        T (N, 4), always new memory. Reversed boxes keep their negative sizes. The fixed arithmetic:
+        T (N, 4), (N, 5) or (N, 8), always new memory. Reversed boxes keep their negative sizes. The fixed arithmetic:
         xywh -> xyxy: x, y, x + w, y + h; cxcywh -> xyxy: cx - 0.5 * w, ..., cx + 0.5 * w, ...;
         xyxy -> xywh: x1, y1, x2 - x1, y2 - y1; xyxy -> cxcywh: (x1 + x2) / 2, ..., x2 - x1, ...
+        cxcywhr -> xywhr: with a = (w * cos, w * sin) and d = (h * sin, h * cos), sin and cos those of
+        ``rotated.sin_cos_degrees`` rounded to T, NaN of an angle that is not finite: x = cx - 0.5 * (a.x + d.x),
+        y = cy - 0.5 * (d.y - a.y), and + for the way back;
+        xywhr -> xyxyxyxy: (x, y), b = (x + a.x, y - a.y), (b.x + d.x, b.y + d.y), (x + d.x, y + d.y);
+        xyxyxyxy -> xywhr: the first corner; w and h are the lengths of the sides from the first to the second and from
+        the second to the third, sqrt(x * x + y * y) in double; the angle is that of the first of them, in double, in
+        (-180, 180]: ``degrees_along``. Both are rounded to T.
         Equal formats copy.
 
     Raises:
-        ValueError: a format is none of the three.
+        ValueError: a format is none of the six; one is upright and one rotated.
     """
-    boxes = as_boxes("box_convert", "boxes", boxes)
     for name, value in (("in_fmt", in_fmt), ("out_fmt", out_fmt)):
-        if value not in ("xyxy", "xywh", "cxcywh"):
-            raise ValueError(
-                f"box_convert: {name} must be 'xyxy', 'xywh' or 'cxcywh', got {value!r}")
+        if value not in UPRIGHT + ROTATED:
+            raise ValueError(f"box_convert: {name} must be one of {', '.join(UPRIGHT + ROTATED)}, got {value!r}")
+    if (in_fmt in ROTATED) != (out_fmt in ROTATED):
+        raise ValueError("box_convert: in_fmt and out_fmt must both be upright or both rotated, got "
+                         f"{in_fmt!r} and {out_fmt!r}")
+    boxes = as_boxes("box_convert", "boxes", boxes, 4 if in_fmt in UPRIGHT else 8 if in_fmt == "xyxyxyxy" else 5)
     if in_fmt == out_fmt:
         return boxes.copy()
+    if in_fmt in ROTATED:
+        with np.errstate(invalid="ignore", over="ignore"):
+            return from_own_corner(to_own_corner(boxes, in_fmt), out_fmt)
     half = boxes.dtype.type(0.5)
     first, second = boxes[:, :2], boxes[:, 2:]
     with np.errstate(invalid="ignore", over="ignore"):
@@ -88,6 +111,55 @@ def box_convert(boxes, in_fmt, out_fmt):
         elif out_fmt == "cxcywh":
             first, second = (first + second) / boxes.dtype.type(2), second - first
     return np.concatenate([first, second], axis=1)
+
+
+def own_axes(boxes):
+    """(w * cos, w * sin) and (h * sin, h * cos) of rotated boxes, each T (N, 2)."""
+    degrees = boxes[:, 4].astype(np.float64)
+    known = np.isfinite(degrees)
+    sin, cos = (np.where(known, v, np.nan).astype(boxes.dtype) for v in sin_cos_degrees(np.where(known, degrees, 0.0)))
+    w, h = boxes[:, 2], boxes[:, 3]
+    return np.stack([w * cos, w * sin], axis=1), np.stack([h * sin, h * cos], axis=1)
+
+
+def degrees_along(x, y):
+    """The angle in degrees, in (-180, 180], of a step of x to the right and y upwards, each a Python float."""
+    if math.isnan(x) or math.isnan(y):
+        return math.nan
+    degrees = angle_of(abs(y), abs(x)) * 57.295779513082323
+    degrees = 180.0 - degrees if x < 0 else degrees
+    return -degrees if y < 0 else degrees
+
+
+def to_own_corner(boxes, fmt):
+    """ "xywhr" of "cxcywhr", "xyxyxyxy" or itself."""
+    if fmt == "cxcywhr":
+        a, d = own_axes(boxes)
+        half = boxes.dtype.type(0.5)
+        x, y = boxes[:, 0] - half * (a[:, 0] + d[:, 0]), boxes[:, 1] - half * (d[:, 1] - a[:, 1])
+        return np.column_stack([x, y, boxes[:, 2:]])
+    if fmt == "xyxyxyxy":
+        corners = boxes.astype(np.float64)
+        along, down = corners[:, 2:4] - corners[:, 0:2], corners[:, 4:6] - corners[:, 2:4]
+        w, h = (np.sqrt(v[:, 0] * v[:, 0] + v[:, 1] * v[:, 1]) for v in (along, down))
+        rise = corners[:, 1] - corners[:, 3]
+        turn = [degrees_along(x, y) for x, y in zip(along[:, 0].tolist(), rise.tolist(), strict=True)]
+        return np.column_stack([boxes[:, :2], *(np.array(v, boxes.dtype) for v in (w, h, turn))])
+    return boxes
+
+
+def from_own_corner(boxes, fmt):
+    """The format of "xywhr"."""
+    a, d = own_axes(boxes)
+    half = boxes.dtype.type(0.5)
+    x, y = boxes[:, 0], boxes[:, 1]
+    if fmt == "cxcywhr":
+        centre = x + half * (a[:, 0] + d[:, 0]), y + half * (d[:, 1] - a[:, 1])
+        return np.column_stack([*centre, boxes[:, 2:]])
+    if fmt == "xyxyxyxy":
+        right, up = x + a[:, 0], y - a[:, 1]
+        return np.column_stack([x, y, right, up, right + d[:, 0], up + d[:, 1], x + d[:, 0], y + d[:, 1]])
+    return boxes.copy()
 
 
 def clip_boxes_to_image(boxes, size):

@@ -226,10 +226,17 @@ def assign_levels(boxes, scales, canonical_scale=224, canonical_level=4):
     Source: Lin et al. 2017, arXiv:1612.03144, section 4.2; k_min as torchvision's.
     """
     boxes = np.asarray(boxes).astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        sides = side(boxes[:, 0], boxes[:, 2]), side(boxes[:, 1], boxes[:, 3])
+    return levels_of_sides(*sides, scales, canonical_scale, canonical_level)
+
+
+def levels_of_sides(width, height, scales, canonical_scale, canonical_level):
+    """The level of boxes of these sides, float32 (K,), as ``assign_levels`` says."""
     lowest = round(-math.log2(scales[0]))
     with np.errstate(over="ignore", invalid="ignore"):
-        size = np.sqrt(side(boxes[:, 0], boxes[:, 2]) * side(boxes[:, 1], boxes[:, 3]))
-    levels = np.zeros(len(boxes), np.int64)
+        size = np.sqrt(width * height)
+    levels = np.zeros(len(size), np.int64)
     for m in range(lowest + 1, lowest + len(scales)):
         levels += size.astype(np.float64) >= canonical_scale * 2.0 ** (m - canonical_level - 1e-6)
     return levels

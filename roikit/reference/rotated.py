@@ -27,6 +27,11 @@ from roikit.reference.order import suppress
 __all__ = ["batched_nms_rotated", "box_iou_rotated", "nms_rotated"]
 
 LIMIT = 1e150  # a coordinate or a side of this size counts as infinite
+QUARTER, HALF = 0.78539816339744830962, 1.57079632679489661923
+ATAN = (0.99999999999999999995, -0.33333333333333324206, 0.19999999999997013892, -0.14285714285329708164,
+        0.11111111085322108759, -0.090909080590311910269, 0.076922810999377432501, -0.066662052599765261879,
+        0.058768340046141606641, -0.052173125740615910016, 0.044995007289840320092, -0.033387824501211951519,
+        0.015113765096600924669)
 
 
 def bound(boxes):
@@ -54,6 +59,19 @@ def sin_cos_degrees(degrees):
     turn = (quarters + 4).astype(np.int64) % 4
     sin, cos = np.where(turn % 2 == 1, c, s), np.where(turn % 2 == 1, s, c)
     return np.where(turn >= 2, -sin, sin), np.where((turn == 1) | (turn == 2), -cos, cos)
+
+
+def angle_of(y, x):
+    """The angle in radians whose tangent is y / x, for y and x of at least 0: the polynomial of src/core/math.h."""
+    low, high = (y, x) if y < x else (x, y)
+    r = low / high if high > 0 else 0.0
+    steep = r > 0.41421356237309504880
+    t = (r - 1.0) / (r + 1.0) if steep else r
+    z, total = t * t, ATAN[-1]
+    for c in ATAN[-2::-1]:
+        total = c + z * total
+    angle = (QUARTER if steep else 0.0) + t * total
+    return HALF - angle if y > x else angle
 
 
 def prepared(boxes):

@@ -18,6 +18,9 @@ A RoI gives 0, and gradient 0, if w or h is not above 0, if a number is NaN or i
 or h is 2**24 or more in magnitude; so does a map with H = 0 or W = 0. A pixel of weight exactly 0
 need not be read.
 
+On a pyramid a RoI is on the level that ``assign_levels`` gives an upright box of its w and h, rounded
+to float32; a negative side counts as 0.
+
 Bound. As in ``roi_align``: each output element lies within TOLERANCE[dtype] * (the largest |feature|
 of the RoI's image), each element of the gradient within TOLERANCE[dtype] * (largest |grad| +
 roi_align_rotated_backward(|grad|)).
@@ -30,11 +33,14 @@ from bisect import bisect_left, bisect_right
 
 import numpy as np
 
-from roikit.reference.arguments import pair
+from roikit.reference.arguments import as_rois, pair
+from roikit.reference.boxes import side
+from roikit.reference.roi_align import levels_of_sides
 from roikit.reference.rois import GRID_LIMIT, geometry
 from roikit.reference.rotated import sin_cos_degrees
 
-__all__ = ["roi_align_rotated", "roi_align_rotated_backward"]
+__all__ = ["multiscale_roi_align_rotated", "multiscale_roi_align_rotated_backward", "roi_align_rotated",
+           "roi_align_rotated_backward"]
 
 SIZE_LIMIT = 2.0**24  # up to here float32 knows pixels apart
 
@@ -147,3 +153,60 @@ def roi_align_rotated_backward(grad, boxes, input_shape, output_size, spatial_sc
             result[batch[k], :, y, x] += weights[y, x].astype(accumulate)[:, None] * grad[k, :, ph, pw]
     with np.errstate(over="ignore"):
         return result.astype(grad.dtype)
+
+
+def pyramid_rois(op, boxes, scales, images, canonical_scale, canonical_level):
+    """RoIs as (K, 6) and the level of each; ``boxes`` is (K, 6) or a list."""
+    if len(scales) == 0:
+        raise ValueError(f"{op}: scales must name at least one level, got none")
+    batch, boxes = as_rois(op, boxes, images, 5)
+    with np.errstate(over="ignore"):
+        w, h = (side(np.float32(0), boxes[:, i].astype(np.float32)) for i in (2, 3))
+    return (np.concatenate([batch[:, None].astype(boxes.dtype), boxes], axis=1),
+            levels_of_sides(w, h, scales, canonical_scale, canonical_level))
+
+
+def multiscale_roi_align_rotated(features, boxes, output_size, scales, *, sampling_ratio=2, canonical_scale=224,
+                                 canonical_level=4):
+    """``roi_align_rotated`` of each RoI on the pyramid level that its size asks for.
+
+    Args:
+        features: list of (N, C, H_i, W_i), one a level, finest first, of one dtype.
+        boxes: (K, 6) float with the batch index first, or a list with one (L, 5) array an image; in
+            input pixels.
+        output_size, sampling_ratio: as in `roi_align_rotated`.
+        scales, canonical_scale, canonical_level: as in `multiscale_roi_align`.
+
+    Returns:
+        (K, C, PH, PW), rows in the order of the boxes.
+
+    Raises:
+        ValueError: no level, or ``features`` and ``scales`` differ in length.
+        IndexError: as in ``roi_align_rotated``.
+    """
+    op = "multiscale_roi_align_rotated"
+    if len(features) != len(scales):
+        raise ValueError(f"{op}: scales must have one value a level, got {len(scales)} for {len(features)}")
+    rois, levels = pyramid_rois(op, boxes, scales, len(features[0]) if len(features) else 0, canonical_scale,
+                                canonical_level)
+    parts = [roi_align_rotated(features[level], rois[k : k + 1], output_size, scales[level], sampling_ratio)
+             for k, level in enumerate(levels)]
+    return np.concatenate([roi_align_rotated(features[0], rois[:0], output_size), *parts])
+
+
+def multiscale_roi_align_rotated_backward(grad, boxes, input_shapes, output_size, scales, *, sampling_ratio=2,
+                                          canonical_scale=224, canonical_level=4):
+    """Gradients of ``multiscale_roi_align_rotated`` with respect to each level's features.
+
+    Args:
+        grad: (K, C, PH, PW), the gradient of the output.
+        boxes, output_size, scales, sampling_ratio, canonical_scale, canonical_level: as given to the forward pass.
+        input_shapes: list of (N, C, H_i, W_i).
+
+    Returns:
+        list of (N, C, H_i, W_i), the dtype of ``grad``; zeros on a level without RoIs.
+    """
+    rois, levels = pyramid_rois("multiscale_roi_align_rotated", boxes, scales, input_shapes[0][0], canonical_scale,
+                                canonical_level)
+    return [roi_align_rotated_backward(grad[levels == i], rois[levels == i], shape, output_size, scales[i],
+                                       sampling_ratio) for i, shape in enumerate(input_shapes)]

@@ -28,7 +28,7 @@ def exp_fixed(x):
     """e to the power of x in the dtype of x, float32 or float64, by a fixed row of operations.
 
     x = k ln2 + r with a whole k and ln2 in two parts; the Taylor series of exp(r) by Horner's scheme;
-    times 2^k as two powers. Within 1 unit in the last place. Arguments are at most 0 here.
+    times 2^k as two powers. Within 1 unit in the last place.
     """
     T = x.dtype.type
     single = T is np.float32
@@ -45,7 +45,7 @@ def exp_fixed(x):
     for i in range(terms - 1, 1, -1):
         series = T(1 / math.factorial(i)) + r * series
     value = T(1) + (r + (r * r) * series)
-    k = k.astype(np.int64)
+    k = np.where(k == k, k, T(0)).astype(np.int64)  # NaN, which value has
     half = k // 2
     return (value * np.ldexp(T(1), half)) * np.ldexp(T(1), k - half)
 

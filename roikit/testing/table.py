@@ -59,6 +59,13 @@ OPS = {
         "batched_nms_rotated(boxes: rotated_boxes, scores: scores, idxs: classes, iou_threshold: 0.5) -> varying"],
         "entries": {"nms_rotated": ("nms_rotated", "nms_rotated_in_order"),
                     "batched_nms_rotated": ("batched_nms_rotated", "batched_nms_rotated_in_order")}},
+    "rotated_boxes": {"kind": "elementwise", "tolerance": "exact", "functions": [
+        "min_area_boxes(masks: bitmaps, *, dtype=float32)",
+        "flip_boxes_rotated(boxes: rotated_boxes, size: (7, 9), direction='horizontal')",
+        "rotate_boxes_rotated(boxes: rotated_boxes, degrees: 30.0, center: (4.0, 3.0))"],
+        "entries": {"min_area_boxes": ("min_area_boxes min_area_boxes_of_points min_area_boxes_of_runs",
+                                       "min_area_boxes"),
+                    "flip_boxes_rotated": ("", ""), "rotate_boxes_rotated": ("", "")}},  # NumPy's and torch's own
     "rotated_codec": {"kind": "elementwise", "tolerance": "bound", "functions": [
         "encode_boxes_rotated(boxes: rotated_boxes, anchors: rotated_boxes, weights=(1, 1, 1, 1, 1))",
         "decode_boxes_rotated(deltas: rotated_deltas, anchors: rotated_boxes, weights=(1, 1, 1, 1, 1), *, "
@@ -81,7 +88,13 @@ OPS = {
                                              "roi_align roi_align_backward roi_align_max roi_align_max_backward")}},
     "rotated_align": {"kind": "sampled", "tolerance": "bound", "functions": [
         "roi_align_rotated(input: maps, boxes: rotated_rois, output_size: 2, spatial_scale=1.0, sampling_ratio=-1)",
-        "RoIAlignRotated(output_size: 2, spatial_scale: 1.0, sampling_ratio: 2)"]},
+        "multiscale_roi_align_rotated(features: pyramid, boxes: rotated_rois, output_size: 2, scales: (1.0, 0.5), *, "
+        "sampling_ratio=2, canonical_scale=224, canonical_level=4)",
+        "RoIAlignRotated(output_size: 2, spatial_scale: 1.0, sampling_ratio: 2)",
+        "MultiScaleRoIAlignRotated(featmap_names: ['a', 'b'], output_size: 2, sampling_ratio: 2, *, "
+        "canonical_scale=224, canonical_level=4)"],
+        "entries": {"multiscale_roi_align_rotated": ("roi_align_rotated roi_align_rotated_backward",
+                                                     "roi_align_rotated roi_align_rotated_backward")}},
     "ps_roi": {"kind": "sampled", "tolerance": "bound", "functions": [
         "ps_roi_align(input: maps, boxes: rois, output_size: 2, spatial_scale=1.0, sampling_ratio=-1)",
         "ps_roi_pool(input: maps, boxes: rois, output_size: 2, spatial_scale=1.0)",
@@ -105,9 +118,25 @@ OPS = {
         "paste_masks_rle(masks: masks, boxes: boxes, image_size: (7, 9), *, threshold=0.5, rule='continuous')"
         " -> varying"],
         "entries": {"paste_masks_rle": ("paste_masks_rle", "paste_masks_rle_count paste_masks_rle_write")}},
+    "mask_assembly": {"kind": "elementwise", "tolerance": "exact", "functions": [
+        "assemble_masks(prototypes: floats(4, 5, 6), coefficients: deltas, boxes: boxes, image_size: (7, 9), *, "
+        "extent=None, threshold=0.5)",
+        "assemble_masks_rle(prototypes: floats(4, 5, 6), coefficients: deltas, boxes: boxes, image_size: (7, 9), *, "
+        "extent=None, threshold=0.5) -> varying"],
+        "entries": {"assemble_masks_rle": ("assemble_masks_rle",
+                                           "assemble_masks_rle_count assemble_masks_rle_write")}},
     "mask_target": {"kind": "elementwise", "tolerance": "bound", "functions": [
         "mask_targets(masks: bitmaps, boxes: boxes, matched: matches, size: 3, *, rule='soft', image_size=None)"],
         "entries": {"mask_targets": ("mask_targets mask_targets_of_runs", "mask_targets mask_targets_of_ends")}},
+    "mask_rotated": {"kind": "elementwise", "tolerance": "exact", "functions": [
+        "mask_targets_rotated(masks: bitmaps, boxes: rotated_boxes, matched: matches, size: 3, *, rule='soft', "
+        "image_size=None)",
+        "paste_masks_rotated(masks: masks, boxes: rotated_boxes, image_size: (7, 9), *, threshold=0.5)",
+        "paste_masks_rotated_rle(masks: masks, boxes: rotated_boxes, image_size: (7, 9), *, threshold=0.5) -> varying"],
+        "entries": {"mask_targets_rotated": ("mask_targets_rotated mask_targets_rotated_of_runs",
+                                             "mask_targets_rotated mask_targets_rotated_of_ends"),
+                    "paste_masks_rotated_rle": ("paste_masks_rotated_rle",
+                                                "paste_masks_rotated_rle_count paste_masks_rotated_rle_write")}},
     "keypoints": {"kind": "elementwise", "tolerance": "exact", "functions": [
         "encode_keypoints(keypoints: keypoints, boxes: boxes, size: 7)",
         "decode_keypoints(maps: heatmaps, boxes: boxes)"]},

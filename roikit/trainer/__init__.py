@@ -3,7 +3,7 @@
 import importlib
 
 __all__ = ["ConfigError", "IncompleteRun", "NonFiniteLoss", "TrainConfig", "coco_scores", "evaluate",
-           "export_onnx", "load_config", "predict", "preset_names", "train"]
+           "export_onnx", "load_config", "panoptic_quality", "pixel_quality", "predict", "preset_names", "train"]
 
 _HOME = {
     "ConfigError": "fields",
@@ -14,6 +14,8 @@ _HOME = {
     "evaluate": "evaluation",
     "export_onnx": "onnx_file",
     "load_config": "config",
+    "panoptic_quality": "map_files",
+    "pixel_quality": "map_files",
     "predict": "prediction",
     "preset_names": "config",
     "train": "loop",

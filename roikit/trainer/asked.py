@@ -2,12 +2,17 @@
 
 from dataclasses import replace
 
-__all__ = ["asks_for_keypoints", "asks_for_semantic", "fitted_model", "semantic_classes"]
+__all__ = ["asks_for_keypoints", "asks_for_rotated", "asks_for_semantic", "fitted_model", "semantic_classes"]
 
 
 def asks_for_keypoints(model):
     """Whether a ``DetectorConfig`` has a branch of keypoints, ``keypoint``."""
     return model.keypoint is not None
+
+
+def asks_for_rotated(model):
+    """Whether a ``DetectorConfig`` finds rotated boxes."""
+    return model.boxes == "rotated"
 
 
 def asks_for_semantic(model):

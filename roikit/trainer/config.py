@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from roikit.models import DetectorConfig
+from roikit.models import DetectorConfig, SegmenterConfig
 from roikit.trainer.extras import extra
 from roikit.trainer.fields import ConfigError, UserPath, merge, parse_overrides, plain
 from roikit.trainer.written import read_written
@@ -28,6 +28,9 @@ def _require(right, text):
 class PartConfig:
     """A COCO instances file and the folder of its images; ``limit`` keeps the lowest image ids.
 
+    For a segmenter, ``semantic`` and the folder of the images do without ``annotations``, and ``annotations`` without
+    ``semantic`` are the classes of the objects' masks.
+
     ``keep_empty`` false leaves out images without a single object: they teach, or ask, what is nothing.
     ``semantic`` is a folder of PNG label maps or a COCO panoptic file, for a model that learns a class for each pixel;
     without, such a model learns the union of the objects' masks.
@@ -40,11 +43,14 @@ class PartConfig:
     keep_empty: bool = True
 
     def __post_init__(self):
-        _require((self.annotations is None) == (self.images is None),
+        named = self.annotations if self.semantic is None else self.semantic
+        _require((named is None) == (self.images is None),
                  "annotations and images must be given together, "
-                 f"got {self.annotations} and {self.images}")
-        _require(self.semantic is None or self.annotations is not None,
-                 "semantic needs annotations and images")
+                 f"got {self.annotations} and {self.images}" if self.semantic is None else
+                 "semantic needs annotations and images, or for a segmenter images alone, "
+                 f"got semantic={self.semantic} and images={self.images}")
+        _require(self.keep_empty or self.images is None or self.annotations is not None,
+                 "keep_empty=false looks at objects, and so needs annotations")
         _require(self.limit is None or self.limit >= 1,
                  f"limit must be at least 1, got {self.limit}")
 
@@ -55,7 +61,8 @@ class DataConfig:
 
     ``bundled`` stands for the set inside the package wherever a part names no files.
     ``batch_size`` counts the images of a step over all processes. ``workers`` are data-loading
-    processes beside each training process.
+    processes beside each training process. ``classes`` are the names of the values 0, 1, ... of a segmenter's label
+    maps, where they are PNG files.
     """
 
     bundled: Literal["nuclei-mini"] | None = None
@@ -63,12 +70,13 @@ class DataConfig:
     val: PartConfig = field(default_factory=PartConfig)
     batch_size: int = 2
     workers: int = 0
+    classes: tuple[str, ...] | None = None
 
     def __post_init__(self):
         _require(self.batch_size >= 1, f"batch_size must be at least 1, got {self.batch_size}")
         _require(self.workers >= 0, f"workers must not be negative, got {self.workers}")
-        _require(self.val.semantic is None,
-                 "val.semantic is of no use: a class for each pixel is learnt, and not evaluated")
+        _require(self.classes is None or 2 <= len(self.classes) <= 255,
+                 f"classes must be 2 to 255 names, got {self.classes}")
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,8 @@ class AugmentConfig:
 
     ``flip`` and ``vertical_flip`` are probabilities; ``rotate`` turns by a random multiple of 90
     degrees. ``crop`` (height, width) cuts or pads to that size after resizing by a random factor
-    from ``scale`` (low, high), where at 1 the image just fits. ``brightness`` and ``contrast``
+    from ``scale`` (low, high), where at 1 the image just fits, or with ``scale_of`` "pixels" keeps its own
+    pixels. ``brightness`` and ``contrast``
     shift and stretch the values by up to that part of their range. Random sizes without a crop are
     the model's ``image.min_size``. ``keypoint_pairs`` are names of keypoints that change places in a
     mirror; null for those that are the same but for "left" and "right".
@@ -92,6 +101,7 @@ class AugmentConfig:
     contrast: float = 0.0
     per_image_normalize: bool = False
     keypoint_pairs: tuple[tuple[str, str], ...] | None = None
+    scale_of: Literal["fit", "pixels"] = "fit"
 
     def __post_init__(self):
         for name in ("flip", "vertical_flip"):
@@ -100,6 +110,7 @@ class AugmentConfig:
         _require(self.scale is None or self.crop is not None, "scale needs a crop")
         _require(self.scale is None or 0 < self.scale[0] <= self.scale[1],
                  f"scale must be two rising factors above 0, got {self.scale}")
+        _require(self.scale_of == "fit" or self.crop is not None, "scale_of needs a crop")
         _require(self.crop is None or min(self.crop) >= 1,
                  f"crop must be a height and a width of at least 1, got {self.crop}")
 
@@ -134,17 +145,18 @@ class OptimizerConfig:
 class ScheduleConfig:
     """Length of the run in ``steps`` or ``epochs`` and the course of the learning rate.
 
-    ``milestones`` are parts of the run (0.67 is two thirds), ``warmup_steps`` are steps.
+    ``milestones`` are parts of the run (0.67 is two thirds), ``warmup_steps`` are steps, ``power`` is that of "poly".
     """
 
     steps: int | None = None
     epochs: float | None = None
-    kind: Literal["constant", "step", "cosine"] = "cosine"
+    kind: Literal["constant", "step", "cosine", "poly"] = "cosine"
     warmup_steps: int = 0
     warmup_factor: float = 0.001
     milestones: tuple[float, ...] = (0.67, 0.92)
     gamma: float = 0.1
     final_factor: float = 0.0
+    power: float = 0.9
 
     def __post_init__(self):
         _require(self.steps is None or self.steps >= 0,
@@ -153,6 +165,7 @@ class ScheduleConfig:
                  f"epochs must be above 0, got {self.epochs}")
         _require(self.warmup_steps >= 0,
                  f"warmup_steps must not be negative, got {self.warmup_steps}")
+        _require(self.power > 0, f"power must be above 0, got {self.power}")
         _require(all(0 <= m <= 1 for m in self.milestones),
                  f"milestones are parts of the run, within 0 and 1, got {self.milestones}")
 
@@ -164,7 +177,7 @@ class EvalConfig:
     AP counts the last of ``max_detections``, and the model is told to give as many; AP of keypoints
     counts ``max_keypoint_detections``. ``sigmas`` are needed for keypoints other than COCO's 17: of each, how
     far annotators differ on it as a part of the object's size. ``best`` names the figure that picks
-    the checkpoint ``best``.
+    the checkpoint ``best``; for a segmenter "segm/AP" means "semantic/mIoU".
     """
 
     every: int | None = None
@@ -216,15 +229,26 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A whole training run."""
+    """A whole training run.
 
-    model: DetectorConfig = field(default_factory=DetectorConfig)
+    ``model`` is what is trained. In YAML a ``kind`` in it says what, "segmenter", and none means a detector.
+    """
+
+    model: DetectorConfig | SegmenterConfig = field(default_factory=DetectorConfig)
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self):
+        if isinstance(self.model, DetectorConfig):  # whose classes of pixels are a help in training
+            _require(self.data.val.semantic is None,
+                     "data.val.semantic is of no use: a class for each pixel is learnt, and not evaluated")
+            _require(self.data.classes is None, "data.classes names the values of a segmenter's label maps")
+            _require(self.data.train.semantic is None or self.data.train.annotations is not None,
+                     "data.train.semantic needs annotations and images")
 
 
 def preset_names():

@@ -10,8 +10,8 @@ from roikit.trainer.trained import is_published, load_trained
 
 __all__ = ["convert"]
 
-# The class logits' biases, of the first stage where there are several.
-_LOGITS = re.compile(r"(cls_score|fc_cls)\.bias$")
+# The class logits' biases, of the first stage where there are several; of an FCN those of the pixels.
+_LOGITS = re.compile(r"(cls_score|fc_cls|(^|\.)classifier\.4)\.bias$")
 
 
 def convert(source, path, *, layout="roikit", model=None):
@@ -49,6 +49,6 @@ def convert(source, path, *, layout="roikit", model=None):
 
 
 def _classes_in(path):
-    """How many classes a file's detector tells apart, with the background."""
+    """How many classes a file's model tells apart, with the background."""
     return next((len(value) for name, value in read_state(path).items()
                  if _LOGITS.search(name) and value.ndim == 1), 91)

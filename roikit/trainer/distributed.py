@@ -12,25 +12,30 @@ __all__ = ["Process", "pick_device"]
 
 @dataclass(frozen=True)
 class Process:
-    """This process among ``world``; rank 0 writes files."""
+    """This process among ``world``; rank 0 writes files. ``own`` says that ``start`` made the group that it is in."""
 
     rank: int = 0
     world: int = 1
     local_rank: int = 0
+    own: bool = False
 
     @classmethod
     def start(cls, device):
-        """Join the processes that torchrun's environment names; NCCL for CUDA, else gloo."""
+        """Join the processes that torchrun's environment names, in the group that there is or a new one.
+
+        A new one is of NCCL for CUDA, else of gloo.
+        """
         if int(os.environ.get("WORLD_SIZE", "1")) <= 1:
             return cls()
-        if not dist.is_initialized():
+        own = not dist.is_initialized()
+        if own:
             # Before there is a group: its functions take the group of that moment as a default and would keep it for
             # good, with gloo's threads. One that lets go of a tensor while the interpreter ends takes the process with
             # it. Not on top of this file: there are builds of torch without it, on which one process can train.
             importlib.import_module("torch.distributed.nn.functional")
             cuda = device != "cpu" and torch.cuda.is_available()
             dist.init_process_group("nccl" if cuda else "gloo")
-        return cls(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
+        return cls(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")), own)
 
     @property
     def first(self):
@@ -70,8 +75,8 @@ class Process:
             dist.barrier()
 
     def end(self):
-        """Leave the group; the counterpart of ``start``."""
-        if self.world > 1 and dist.is_initialized():
+        """Leave the group if ``start`` made it."""
+        if self.own and dist.is_initialized():
             dist.destroy_process_group()
 
 

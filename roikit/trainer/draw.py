@@ -5,10 +5,11 @@ import colorsys
 import numpy as np
 
 from roikit import masks as rle
+from roikit.data.rotated import corners_of_boxes
 from roikit.trainer.extras import extra
 from roikit.trainer.fonts import font_of, plain_text
 
-__all__ = ["display_image", "draw_objects", "save_png", "side_by_side"]
+__all__ = ["display_image", "draw_objects", "enlarged", "object_color", "save_png", "side_by_side"]
 
 GOLDEN = 0.61803398875
 TEXT = 12  # pixels
@@ -38,7 +39,8 @@ def draw_objects(image, objects, names, *, opacity=0.35, boxes=True, about=768, 
     Args:
         image: (H, W, 3) uint8.
         objects: COCO results or annotations of this image: ``bbox`` (x, y, w, h),
-            ``category_id`` and, where known, ``score``, ``segmentation`` (RLE or polygons) and ``keypoints``
+            ``category_id`` and, where known, ``rbox`` (cx, cy, w, h, degrees), which is drawn in place of ``bbox``,
+            ``score``, ``segmentation`` (RLE or polygons) and ``keypoints``
             (3K numbers: x, y and visibility of each, or its score where there is a ``score``).
         names: category id -> name.
         opacity: of the masks' filling, 0.0 to 1.0.
@@ -53,9 +55,9 @@ def draw_objects(image, objects, names, *, opacity=0.35, boxes=True, about=768, 
     """
     height, width = image.shape[:2]
     factor = max(1, round(about / max(height, width, 1)))
-    canvas = _enlarged(image, factor)
+    canvas = enlarged(image, factor)
     order = sorted(range(len(objects)), key=lambda i: objects[i].get("score", 1.0))
-    colors = [_color(i) for i in range(len(objects))]
+    colors = [object_color(i) for i in range(len(objects))]
     for i in order:
         window, mask = _mask(objects[i], height, width)
         if mask is None or not mask.size:
@@ -71,7 +73,8 @@ def draw_objects(image, objects, names, *, opacity=0.35, boxes=True, about=768, 
     return _with_boxes_and_text(canvas, objects, order, colors, names, factor, boxes)
 
 
-def _enlarged(image, factor):
+def enlarged(image, factor):
+    """A copy of an (H, W, 3) image, larger by a whole factor."""
     if factor == 1:
         return image.copy()
     pillow = extra("PIL.Image", "drawing predictions")
@@ -79,7 +82,7 @@ def _enlarged(image, factor):
     return np.array(pillow.fromarray(image).resize(size, pillow.Resampling.BICUBIC))
 
 
-def _color(index):
+def object_color(index):
     """Bright colours; neighbours in the list differ widely in hue."""
     color = np.array(colorsys.hsv_to_rgb((0.33 + index * GOLDEN) % 1.0, 0.9, 1.0))
     # Pure blue and violet are too dark for outlines on a dark image: white lifts their luminance.
@@ -140,7 +143,11 @@ def _with_boxes_and_text(canvas, objects, order, colors, names, factor, boxes):
     for i in order:
         x, y, w, h = (v * factor for v in objects[i]["bbox"])
         if boxes or not objects[i].get("segmentation"):
-            draw.rectangle((x, y, max(x, x + w - 1), max(y, y + h - 1)), outline=colors[i])
+            if objects[i].get("rbox"):
+                outline = [tuple(xy) for xy in (corners_of_boxes(objects[i]["rbox"])[0] * factor).tolist()]
+                draw.line([*outline, outline[0]], fill=colors[i])
+            else:
+                draw.rectangle((x, y, max(x, x + w - 1), max(y, y + h - 1)), outline=colors[i])
         text, font = _label(objects[i], names)
         left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
         crowded = len(objects) > 12 and (right - left > w or 3 * bottom > h)

@@ -8,15 +8,18 @@ from pathlib import Path
 import numpy as np
 
 from roikit.data.findings import counted
+from roikit.data.rotated import upright_boxes
 from roikit.errors import RoikitWarning
 from roikit.trainer.categories import pair_categories
 from roikit.trainer.kinds import check_keypoints, kinds_of_model, kinds_of_results, limits_of, results_of
+from roikit.trainer.map_files import evaluate_maps, is_label_folder, is_panoptic
 from roikit.trainer.results import place_results, read_results
 from roikit.trainer.scores import COCO_KEYPOINTS, checked_limits, coco_scores, read_json
 from roikit.trainer.sentences import sentence_about
 from roikit.trainer.truth import read_truth
 
-__all__ = ["coco_results", "detect", "evaluate", "score", "warn_of_zero", "write_detections", "write_metrics"]
+__all__ = ["coco_results", "detect", "evaluate", "evaluate_detector", "score", "warn_of_zero", "write_detections",
+           "write_metrics"]
 
 
 def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detections=None,
@@ -33,11 +36,14 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
         source: a COCO results file (``.json``) or its list; or a checkpoint (``.pt``,
             ``.safetensors``) or the folder of a run, whose model is run over ``images``. Beside ``predictions.json``,
             the ``images.json`` of ``roikit.predict`` tells the images and categories of which nothing was found.
-        annotations: COCO annotation file (or what it holds, for ready results). Default: the val
-            part that the run was configured with.
+            A COCO panoptic file or a folder of PNG label maps is scored as it is against another one, see
+            ``panoptic_quality`` and ``pixel_quality``; no option but ``out`` is for them.
+        annotations: COCO annotation file (or what it holds, for ready results), or a folder of DOTA's text files, or
+            YOLO's for oriented boxes. Default: the val part that the run was configured with.
         images: folder of the images; needed for a model with ``annotations``. With ready results, it tells the sizes of
             images that the annotations have none of.
-        iou_types: of "bbox", "segm", "keypoints"; default: bbox, and the others if there are masks and keypoints.
+        iou_types: of "bbox", "rbox", "segm", "keypoints"; default: bbox, or rbox where boxes are rotated, and the
+            others if there are masks and keypoints.
         max_detections: ascending numbers of detections an image; AP counts the last one. Default:
             (1, 10, 100), and 20 for keypoints, or what the run was configured with; see ``coco_scores``.
         use_cats: False lets a detection match an object of any category; the annotations need not list any then.
@@ -58,28 +64,41 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
         ValueError: the source is of no known kind, or results do not fit the annotations.
     """
     limits = None if max_detections is None else checked_limits(max_detections)
-    if _is_results(source):
+    ready = _is_results(source)
+    content = read_json(source) if ready and annotations is not None else source
+    if is_panoptic(content) or isinstance(source, (str, Path)) and is_label_folder(source):
+        metrics = evaluate_maps(source, annotations, images, iou_types=iou_types, max_detections=limits, sigmas=sigmas,
+                                use_cats=None if use_cats else False)
+        if out is not None:
+            write_metrics(out, metrics)
+        return metrics
+    if ready:
         if annotations is None:
             raise ValueError("evaluate: annotations must be given to score ready results")
-        truth = read_truth(annotations, use_cats=use_cats)
+        truth = read_truth(annotations, use_cats=use_cats, images=images)
         if images is not None:
             _learn_sizes(truth, Path(images))
-        results = read_results(source)
+        results = read_results(content)
         metrics = score(truth, results, iou_types=iou_types, max_detections=limits, use_cats=use_cats, sigmas=sigmas,
                         **_told_beside(source, results))
         if out is not None:
             write_metrics(out, metrics)
         return metrics
-    return _evaluate_model(source, annotations, images, iou_types, limits, use_cats, out, sigmas, on_error,
-                           device=device, batch_size=batch_size, workers=workers)
-
-
-def _evaluate_model(source, annotations, images, iou_types, limits, use_cats, out, sigmas, on_error, *, device,
-                    **loading):
-    from roikit.trainer.trained import evaluation_paths, load_trained, val_set  # they import torch
+    from roikit.trainer.tasks import task_of
+    from roikit.trainer.trained import load_trained  # they import torch
 
     trained = load_trained(source, device, at_least=limits[-1] if limits else 0)
-    truth = read_truth(evaluation_paths(trained.config, annotations, images)[0], use_cats=use_cats)
+    return task_of(trained.config.model).evaluate(
+        trained, annotations, images, iou_types=iou_types, limits=limits, use_cats=use_cats, out=out, sigmas=sigmas,
+        on_error=on_error, batch_size=batch_size, workers=workers)
+
+
+def evaluate_detector(trained, annotations, images, *, iou_types, limits, use_cats, out, sigmas, on_error, **loading):
+    """``evaluate`` of a loaded detector; ``limits`` are checked ``max_detections``, or None."""
+    from roikit.trainer.trained import evaluation_paths, val_set
+
+    files = evaluation_paths(trained.config, annotations, images)
+    truth = read_truth(files[0], use_cats=use_cats, images=files[1])
     categories = _paired(trained.categories, truth, use_cats)
     dataset = val_set(trained.config, annotations, images, content=None if use_cats else truth.content)
     sigmas = trained.config.eval.sigmas if sigmas is None else sigmas
@@ -227,24 +246,30 @@ def coco_results(output, image_id, category_ids):
     """One image's output of a model as COCO results.
 
     Args:
-        output: dict ``boxes`` (N, 4) xyxy, ``labels`` (N,) from 1, ``scores`` (N,) and, where the
+        output: dict ``boxes`` (N, 4) xyxy or (N, 5) rotated, ``labels`` (N,) from 1, ``scores`` (N,) and, where the
             model has them, ``masks``, a list of N COCO RLEs; ``mask_scores`` (N,); ``keypoints`` (N, K, 3), x, y
             and a number that is not read, and ``keypoints_scores`` (N, K).
         image_id: goes into every result.
         category_ids: the annotation file's category id of label 1, 2, ...; None leaves objects of that label out.
 
     Returns:
-        list of dicts ``image_id``, ``category_id``, ``bbox`` (x, y, w, h), ``score`` (the box's) and, where the model
+        list of dicts ``image_id``, ``category_id``, ``bbox`` (x, y, w, h; around a rotated box, which is ``rbox``),
+        ``score`` (the box's) and, where the model
         has them, ``segmentation`` (RLE with ``counts`` as str), ``mask_score`` and ``keypoints`` (3K numbers: x, y and
         score of each), ready for JSON.
     """
     boxes = output["boxes"].detach().float().cpu().numpy().astype(np.float64)
+    turned = boxes.round(3).tolist() if boxes.shape[1] == 5 else None
+    if turned is not None:
+        boxes = upright_boxes(boxes)
     boxes[:, 2:] -= boxes[:, :2]
     boxes = boxes.round(3).tolist()
     labels, scores = output["labels"].tolist(), output["scores"].tolist()
     results = [{"image_id": image_id, "category_id": category_ids[label - 1], "bbox": box,
                 "score": value}
                for box, label, value in zip(boxes, labels, scores, strict=True)]
+    for result, box in zip(results, turned or (), strict=False):
+        result["rbox"] = box
     for result, rle in zip(results, output.get("masks", ()), strict=False):
         counts = rle["counts"]
         result["segmentation"] = {

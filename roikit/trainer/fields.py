@@ -154,6 +154,9 @@ def _fresh(kind, value, where):
 def _convert_union(kinds, value, where, current, whole):
     if type(None) in kinds and (value is None or _is_null(value, kinds)):
         return None
+    classes = [kind for kind in kinds if dataclasses.is_dataclass(kind)]
+    if len(classes) > 1:
+        return _convert(_meant(classes, value, where, current), value, where, current)
     errors = []
     for kind in kinds:
         if kind is type(None):
@@ -165,6 +168,18 @@ def _convert_union(kinds, value, where, current, whole):
     if len(errors) == 1:
         raise errors[0]
     raise _wrong(_name(whole), value, where)
+
+
+def _meant(classes, value, where, current):
+    """Of several dataclasses the one that ``value`` is of: a mapping's ``kind`` says so, or else what there is now."""
+    if type(value) in classes:
+        return type(value)
+    if isinstance(value, Written):
+        value = _read(value, where)
+    if not isinstance(value, dict) or "kind" not in value:
+        return type(current) if type(current) in classes else classes[0]
+    known = {name: each for each in classes for name in typing.get_args(typing.get_type_hints(each).get("kind"))}
+    return known[_convert_literal(tuple(known), value["kind"], f"{where}.kind")]
 
 
 def _is_null(value, kinds):

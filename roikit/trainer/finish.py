@@ -2,19 +2,19 @@
 
 from roikit.data.segmentation import encode
 from roikit.trainer.draw import display_image, draw_objects, save_png, side_by_side
-from roikit.trainer.evaluation import warn_of_zero, write_detections, write_metrics
+from roikit.trainer.evaluation import write_metrics
 from roikit.trainer.records import draw_curves, read_records
 
-__all__ = ["write"]
+__all__ = ["detection_sheet", "write"]
 
 
 def write(out, state, config, val, judged, done, failures):
-    """Write ``metrics.json``, ``detections.json``, the curves and the pictures, each whatever becomes of the others.
+    """Write ``metrics.json``, what was found, the curves and the pictures, each whatever becomes of the others.
 
     Args:
         out: the run's folder.
         state: ``TrainState`` at the end.
-        val: ``Validation``, or None.
+        val: ``Validation`` or another task's, or None.
         judged: None, or {"scores", "speed", "results"} of the last evaluation.
         done: {"steps", "seconds", "images"} of the training.
         failures: ``Failures``, which takes in what cannot be written.
@@ -28,31 +28,37 @@ def write(out, state, config, val, judged, done, failures):
     failures.attempt("metrics.json", write_metrics, out, metrics)
     failures.attempt("curves.png", lambda: draw_curves(read_records(out / "log.jsonl"), out / "curves.png"))
     if judged is not None:
-        failures.attempt("detections.json", write_detections, out, judged["results"])
+        failures.attempt(val.written, val.write, out, judged["results"])
         taken = set()
         for index in range(min(config.run.predictions, len(val.dataset))):
             failures.attempt("predictions", _draw, out / "predictions", config, val, index, judged["results"], taken)
-        warn_of_zero(judged["scores"], {"annotations": val.truth.annotations}, judged["results"])
+        val.warn(judged)
     return metrics
 
 
 def _draw(folder, config, val, index, results, taken):
     """A val image with the truth beside what was found, under a name that is not ``taken``."""
     folder.mkdir(exist_ok=True)
+    sheet = val.sheet(index, results, config)
+    name = val.dataset.image_path(index).stem
+    name = f"{name}-{val.dataset.image_ids[index]}" if name in taken else name
+    taken.add(name)
+    save_png(folder / f"{name}.png", sheet)
+
+
+def detection_sheet(val, index, results, config):
+    """The index-th val image with the detections that are sure enough, beside it with the annotations."""
     dataset, image_id = val.dataset, val.dataset.image_ids[index]
     found = [r for r in results if r["image_id"] == image_id
              and r["score"] >= config.run.score_threshold]
     sample = dataset.sample(index)
     image, known = display_image(sample.image), _objects(sample, dataset)
-    sheet = side_by_side(
+    rotated = any("rbox" in item for item in known)  # an upright box says no more than the mask in it
+    return side_by_side(
         [draw_objects(image, found, val.names, skeletons=val.skeletons),
-         draw_objects(image, known, val.names, boxes=False, skeletons=val.skeletons)],
+         draw_objects(image, known, val.names, boxes=rotated, skeletons=val.skeletons)],
         [f"predicted: {len(found)} with score >= {config.run.score_threshold:g}",
          f"annotated: {len(known)}"])
-    name = dataset.image_path(index).stem
-    name = f"{name}-{image_id}" if name in taken else name
-    taken.add(name)
-    save_png(folder / f"{name}.png", sheet)
 
 
 def _objects(sample, dataset):
@@ -61,8 +67,12 @@ def _objects(sample, dataset):
     boxes[:, 2:] -= boxes[:, :2]
     objects = [{"category_id": int(dataset.category_of(int(label))), "bbox": box}
                for label, box in zip(sample.labels, boxes.tolist(), strict=True)]
-    for item, mask in zip(objects, sample.masks or (), strict=False):
-        item["segmentation"] = _as_coco(encode(mask, *sample.size))
+    masks = None if sample.masks is None else [encode(mask, *sample.size) for mask in sample.masks]
+    turned = dataset.rotated_boxes(sample, masks)
+    for item, box in zip(objects, () if turned is None else turned.tolist(), strict=False):
+        item["rbox"] = box
+    for item, mask in zip(objects, masks or (), strict=False):
+        item["segmentation"] = _as_coco(mask)
     for item, points in zip(objects, () if sample.keypoints is None else sample.keypoints, strict=False):
         item["keypoints"] = points.reshape(-1).tolist()
     return objects

@@ -1,6 +1,8 @@
-"""The kinds of overlap that a model is judged by: "bbox", "segm", "keypoints"; and what each of them takes."""
+"""The kinds of overlap that a model is judged by: "bbox" or "rbox", "segm", "keypoints"; and what each takes."""
 
+from roikit.data.annotations import has_mask
 from roikit.data.keypoints import skeletons_of
+from roikit.data.rotated import has_rotated_box
 from roikit.trainer.asked import asks_for_keypoints
 from roikit.trainer.scores import COCO_KEYPOINTS
 
@@ -9,7 +11,7 @@ __all__ = ["check_keypoints", "kinds_of_model", "kinds_of_results", "limits_of",
 
 def kinds_of_model(model, *, masks, keypoints):
     """The kinds that a model of this ``DetectorConfig`` is judged by where the data have masks and keypoints."""
-    kinds = ["bbox"]
+    kinds = ["rbox" if model.boxes == "rotated" else "bbox"]
     if model.mask is not None and masks:
         kinds.append("segm")
     if asks_for_keypoints(model) and keypoints:
@@ -20,7 +22,10 @@ def kinds_of_model(model, *, masks, keypoints):
 def kinds_of_results(results, truth):
     """The kinds that all of some results can be judged by; "bbox" where there are no results."""
     kinds = []
-    if all(r.get("bbox") is not None or r.get("segmentation") is not None for r in results):
+    if results and all(r.get("rbox") is not None for r in results) and any(
+            has_rotated_box(a) or has_mask(a) for a in truth.annotations):
+        kinds.append("rbox")
+    elif all(r.get("bbox") is not None or r.get("segmentation") is not None for r in results):
         kinds.append("bbox")
     if results and all(r.get("segmentation") is not None for r in results):
         kinds.append("segm")

@@ -16,14 +16,13 @@ from roikit.trainer.records import Records
 from roikit.trainer.run import Run
 from roikit.trainer.sampler import EpochBatches
 from roikit.trainer.schedule import run_length
-from roikit.trainer.trained import train_paths, train_set
-from roikit.trainer.validation import prepare_validation
+from roikit.trainer.tasks import task_of
 
 __all__ = ["train"]
 
 
 def train(config, overrides=(), *, out=None, resume=False, on_step=None):
-    """Train a detector and leave everything about it in a folder.
+    """Train a detector, or a segmenter, and leave everything about it in a folder.
 
     What is wrong with the data or the configuration is found before the first step wherever that can be. Checkpoints
     are written before anything is made of them: an evaluation, a picture, a curve or a log that fails is told, the run
@@ -38,7 +37,7 @@ def train(config, overrides=(), *, out=None, resume=False, on_step=None):
         overrides: strings ``dotted.key=value`` or a nested mapping.
         out: the folder; default ``runs/NAME``, numbered if it exists. It gets ``config.yaml``,
             ``log.jsonl``, ``last.pt``, ``best.pt``, ``model.safetensors``, ``metrics.json``,
-            ``detections.json`` (and ``detections_segm.json``, see ``write_detections``),
+            ``detections.json`` (and ``detections_segm.json``, see ``write_detections``) or ``confusion.json``,
             ``curves.png`` and ``predictions/*.png``.
         resume: go on from ``last.pt`` of ``out``, or start where there is none yet. On the CPU a
             run that was interrupted and resumed ends in the same bits as one that was not. An
@@ -96,12 +95,13 @@ def _prepared(config, process, out, saved, resume):
     out = start.run_folder(out, config.run.name, saved, process)
     if config.run.doctor:
         on_first(process, start.inspect, config)
-    train_paths(config)
+    task = task_of(config.model)
+    task.require_paths(config)
     with telling("the training part"):
-        dataset = train_set(config)
+        dataset = task.train_set(config)
     config = start.fitted(config, dataset)
     categories = dataset.categories
-    val = prepare_validation(config, categories, process)
+    val = task.prepare_validation(config, categories, process)
     if not config.run.doctor:  # which looks for them as well
         on_first(process, start.look_for_images, {"training": dataset, "val": val and val.dataset})
     batches = EpochBatches(len(dataset), config.data.batch_size, seed=config.run.seed,

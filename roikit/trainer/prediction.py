@@ -6,15 +6,14 @@ import warnings
 from pathlib import Path
 
 from roikit.data import read_image
-from roikit.data.keypoints import skeletons_of
 from roikit.data.transforms import image_tensor
 from roikit.errors import RoikitWarning
-from roikit.trainer.draw import display_image, draw_objects, save_png
-from roikit.trainer.evaluation import coco_results
+from roikit.trainer.draw import display_image, save_png
 from roikit.trainer.picture_files import find_pictures, overlay_names
 from roikit.trainer.result_files import ResultFiles
 from roikit.trainer.running import evaluation_of
 from roikit.trainer.sentences import out_of_memory, sentence_about, sentence_of
+from roikit.trainer.tasks import task_of
 from roikit.trainer.trained import load_trained, still_transform
 
 __all__ = ["predict"]
@@ -22,7 +21,7 @@ __all__ = ["predict"]
 
 def predict(source, images, *, out=None, score_threshold=0.5, max_detections=None, device="auto",
             overlays=True, boxes=True, on_image=None, on_error=None):
-    """Detect objects on image files.
+    """Find objects, or with a segmenter classes of pixels, on image files.
 
     An image that cannot be read, or for which memory does not suffice, is named, and the others are gone on with. Files
     of a folder that are no pictures by their names are passed over, with one RoikitWarning that counts them.
@@ -47,7 +46,10 @@ def predict(source, images, *, out=None, score_threshold=0.5, max_detections=Non
         list of COCO results: ``image_id`` (1, 2, ... in the order of the files), ``file_name`` (relative to the folder
         given, "/" between its parts), ``category_id`` and ``category_name`` of the training data, ``bbox``
         (x, y, w, h), ``score`` and, where the model has them, ``segmentation``, ``mask_score`` and ``keypoints``, as
-        ``coco_results`` has them.
+        ``coco_results`` has them. Of a segmenter one for each class that is on an image, with its mask as
+        ``segmentation`` and the number of its pixels as ``area``; ``score_threshold`` means nothing to it, and ``out``
+        gets a PNG label map of each image in the folder ``labels``. Of a panoptic model one for each segment, a thing's
+        with its ``score``, and ``out`` gets a COCO panoptic file, ``panoptic.json`` and the folder ``panoptic``.
 
     Raises:
         FileNotFoundError: no such file, or a folder without images.
@@ -59,36 +61,38 @@ def predict(source, images, *, out=None, score_threshold=0.5, max_detections=Non
         failed(path, error)
     if files.passed:
         warnings.warn(f"predict: {files.passed_text()}", RoikitWarning, stacklevel=2)
-    drawn = [Path(out, name) for name in overlay_names(files.names)] if out is not None and overlays else None
+    pictures = overlay_names(files.names)
+    drawn = [Path(out, name) for name in pictures] if out is not None and overlays else None
     if drawn is not None:
         _refuse_to_replace(files.paths, drawn)
     trained = load_trained(source, device, detections=max_detections, score_threshold=score_threshold)
     still = still_transform(trained.config)
-    ids = [c["id"] for c in trained.categories]
     names = {c["id"]: c["name"] for c in trained.categories}
-    skeletons = skeletons_of(trained.categories)
+    prediction = task_of(trained.config.model).prediction(trained, boxes=boxes)
     results = []
     with contextlib.ExitStack() as stack:
         kept = None if out is None else stack.enter_context(ResultFiles(out, trained.categories))
+        if out is not None:
+            stack.callback(prediction.close, out)
         run = stack.enter_context(evaluation_of(trained.model, trained.device, trained.config.run.amp))
         for number, (path, name) in enumerate(zip(files.paths, files.names, strict=True), start=1):
-            image, found = _detected(path, run, still)
+            image, output = _detected(path, run, still)
             if image is None:
-                failed(path, found)
+                failed(path, output)
                 if kept is not None:
-                    kept.add_unread(name, sentence_of(found))
+                    kept.add_unread(name, sentence_of(output))
                 continue
             found = [{"image_id": number, "file_name": name, "category_id": result["category_id"],
                       "category_name": names[result["category_id"]], **result}
-                     for result in coco_results(found, number, ids)]
+                     for result in prediction.results(output, number)]
             results += found
             if kept is not None:
                 kept.add({"id": number, "file_name": name, "height": image.shape[0], "width": image.shape[1]}, found)
+                prediction.write(out, pictures[number - 1], output)
             if drawn is not None:
                 try:
                     drawn[number - 1].parent.mkdir(parents=True, exist_ok=True)
-                    picture = draw_objects(display_image(image), found, names, boxes=boxes, skeletons=skeletons)
-                    save_png(drawn[number - 1], picture)
+                    save_png(drawn[number - 1], prediction.picture(display_image(image), output, found))
                 except (OSError, MemoryError) as error:
                     failed(drawn[number - 1], error)
             if on_image is not None:

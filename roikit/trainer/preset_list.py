@@ -25,17 +25,17 @@ class Preset:
 
 
 def count_parameters(model):
-    """The number of parameters of a ``DetectorConfig``'s detector; no weight is drawn.
+    """The number of parameters of a ``DetectorConfig``'s detector, or another task's model; no weight is drawn.
 
     Raises:
         ValueError: it cannot be built.
     """
     import torch
 
-    from roikit import models
+    from roikit.trainer.tasks import task_of
 
     with torch.device("meta"):
-        return sum(p.numel() for p in models.build_detector(model).parameters())
+        return sum(p.numel() for p in task_of(model).build(model).parameters())
 
 
 def list_presets():

@@ -10,6 +10,9 @@ from roikit.trainer.extras import extra
 
 __all__ = ["Records", "draw_curves", "read_records"]
 
+# The figures of an evaluation that are drawn.
+_CURVES = ("AP", "AP50", "mIoU", "pixel_accuracy")
+
 
 class Records:
     """Appends records to ``log.jsonl`` and mirrors their numbers to TensorBoard.
@@ -78,7 +81,7 @@ def read_records(path):
 
 
 def draw_curves(records, path):
-    """Losses, learning rate and AP over the steps as a PNG.
+    """Losses, learning rate and AP, or mean IoU and accuracy, over the steps as a PNG.
 
     Args:
         records: of ``read_records``.
@@ -103,10 +106,10 @@ def draw_curves(records, path):
         rate = losses.twinx()
         rate.plot(at, [r["lr"] for r in steps], color="0.6", linestyle=":", linewidth=1.0)
         rate.set_ylabel("learning rate (dotted)")
-    for name in sorted({n for r in evals for n in r if n.split("/")[-1] in ("AP", "AP50")}):
+    for name in sorted({n for r in evals for n in r if n.split("/")[-1] in _CURVES}):
         scores.plot([r["step"] for r in evals], [r.get(name, float("nan")) for r in evals],
                     marker="o", markersize=3, label=name)
-    scores.set(xlabel="step", ylabel="average precision", title="val", ylim=(0, 1))
+    scores.set(xlabel="step", ylabel="score of the val part", title="val", ylim=(0, 1))
     if evals:
         scores.legend(fontsize="small")
     for axes in (losses, scores):

@@ -12,6 +12,7 @@ from roikit import masks as rle
 from roikit.data.annotations import plain, read_json, whole_number
 from roikit.data.findings import counted
 from roikit.data.records import shown
+from roikit.data.rotated import upright_boxes
 from roikit.data.segmentation import bitmap_of, read_segmentation
 from roikit.errors import RoikitWarning
 from roikit.trainer.categories import pair_categories
@@ -182,7 +183,7 @@ def detections_of(placed, truth, kind):
     Args:
         placed: Placed.
         truth: Truth that they were placed in; it learns the sizes of images that only the results tell.
-        kind: "bbox", "segm" or "keypoints".
+        kind: "bbox", "segm", "keypoints" or "rbox".
 
     Returns:
         list of dicts with ``id``, ``image_id`` and ``category_id`` (the Truth's numbers), ``score``, ``area``, ``bbox``
@@ -191,12 +192,12 @@ def detections_of(placed, truth, kind):
     Raises:
         ValueError: a result lacks what the kind needs, or it is malformed.
     """
-    wanted = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}[kind]
+    wanted = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints", "rbox": "rbox"}[kind]
     lacking = sum(r.get(wanted) is None for r in placed.rows) if kind != "bbox" else 0
     if lacking:
         raise ValueError(f"evaluate: iou_type {kind!r} needs {wanted!r} in every result, {lacking} of "
                          f"{len(placed.rows)} have none")
-    read = {"bbox": _boxed, "segm": _masked, "keypoints": _pointed}[kind]
+    read = {"bbox": _boxed, "segm": _masked, "keypoints": _pointed, "rbox": _turned}[kind]
     found, scores = [], placed.scores
     if kind == "segm" and placed.mask_scores is not None:
         scores = placed.mask_scores
@@ -241,6 +242,15 @@ def _pointed(row, image, truth):
     xs, ys = points[0::3], points[1::3]
     x, y, w, h = min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
     return {"keypoints": points, "bbox": [x, y, w, h], "area": w * h}
+
+
+def _turned(row, image, truth):
+    box = _numbers(row["rbox"], "rbox")
+    if len(box) != 5:
+        raise ValueError(f"its rbox must be cx, cy, w, h and an angle, got {shown(box)}")
+    x1, y1, x2, y2 = upright_boxes(np.array(box))[0]
+    # Of a negative side, too: it overlaps nothing.
+    return {"rbox": box, "bbox": [x1, y1, x2 - x1, y2 - y1], "area": box[2] * box[3]}
 
 
 def _numbers(values, name):

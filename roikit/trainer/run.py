@@ -198,5 +198,5 @@ def _one_step(wrapped, state, batch, waited, config, total, *, device, process, 
 
 def _eval_record(step, metrics):
     flat = {f"{kind}/{name}": value for kind, figures in metrics["scores"].items()
-            for name, value in figures.items() if name != "per_class"}
+            for name, value in figures.items() if not isinstance(value, dict)}
     return {"kind": "eval", "step": step, **flat}

@@ -31,10 +31,12 @@ def learning_rate_factor(schedule, step, total):
         float. Warm-up: from ``warmup_factor`` at step 0 in a straight line to 1 at step
         ``warmup_steps``. It multiplies the main part: "constant": 1; "step": ``gamma`` to the
         number of ``milestones`` (parts of the run, 0.0 to 1.0) that have passed; "cosine": half
-        a cosine from 1 at the end of the warm-up to ``final_factor`` at the end of the run.
+        a cosine from 1 at the end of the warm-up to ``final_factor`` at the end of the run; "poly":
+        from 1 to ``final_factor`` over the same time, as the part of it that is left to the ``power``.
 
     Source: warm-up by Goyal et al. 2017, arXiv:1706.02677, 2.2; cosine by Loshchilov and Hutter
-    2016, arXiv:1608.03983, eq. 5, without restarts.
+    2016, arXiv:1608.03983, eq. 5, without restarts; "poly" with power 0.9 by Chen et al. 2016, arXiv:1606.00915, 4.1,
+    and PSPNet, arXiv:1612.01105, 5.1.
     """
     warmup = min(schedule.warmup_steps, total)
     warm = 1.0
@@ -42,8 +44,8 @@ def learning_rate_factor(schedule, step, total):
         warm = schedule.warmup_factor + (1.0 - schedule.warmup_factor) * step / warmup
     if schedule.kind == "step":
         return warm * schedule.gamma ** sum(step >= m * total for m in schedule.milestones)
-    if schedule.kind == "cosine":
-        done = max(0, step - warmup) / max(1, total - warmup)
-        wave = 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
+    if schedule.kind in ("cosine", "poly"):
+        done = min(1.0, max(0, step - warmup) / max(1, total - warmup))
+        wave = 0.5 * (1.0 + math.cos(math.pi * done)) if schedule.kind == "cosine" else (1.0 - done) ** schedule.power
         return warm * (schedule.final_factor + (1.0 - schedule.final_factor) * wave)
     return warm

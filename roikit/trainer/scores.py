@@ -15,12 +15,14 @@ from roikit.data import annotations as reader
 from roikit.errors import RoikitWarning
 from roikit.trainer.extras import extra
 from roikit.trainer.results import Placed, detections_of, place_results, read_results
+from roikit.trainer.rotated_scores import rotated_judge, voc_scores
 from roikit.trainer.truth import objects_of, read_truth
 
 __all__ = ["COCO_KEYPOINTS", "coco_scores", "figure_names", "read_json", "table", "warn_of_reasons"]
 
-IOU_TYPES = ("bbox", "segm", "keypoints")
+IOU_TYPES = ("bbox", "segm", "keypoints", "rbox")
 COCO_KEYPOINTS = 17
+VOC = ("VOC07", "VOC12")
 SIZES = {"s": "small", "m": "medium", "l": "large"}
 
 
@@ -42,10 +44,11 @@ def coco_scores(annotations, results, iou_type, *, max_detections=None, use_cats
         annotations: path of a COCO annotation file, or what it holds.
         results: path of a COCO results file, or its list of dicts ``image_id``, ``category_id``
             (the annotation file's), ``score`` and ``bbox`` (x, y, w, h), ``segmentation``
-            or ``keypoints``. Results with masks alone get their boxes from the masks. Where they have ``file_name``,
-            images are paired by it instead of ``image_id``. Where they have ``mask_score``, it is their score for
-            "segm".
-        iou_type: "bbox", "segm" or "keypoints".
+            or ``keypoints`` or ``rbox`` (cx, cy, w, h, degrees counter-clockwise). Results with masks alone get their
+            boxes from the masks. Where they have ``file_name``, images are paired by it instead of ``image_id``. Where
+            they have ``mask_score``, it is their score for "segm".
+        iou_type: "bbox", "segm", "keypoints" or "rbox". Rotated boxes of objects are their ``rbox``, ``rbbox`` or
+            ``obb``, five numbers or four corners, or else the smallest around their masks.
         max_detections: ascending numbers of detections an image, the last is that of every AP;
             default (1, 10, 100), or (20,) for keypoints. COCO's own summary knows 100 alone.
         use_cats: False lets a detection match an object of any category.
@@ -57,7 +60,9 @@ def coco_scores(annotations, results, iou_type, *, max_detections=None, use_cats
     Returns:
         dict: ``AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl`` as floats (the numbers of
         ``AR*`` follow ``max_detections``), for keypoints ``AP AP50 AP75 APm APl AR AR50 AR75 ARm
-        ARl``; -1 where no object counts, as COCO has it; ``per_class`` (category name -> AP).
+        ARl``; for rotated boxes also ``VOC07`` and ``VOC12``, the means over the categories of the VOC development
+        kit's average precision at an IoU of 0.5 in its two forms, as DOTA states them; -1 where no object counts, as
+        COCO has it; ``per_class`` (category name -> AP).
 
     Raises:
         OSError: a file cannot be read.
@@ -80,8 +85,11 @@ def coco_scores(annotations, results, iou_type, *, max_detections=None, use_cats
     objects, reasons = objects_of(truth, iou_type)
     warn_of_reasons(reasons, iou_type)
     evaluator = extra("pycocotools.cocoeval", "evaluation").COCOeval
+    rotated = iou_type == "rbox"
+    if rotated:
+        evaluator = rotated_judge(evaluator)
     with contextlib.redirect_stdout(io.StringIO()):
-        judge = evaluator(_coco(truth, objects), _coco(truth, found), iou_type)
+        judge = evaluator(_coco(truth, objects), _coco(truth, found), "bbox" if rotated else iou_type)
         judge.params.maxDets = list(limits)
         judge.params.useCats = int(use_cats)
         if keypoints:
@@ -91,6 +99,8 @@ def coco_scores(annotations, results, iou_type, *, max_detections=None, use_cats
         judge.evaluate()
         judge.accumulate()
     scores = _summary(judge, limits, keypoints)
+    if rotated:
+        scores |= _voc(objects, found, judge.params)
     if per_class and use_cats:
         precision = judge.eval["precision"]
         scores["per_class"] = {name: _mean(precision[:, :, k, 0, -1]) for k, name in enumerate(_names(truth))}
@@ -109,7 +119,8 @@ def figure_names(iou_type, max_detections):
     means = ["AP", "AP50", "AP75"]
     if iou_type == "keypoints":
         return [*means, "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl"]
-    return [*means, "APs", "APm", "APl", *(f"AR{n}" for n in checked_limits(max_detections)), "ARs", "ARm", "ARl"]
+    names = [*means, "APs", "APm", "APl", *(f"AR{n}" for n in checked_limits(max_detections)), "ARs", "ARm", "ARl"]
+    return [*names, *VOC] if iou_type == "rbox" else names
 
 
 def checked_limits(limits):
@@ -194,17 +205,29 @@ def _summary(judge, limits, keypoints):
     return scores
 
 
+def _voc(objects, found, params):
+    """The VOC kit's figures of the images and the categories that are scored, of all detections."""
+    images = set(params.imgIds)
+    objects, found = ([item for item in items if item["image_id"] in images] for items in (objects, found))
+    categories = list(params.catIds) if params.useCats else [0]
+    if not params.useCats:
+        objects, found = ([{**item, "category_id": 0} for item in items] for items in (objects, found))
+    kept = [pair for pair in voc_scores(objects, found, categories).values() if pair[0] >= 0]
+    return {name: float(np.mean([pair[k] for pair in kept])) if kept else -1.0 for k, name in enumerate(VOC)}
+
+
 def table(scores):
-    """The figures of several kinds as lines of text; ``scores`` is kind -> ``coco_scores``'s."""
+    """The figures of several kinds as lines of text; ``scores`` is kind -> those of ``coco_scores`` and its like."""
     lines = []
     for kind, figures in scores.items():
         row = "  ".join(f"{name} {_shown(value)}" for name, value in figures.items()
-                        if name != "per_class")
+                        if not isinstance(value, dict))
         lines.append(f"{kind:>9}  {row}")
         classes = figures.get("per_class", {})
+        what = "IoU" if "mIoU" in figures else "PQ" if "PQ" in figures else "AP"
         if len(classes) > 1:
             seen = sorted(((n, v) for n, v in classes.items() if v >= 0), key=lambda p: -p[1])
-            lines += [f"{'':>11}{name}: AP {value:.3f}" for name, value in seen]
+            lines += [f"{'':>11}{name}: {what} {value:.3f}" for name, value in seen]
     return "\n".join(lines)
 
 

@@ -1,20 +1,19 @@
 """Before the first step: the folder, the data, the model; whatever is wrong with them is found here."""
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from roikit import data, models
+from roikit import models
 from roikit.trainer import checkpoint
-from roikit.trainer.asked import asks_for_keypoints, asks_for_semantic, fitted_model, semantic_classes
 from roikit.trainer.failures import on_first, sentence
 from roikit.trainer.fields import ConfigError, differences, plain
 from roikit.trainer.optim import WeightAverage, build_optimizer
 from roikit.trainer.state import TrainState
-from roikit.trainer.trained import train_paths, val_paths, weights_file, with_detections
+from roikit.trainer.tasks import task_of
+from roikit.trainer.trained import weights_file
 
 __all__ = ["fitted", "inspect", "look_for_images", "new_state", "resumed", "run_folder", "saved_state", "seed"]
 
@@ -65,12 +64,7 @@ def inspect(config):
     Raises:
         ValueError: a finding that cannot be trained on.
     """
-    for name, paths in (("train", train_paths(config)), ("val", val_paths(config))):
-        if paths is None:
-            continue
-        semantic = config.data.train.semantic if name == "train" and asks_for_semantic(config.model) else None
-        report = data.inspect_dataset(*paths, keypoints=asks_for_keypoints(config.model), semantic=semantic,
-                                      semantic_classes=semantic_classes(config.model))
+    for name, report in task_of(config.model).reports(config):
         print(f"{name}: {report.text()}", flush=True)
         if report.fatal:
             raise ValueError(f"train: the {name} part cannot be used as it is, see the report "
@@ -96,13 +90,9 @@ def fitted(config, dataset):
     """The configuration with what the data and the metric decide put in.
 
     Raises:
-        ValueError: data without an object, or without masks or keypoints for a model with those.
+        ValueError: data without what there is to learn.
     """
-    if not dataset.num_objects:
-        raise ValueError(f"train: none of the {len(dataset)} training images has an object to learn; "
-                         "`roikit doctor` names the reasons")
-    config = replace(config, model=fitted_model(config.model, dataset))
-    return with_detections(config, config.eval.max_detections[-1])
+    return task_of(config.model).fitted(config, dataset)
 
 
 def seed(number):
@@ -119,12 +109,13 @@ def new_state(config, device):
         OSError, ValueError: the weights cannot be read or do not fit.
     """
     try:
-        model = models.build_detector(config.model)
+        model = task_of(config.model).build(config.model)
     except Exception as error:  # its numbers do not fit each other
         raise ConfigError(f"config: model: it cannot be built: {sentence(error)}") from error
     lines = []
     if config.run.init_backbone is not None:
-        report = models.load_backbone(model.backbone.body, config.run.init_backbone, model.roi_heads)
+        body, heads = task_of(config.model).network(model)
+        report = models.load_backbone(body, config.run.init_backbone, heads)
         lines.append(f"{config.run.init_backbone}: {report}")
     if config.run.init is not None:
         path = weights_file(config.run.init)

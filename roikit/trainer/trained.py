@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from roikit import data, models
+from roikit import data
 from roikit.data import transforms
 from roikit.data.annotations import load_annotations
 from roikit.models.weights.categories import categories_of
@@ -16,13 +16,14 @@ from roikit.models.weights.download import fetch
 from roikit.models.weights.published import find_published, published
 from roikit.models.weights.published_model import named_model
 from roikit.trainer import checkpoint
-from roikit.trainer.asked import asks_for_keypoints, asks_for_semantic, semantic_classes
+from roikit.trainer.asked import asks_for_keypoints, asks_for_rotated, asks_for_semantic, semantic_classes
 from roikit.trainer.config import TrainConfig, load_config
 from roikit.trainer.distributed import pick_device
 from roikit.trainer.extras import extra
+from roikit.trainer.tasks import task_of
 
-__all__ = ["Trained", "evaluation_paths", "is_published", "load_trained", "still_transform", "train_paths",
-           "train_set", "val_paths", "val_set", "weights_file", "with_detections"]
+__all__ = ["Trained", "augmentation", "evaluation_paths", "is_published", "load_trained", "lowest_ids", "part_paths",
+           "still_transform", "train_paths", "train_set", "val_paths", "val_set", "weights_file"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Trained:
 
     @property
     def has_masks(self):
-        return self.config.model.mask is not None
+        return getattr(self.config.model, "mask", None) is not None
 
 
 def load_trained(source, device="auto", *, detections=None, at_least=0, score_threshold=None):
@@ -72,14 +73,9 @@ def load_trained(source, device="auto", *, detections=None, at_least=0, score_th
         state = checkpoint.load(path)
         weights, config, categories = state["model"], state["config"], state["categories"]
     config = _configured(config, categories, path)
-    if detections is not None:
-        box = replace(config.model.box, detections_per_image=detections)
-        config = replace(config, model=replace(config.model, box=box))
-    config = with_detections(config, at_least)
-    if score_threshold is not None:
-        box = replace(config.model.box, score_threshold=score_threshold)
-        config = replace(config, model=replace(config.model, box=box))
-    model = models.build_detector(config.model)
+    task = task_of(config.model)
+    config = task.adjusted(config, detections=detections, at_least=at_least, score_threshold=score_threshold)
+    model = task.build(config.model)
     try:
         model.load_state_dict(weights)
     except (RuntimeError, TypeError, AttributeError) as error:
@@ -99,12 +95,19 @@ def _load_published(name, device, detections, at_least, score_threshold):
     entry = find_published(name)
     path = fetch(entry)
     model = named_model(name, path)
+    place = pick_device(device)
+    if not hasattr(model.config, "box"):
+        config = task_of(model.config).adjusted(TrainConfig(model=model.config), detections=detections,
+                                                at_least=at_least, score_threshold=score_threshold)
+        return Trained(model.to(place).eval(), config, categories_of(entry, model.config.num_classes), place, path)
     box = model.config.box
     count = box.detections_per_image if detections is None else detections
     threshold = box.score_threshold if score_threshold is None else score_threshold
-    model.roi_heads.box = replace(box, detections_per_image=max(count, at_least), score_threshold=threshold)
-    model.config = replace(model.config, box=model.roi_heads.box)
-    place = pick_device(device)
+    model.box = replace(box, detections_per_image=max(count, at_least), score_threshold=threshold)
+    model.config = replace(model.config, box=model.box)
+    if model.config.panoptic is not None and score_threshold is not None:
+        model.panoptic = replace(model.panoptic, score_threshold=score_threshold)
+        model.config = replace(model.config, panoptic=model.panoptic)
     model.to(place)
     return Trained(model.eval(), TrainConfig(model=model.config), categories_of(entry, model.config.num_classes), place,
                    path)
@@ -116,9 +119,10 @@ def _configured(config, categories, path):
         config = load_config(config)
     except ValueError as error:
         raise ValueError(f"checkpoint: {path}: {error}") from None
-    if config.model.num_classes != len(categories) + 1:
-        raise ValueError(f"checkpoint: {path}: its model tells {config.model.num_classes - 1} categories apart, and it "
-                         f"names {len(categories)}")
+    extra_ones = task_of(config.model).num_classes(categories) - len(categories)
+    if config.model.num_classes != len(categories) + extra_ones:
+        raise ValueError(f"checkpoint: {path}: its model tells {config.model.num_classes - extra_ones} categories "
+                         f"apart, and it names {len(categories)}")
     return config
 
 
@@ -157,14 +161,7 @@ def _read_safetensors(path):
     return weights, config, categories
 
 
-def with_detections(config, count):
-    """The configuration with at least ``count`` detections an image."""
-    count = max(count, config.model.box.detections_per_image)
-    box = replace(config.model.box, detections_per_image=count)
-    return replace(config, model=replace(config.model, box=box))
-
-
-def _paths(config, part):
+def part_paths(config, part):
     """(annotations, images) of "train" or "val", or None where none are named."""
     files = getattr(config.data, part)
     if files.annotations is None:
@@ -183,13 +180,13 @@ def evaluation_paths(config, annotations=None, images=None):
     if (annotations is None) != (images is None):
         raise ValueError("evaluate: annotations and images must be given together, "
                          f"got {annotations} and {images}")
-    paths = (annotations, images) if annotations is not None else _paths(config, "val")
+    paths = (annotations, images) if annotations is not None else part_paths(config, "val")
     if paths is None:
         raise ValueError("evaluate: annotations and images must be given; the run had no val part")
     return paths
 
 
-def _lowest_ids(content, limit):
+def lowest_ids(content, limit):
     """The lowest ``limit`` image ids of an annotation file's content, or None for all."""
     if limit is None:
         return None
@@ -199,7 +196,7 @@ def _lowest_ids(content, limit):
 
 def val_paths(config):
     """(annotations, images) of the val part, or None where none are named."""
-    return _paths(config, "val")
+    return part_paths(config, "val")
 
 
 def train_paths(config):
@@ -208,7 +205,7 @@ def train_paths(config):
     Raises:
         ValueError: the configuration names none.
     """
-    paths = _paths(config, "train")
+    paths = part_paths(config, "train")
     if paths is None:
         raise ValueError("config: data.train.annotations and data.train.images must be given")
     return paths
@@ -220,13 +217,13 @@ def train_set(config):
     Semantic labels are those of ``data.train.semantic``, or else the union of the objects' masks.
     """
     annotations, images = train_paths(config)
-    content = load_annotations(annotations)
+    content = load_annotations(annotations, images=images)
     semantic = (config.data.train.semantic or "instances") if asks_for_semantic(config.model) else None
-    return data.CocoDataset(content, images, transform=_augmentation(config.augment),
-                            seed=config.run.seed, ids=_lowest_ids(content, config.data.train.limit),
+    return data.CocoDataset(content, images, transform=augmentation(config.augment),
+                            seed=config.run.seed, ids=lowest_ids(content, config.data.train.limit),
                             keep_empty=config.data.train.keep_empty, keypoints=asks_for_keypoints(config.model),
                             keypoint_pairs=config.augment.keypoint_pairs, semantic=semantic,
-                            semantic_classes=semantic_classes(config.model))
+                            semantic_classes=semantic_classes(config.model), rotated=asks_for_rotated(config.model))
 
 
 def val_set(config, annotations=None, images=None, *, content=None):
@@ -236,9 +233,10 @@ def val_set(config, annotations=None, images=None, *, content=None):
     """
     limit, keep_empty = (config.data.val.limit, config.data.val.keep_empty) if annotations is None else (None, True)
     annotations, images = evaluation_paths(config, annotations, images)
-    content = load_annotations(annotations) if content is None else content
-    return data.CocoDataset(content, images, transform=still_transform(config), ids=_lowest_ids(content, limit),
-                            keep_empty=keep_empty, keypoints=asks_for_keypoints(config.model))
+    content = load_annotations(annotations, images=images) if content is None else content
+    return data.CocoDataset(content, images, transform=still_transform(config), ids=lowest_ids(content, limit),
+                            keep_empty=keep_empty, keypoints=asks_for_keypoints(config.model),
+                            rotated=asks_for_rotated(config.model))
 
 
 def still_transform(config):
@@ -246,12 +244,14 @@ def still_transform(config):
     return transforms.PerImageNormalize() if config.augment.per_image_normalize else None
 
 
-def _augmentation(config):
+def augmentation(config):
+    """The random changes of training images of an ``AugmentConfig``."""
     steps = []
     if config.per_image_normalize:
         steps.append(transforms.PerImageNormalize())
     if config.crop is not None:
-        steps.append(transforms.RandomScaleCrop(config.crop, config.scale or (1.0, 1.0)))
+        steps.append(transforms.RandomScaleCrop(config.crop, config.scale or (1.0, 1.0),
+                                                of=config.scale_of))
     if config.brightness or config.contrast:
         steps.append(transforms.BrightnessContrast(config.brightness, config.contrast))
     if config.flip:

@@ -15,6 +15,7 @@ import numpy as np
 from roikit import masks as rle
 from roikit.data.annotations import has_mask, load_annotations, read_box, refuse_fractions
 from roikit.data.records import crowds_sentence, shown, size_fault
+from roikit.data.rotated import boxes_of_masks, has_rotated_box, read_rotated_box, upright_boxes
 from roikit.data.segmentation import box_and_area, read_segmentation
 from roikit.errors import RoikitWarning
 
@@ -65,12 +66,13 @@ class Truth:
                              "give the folder of the images") from None
 
 
-def read_truth(annotations, *, use_cats=True):
+def read_truth(annotations, *, use_cats=True, images=None):
     """Read an annotation file for evaluation.
 
     Args:
-        annotations: path of a COCO file, what it holds, or a Truth, which is returned.
+        annotations: path of a COCO file or of a folder in its place, what it holds, or a Truth, which is returned.
         use_cats: False where categories do not matter; a file without any gets one for all objects.
+        images: folder of the images, which only a folder of annotations needs; None for the one beside it.
 
     Raises:
         OSError: the file cannot be read.
@@ -80,7 +82,7 @@ def read_truth(annotations, *, use_cats=True):
     if isinstance(annotations, Truth):
         return annotations
     try:
-        content = load_annotations(annotations, categories=use_cats)
+        content = load_annotations(annotations, categories=use_cats, images=images)
         refuse_fractions(content)
     except ValueError as error:
         raise ValueError(f"evaluate: {error}") from None
@@ -137,7 +139,7 @@ def objects_of(truth, kind):
 
     Args:
         truth: Truth.
-        kind: "bbox", "segm" or "keypoints".
+        kind: "bbox", "segm", "keypoints" or "rbox".
 
     Returns:
         list of dicts with ``id``, ``image_id`` and ``category_id`` (the Truth's numbers), ``bbox``, ``area``,
@@ -146,9 +148,12 @@ def objects_of(truth, kind):
     Raises:
         ValueError: an annotation is malformed, or no object has what the kind needs.
     """
-    read = {"bbox": _boxed, "segm": _masked, "keypoints": _pointed}[kind]
+    read = {"bbox": _boxed, "segm": _masked, "keypoints": _pointed, "rbox": _turned}[kind]
     if kind == "segm" and truth.annotations and not any(map(has_mask, truth.annotations)):
         raise ValueError("evaluate: iou_type 'segm' needs masks, and no annotation has one")
+    if kind == "rbox" and truth.annotations and not any(has_rotated_box(a) or has_mask(a) for a in truth.annotations):
+        raise ValueError("evaluate: iou_type 'rbox' needs rotated boxes, and no annotation has an rbox, an obb or "
+                         "a mask")
     found, reasons = [], Counter()
     for annotation in truth.annotations:
         image, category = annotation.get("image_id"), annotation.get("category_id")
@@ -175,18 +180,20 @@ def _called(annotation):
     return f"annotation {shown(annotation.get('id'))} of image {shown(annotation.get('image_id'))}"
 
 
-# Each of the three takes an annotation, a function that gives (height, width) or raises, and the size or None. It
+# Each of the four takes an annotation, a function that gives (height, width) or raises, and the size or None. It
 # returns the object, or None, and the reason why it does not count, or None.
 
 def _boxed(annotation, size, known):
     box, mask = _box(annotation), None
     if box is None or not _has_area(box) or (_area(annotation) is None and known is not None):
         mask = _mask(annotation, size)
-    if box is None:
-        if mask is None:
-            return None, "without a box"
-        box = _box_of(mask)
-        return _item(annotation, box, mask), None
+    if box is None and mask is None:
+        turned = read_rotated_box(annotation)
+        if turned is None or not min(turned[2:4]) > 0:
+            return None, "without a box" if turned is None else "with a rotated box without area"
+        box, annotation = upright_boxes(turned)[0], {"area": float(turned[2] * turned[3]), **annotation}
+    elif box is None:
+        return _item(annotation, _box_of(mask), mask), None
     if not _has_area(box):
         region = None if mask is None else _item(annotation, _box_of(mask), mask)
         return region, "with a box without area"
@@ -224,6 +231,19 @@ def _pointed(annotation, size, known):
         box = np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
         item, reason = _item(annotation, box, None), None
     return {**item, "keypoints": points.tolist(), "num_keypoints": seen}, reason
+
+
+def _turned(annotation, size, known):
+    box = read_rotated_box(annotation)
+    if box is None and (mask := _mask(annotation, size)) is not None:
+        box = boxes_of_masks([mask])[0]
+    if box is None:
+        return None, "without a rotated box"
+    if not min(box[2:4]) > 0:
+        return None, "with a rotated box without area"
+    around = upright_boxes(box)[0]
+    item = {"bbox": [*around[:2], *(around[2:] - around[:2])], "area": float(box[2] * box[3]), "rbox": box.tolist()}
+    return item, "with a box outside the image" if _outside(around, known) else None
 
 
 def _numbers(values, name):

@@ -12,10 +12,11 @@ from roikit.data.annotations import load_annotations
 from roikit.data.keypoints import skeletons_of
 from roikit.trainer.asked import asks_for_keypoints
 from roikit.trainer.categories import pair_categories
-from roikit.trainer.evaluation import detect
+from roikit.trainer.evaluation import detect, warn_of_zero, write_detections
 from roikit.trainer.extras import extra
 from roikit.trainer.failures import on_first, telling
 from roikit.trainer.fields import ConfigError
+from roikit.trainer.finish import detection_sheet
 from roikit.trainer.kinds import check_keypoints, kinds_of_model, limits_of
 from roikit.trainer.scores import coco_scores, figure_names, warn_of_reasons
 from roikit.trainer.sentences import sentence_about
@@ -41,6 +42,7 @@ class Validation:
         best: the figure that picks the best checkpoint, "segm/AP" say.
         skeletons: the val file's category id -> Skeleton, of a model with keypoints.
         notes: lines about it for the user.
+        written: the file of ``write``.
     """
 
     dataset: CocoDataset
@@ -50,6 +52,7 @@ class Validation:
     best: str
     skeletons: dict[int, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    written: str = "detections.json"
 
     @property
     def names(self):
@@ -95,6 +98,18 @@ class Validation:
         kind, _, name = self.best.partition("/")
         return metrics["scores"][kind][name]
 
+    def write(self, out, results):
+        """Write the detections of an evaluation into a folder."""
+        write_detections(out, results)
+
+    def sheet(self, index, results, config):
+        """The picture of the index-th image: what was found beside what is annotated."""
+        return detection_sheet(self, index, results, config)
+
+    def warn(self, judged):
+        """Warn of figures that tell of a mistake in the data."""
+        warn_of_zero(judged["scores"], {"annotations": self.truth.annotations}, judged["results"])
+
 
 class _Share(Subset):
     """The images of one process."""
@@ -115,10 +130,11 @@ def prepare_validation(config, categories, process):
         ValueError: it cannot be evaluated on.
         ConfigError: ``eval.best`` names no figure.
     """
-    if val_paths(config) is None:
+    paths = val_paths(config)
+    if paths is None:
         return None
     with telling("the val part"):
-        content = load_annotations(val_paths(config)[0])
+        content = load_annotations(paths[0], images=paths[1])
         truth, dataset = read_truth(content), val_set(config, content=content)
     pairs = pair_categories(categories, truth.categories, sides=("train", "val"))
     notes = [pairs.text()] if pairs.differ else []
@@ -157,8 +173,8 @@ def _best(wanted, known):
     """The known figure that ``eval.best`` means: that of the boxes where there are no such masks or keypoints."""
     meant = wanted
     kind, slash, figure = wanted.partition("/")
-    if slash and kind in ("segm", "keypoints") and not any(name.startswith(f"{kind}/") for name in known):
-        meant = f"bbox/{figure}"
+    if slash and kind in ("bbox", "segm", "keypoints") and not any(name.startswith(f"{kind}/") for name in known):
+        meant = f"{known[0].partition('/')[0]}/{figure}"  # boxes come first, upright or rotated
     if meant in known:
         return meant
     near = difflib.get_close_matches(meant, known, n=1, cutoff=0.3)

@@ -1,10 +1,7 @@
 #include "core/mask_paste.h"
 
-#include <pybind11/numpy.h>
-
-#include <memory>
-
 #include "bind/bind.h"
+#include "bind/runs.h"
 
 namespace roikit {
 namespace {
@@ -13,16 +10,6 @@ PasteRule rule_of(const char* op, int rule) {
   require(rule == 0 || rule == 1, op, "rule must be 0 (continuous) or 1 (integer)");
   return PasteRule(rule);
 }
-
-#if !ROIKIT_ON_CUDA
-// Hands the runs over to NumPy without a copy.
-py::array_t<uint32_t> owned(std::vector<uint32_t>&& runs) {
-  auto kept = std::make_unique<std::vector<uint32_t>>(std::move(runs));
-  std::vector<uint32_t>* const data = kept.get();
-  py::capsule owner(kept.release(), [](void* p) { delete static_cast<std::vector<uint32_t>*>(p); });
-  return py::array_t<uint32_t>(py::ssize_t(data->size()), data->data(), owner);
-}
-#endif
 
 }  // namespace
 

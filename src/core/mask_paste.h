@@ -134,24 +134,32 @@ inline void check_masks(const char* op, const View& masks) {
   require(masks.shape[1] < (1 << 30), op, "masks must have fewer than 2^30 cells a side");
 }
 
-inline void check_paste(const char* op, const View& masks, const View& boxes) {
-  check_masks(op, masks);
-  check_rows(op, "boxes", boxes, 4);
+inline void check_mask_boxes(const char* op, const View& masks, const View& boxes) {
   require(boxes.shape[0] == masks.shape[0] && boxes.dtype == masks.dtype, op,
           "boxes must be as many as the masks, of their dtype");
 }
 
+inline void check_paste(const char* op, const View& masks, const View& boxes) {
+  check_masks(op, masks);
+  check_rows(op, "boxes", boxes, 4);
+  check_mask_boxes(op, masks, boxes);
+}
+
+// The images of as many masks.
+inline void check_images(const char* op, const View& masks, const View& out) {
+  require(out.rank == 3 && out.shape[0] == masks.shape[0] && out.contiguous(), op, "out must be contiguous (N, H, W)");
+}
+
 inline void check_paste_masks(const View& masks, const View& boxes, const View& out) {
   check_paste("paste_masks", masks, boxes);
-  require(out.rank == 3 && out.shape[0] == masks.shape[0] && out.contiguous(),
-          "paste_masks: out must be contiguous (N, H, W)");
+  check_images("paste_masks", masks, out);
 }
 
 // Run lengths and their sums are unsigned 32-bit numbers.
-inline void check_paste_size(int64_t height, int64_t width) {
+inline void check_paste_size(const char* op, int64_t height, int64_t width) {
   require(height >= 0 && width >= 0 && height < (int64_t(1) << 32) && width < (int64_t(1) << 32) &&
               height * width < (int64_t(1) << 32),
-          "paste_masks_rle: height * width must be below 2^32");
+          op, "height * width must be below 2^32");
 }
 
 namespace ROIKIT_DEVICE {
@@ -173,7 +181,7 @@ void paste_masks_rle(const View& masks, const View& boxes, int64_t height, int64
 //     `ends` is scratch as well, counts are those of the CPU.
 namespace cuda {
 int64_t paste_masks_workspace(const View& masks);
-int64_t paste_masks_rle_chunks(int64_t width);
+inline int64_t paste_masks_rle_chunks(int64_t width) { return width > 32 ? (width + 31) / 32 : 1; }
 void paste_masks_rle_count(const View& masks, const View& boxes, int64_t height, int64_t width, double threshold,
                            PasteRule rule, const View& changes, const Launch& launch);
 void paste_masks_rle_write(const View& masks, int64_t height, int64_t width, double threshold, const View& upto,

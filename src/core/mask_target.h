@@ -30,25 +30,30 @@ ROIKIT_HD float mask_target_value(T total, int64_t grid_y, int64_t grid_x, bool 
 }
 
 // Masks as bytes, whose rows are in one piece.
-inline void check_bitmaps(const View& masks) {
+inline void check_bitmaps(const char* op, const View& masks) {
   require(masks.rank == 3 && (masks.dtype == DType::u8 || masks.dtype == DType::b8) &&
               (masks.size() == 0 || masks.shape[2] == 1 || masks.stride[2] == 1) &&
               masks.shape[1] <= INT32_MAX && masks.shape[2] <= INT32_MAX,
-          "mask_targets: masks must be (N, H, W) bytes with rows in one piece");
+          op, "masks must be (N, H, W) bytes with rows in one piece");
 }
 
 // Masks as runs: their counts, or the ends of these.
-inline void check_runs(const View& runs, const View& offsets, const View& sizes) {
+inline void check_runs(const char* op, const View& runs, const View& offsets, const View& sizes) {
   require(sizes.rank == 2 && sizes.shape[1] == 2 && sizes.contiguous() && runs.contiguous() && offsets.contiguous() &&
               offsets.size() == sizes.shape[0] + 1,
-          "mask_targets: runs, offsets (N + 1) and sizes (N, 2) must be contiguous");
+          op, "runs, offsets (N + 1) and sizes (N, 2) must be contiguous");
+}
+
+// What belongs to each box.
+inline void check_target_rows(const char* op, const View& boxes, const View& matched, const View& out) {
+  check_vector(op, "matched", matched, boxes.shape[0]);
+  require(out.rank == 3 && out.shape[0] == boxes.shape[0] && out.shape[1] == out.shape[2] && out.contiguous(), op,
+          "out must be contiguous (R, S, S)");
 }
 
 inline void check_mask_targets(const View& boxes, const View& matched, const View& out) {
   check_rows("mask_targets", "boxes", boxes, 4);
-  check_vector("mask_targets", "matched", matched, boxes.shape[0]);
-  require(out.rank == 3 && out.shape[0] == boxes.shape[0] && out.shape[1] == out.shape[2] && out.contiguous(),
-          "mask_targets: out must be contiguous (R, S, S)");
+  check_target_rows("mask_targets", boxes, matched, out);
 }
 
 namespace ROIKIT_DEVICE {

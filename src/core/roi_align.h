@@ -220,14 +220,18 @@ ROIKIT_HD void add_samples(const SampleAxis<T>& axis, T base, int64_t extent, T 
   }
 }
 
-// The pyramid level of a box: how many thresholds (in double, ascending) its size in float32 reaches.
-template <class T>
-ROIKIT_HD int pyramid_level(const T* corners, const double* thresholds, int count) {
-  const float width = side(float(corners[0]), float(corners[2])), height = side(float(corners[1]), float(corners[3]));
+// The pyramid level of a box of these sides: how many thresholds (in double, ascending) its size in float32 reaches.
+ROIKIT_HD int level_of_sides(float width, float height, const double* thresholds, int count) {
   const float size = std::sqrt(width * height);
   int level = 0;
   for (int i = 0; i < count; ++i) level += double(size) >= thresholds[i] ? 1 : 0;
   return level;
+}
+
+template <class T>
+ROIKIT_HD int pyramid_level(const T* corners, const double* thresholds, int count) {
+  return level_of_sides(side(float(corners[0]), float(corners[2])), side(float(corners[1]), float(corners[3])),
+                        thresholds, count);
 }
 
 // One map, or the levels of a pyramid, finest first.
@@ -237,12 +241,14 @@ struct RoiAlignLevels {
   std::vector<double> thresholds;  // one fewer than maps: see pyramid_level
 };
 
-// True when the maps are channels_last (a map that is both counts as contiguous). bins: output or grad.
-inline bool check_roi_align(const char* op, const RoiAlignLevels& levels, const View& boxes, const View& bins) {
+// True when the maps are channels_last (a map that is both counts as contiguous). bins: output or grad; a row of boxes
+// has so many columns.
+inline bool check_roi_align(const char* op, const RoiAlignLevels& levels, const View& boxes, const View& bins,
+                            int64_t columns = 5) {
   require(!levels.maps.empty() && levels.scales.size() == levels.maps.size() &&
               levels.thresholds.size() + 1 == levels.maps.size(),
           op, "one scale a map, and one threshold fewer");
-  check_rows(op, "boxes", boxes, 5);
+  check_rows(op, "boxes", boxes, columns);
   require(bins.rank == 4 && bins.shape[0] == boxes.shape[0], op, "the bins must be (K, C, PH, PW)");
   bool contiguous = true, channels_last = true;
   for (const View& map : levels.maps) {

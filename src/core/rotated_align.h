@@ -1,4 +1,5 @@
-// RoIAlign of rotated boxes: the mean of bilinear samples in each bin of a box cx, cy, w, h, degrees.
+// RoIAlign of rotated boxes: the mean of bilinear samples in each bin of a box cx, cy, w, h, degrees, on one map or on
+// a pyramid.
 //
 // P x Q bins, a map of H x W pixels; T is the wider of the accumulate type and the boxes' type; all in T and without
 // contraction, because a sample is dropped or kept by this arithmetic:
@@ -11,7 +12,7 @@
 //
 // A bin is the mean over its grid * grid samples, those that do not count included. A RoI gives 0, and gradient 0,
 // where a side is not above 0, and where a number is not finite or, scaled, is 2^24 or more; so does a map without
-// pixels.
+// pixels. On a pyramid a RoI is on the level that its w and h ask for, as in core/roi_align.h.
 //
 // Source: Ma et al. 2017, arXiv:1703.01086, section IV (rotated RoI pooling); He et al. 2017, arXiv:1703.06870,
 // section 3 (bilinear samples); edge rules as in core/roi_align.h.
@@ -90,34 +91,38 @@ struct RotatedRoi {
   ROIKIT_HD static T absolute_of(T a) { return a < T(0) ? -a : a; }
 };
 
-// map: input or gradient; bins: output or grad. True when the map is channels_last (one that is both counts as
-// contiguous).
-inline bool check_rotated_align(const char* op, const View& map, const View& boxes, const View& bins) {
-  check_rows(op, "boxes", boxes, 6);
-  require(map.rank == 4 && bins.rank == 4 && bins.shape[0] == boxes.shape[0] && bins.dtype == map.dtype &&
-              bins.shape[1] == map.shape[1],
-          op, "the map must be (N, C, H, W), the bins (K, C, PH, PW) of its dtype");
-  check_format(op, "the map", map);
-  check_format(op, "the bins", bins);
-  if (map.shape[2] > INT32_MAX || map.shape[3] > INT32_MAX || map.shape[2] * map.shape[3] > INT32_MAX)
-    throw std::invalid_argument(std::string(op) + ": input must have less than 2^31 pixels a plane, got " +
-                                std::to_string(map.shape[2]) + " x " + std::to_string(map.shape[3]));
-  return !map.contiguous();
+// The pyramid level of a box cx, cy, w, h, degrees.
+template <class B>
+ROIKIT_HD int rotated_level(const B* box, const double* thresholds, int count) {
+  return level_of_sides(side(0.0f, float(box[2])), side(0.0f, float(box[3])), thresholds, count);
 }
 
-// input F (N, C, H, W): float16, bfloat16, float32, float64; boxes (K, 6) float32 or float64, contiguous, batch index
-// first; output and grad F (K, C, PH, PW), contiguous or channels_last. A batch index that is not whole or not in
-// [0, N): the CPU throws std::out_of_range, CUDA gives that RoI 0. Backward adds up each element of the gradient in one
-// thread, over the RoIs in order (CUDA: where launch.deterministic; else with atomics).
+// levels: features or gradients; bins: output or grad. True when the maps are channels_last (one that is both counts as
+// contiguous).
+inline bool check_rotated_align(const char* op, const RoiAlignLevels& levels, const View& boxes, const View& bins) {
+  const bool channels_last = check_roi_align(op, levels, boxes, bins, 6);
+  check_format(op, "the bins", bins);
+  for (const View& map : levels.maps)
+    if (map.shape[2] * map.shape[3] > INT32_MAX)
+      throw std::invalid_argument(std::string(op) + ": input must have less than 2^31 pixels a plane, got " +
+                                  std::to_string(map.shape[2]) + " x " + std::to_string(map.shape[3]));
+  return channels_last;
+}
+
+// features F (N, C, H_i, W_i): float16, bfloat16, float32, float64, of one format; boxes (K, 6) float32 or float64,
+// contiguous, batch index first; output and grad F (K, C, PH, PW), contiguous or channels_last. A batch index that is
+// not whole or not in [0, N): the CPU throws std::out_of_range, CUDA, which takes at most 16 levels, gives that RoI 0.
+// Backward adds up each element of the gradients in one thread, over the RoIs in order (CUDA: where
+// launch.deterministic; else with atomics).
 namespace ROIKIT_DEVICE {
-void roi_align_rotated(const View& input, const View& boxes, double spatial_scale, int64_t sampling_ratio,
-                       const View& output, const Launch& launch);
-void roi_align_rotated_backward(const View& grad, const View& boxes, double spatial_scale, int64_t sampling_ratio,
-                                const View& gradient, const Launch& launch);
+void roi_align_rotated(const RoiAlignLevels& features, const View& boxes, int64_t sampling_ratio, const View& output,
+                       const Launch& launch);
+void roi_align_rotated_backward(const View& grad, const View& boxes, const RoiAlignLevels& gradients,
+                                int64_t sampling_ratio, const Launch& launch);
 }  // namespace ROIKIT_DEVICE
 namespace cuda {
-// bytes: a float32 copy of the gradient in half, else nothing
-int64_t roi_align_rotated_backward_workspace(const View& gradient);
+// bytes: float32 copies of gradients in half, else nothing
+int64_t roi_align_rotated_backward_workspace(const std::vector<View>& gradients);
 }  // namespace cuda
 
 }  // namespace roikit

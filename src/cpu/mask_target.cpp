@@ -6,9 +6,9 @@
 #include "core/mask_target.h"
 
 #include <algorithm>
-#include <string>
 #include <vector>
 
+#include "cpu/masks.h"
 #include "cpu/parallel.h"
 #include "cpu/simd.h"
 #include "cpu/taps.h"
@@ -126,17 +126,6 @@ struct FinishCells {
   }
 };
 
-struct Bitmap {
-  const uint8_t* data;
-  int64_t height, width, row;
-};
-
-// ends[k] is where run k ends; odd runs are inside the object.
-struct Runs {
-  const uint32_t* ends;
-  int64_t count, height, width;
-};
-
 // Scratch of one worker and the target of one RoI.
 template <class T>
 class Cropper {
@@ -223,23 +212,21 @@ class Cropper {
   std::vector<int32_t> bin_of_;
 };
 
-template <class MaskAt>
-void targets(const View& boxes, const View& matched, int64_t masks, bool binary, const View& out,
-             const Launch& launch, const MaskAt& mask_at) {
+// Masks: Bitmaps or RunMasks.
+template <class Masks>
+void targets(const Masks& masks, const View& boxes, const View& matched, bool binary, const View& out,
+             const Launch& launch) {
   check_mask_targets(boxes, matched, out);
+  check_matched("mask_targets", matched, masks.size());
   const int64_t count = boxes.shape[0], size = out.shape[2];
   const int64_t* which = matched.as<int64_t>();
-  for (int64_t r = 0; r < count; ++r)
-    if (which[r] < 0 || which[r] >= masks)
-      throw std::out_of_range("mask_targets: matched must lie in [0, " + std::to_string(masks) + "), got " +
-                              std::to_string(which[r]));
   visit<float, double>(boxes.dtype, "mask_targets", [&](auto tag) {
     using T = typename decltype(tag)::type;
     const T* corners = boxes.as<T>();
     float* to = out.as<float>();
     parallel_for(count, 10, launch, [&](int64_t begin, int64_t end) {
       Cropper<T> cropper(size, binary, launch.simd);
-      for (int64_t r = begin; r < end; ++r) cropper.crop(mask_at(which[r]), corners + 4 * r, to + r * size * size);
+      for (int64_t r = begin; r < end; ++r) cropper.crop(masks[which[r]], corners + 4 * r, to + r * size * size);
     });
   });
 }
@@ -248,30 +235,12 @@ void targets(const View& boxes, const View& matched, int64_t masks, bool binary,
 
 void mask_targets(const View& masks, const View& boxes, const View& matched, bool binary, const View& out,
                   const Launch& launch) {
-  check_bitmaps(masks);
-  const uint8_t* data = static_cast<const uint8_t*>(masks.data);
-  targets(boxes, matched, masks.shape[0], binary, out, launch, [&](int64_t n) {
-    return Bitmap{data + n * masks.stride[0], masks.shape[1], masks.shape[2], masks.stride[1]};
-  });
+  targets(Bitmaps("mask_targets", masks), boxes, matched, binary, out, launch);
 }
 
 void mask_targets_of_runs(const View& counts, const View& offsets, const View& sizes, const View& boxes,
-                      const View& matched, bool binary, const View& out, const Launch& launch) {
-  check_runs(counts, offsets, sizes);
-  const int64_t n = sizes.shape[0];
-  const uint32_t* runs = counts.as<uint32_t>();
-  const int64_t *at = offsets.as<int64_t>(), *size = sizes.as<int64_t>();
-  std::vector<uint32_t> ends(counts.size());
-  for (int64_t i = 0; i < n; ++i) {
-    require(at[i] >= 0 && at[i] <= at[i + 1] && at[i + 1] <= counts.size(), "mask_targets: offsets must ascend");
-    require(size[2 * i] <= INT32_MAX && size[2 * i + 1] <= INT32_MAX, "mask_targets: masks must be below 2^31 a side");
-    int64_t sum = 0;
-    for (int64_t k = at[i]; k < at[i + 1]; ++k) ends[k] = uint32_t(sum += runs[k]);
-    require(sum == size[2 * i] * size[2 * i + 1] && sum <= UINT32_MAX, "mask_targets: runs must sum to height * width");
-  }
-  targets(boxes, matched, n, binary, out, launch, [&](int64_t i) {
-    return Runs{ends.data() + at[i], at[i + 1] - at[i], size[2 * i], size[2 * i + 1]};
-  });
+                          const View& matched, bool binary, const View& out, const Launch& launch) {
+  targets(RunMasks("mask_targets", counts, offsets, sizes), boxes, matched, binary, out, launch);
 }
 
 }  // namespace roikit::cpu

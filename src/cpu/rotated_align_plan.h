@@ -1,5 +1,5 @@
-// What a call of roi_align_rotated knows before it reads a feature: the taps of every bin, the RoIs of each image, and
-// the part of each map that they touch. Where the taps would take too much memory they are not kept, but found again.
+// What a call of roi_align_rotated knows before it reads a feature: the taps of every bin, the RoIs of each map, one
+// image at one level of a pyramid, and the part of each map that they touch. Where the taps would take too much memory they are not kept, but found again.
 #pragma once
 
 #include <algorithm>
@@ -113,21 +113,19 @@ class BinMerge {
 template <class A>
 class RotatedAlignPlan {
  public:
-  RotatedAlignPlan(const View& map, const View& boxes, const View& bins, double scale, int64_t sampling_ratio,
+  RotatedAlignPlan(const RoiAlignLevels& levels, const View& boxes, const View& bins, int64_t sampling_ratio,
                    const Launch& launch)
-      : boxes_(boxes),
-        scale_(scale),
+      : levels_(levels),
+        boxes_(boxes),
         sampling_ratio_(sampling_ratio),
-        height_(map.shape[2]),
-        width_(map.shape[3]),
         rows_(bins.shape[2]),
         columns_(bins.shape[3]),
-        groups_(images_of(map), map.shape[0]),
-        span_at_(map.shape[0], -1) {
-    for (int64_t image = 0; image < map.shape[0]; ++image) {
-      if (begin(image) == end(image)) continue;
-      span_at_[image] = int64_t(spans_.size());
-      spans_.resize(spans_.size() + height_);
+        groups_(maps_of(), maps()),
+        span_at_(maps(), -1) {
+    for (int64_t map = 0; map < maps(); ++map) {
+      if (begin(map) == end(map)) continue;
+      span_at_[map] = int64_t(spans_.size());
+      spans_.resize(spans_.size() + levels.maps[level_of(map)].shape[2]);
     }
     const int64_t count = boxes.shape[0], stride = rows_ * columns_ + 1;
     taps_.resize(count);
@@ -138,7 +136,7 @@ class RotatedAlignPlan {
       TapScratch<A> scratch;
       std::vector<ColumnSpan> touched(spans_.size());
       for (int64_t k = first; k < last; ++k) {
-        ColumnSpan* const spans = touched.data() + span_at_[image_[k]];
+        ColumnSpan* const spans = touched.data() + span_at_[map_[k]];
         find(k, scratch, [&](int64_t y, int64_t x0, int64_t x1) { spans[y].include(int32_t(x0), int32_t(x1)); });
         const int64_t found = int64_t(scratch.taps.size());
         if (total.fetch_add(found) + found > kMost) continue;
@@ -155,10 +153,23 @@ class RotatedAlignPlan {
     for (const ColumnSpan& span : spans_) work_ += span.end - span.begin;
   }
 
-  // The rows of boxes on an image, in order.
-  const int64_t* begin(int64_t image) const { return groups_.rows.data() + groups_.begin[image]; }
-  const int64_t* end(int64_t image) const { return groups_.rows.data() + groups_.begin[image + 1]; }
-  int64_t image(int64_t k) const { return image_[k]; }
+  // Maps are numbered by image, then by level.
+  int64_t maps() const { return levels_.maps[0].shape[0] * int64_t(levels_.maps.size()); }
+  int64_t image_of(int64_t map) const { return map / int64_t(levels_.maps.size()); }
+  size_t level_of(int64_t map) const { return size_t(map) % levels_.maps.size(); }
+
+  // The rows of boxes on a map, in order.
+  const int64_t* begin(int64_t map) const { return groups_.rows.data() + groups_.begin[map]; }
+  const int64_t* end(int64_t map) const { return groups_.rows.data() + groups_.begin[map + 1]; }
+  int64_t map(int64_t k) const { return map_[k]; }
+
+  // Those that have RoIs.
+  std::vector<int64_t> busy_maps() const {
+    std::vector<int64_t> busy;
+    for (int64_t map = 0; map < maps(); ++map)
+      if (begin(map) != end(map)) busy.push_back(map);
+    return busy;
+  }
 
   BinTaps<A> taps(int64_t k, TapScratch<A>& scratch) const {
     if (kept_) return {taps_[k].data(), begins_.data() + k * (rows_ * columns_ + 1)};
@@ -166,10 +177,8 @@ class RotatedAlignPlan {
     return scratch.view();
   }
 
-  // One span a row of the map; null for an image without RoIs.
-  const ColumnSpan* spans(int64_t image) const {
-    return span_at_[image] < 0 ? nullptr : spans_.data() + span_at_[image];
-  }
+  // One span a row of the map; null for one without RoIs.
+  const ColumnSpan* spans(int64_t map) const { return span_at_[map] < 0 ? nullptr : spans_.data() + span_at_[map]; }
 
   // Loads of 64 bytes for all RoIs and touched pixels: what one block of channels costs, about 1 ns each.
   int64_t work() const { return work_; }
@@ -177,14 +186,19 @@ class RotatedAlignPlan {
  private:
   static constexpr int64_t kMost = (int64_t(64) << 20) / int64_t(sizeof(Tap<A>));  // taps that are kept
 
-  std::vector<int64_t>& images_of(const View& map) {
-    image_.resize(boxes_.shape[0]);
-    visit<float, double>(boxes_.dtype, "roi_align_rotated", [&](auto tag) {
+  std::vector<int64_t>& maps_of() {
+    constexpr const char* kOp = "roi_align_rotated";
+    map_.resize(boxes_.shape[0]);
+    visit<float, double>(boxes_.dtype, kOp, [&](auto tag) {
       using B = typename decltype(tag)::type;
-      for (int64_t k = 0; k < boxes_.shape[0]; ++k)
-        image_[k] = image_of("roi_align_rotated", boxes_.as<B>(), k, map.shape[0], 6);
+      const B* const boxes = boxes_.as<B>();
+      for (int64_t k = 0; k < boxes_.shape[0]; ++k) {
+        const int64_t image = cpu::image_of(kOp, boxes, k, levels_.maps[0].shape[0], 6);
+        const int level = rotated_level(boxes + 6 * k + 1, levels_.thresholds.data(), int(levels_.thresholds.size()));
+        map_[k] = image * int64_t(levels_.maps.size()) + level;
+      }
     });
-    return image_;
+    return map_;
   }
 
   template <class Touch>
@@ -192,11 +206,13 @@ class RotatedAlignPlan {
     visit<float, double>(boxes_.dtype, "roi_align_rotated", [&](auto tag) {
       using B = typename decltype(tag)::type;
       using T = decltype(A() + B());
-      const auto roi = RotatedRoi<T>::of(boxes_.as<B>() + 6 * k + 1, T(scale_), rows_, columns_, height_, width_,
-                                         sampling_ratio_);
+      const size_t level = level_of(map_[k]);
+      const int64_t height = levels_.maps[level].shape[2], width = levels_.maps[level].shape[3];
+      const auto roi = RotatedRoi<T>::of(boxes_.as<B>() + 6 * k + 1, T(levels_.scales[level]), rows_, columns_, height,
+                                         width, sampling_ratio_);
       scratch.taps.clear();
       scratch.begin.assign(1, 0);
-      BinMerge<T> bin(roi, height_, width_, scratch.number);
+      BinMerge<T> bin(roi, height, width, scratch.number);
       for (int64_t row = 0; row < rows_; ++row) {
         for (int64_t column = 0; column < columns_; ++column) {
           if (!roi.empty()) {
@@ -209,10 +225,10 @@ class RotatedAlignPlan {
     });
   }
 
+  RoiAlignLevels levels_;
   View boxes_;
-  double scale_;
-  int64_t sampling_ratio_, height_, width_, rows_, columns_, work_ = 0;
-  std::vector<int64_t> image_;  // of each row of boxes
+  int64_t sampling_ratio_, rows_, columns_, work_ = 0;
+  std::vector<int64_t> map_;  // of each row of boxes
   Groups groups_;
   bool kept_ = true;
   std::vector<std::vector<Tap<A>>> taps_;  // of each row of boxes

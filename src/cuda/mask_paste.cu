@@ -6,6 +6,7 @@
 #include "core/mask_paste.h"
 
 #include "cuda/launch.cuh"
+#include "cuda/runs.cuh"
 
 namespace roikit::cuda {
 namespace {
@@ -13,7 +14,6 @@ namespace {
 constexpr int kColumns = 4;              // of each lane, in images
 constexpr int kTile = kColumns * kWarp;  // columns of a warp
 constexpr int kShare = 16384;            // warps that share an op's masks, at least
-constexpr int kKept = 8;                 // changes of a column that are remembered between counting and writing
 constexpr int kThreads = 128;            // few, as a thread holds some 90 registers
 constexpr int kWarps = kThreads / kWarp;
 
@@ -213,14 +213,6 @@ __global__ void write_ends(const T* masks, const Placed<T>* placed, int64_t n, i
   }
 }
 
-// The last end of every mask is `total`, and no other is.
-__global__ void lengths(const uint32_t* ends, int64_t runs, uint32_t total, uint32_t* counts) {
-  for (int64_t k = first_item(); k < runs; k += item_stride()) {
-    const uint32_t begin = k == 0 || ends[k - 1] == total ? 0 : ends[k - 1];
-    counts[k] = ends[k] - begin;
-  }
-}
-
 template <class T>
 Placed<T>* lay_out(Workspace& ws, int64_t n) {
   return ws.take<Placed<T>>(n);
@@ -254,13 +246,6 @@ void paste_into(const View& masks, const View& boxes, T threshold, PasteRule rul
       masks.shape[1], share, threshold, out, height, width);
 }
 
-void check_chunks(const View& masks, int64_t height, int64_t width, const View& chunked) {
-  check_masks("paste_masks_rle", masks);
-  check_paste_size(height, width);
-  require(chunked.size() == masks.shape[0] * paste_masks_rle_chunks(width) && chunked.contiguous(),
-          "paste_masks_rle: changes and upto must be contiguous (N, chunks)");
-}
-
 }  // namespace
 
 int64_t paste_masks_workspace(const View& masks) {
@@ -288,12 +273,10 @@ void paste_masks(const View& masks, const View& boxes, double threshold, PasteRu
   });
 }
 
-int64_t paste_masks_rle_chunks(int64_t width) { return width > kWarp ? ceil_div(width, kWarp) : 1; }
-
 void paste_masks_rle_count(const View& masks, const View& boxes, int64_t height, int64_t width, double threshold,
                            PasteRule rule, const View& changes, const Launch& launch) {
   check_paste("paste_masks_rle", masks, boxes);
-  check_chunks(masks, height, width, changes);
+  check_chunks("paste_masks_rle", masks, height, width, changes);
   const int64_t n = masks.shape[0], chunks = paste_masks_rle_chunks(width);
   if (n == 0) return;
   const DeviceGuard guard(launch.device, "paste_masks_rle");
@@ -308,21 +291,18 @@ void paste_masks_rle_count(const View& masks, const View& boxes, int64_t height,
 
 void paste_masks_rle_write(const View& masks, int64_t height, int64_t width, double threshold, const View& upto,
                            const View& ends, const View& counts, const Launch& launch) {
-  check_chunks(masks, height, width, upto);
-  require(ends.contiguous() && counts.contiguous() && ends.size() == counts.size(),
-          "paste_masks_rle: ends and counts must be contiguous and of one size");
-  const int64_t n = masks.shape[0], chunks = paste_masks_rle_chunks(width), runs = counts.size();
+  check_chunks("paste_masks_rle", masks, height, width, upto);
+  uint32_t* const to = check_ends("paste_masks_rle", ends, counts);
+  const int64_t n = masks.shape[0], chunks = paste_masks_rle_chunks(width);
   if (n == 0) return;
   const DeviceGuard guard(launch.device, "paste_masks_rle");
-  uint32_t* const to = reinterpret_cast<uint32_t*>(ends.as<int32_t>());
   visit<float, double>(masks.dtype, "paste_masks_rle", [&](auto tag) {
     using T = typename decltype(tag)::type;
     const Placed<T>* const placed = scratch<T>("paste_masks_rle", masks, launch);
     run("paste_masks_rle", launch, write_ends<T>, grid_for(n * chunks, kWarps), kThreads, masks.as<T>(), placed, n,
         masks.shape[1], chunks, height, width, T(threshold), upto.as<int64_t>(), to);
   });
-  run("paste_masks_rle", launch, lengths, grid_for(runs), kBlock, to, runs, uint32_t(height * width),
-      reinterpret_cast<uint32_t*>(counts.as<int32_t>()));
+  lengths_of("paste_masks_rle", to, counts, height * width, launch);
 }
 
 }  // namespace roikit::cuda

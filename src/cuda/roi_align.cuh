@@ -17,8 +17,8 @@ struct AlignLevels {
   int32_t count;
   int64_t images;
 
-  explicit AlignLevels(const RoiAlignLevels& levels) {
-    require(levels.maps.size() <= kMost, "roi_align: the CUDA kernels take at most 16 levels");
+  explicit AlignLevels(const RoiAlignLevels& levels, const char* op = "roi_align") {
+    require(levels.maps.size() <= kMost, op, "the CUDA kernels take at most 16 levels");
     count = int32_t(levels.maps.size());
     images = levels.maps[0].shape[0];
     for (int i = 0; i < kMost; ++i) {

@@ -111,10 +111,14 @@ def test_contract_the_help_names_what_it_takes():
         assert word in said
 
 
+# Beside an op where nobody else has it: they need no package.
+OWN = {"torch", "roikit upright"}
+
+
 def test_law_every_op_has_works_and_runs_without_peers():
     for op, works in bench.WORKS.items():
         listed = [work for work in works({}, "cpu") if "cpu" in work.devices]
-        assert listed and all(work.op == op and not work.peers for work in listed), op
+        assert listed and all(work.op == op and set(work.peers) <= OWN for work in listed), op
         assert any(work.quick for work in listed)
         assert len({work.name for work in listed}) == len(listed)
 

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 import roikit.compat.torchvision as compat
+from roikit import ops
+from roikit.data.rotated import boxes_of_corners, corners_of_boxes
 
 BACKBONE = "a building block of backbones, which pools and compares no regions"
 LEFT_OUT = {
@@ -114,6 +116,18 @@ def test_rotated_boxes_turn_as_the_corners_of_box_convert_say():
     torch.testing.assert_close(corners.mean(0), box[0, :2])
     inside = torch.cat([corners.mean(0) + (corners[1] - corners[0]) / 4, torch.tensor([4.0, 4.0, 30.0])])[None]
     assert compat.box_iou(box, inside, "cxcywhr").item() == pytest.approx(0.5, abs=1e-9)
+
+
+def test_the_corners_of_roikits_rotated_boxes_are_torchvisions(torchvision):
+    """Those that data sets and pictures use, and those that the overlap has, in torchvision's order."""
+    boxes = draw(40, torch.float64, fmt="cxcywhr")
+    theirs = torchvision.ops.box_convert(boxes, "cxcywhr", "xyxyxyxy")
+    own = torch.from_numpy(corners_of_boxes(boxes.numpy())).reshape(-1, 8)
+    torch.testing.assert_close(own, theirs, rtol=0, atol=1e-9)
+    torch.testing.assert_close(ops.box_convert(boxes, "cxcywhr", "xyxyxyxy"), theirs, rtol=0, atol=1e-9)
+    back = torch.from_numpy(boxes_of_corners(theirs.reshape(-1, 4, 2).numpy()))
+    expected = torchvision.ops.box_convert(theirs, "xyxyxyxy", "cxcywhr")
+    assert ops.box_iou_rotated(back, expected).diagonal().min() > 1 - 1e-6
 
 
 @pytest.mark.parametrize("lead", [(), (2,), (0, 3)])

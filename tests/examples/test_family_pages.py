@@ -14,6 +14,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 INDEX = DOCS / "family.md"
 PAGES = sorted((DOCS / "family").glob("*.md"))
 FIGURES = DOCS / "images" / "family"
+PARTS = "backbone|rpn|roi_heads|sem_seg_head|protonet|semantic_head|classifier|aux_classifier"
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
 
@@ -34,8 +35,9 @@ def test_its_code_runs_and_the_names_of_its_state_dicts_occur(page):
     models = detectors_of(page)
     assert models
     keys = {key for model in models for key in model.state_dict()}
-    said = re.findall(r"`((?:backbone|rpn|roi_heads)\.[\w.]+)`", page.read_text())
-    fields = {"rpn.rounded_anchors", "rpn.anchor_order", "rpn.nominal_strides", "backbone.stride_in_1x1"}
+    said = re.findall(rf"`((?:{PARTS})\.[\w.]+)`", page.read_text())
+    fields = {"rpn.rounded_anchors", "rpn.anchor_order", "rpn.nominal_strides", "rpn.angles",
+              "backbone.stride_in_1x1"}
     wrong = [name for name in said if name not in fields and not any(f"{key}.".startswith(f"{name}.") for key in keys)]
     assert said and not wrong, wrong
 

@@ -138,7 +138,7 @@ def test_each_piece_that_is_taken_away_is_named(built, run_in, kind):
     ("rle", "rle is an op already, in roikit/testing/table.py"),
     ("candidates", "candidates is a check of roikit._check, which an op's file there would hide"),
     ("roi_align_gather", "src/cuda/roi_align_gather.cu, tests/ops/test_roi_align_gather.py is there already"),
-    ("double", "double has a meaning in src/bind/mask_paste.cpp"),
+    ("double", "double has a meaning in src/bind/mask_assembly.cpp"),
     ("kept_fake", "kept_fake has a meaning in docs/recipes/sorted/roikit/ops/opname.py"),
     ("class", "NAME must be an identifier in small letters, got 'class'"),
     ("2_boxes", "NAME must be an identifier in small letters, got '2_boxes'"),

@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from roikit.errors import RoikitWarning
-from roikit.models import KeypointConfig, SelectionConfig, build_detector, prepare_for_inference
+from roikit.models import (
+    KeypointConfig,
+    SelectionConfig,
+    build_detector,
+    prepare_for_inference,
+    rotated_fasterrcnn_resnet50_fpn,
+)
 
 NEAR = 1e-4  # of scores and masks; of boxes 1e-4 of the image's longer side
 
@@ -198,11 +204,20 @@ def test_soft_nms_is_refused_by_name(detector, nuclei, onnxruntime, tmp_path):
         to_onnx(model, nuclei[:1], tmp_path / "model.onnx")
 
 
+def test_rotated_boxes_are_refused_by_name(nuclei, onnxruntime, tmp_path):
+    from roikit.export import to_onnx
+
+    with torch.device("meta"):
+        model = rotated_fasterrcnn_resnet50_fpn(num_classes=2).eval()
+    with pytest.raises(ValueError, match="without an ONNX form: those of rotated boxes, of roi_heads.geometry"):
+        to_onnx(model, nuclei[:1], tmp_path / "model.onnx")
+
+
 def test_what_cannot_be_exported_is_refused(detector, nuclei, tmp_path, onnxruntime):
     from roikit.export import to_onnx
 
     path = tmp_path / "model.onnx"
-    with pytest.raises(TypeError, match="to_onnx: model must be a FasterRCNN or MaskRCNN, got Linear"):
+    with pytest.raises(TypeError, match="to_onnx: model must be a detector or a segmenter .*, got Linear"):
         to_onnx(torch.nn.Linear(2, 2), nuclei[:1], path)
     with pytest.raises(ValueError, match="prepare_for_inference"):
         to_onnx(prepare_for_inference(detector), nuclei[:1], path)

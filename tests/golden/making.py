@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from compare import BOUNDS, Golden, save
+from compare import BOUNDS, PIXELS, Golden, save
 from weights import draw, picture
 
 __all__ = ["make"]
@@ -42,6 +42,12 @@ def difference(found, other):
     """Why `other` is not clearly the same as `found`, or None."""
     if not np.array_equal(found["labels"], other["labels"]):
         return "labels"
+    if "segments" in found:
+        if not np.array_equal(found["segments"], other["segments"]):
+            return "segments"
+        for key in PIXELS:
+            if (apart := (found[key] != other[key]).mean()) > (1 - PIXELS[key]) / 2:
+                return f"{key} {apart:.1e} apart"
     for key in set(found) & set(BOUNDS) - {"masks"}:
         if (apart := np.abs(found[key] - other[key]).max()) > BOUNDS[key] / 2:
             return f"{key} {apart:.1e} apart"
@@ -58,6 +64,10 @@ def weakness(found, labels):
         return f"{len(found['boxes'])} detections"
     if len(np.unique(found["labels"])) < labels:
         return f"{len(np.unique(found['labels']))} labels"
+    if "segments" in found:
+        things = int(found["segments"][:, 1].sum())
+        if min(things, len(found["segments"]) - things) < 3:
+            return f"{things} things among {len(found['segments'])} segments"
     gap = np.diff(np.sort(found["scores"])).min()
     return f"scores {gap:.1e} apart" if gap < 3e-6 else None
 

@@ -6,16 +6,18 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from compare import BOUNDS, DETECTIONS, FOLDER, assert_same, load, write_peer_file
+from compare import BOUNDS, DETECTIONS, FOLDER, PIXELS, assert_same, load, write_peer_file
 from weights import draw, picture, tensor_of
 
 from roikit.masks import decode
 
 FILES = sorted(str(path.relative_to(FOLDER).with_suffix("")) for path in FOLDER.glob("*/*.npz"))
 
+KEYS = PIXELS.keys() | {"labels", "segments"}
+
 
 def as_ours(golden):
-    found = {key: golden.arrays[key].copy() for key in golden.arrays.keys() & (BOUNDS.keys() | {"labels"})}
+    found = {key: golden.arrays[key].copy() for key in golden.arrays.keys() & (BOUNDS.keys() | KEYS)}
     found["labels"] = torch.from_numpy(found["labels"] + 1)
     if golden.masks is not None:
         found["masks"] = golden.masks
@@ -47,7 +49,11 @@ def test_a_golden_file_decides(name):
     assert 30 <= len(boxes) == len(scores) == len(labels) <= DETECTIONS
     assert (len(np.unique(labels)) >= 3) == ("keypoint" not in name)
     assert np.all(np.diff(scores) < -1e-6)
-    assert (boxes[:, 2:] > boxes[:, :2]).all() and (boxes >= 0).all() and (boxes <= golden.size[::-1] * 2).all()
+    if "rotated" in name:
+        assert (boxes[:, 2:4] > 0).all() and (np.abs(boxes[:, 4]) <= 180).all()
+        assert len(np.unique(boxes[:, 4].round())) > 10
+    else:
+        assert (boxes[:, 2:] > boxes[:, :2]).all() and (boxes >= 0).all() and (boxes <= golden.size[::-1] * 2).all()
     assert (FOLDER / f"{name}.npz").stat().st_size < 80_000
     assert_same(as_ours(golden), golden)
 
@@ -78,6 +84,16 @@ def test_the_comparison_refuses_other_masks():
     masks = torch.zeros(len(golden.arrays["boxes"]), 1, *golden.size)
     with pytest.raises(AssertionError, match="pixels of masks differ"):
         assert_same({**as_ours(golden), "masks": masks}, golden)
+
+
+def test_the_comparison_refuses_other_segments_and_other_pixels():
+    golden = load("detectron2/panoptic_fpn_R_50_3x")
+    assert_same(as_ours(golden), golden)
+    for key in ("segments", "classes", "panoptic"):
+        found = as_ours(golden)
+        found[key][0] += 1
+        with pytest.raises(AssertionError):
+            assert_same(found, golden)
 
 
 def test_the_weights_are_written_as_each_library_publishes_them(tmp_path):

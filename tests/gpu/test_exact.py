@@ -126,6 +126,49 @@ def test_mask_targets(device, data, rule, size, dtype):
     agrees(device, lambda m, b, i: ops.mask_targets(m, b, i, size, rule=rule), masks, boxes, matched)
 
 
+@given(data=st.data(), size=st.tuples(st.integers(0, 90), st.integers(0, 40)), dtype=DTYPES,
+       threshold=st.sampled_from([None, 0.5, 1 / 3, 0.0]), part=st.sampled_from([None, 0.5, 0.9]))
+def test_assemble_masks(device, data, size, dtype, threshold, part):
+    boxes = data.draw(some.boxes(dtype=dtype, max_size=5))
+    rng, cells = np.random.default_rng(data.draw(SEEDS)), data.draw(st.tuples(st.integers(1, 9), st.integers(1, 9)))
+    prototypes = np.maximum(rng.normal(size=(5, *cells)), 0).astype(dtype)
+    own = np.tanh(rng.normal(size=(len(boxes), 5))).astype(dtype)
+    how = {"extent": None if part is None else tuple(part * n for n in cells), "threshold": threshold}
+    agrees(device, lambda p, c, b: ops.assemble_masks(p, c, b, size, **how), prototypes, own, boxes)
+    if threshold is not None:
+        agrees(device, lambda p, c, b: ops.assemble_masks_rle(p, c, b, size, **how), prototypes, own, boxes)
+
+
+@given(data=st.data(), size=st.tuples(st.integers(0, 90), st.integers(0, 40)), dtype=DTYPES,
+       threshold=st.sampled_from([None, 0.5, 1 / 3, 1.0]))
+def test_paste_masks_rotated(device, data, size, dtype, threshold):
+    boxes = data.draw(some.rotated_boxes(dtype=dtype, max_size=5))
+    masks = data.draw(some.soft_masks(len(boxes)))
+    agrees(device, lambda m, b: ops.paste_masks_rotated(m, b, size, threshold=threshold), masks, boxes)
+    if threshold is not None:
+        agrees(device, lambda m, b: ops.paste_masks_rotated_rle(m, b, size, threshold=threshold), masks, boxes)
+
+
+@given(data=st.data(), rule=st.sampled_from(["soft", "binary"]), size=st.integers(1, 9), dtype=DTYPES)
+def test_mask_targets_rotated(device, data, rule, size, dtype):
+    masks = data.draw(some.bitmaps(dtype=data.draw(st.sampled_from([np.bool_, np.uint8, np.int64]))))
+    boxes = data.draw(some.rotated_boxes(n=0 if len(masks) == 0 else None, dtype=dtype))
+    matched = np.array([data.draw(st.integers(0, len(masks) - 1)) for _ in boxes], np.int64)
+    agrees(device, lambda m, b, i: ops.mask_targets_rotated(m, b, i, size, rule=rule), masks, boxes, matched)
+
+
+@given(masks=some.bitmaps(max_side=40), dtype=st.sampled_from([torch.float32, torch.float64]))
+def test_min_area_boxes(device, masks, dtype):
+    agrees(device, lambda m: ops.min_area_boxes(m, dtype=dtype), masks)
+
+
+@given(boxes=some.rotated_boxes(), direction=st.sampled_from(["horizontal", "vertical"]),
+       degrees=st.floats(-400, 400), center=st.tuples(st.floats(-50, 50), st.floats(-50, 50)))
+def test_moved_rotated_boxes(device, boxes, direction, degrees, center):
+    agrees(device, lambda b: [ops.flip_boxes_rotated(b, (30, 41), direction),
+                              ops.rotate_boxes_rotated(b, degrees, center)], boxes)
+
+
 @given(cell=some.boxes(), size=st.tuples(st.integers(0, 30), st.integers(0, 30)), offset=st.floats(-2, 2),
        stride=st.tuples(*[st.floats(2.0**-10, 2.0**10)] * 2))
 def test_grid_anchors(device, cell, size, offset, stride):

@@ -10,6 +10,7 @@ from roikit.testing import simd, simd_levels
 from roikit.testing import strategies as some
 
 FORMATS = ("xyxy", "xywh", "cxcywh")
+TURNED = ("cxcywhr", "xywhr", "xyxyxyxy")
 DTYPES = (np.float16, np.float32, np.float64)
 BOUNDS = {"generalized_box_iou": (0, 0), "distance_box_iou": (0, 0), "complete_box_iou": (1e-6, 2e-15)}
 
@@ -94,6 +95,14 @@ def test_conversions_agree_with_the_reference(boxes, formats):
     same(kernels.box_convert(boxes, *formats), reference.box_convert(boxes, *formats))
 
 
+@given(boxes=some.rotated_boxes(), double=st.booleans(), formats=st.tuples(st.sampled_from(TURNED),
+                                                                          st.sampled_from(TURNED)))
+def test_conversions_of_rotated_boxes_agree_with_the_reference(boxes, double, formats):
+    boxes = boxes.astype(np.float64) if double else boxes
+    boxes = reference.box_convert(boxes, "cxcywhr", formats[0])
+    same(kernels.box_convert(boxes, *formats), reference.box_convert(boxes, *formats))
+
+
 @given(boxes=some.boxes(), size=st.tuples(st.integers(0, 20), st.integers(0, 20)))
 def test_clipping_agrees_with_the_reference(boxes, size):
     same(kernels.clip_boxes_to_image(boxes, size), reference.clip_boxes_to_image(boxes, size))
@@ -140,7 +149,10 @@ BOX = np.zeros((2, 4), np.float32)
     (lambda: kernels.box_iou(BOX, BOX, out=np.empty((2, 3), np.float32)), ValueError,
      r"box_iou: out must be a float32 array of shape \(2, 2\), got float32 \(2, 3\)"),
     (lambda: kernels.box_convert(BOX, "xyxy", "xyhw"), ValueError,
-     "box_convert: out_fmt must be one of 'xyxy', 'xywh', 'cxcywh', got 'xyhw'"),
+     "box_convert: out_fmt must be one of 'xyxy', 'xywh', 'cxcywh', 'cxcywhr', 'xywhr', 'xyxyxyxy', got 'xyhw'"),
+    (lambda: kernels.box_convert(BOX, "xyxy", "cxcywhr"), ValueError,
+     r"box_convert: in_fmt and out_fmt must both be upright \(.*\) or both rotated \(.*\), got 'xyxy' and 'cxcywhr'"),
+    (lambda: kernels.box_convert(BOX, "xywhr", "cxcywhr"), ValueError, r"boxes must have shape \(N, 5\), got \(2, 4\)"),
     (lambda: kernels.clip_boxes_to_image(BOX, (3,)), TypeError, "clip_boxes_to_image: size must be a whole number"),
     (lambda: kernels.clip_boxes_to_image(BOX, (-1, 3)), ValueError, "clip_boxes_to_image: size must be at least 0"),
     (lambda: kernels.remove_small_boxes(BOX, "3"), TypeError, "remove_small_boxes: min_size must be a number, got str"),

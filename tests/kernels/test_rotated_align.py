@@ -73,6 +73,49 @@ def test_large_grids_agree_with_the_reference(dtype):
             check(maps, box, (3, 2), 0.9)
 
 
+@given(data=st.data(), dtype=st.sampled_from(DTYPES), form=st.sampled_from(agreement.FORMATS), ratio=RATIOS)
+@np.errstate(all="ignore")
+def test_a_pyramid_agrees_with_the_reference(data, dtype, form, ratio):
+    images, channels = data.draw(st.integers(0, 2)), data.draw(st.integers(0, 2))
+    sides = [data.draw(st.tuples(st.integers(0, 8), st.integers(0, 8))) for _ in range(data.draw(st.integers(1, 3)))]
+    maps = [data.draw(some.feature_maps((images, channels, *side), dtype)) for side in sides]
+    boxes = data.draw(some.rotated_boxes(n=None if images else 0, dtype=np.float64, max_size=5))
+    boxes = np.concatenate([np.arange(len(boxes))[:, None] % max(images, 1), boxes], 1)
+    boxes = boxes.astype(data.draw(st.sampled_from(DTYPES)))
+    scales = [0.5**i for i in range(1, len(maps) + 1)]
+    rule = {"sampling_ratio": ratio, "canonical_scale": 8, "canonical_level": 2}
+    shapes = [m.shape for m in maps]
+
+    def both(threads):
+        output = kernels.multiscale_roi_align_rotated([stored(m, form) for m in maps], boxes, 2, scales,
+                                                      threads=threads, **rule)
+        return [output, *kernels.multiscale_roi_align_rotated_backward(output, boxes, shapes, 2, scales,
+                                                                       threads=threads, **rule)]
+
+    output, *gradients = everywhere(both)
+    within(output, reference.multiscale_roi_align_rotated(maps, boxes, 2, scales, **rule),
+           max(np.abs(m.astype(np.float64)).max(initial=0) for m in maps))
+    wanted, spread = (reference.multiscale_roi_align_rotated_backward(g, boxes, shapes, 2, scales, **rule)
+                      for g in (output, np.abs(output)))
+    for g, w, s in zip(gradients, wanted, spread, strict=True):
+        within(g, w, s.astype(np.float64) + np.abs(output.astype(float)).max(initial=0))
+
+
+def test_a_pyramid_has_the_bits_of_its_levels():
+    rng = np.random.default_rng(3)
+    maps = [rng.standard_normal((2, 19, 64 >> i, 80 >> i)).astype(np.float32) for i in range(4)]
+    boxes = crowds.rotated_rois(2, 250, 300)
+    boxes[::3, 3:5] *= 8
+    scales = [0.25, 0.125, 0.0625, 0.03125]
+    pooled = kernels.multiscale_roi_align_rotated(maps, boxes, 3, scales, canonical_scale=32, threads=2)
+    size = np.sqrt(boxes[:, 3] * boxes[:, 4])
+    level = sum((size >= 32 * 2.0 ** (m - 4 - 1e-6)).astype(int) for m in (3, 4, 5))
+    assert set(level) == {0, 1, 2, 3}
+    for i in range(4):
+        alone = kernels.roi_align_rotated(maps[i], boxes[level == i], 3, scales[i], 2)
+        assert alone.tobytes() == pooled[level == i].tobytes()
+
+
 def test_a_box_far_away_with_a_huge_grid_costs_nothing():
     maps = np.ones((1, 1, 300, 300), np.float32)
     boxes = np.tile(np.array([[0, 1e6, -1e6, 3e6, 1.4e6, 44]], np.float32), (20, 1))
@@ -142,6 +185,14 @@ def test_contract_batch_index(index, text):
      r"roi_align_rotated: grad must have shape \(3, 4, 2, 2\), got \(2, 4, 4, 4\)"),
     (lambda: kernels.roi_align_rotated(MAPS, ROIS, 2, sampling_ratio=1.5), TypeError,
      "roi_align_rotated: sampling_ratio must be a whole number, got float"),
+    (lambda: kernels.multiscale_roi_align_rotated([MAPS], ROIS, 2, [1, 0.5]), ValueError,
+     "multiscale_roi_align_rotated: scales must have one value a level, got 2 for 1"),
+    (lambda: kernels.multiscale_roi_align_rotated([], ROIS, 2, []), ValueError,
+     "multiscale_roi_align_rotated: scales must name at least one level, got none"),
+    (lambda: kernels.multiscale_roi_align_rotated([MAPS, MAPS[:1]], ROIS, 2, [1, 0.5]), ValueError,
+     "multiscale_roi_align_rotated: features must agree in dtype, N and C"),
+    (lambda: kernels.multiscale_roi_align_rotated_backward(MAPS, ROIS, [(2, 4, 9, 9)], 2, [1]), ValueError,
+     r"multiscale_roi_align_rotated: grad must have shape \(3, 4, 2, 2\), got \(2, 4, 4, 4\)"),
 ])
 def test_contract(call, kind, text):
     with pytest.raises(kind, match=text):

@@ -6,6 +6,7 @@ from roikit.models import (
     BackboneConfig,
     BoxConfig,
     CascadeConfig,
+    DenseConfig,
     DetectorConfig,
     HybridConfig,
     ImageConfig,
@@ -14,10 +15,14 @@ from roikit.models import (
     KeypointConfig,
     MaskConfig,
     MaskScoreConfig,
+    PanopticConfig,
+    RescoringConfig,
     RpnConfig,
     SelectionConfig,
     SemanticConfig,
+    SemanticFPNConfig,
     StageConfig,
+    rotated_config,
 )
 
 FPN = DetectorConfig(
@@ -51,7 +56,26 @@ STAGES = (StageConfig(0.5, (10.0, 10.0, 5.0, 5.0), 1.0), StageConfig(0.6, (20.0,
 AGNOSTIC = dataclasses.replace(FPN.box, class_agnostic=True)
 CASCADE = dataclasses.replace(FPN, box=AGNOSTIC, cascade=CascadeConfig())
 EVERY = CascadeConfig(STAGES, score="mean_logit", resample=True, gradient_scale=1.0, mask_stages="every")
+PANOPTIC = PanopticConfig(num_stuff_classes=2, head=SemanticFPNConfig(16), score_threshold=0.3, stuff_area=16)
 KEYPOINT = KeypointConfig(num_keypoints=4, layers=(16, 16))
+# P3 to P7, few priors in a cell, all parts small.
+DENSE = DenseConfig(prior_sizes=((8.0,), (16.0,), (32.0,), (64.0,), (128.0,)), prototypes=8, proto_layers=(16, 16),
+                    proto_fine_layers=(16,), norm="group")
+YOLACT = DetectorConfig(
+    num_classes=3,
+    image=ImageConfig(min_size=(64,), max_size=64, size_divisible=1, keep_aspect=False),
+    backbone=BackboneConfig("resnet18", norm="group", fpn_channels=16, fpn_norm="group", levels=("c3", "c4", "c5"),
+                            fpn_extra="conv", fpn_upsample="bilinear", fpn_relu=True),
+    box=BoxConfig(background_iou=0.4, box_beta=1.0, min_side=0.0, selection=SelectionConfig("fast_nms")), dense=DENSE)
+
+
+def dense(backbone=(), **fields):
+    """`YOLACT` with other fields in its `DenseConfig` and its body."""
+    return dataclasses.replace(YOLACT, dense=dataclasses.replace(DENSE, **fields),
+                               backbone=dataclasses.replace(YOLACT.backbone, **dict(backbone)))
+
+
+ROTATED = rotated_config(FPN)
 
 SYSTEMS = {
     "mask_fpn": FPN,
@@ -82,6 +106,24 @@ SYSTEMS = {
     "cascade_mask_every": dataclasses.replace(CASCADE, cascade=EVERY),
     "iterative": dataclasses.replace(FPN, iterative=IterativeConfig()),
     "integral": dataclasses.replace(FPN, integral=IntegralConfig()),
+    "yolact": YOLACT,
+    "yolact_padded": dataclasses.replace(YOLACT, image=ImageConfig(min_size=(64,), max_size=128)),
+    "yolact_darknet": dense({"name": "darknet53"}),
+    "yolact_cross_class": dataclasses.replace(
+        YOLACT, box=dataclasses.replace(YOLACT.box, selection=SelectionConfig("fast_nms", cross_class=True))),
+    "yolact_nms": dataclasses.replace(YOLACT, box=dataclasses.replace(YOLACT.box, selection=SelectionConfig("nms"))),
+    "yolact_plus": dense({"name": "resnet50", "deform_stages": ("c4", "c5"), "deform_version": 2, "deform_interval": 2},
+                         square_priors=False, semantic_weight=0.0, threshold_on="score", head_layers=2,
+                         rescoring=RescoringConfig(layers=(4, 8), min_area=0.0)),
     "hybrid": dataclasses.replace(CASCADE, cascade=EVERY,
                                   hybrid=HybridConfig(semantic=SemanticConfig(num_classes=5, layers=(16, 16)))),
+    "panoptic": dataclasses.replace(FPN, panoptic=PANOPTIC),
+    "cascade_panoptic": dataclasses.replace(CASCADE, panoptic=PANOPTIC),
+    "rotated": dataclasses.replace(ROTATED, mask=None),
+    "rotated_mask": ROTATED,
+    "rotated_agnostic_ohem": dataclasses.replace(
+        ROTATED, box=dataclasses.replace(ROTATED.box, class_agnostic=True, sampler="hardest")),
+    "rotated_cascade_mask": rotated_config(CASCADE),
+    "rotated_integral": dataclasses.replace(ROTATED, mask=None, integral=IntegralConfig()),
+    "rotated_iterative": dataclasses.replace(ROTATED, mask=None, iterative=IterativeConfig()),
 }

@@ -278,7 +278,7 @@ def test_contract_wrong_calls_say_so(small_config):
     model = detector(small_config)
     with pytest.raises(ValueError, match="precision must be one of float32, bf16, got 'int8'"):
         prepare_for_inference(model, "int8")
-    with pytest.raises(TypeError, match="model must be a FasterRCNN or MaskRCNN, got ReLU"):
+    with pytest.raises(TypeError, match="model must be a detector or a segmenter of roikit.models, got ReLU"):
         prepare_for_inference(nn.ReLU())
     with pytest.raises(TypeError, match="model must be float32, got .* of torch.float64"):
         prepare_for_inference(copy.deepcopy(model).double())

@@ -33,6 +33,28 @@ def test_small_functions_agree_with_the_reference(boxes, size):
         same(ops.box_convert(tensor, *formats), reference.box_convert(boxes, *formats))
 
 
+TURNED = ("cxcywhr", "xywhr", "xyxyxyxy")
+
+
+@given(boxes=some.rotated_boxes(), double=st.booleans(), formats=st.tuples(st.sampled_from(TURNED),
+                                                                          st.sampled_from(TURNED)))
+def test_rotated_formats_agree_with_the_reference(boxes, double, formats):
+    boxes = boxes.astype(np.float64) if double else boxes
+    boxes = reference.box_convert(boxes, "cxcywhr", formats[0])
+    same(ops.box_convert(torch.from_numpy(boxes), *formats), reference.box_convert(boxes, *formats))
+
+
+def test_rotated_formats_have_the_bits_of_the_reference_in_large_tensors():
+    rng = np.random.default_rng(0)
+    for dtype in (np.float32, np.float64):
+        boxes = rng.uniform([-50, -50, 0, 0, -800], [50, 50, 40, 40, 800], (3000, 5)).astype(dtype)
+        boxes[:900, 4] = np.round(boxes[:900, 4] / 45) * 45
+        for source in TURNED:
+            own = reference.box_convert(boxes, "cxcywhr", source)
+            for target in TURNED:
+                same(ops.box_convert(torch.from_numpy(own), source, target), reference.box_convert(own, source, target))
+
+
 @given(masks=some.bitmaps())
 def test_boxes_of_masks_agree_with_the_reference(masks):
     for inclusive in (True, False):
@@ -89,6 +111,18 @@ def test_gradients():
     assert torch.autograd.gradcheck(ops.box_area, (a,))
     assert torch.autograd.gradcheck(lambda x: ops.box_convert(x, "xyxy", "cxcywh"), (a,))
     assert torch.autograd.gradcheck(lambda x: ops.clip_boxes_to_image(x, (5, 5)), (a,))
+
+
+@pytest.mark.parametrize("source", TURNED)
+@pytest.mark.parametrize("target", TURNED)
+def test_gradients_of_rotated_formats(source, target):
+    boxes = torch.tensor([[9, 5, 8, 4, 30], [2, 3, 5, 7, 0], [1, 1, 2, 3, 135], [4, 4, 3, 9, -90]]).double()
+    own = ops.box_convert(boxes, "cxcywhr", source).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: ops.box_convert(x, source, target), (own,))
+    point = ops.box_convert(boxes * 0 + 3, "cxcywhr", source).requires_grad_()
+    point.data[:] = 3 if source == "xyxyxyxy" else point.data
+    ops.box_convert(point, source, target).sum().backward()
+    assert point.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("apart", [3, 9])
@@ -162,7 +196,9 @@ def test_small_functions_compile():
     a = overlapping(4, 0).detach()
 
     def all_of_them(x):
-        return (ops.box_area(x), ops.box_convert(x, "xyxy", "xywh"), ops.clip_boxes_to_image(x, (3, 4)),
+        corners = ops.box_convert(torch.cat([x, x[:, :1]], 1), "cxcywhr", "xyxyxyxy")
+        turned = ops.box_convert(corners, "xyxyxyxy", "xywhr")
+        return (turned, ops.box_area(x), ops.box_convert(x, "xyxy", "xywh"), ops.clip_boxes_to_image(x, (3, 4)),
                 ops.remove_small_boxes(x, 2.5))
 
     for x, y in zip(all_of_them(a), torch.compile(all_of_them, fullgraph=True)(a), strict=True):
@@ -193,6 +229,8 @@ BOX = torch.zeros(2, 4)
     (lambda: ops.box_iou(BOX, BOX.to("meta")), ValueError,
      "box_iou: boxes1 and boxes2 must be on the same device, got .* and meta"),
     (lambda: ops.box_convert(BOX, "ltrb", "xyxy"), ValueError, "box_convert: in_fmt must be one of"),
+    (lambda: ops.box_convert(BOX, "xyxyxyxy", "xyxy"), ValueError, "box_convert: in_fmt and out_fmt must both be"),
+    (lambda: ops.box_convert(BOX, "xyxyxyxy", "xywhr"), ValueError, r"boxes must have shape \(N, 8\), got \(2, 4\)"),
     (lambda: ops.clip_boxes_to_image(BOX, (1, 2, 3)), TypeError, "clip_boxes_to_image: size must be a whole number"),
     (lambda: ops.distance_box_iou(BOX, BOX, float("inf")), ValueError,
      "distance_box_iou: eps must be finite and at least 0, got inf"),

@@ -21,6 +21,10 @@ MODULES = {
     "RoIAlign-integral": (ops.RoIAlign(2, 1.0, 0, rule="integral"), (MAPS, ROIS)),
     "MultiScaleRoIAlign": (ops.MultiScaleRoIAlign(["a", "b"], 2, 2),
                            ({"a": MAPS, "b": MAPS[..., ::2, ::2]}, [ROIS[:1, 1:], ROIS[1:, 1:]], [(16, 16), (12, 16)])),
+    "MultiScaleRoIAlignRotated": (
+        ops.MultiScaleRoIAlignRotated(["a", "b"], 2, 2),
+        ({"a": MAPS, "b": MAPS[..., ::2, ::2]},
+         [torch.tensor([[3.0, 3, 4, 5, 30]]), torch.tensor([[5.0, 6, 7, 3, -70]])], [(16, 16), (12, 16)])),
     "DeformConv2d": (ops.DeformConv2d(3, 4, 3), (MAPS, torch.rand(2, 18, 6, 6), torch.rand(2, 9, 6, 6))),
 }
 for op in catalogue.ops().values():

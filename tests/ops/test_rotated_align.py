@@ -94,8 +94,61 @@ def test_the_ordered_gradient_has_the_same_bits_in_every_run_and_format(placed, 
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
 
 
-def sample(dtype=torch.float64):
-    return torch.randn(2, 3, 6, 5, dtype=dtype, generator=torch.Generator().manual_seed(0))
+FORMATS = (torch.contiguous_format, torch.channels_last)
+LEVELS = {"canonical_scale": 8, "canonical_level": 2}
+
+
+@given(data=st.data(), form=st.sampled_from(FORMATS))
+@np.errstate(all="ignore")
+def test_a_pyramid_agrees_with_the_reference_forward_and_backward(data, form):
+    maps = [data.draw(some.feature_maps((2, 3, side, side + 1))) for side in (8, 4, 2)]
+    boxes, scales = data.draw(some.rotated_boxes(max_size=4)), [0.5, 0.25, 0.125]
+    boxes = np.concatenate([np.arange(len(boxes), dtype=np.float32)[:, None] % 2, boxes], axis=1)
+    xs = [torch.from_numpy(m).contiguous(memory_format=form).requires_grad_() for m in maps]
+    output = ops.multiscale_roi_align_rotated(xs, torch.from_numpy(boxes), 2, scales, **LEVELS)
+    expected = reference.multiscale_roi_align_rotated(maps, boxes, 2, scales, **LEVELS)
+    within(output, expected, 4, torch.float32)
+    output.backward(torch.ones_like(output))
+    wanted = reference.multiscale_roi_align_rotated_backward(np.ones_like(expected), boxes, [m.shape for m in maps], 2,
+                                                             scales, **LEVELS)
+    for x, w in zip(xs, wanted, strict=True):
+        within(x.grad, w, w + 1, torch.float32)
+
+
+@pytest.mark.parametrize("order", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("form", FORMATS)
+def test_many_levels_agree_with_one_level_at_a_time(dtype, form, order, placed, deterministic):
+    maps = [torch.randn(3, 12, side, side + 3).to(dtype).contiguous(memory_format=form) for side in (33, 17, 9, 5)]
+    scales, boxes = [2.0**-i for i in range(4)], busy(torch.float32)[1]
+    output = ops.multiscale_roi_align_rotated(maps, boxes, 3, scales, canonical_scale=8, canonical_level=1)
+    size = torch.sqrt(boxes[:, 3].clamp(min=0) * boxes[:, 4])
+    level = sum((size >= 8 * 2.0 ** (m - 1 - 1e-6)).long() for m in range(1, 4))
+    grad = torch.randn(output.shape).to(dtype)
+    with deterministic(order):
+        gradients = torch.ops.roikit.multiscale_roi_align_rotated_backward(
+            *placed(grad, boxes), 3, [m.shape[2] for m in maps], [m.shape[3] for m in maps],
+            form is torch.channels_last, scales, [8 * 2.0 ** (m - 1 - 1e-6) for m in range(1, 4)], 2)
+    for i, (m, gradient) in enumerate(zip(maps, gradients, strict=True)):
+        assert (level == i).any() and gradient.is_contiguous(memory_format=form)
+        assert torch.equal(output[level == i], ops.roi_align_rotated(m, boxes[level == i], 3, scales[i], 2))
+        part, rois = grad[level == i].float().numpy(), boxes[level == i].numpy()
+        alone, spread = (kernels.roi_align_rotated_backward(g, rois, m.shape, 3, scales[i], 2)
+                         for g in (part, np.abs(part)))
+        within(gradient.cpu(), alone, spread.astype(float) + 4, dtype)
+
+
+def test_more_levels_than_the_kernels_take(device):
+    if device == "cpu":
+        pytest.skip("the CPU kernels take any number of levels")
+    maps, scales = [torch.zeros(1, 1, 2, 2)] * 17, [2.0**-i for i in range(17)]
+    with pytest.raises(ValueError, match="roi_align_rotated: the CUDA kernels take at most 16 levels"):
+        ops.multiscale_roi_align_rotated(maps, torch.zeros(1, 6), 1, scales)
+    assert ops.multiscale_roi_align_rotated(maps[:16], torch.zeros(1, 6), 1, scales[:16]).shape == (1, 1, 1, 1)
+
+
+def sample(dtype=torch.float64, size=(6, 5)):
+    return torch.randn(2, 3, *size, dtype=dtype, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("ratio", [-1, 2])
@@ -108,6 +161,12 @@ def test_gradient_and_double_gradient(ratio):
     x = sample().requires_grad_()
     assert check(pool, (x,)) and again(pool, (x,))
 
+    def pool_levels(x, y):
+        return ops.multiscale_roi_align_rotated([x, y], BOXES, (2, 3), [0.5, 0.25], sampling_ratio=ratio, **LEVELS)
+
+    pair = x, sample(size=(3, 4)).requires_grad_()
+    assert check(pool_levels, pair) and again(pool_levels, pair)
+
 
 @pytest.mark.parametrize("last", [False, True])
 def test_registration(last):
@@ -117,6 +176,12 @@ def test_registration(last):
     torch.library.opcheck(torch.ops.roikit.roi_align_rotated, (x, BOXES, 0.5, 2, 3, 2))
     grad = torch.randn(3, 3, 2, 3, dtype=torch.float64).requires_grad_()
     torch.library.opcheck(torch.ops.roikit.roi_align_rotated_backward, (grad, BOXES, 2, 6, 5, last, 0.5, 2))
+    levels = [x.detach().requires_grad_(), x.detach()[:, :, :3, :4].contiguous(
+        memory_format=torch.channels_last if last else torch.contiguous_format).requires_grad_()]
+    torch.library.opcheck(torch.ops.roikit.multiscale_roi_align_rotated,
+                          (levels, BOXES, [0.5, 0.25], [8.0], 2, 3, 2))
+    torch.library.opcheck(torch.ops.roikit.multiscale_roi_align_rotated_backward,
+                          (grad, BOXES, 2, [6, 3], [5, 4], last, [0.5, 0.25], [8.0], 2))
 
 
 def test_compiled_code_has_the_same_results_and_gradients(device):
@@ -125,7 +190,9 @@ def test_compiled_code_has_the_same_results_and_gradients(device):
     x = sample().requires_grad_()
 
     def pool(x):
-        return ops.roi_align_rotated(x, [BOXES[:1, 1:], BOXES[1:, 1:]], 2, 0.5)
+        parts = [BOXES[:1, 1:], BOXES[1:, 1:]]
+        pyramid = ops.multiscale_roi_align_rotated([x, x[:, :, :3, :2]], parts, 2, [0.5, 0.25], **LEVELS)
+        return torch.cat([ops.roi_align_rotated(x, parts, 2, 0.5), pyramid])
 
     compiled = torch.compile(pool, fullgraph=True, backend="aot_eager")(x)
     torch.testing.assert_close(compiled, pool(x))
@@ -136,6 +203,7 @@ def test_autocast_keeps_the_features_dtype_and_makes_boxes_float32():
     x = sample(torch.bfloat16)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert ops.roi_align_rotated(x, BOXES, 2).dtype == torch.bfloat16
+        assert ops.multiscale_roi_align_rotated([x, x], BOXES, 2, [1.0, 0.5]).dtype == torch.bfloat16
         direct = torch.ops.roikit.roi_align_rotated(x, BOXES.half(), 1.0, 2, 2, 2)
     assert torch.equal(direct, ops.roi_align_rotated(x, BOXES.float(), 2, 1.0, 2))
 
@@ -157,6 +225,19 @@ def test_the_module_is_the_function():
     assert "output_size=(2, 3), spatial_scale=0.5, sampling_ratio=2" in repr(align)
 
 
+def test_the_module_of_levels_is_the_function():
+    maps = {"0": sample(torch.float32, (32, 24)), "1": sample(torch.float32, (16, 12)), "pool": None}
+    parts = [BOXES[:1, 1:].float(), BOXES[1:, 1:].float()]
+    align = ops.MultiScaleRoIAlignRotated(["0", "1"], (2, 3), 2, canonical_scale=8, canonical_level=2)
+    expected = ops.multiscale_roi_align_rotated([maps["0"], maps["1"]], parts, (2, 3), [0.25, 0.125], **LEVELS)
+    assert torch.equal(align(maps, parts, [(120, 90), (128, 96)]), expected) and expected.any()
+    assert "featmap_names=['0', '1'], output_size=(2, 3), sampling_ratio=2" in repr(align)
+    with pytest.raises(ValueError, match=r"MultiScaleRoIAlignRotated: x must have the maps \['0', '1'\], got \['0'\]"):
+        align({"0": maps["0"]}, parts, [(128, 96)] * 2)
+    with pytest.raises(ValueError, match="MultiScaleRoIAlignRotated: image_shapes must not be empty"):
+        align(maps, parts, [])
+
+
 @pytest.mark.parametrize("shape", [(0, 4, 4, 4), (2, 0, 4, 4), (2, 4, 0, 4), (2, 8, 4, 4), (1, 4, 1, 1)])
 def test_empty_and_tiny(shape):
     check_nothing(lambda x, boxes: ops.roi_align_rotated(x, boxes, 2), shape, columns=5)
@@ -165,6 +246,9 @@ def test_empty_and_tiny(shape):
 def test_a_roi_that_names_no_image_gives_0_and_has_no_gradient(device, deterministic):
     check_strays(lambda x, boxes: ops.roi_align_rotated(x, boxes, (2, 3), 0.5), sample().requires_grad_(), BOXES,
                  device, deterministic)
+    check_strays(lambda x, boxes: ops.multiscale_roi_align_rotated([x, x[:, :, :3, :2]], boxes, (2, 3), [0.5, 0.25],
+                                                                   **LEVELS),
+                 sample().requires_grad_(), BOXES, device, deterministic)
 
 
 MAPS, ROIS = torch.zeros(2, 4, 4, 4), torch.zeros(5, 6)
@@ -185,3 +269,15 @@ def test_contract(arguments, kind, text, monkeypatch):
     monkeypatch.setenv("ROIKIT_DEBUG", "1")
     with pytest.raises(kind, match=f"roi_align_rotated: {text}"):
         ops.roi_align_rotated(*arguments)
+
+
+@pytest.mark.parametrize("features, scales, named, text", [
+    ([MAPS], [], {}, "scales must name at least one level, got none"),
+    ([MAPS], [1.0, 0.5], {}, "scales must have one value a level, got 2 for 1"),
+    ([MAPS, MAPS.half()], [1.0, 0.5], {}, "features must agree in dtype, N and C, got float32"),
+    ([MAPS, MAPS.to("meta")], [1.0, 0.5], {}, r"features\[0\] and features\[1\] must be on the same device"),
+    ([MAPS], [1.0], {"canonical_scale": 0}, "canonical_scale must be positive and finite, got 0"),
+])
+def test_contract_of_levels(features, scales, named, text):
+    with pytest.raises(ValueError, match=f"multiscale_roi_align_rotated: {text}"):
+        ops.multiscale_roi_align_rotated(features, ROIS, 2, scales, **named)

@@ -33,6 +33,45 @@ def test_convert_by_hand():
     assert reference.box_convert(np.array([[2.5, 5, 3, 6]]), "cxcywh", "xywh").tolist() == [[1, 2, 3, 6]]
 
 
+# A triangle of sides 3, 4, 5, and quarter turns; the width lies along (cos, -sin), the height along (sin, cos).
+ANGLE = 53.13010235415598
+TURNED = {
+    "cxcywhr": [[10, 20, 8, 4, 90], [10, 20, 8, 4, 0], [5.5, 2, 10, 5, ANGLE], [10, 20, 8, 4, 180]],
+    "xywhr": [[8, 24, 8, 4, 90], [6, 18, 8, 4, 0], [0.5, 4.5, 10, 5, ANGLE], [14, 22, 8, 4, 180]],
+    "xyxyxyxy": [[8, 24, 8, 16, 12, 16, 12, 24], [6, 18, 14, 18, 14, 22, 6, 22],
+                 [0.5, 4.5, 6.5, -3.5, 10.5, -0.5, 4.5, 7.5], [14, 22, 6, 22, 6, 18, 14, 18]],
+}
+
+
+@pytest.mark.parametrize("source", TURNED)
+@pytest.mark.parametrize("target", TURNED)
+def test_rotated_formats_by_hand(source, target):
+    """The corner order is top left, top right, bottom right, bottom left, as they lie at angle 0; as torchvision's."""
+    got = reference.box_convert(np.array(TURNED[source], np.float64), source, target)
+    np.testing.assert_allclose(got, TURNED[target], atol=1e-12)
+
+
+@given(some.rotated_boxes(dtype=np.float64, kinds=("grid",)), st.sampled_from(tuple(TURNED)))
+def test_law_rotated_boxes_come_back_and_corners_are_where_the_overlap_has_them(boxes, middle):
+    boxes = np.concatenate([boxes[:, :2], np.abs(boxes[:, 2:4]) + 1, np.fmod(boxes[:, 4:], 180)], axis=1)
+    there = reference.box_convert(boxes, "cxcywhr", middle)
+    back = reference.box_convert(there, middle, "cxcywhr")
+    np.testing.assert_allclose(back[:, :4], boxes[:, :4], atol=1e-9)
+    np.testing.assert_allclose(np.cos(np.radians(back[:, 4] - boxes[:, 4])), 1, atol=1e-12)
+    corners = reference.box_convert(boxes, "cxcywhr", "xyxyxyxy").reshape(-1, 1, 8)
+    around = reference.min_area_boxes(list(corners), dtype=np.float64)
+    np.testing.assert_allclose(np.diag(reference.box_iou_rotated(boxes, around)), 1, atol=1e-9)
+
+
+def test_rotated_formats_of_awkward_boxes():
+    nan, inf = float("nan"), float("inf")
+    boxes = np.array([[3, 3, 0, 0, 30], [1, 2, 3, 4, nan], [1, 2, 3, 4, inf]], F32)
+    assert reference.box_convert(boxes, "cxcywhr", "xyxyxyxy")[0].tolist() == [3] * 8
+    assert np.isnan(reference.box_convert(boxes, "cxcywhr", "xyxyxyxy")[1:]).all()
+    point = reference.box_convert(np.full((1, 8), 3, F32), "xyxyxyxy", "cxcywhr")
+    assert point.tolist() == [[3, 3, 0, 0, 0]]
+
+
 def test_clip_by_hand():
     boxes = np.array([[-1, -2, 30, 5], [np.nan, 4, np.inf, -np.inf]], F32)
     clipped = reference.clip_boxes_to_image(boxes, (10, 20))
@@ -164,5 +203,9 @@ def test_contract_wrong_arguments_say_so():
         reference.box_area(np.zeros((4, 2)))
     with pytest.raises(TypeError, match="box_iou: boxes2 must be float16, float32 or float64, got int64"):
         reference.box_iou(np.zeros((0, 4)), np.zeros((0, 4), np.int64))
+    with pytest.raises(ValueError, match="box_convert: in_fmt and out_fmt must both be upright or both rotated"):
+        reference.box_convert(np.zeros((0, 4)), "xyxy", "xywhr")
+    with pytest.raises(ValueError, match=r"box_convert: boxes must have shape \(N, 8\), got \(0, 5\)"):
+        reference.box_convert(np.zeros((0, 5)), "xyxyxyxy", "xywhr")
     with pytest.raises(ValueError, match="box_convert: out_fmt must be .* got 'yxyx'"):
         reference.box_convert(np.zeros((0, 4)), "xyxy", "yxyx")

@@ -118,3 +118,38 @@ def test_contract_wrong_arguments_say_so():
         reference.roi_align_rotated(RAMP, np.zeros((1, 5)), 2)
     with pytest.raises(TypeError, match="roi_align_rotated: input must be float16, float32 or float64, got int64"):
         reference.roi_align_rotated(RAMP.astype(int), np.zeros((1, 6)), 2)
+
+
+def test_the_level_is_that_of_the_area():
+    features = [np.full((1, 1, 4, 4), float(i)) for i in range(3)]
+    boxes = np.array([[0, 8, 8, w, h, angle] for w, h, angle in
+                      [(8, 8, 0), (16, 4, 33), (16, 16, 45), (32, 32, 90), (64, 1, 45), (-3, 90, 0)]], float)
+    pooled = reference.multiscale_roi_align_rotated(features, boxes, 1, (0.5, 0.25, 0.125), canonical_scale=8,
+                                                    canonical_level=1, sampling_ratio=1)
+    assert pooled.ravel().tolist() == [0, 0, 1, 2, 0, 0]
+
+
+@given(st.data(), st.sampled_from([-1, 2]))
+def test_law_a_pyramid_is_roi_align_rotated_on_each_level(data, ratio):
+    maps = [data.draw(some.feature_maps((2, 1, side, side), np.float64)) for side in (8, 4)]
+    boxes = data.draw(some.rotated_boxes(kinds=("grid", "cluster", "scattered", "degenerate")))
+    rois = np.concatenate([np.arange(len(boxes))[:, None] % 2, boxes], axis=1)
+    with np.errstate(over="ignore"):
+        coarse = np.sqrt(np.maximum(boxes[:, 2], 0) * np.maximum(boxes[:, 3], 0)) >= 8 * 2 ** -1e-6
+    rule = {"sampling_ratio": ratio, "canonical_scale": 8, "canonical_level": 2}
+    pooled = reference.multiscale_roi_align_rotated(maps, rois, 2, (0.5, 0.25), **rule)
+    shapes = [m.shape for m in maps]
+    back = reference.multiscale_roi_align_rotated_backward(pooled, rois, shapes, 2, (0.5, 0.25), **rule)
+    for i, mine in enumerate((~coarse, coarse)):
+        alone = maps[i], rois[mine], 2, 0.5 / (i + 1), ratio
+        np.testing.assert_array_equal(pooled[mine], reference.roi_align_rotated(*alone))
+        np.testing.assert_array_equal(back[i], reference.roi_align_rotated_backward(
+            pooled[mine], rois[mine], shapes[i], *alone[2:]))
+
+
+def test_contract_levels_without_scales_say_so():
+    op = "multiscale_roi_align_rotated"
+    with pytest.raises(ValueError, match=f"{op}: scales must have one value a level, got 2 for 1"):
+        reference.multiscale_roi_align_rotated([RAMP], np.zeros((0, 6)), 1, (1.0, 0.5))
+    with pytest.raises(ValueError, match=f"{op}: scales must name at least one level"):
+        reference.multiscale_roi_align_rotated([], np.zeros((0, 6)), 1, ())

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from roikit import kernels, ops
+from roikit import kernels, ops, reference
 
 
 def pair(size):
@@ -109,6 +109,25 @@ def align_rotated_unshifted(input, boxes, output_size, spatial_scale=1.0, sampli
     return ops.roi_align_rotated(input, boxes.double() + shift, output_size, spatial_scale, sampling_ratio)
 
 
+def multiscale_rotated_clockwise(features, boxes, output_size, scales, **rule):
+    boxes = boxes * np.array([1, 1, 1, 1, 1, -1], boxes.dtype)
+    return kernels.multiscale_roi_align_rotated(features, boxes, output_size, scales, **rule)
+
+
+def multiscale_rotated_in_radians(features, boxes, output_size, scales, **rule):
+    boxes = boxes.double() * torch.tensor([1, 1, 1, 1, 1, 180 / np.pi])
+    return ops.multiscale_roi_align_rotated(features, boxes, output_size, scales, **rule)
+
+
+def multiscale_rotated_by_level(features, boxes, output_size, scales, *, sampling_ratio=2, canonical_scale=224,
+                                canonical_level=4):
+    sides = np.concatenate([0 * boxes[:, 3:5], boxes[:, 3:5]], 1)
+    order = np.argsort(reference.assign_levels(sides, scales, canonical_scale, canonical_level), kind="stable")
+    return kernels.multiscale_roi_align_rotated(
+        features, boxes[order], output_size, scales, sampling_ratio=sampling_ratio, canonical_scale=canonical_scale,
+        canonical_level=canonical_level)
+
+
 def deform_x_first(input, offset, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), mask=None):
     swapped = offset.unflatten(1, (-1, 2)).flip(2).flatten(1, 2)
     return ops.deform_conv2d(input, swapped, weight, bias, stride, padding, dilation, mask)
@@ -197,6 +216,9 @@ MUTANTS = [  # function, op, the convention's name
     (align_rotated_height_first, "roi_align_rotated", "height-first"),
     (align_rotated_two_by_two, "roi_align_rotated", "grid-2x2"),
     (align_rotated_unshifted, "roi_align_rotated", "aligned-off"),
+    (multiscale_rotated_clockwise, "multiscale_roi_align_rotated", "clockwise"),
+    (multiscale_rotated_in_radians, "multiscale_roi_align_rotated", "radians"),
+    (multiscale_rotated_by_level, "multiscale_roi_align_rotated", "rows-by-level"),
     (deform_x_first, "deform_conv2d", "x-first"),
     (deform_v1, "deform_conv2d", "mask-ignored"),
     (deform_at_the_border, "deform_conv2d", "edge-border"),

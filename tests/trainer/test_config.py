@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from roikit.models import DetectorConfig
 from roikit.trainer import ConfigError, TrainConfig, load_config, preset_names
 from roikit.trainer.config import config_text
 
@@ -17,7 +18,8 @@ def test_law_presets_survive_yaml(name, tmp_path):
     assert load_config(tmp_path / "again.yaml") == config
     assert config != TrainConfig()
     assert (config.schedule.steps is None) != (config.schedule.epochs is None)
-    assert config.model.box.detections_per_image >= config.eval.max_detections[-1]
+    if isinstance(config.model, DetectorConfig):
+        assert config.model.box.detections_per_image >= config.eval.max_detections[-1]
 
 
 @given(st.floats(1e-6, 1.0), st.integers(1, 64), st.sampled_from(["sgd", "adamw"]),

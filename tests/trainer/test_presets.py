@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from roikit import data
+from roikit.models import DetectorConfig
 from roikit.trainer import load_config, preset_names
 from roikit.trainer.distributed import Process
 from roikit.trainer.preset_list import count_parameters, list_presets, preset_table
 from roikit.trainer.start import fitted, new_state, seed
 from roikit.trainer.step import optimise
-from roikit.trainer.trained import train_set
+from roikit.trainer.tasks import task_of
 
 for library in ("yaml", "PIL"):
     pytest.importorskip(library)
@@ -58,26 +59,32 @@ def persons(tmp_path_factory):
 
 def expected_losses(model):
     """How the names of a detector's losses begin."""
+    if model.dense is not None:
+        return {"loss_classifier", "loss_box_reg", "loss_mask", "loss_semantic"}
     names = {"loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg"}
     if model.cascade is not None:
         parts = ("classifier", "box_reg", *(["mask"] if model.cascade.mask_stages == "every" else []))
         names |= {f"loss_{part}_stage{t}" for part in parts for t in range(len(model.cascade.stages))}
     given = {"loss_mask": model.mask, "loss_keypoint": model.keypoint, "loss_mask_score": model.mask_score,
-             "loss_semantic": model.hybrid and model.hybrid.semantic}
+             "loss_semantic": model.panoptic or model.hybrid and model.hybrid.semantic}
     return names | {name for name, part in given.items() if part is not None}
 
 
 def expected_keys(model):
     given = {"masks": model.mask, "mask_scores": model.mask_score, "keypoints": model.keypoint,
-             "keypoints_scores": model.keypoint}
+             "keypoints_scores": model.keypoint, "classes": model.panoptic, "panoptic": model.panoptic,
+             "segments": model.panoptic}
     return {"boxes", "labels", "scores"} | {name for name, part in given.items() if part is not None}
 
 
-@pytest.mark.parametrize("name", preset_names())
+DETECTORS = [name for name in preset_names() if isinstance(load_config(name).model, DetectorConfig)]
+
+
+@pytest.mark.parametrize("name", DETECTORS)
 def test_contract_every_preset_learns_and_predicts(name, persons):
     config = load_config(load_config(name, SMALL), {"data": {"train": persons, "val": persons, "batch_size": 2}})
-    config = fitted(config, train_set(config))
-    dataset, device = train_set(config), torch.device("cpu")
+    dataset, device = task_of(config.model).train_set(config), torch.device("cpu")
+    config = fitted(config, dataset)
     seed(0)
     state, _ = new_state(config, device)
     before = {key: value.clone() for key, value in state.model.named_parameters()}
@@ -88,9 +95,12 @@ def test_contract_every_preset_learns_and_predicts(name, persons):
                                process=Process.start("cpu"), stop=False)
     wanted = expected_losses(config.model)
     assert all(any(found.startswith(own) for found in losses) for own in wanted), (sorted(losses), sorted(wanted))
-    assert all(value > 0 for key, value in losses.items() if key.startswith("loss_objectness")) and norm > 0
+    first = "loss_objectness" if config.model.dense is None else "loss_classifier"
+    assert all(value > 0 for key, value in losses.items() if key.startswith(first)) and norm > 0
     moved = [key for key, value in state.model.named_parameters() if not torch.equal(value, before[key])]
-    assert {key.split(".")[0] for key in moved} == {"backbone", "rpn", "roi_heads"}
+    parts = {"rpn", "roi_heads"} if config.model.dense is None else {"head", "protonet", "semantic_head"}
+    parts |= set() if config.model.panoptic is None else {"sem_seg_head"}
+    assert {key.split(".")[0] for key in moved} == {"backbone", *parts}
     with torch.no_grad():
         found, = state.model.eval()([images[0]])
     assert set(found) == expected_keys(config.model) and 0 < len(found["scores"]) <= 5

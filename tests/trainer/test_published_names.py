@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from roikit.cli import main
-from roikit.models import detectron2_model, load_checkpoint, maskrcnn_resnet50_fpn, save_checkpoint
+from roikit.models import detectron2_model, fcn_resnet50, load_checkpoint, maskrcnn_resnet50_fpn, save_checkpoint
 from roikit.models.weights.published import Published
 from roikit.trainer import trained
 from roikit.trainer.trained import load_trained
@@ -101,3 +101,35 @@ def test_contract_convert_says_what_is_missing_or_in_the_way(zoo_file, tmp_path)
     done = run("convert", zoo_file, tmp_path / "out.pth", "--model", "maskrcnn_resnet50_fpn")
     assert done.exit_code == 1 and "looks like detectron2's Faster R-CNN on ResNet-50 with FPN" in done.output
     assert not os.listdir(tmp_path)
+
+
+@pytest.fixture
+def fcn_file(tmp_path, monkeypatch):
+    """A file as torchvision publishes one of FCN, of random weights."""
+    torch.manual_seed(0)
+    folder = tmp_path / "home"
+    folder.mkdir()
+    path = folder / "fcn.pth"
+    save_checkpoint(fcn_resnet50(aux_loss=True), path, "torchvision")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    entry = Published("fcn_resnet50", "torchvision", "fcn", "COCO, VOC's classes", f"https://example.org/{path.name}",
+                      digest[:8], "sha256", "BSD-3-Clause")
+    monkeypatch.setattr(trained, "find_published", lambda _: entry)
+    monkeypatch.setenv("ROIKIT_HOME", str(folder))
+    return path
+
+
+def test_contract_commands_take_a_published_segmenter(fcn_file, tmp_path):
+    Image.new("RGB", (60, 45), (90, 120, 40)).save(tmp_path / "photo.jpg")
+    names = [category["name"] for category in load_trained("fcn_resnet50", "cpu").categories]
+    assert names[:2] == ["background", "aeroplane"] and len(names) == 21
+    with pytest.raises(ValueError, match="max_detections is for detectors"):
+        load_trained("fcn_resnet50", "cpu", detections=3)
+    done = run("predict", "fcn_resnet50", tmp_path / "photo.jpg", "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    results = json.loads((tmp_path / "out/predictions.json").read_text())
+    assert results and (tmp_path / "out/labels/photo.png").is_file()
+    done = run("convert", fcn_file, tmp_path / "ours.pth", "--model", "fcn_resnet50", "--layout",
+               "torchvision")
+    assert done.exit_code == 0, done.output
+    assert torch.load(tmp_path / "ours.pth", weights_only=True)["classifier.4.bias"].shape == (21,)

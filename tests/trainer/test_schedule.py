@@ -12,11 +12,11 @@ from roikit.trainer.schedule import learning_rate_factor, run_length
 def schedule(**changes):
     values = {"steps": None, "epochs": None, "kind": "constant", "warmup_steps": 0,
               "warmup_factor": 0.001, "milestones": (0.67, 0.92), "gamma": 0.1,
-              "final_factor": 0.0}
+              "final_factor": 0.0, "power": 0.9}
     return SimpleNamespace(**{**values, **changes})
 
 
-@given(st.sampled_from(["constant", "step", "cosine"]), st.integers(1, 500), st.integers(0, 600),
+@given(st.sampled_from(["constant", "step", "cosine", "poly"]), st.integers(1, 500), st.integers(0, 600),
        st.floats(0, 1), st.floats(0, 1))
 def test_law_the_factor_stays_within_zero_and_one(kind, total, warmup, start, end):
     plan = schedule(kind=kind, warmup_steps=warmup, warmup_factor=start, final_factor=end)
@@ -37,6 +37,8 @@ def test_agreement_with_values_worked_by_hand():
     cosine = schedule(kind="cosine", warmup_steps=2, warmup_factor=0.5, final_factor=0.1)
     assert learning_rate_factor(cosine, 6, 10) == pytest.approx(0.55)
     assert learning_rate_factor(cosine, 10, 10) == pytest.approx(0.1)
+    poly = schedule(kind="poly", warmup_steps=2, warmup_factor=0.5, power=2.0)
+    assert [learning_rate_factor(poly, s, 10) for s in (0, 2, 6, 10)] == pytest.approx([0.5, 1.0, 0.25, 0.0])
 
 
 def test_contract_length_in_steps_or_epochs_but_not_both():

@@ -78,8 +78,8 @@ class ROIPooler(torch.nn.Module):
             level of a map being -log2 of its scale.
 
     Input: a list of maps (N, C, H_i, W_i); a list with the boxes of each image, (L, 4) tensors, (L, 5) when rotated,
-    or objects with such a ``.tensor``. Levels are those that detectron2's expression gives; the first two types pool
-    all of them by one kernel.
+    or objects with such a ``.tensor``. Levels are those that detectron2's expression gives; all types but "ROIPool"
+    pool all of them by one kernel.
 
     Returns, when called: (M, C, PH, PW), boxes of the first image first.
 
@@ -131,6 +131,9 @@ class ROIPooler(torch.nn.Module):
             return torch.ops.roikit.multiscale_roi_align(list(x), rois, self.scales, self._thresholds,
                                                          *self.output_size, self.sampling_ratio,
                                                          self.pooler_type == "ROIAlignV2")
+        if self.pooler_type == "ROIAlignRotated":
+            return torch.ops.roikit.multiscale_roi_align_rotated(list(x), rois, self.scales, self._thresholds,
+                                                                 *self.output_size, self.sampling_ratio)
         levels = assign_boxes_to_levels([rois[:, 1:]], self.min_level, self.max_level, self.canonical_box_size,
                                         self.canonical_level)
         parts = [(levels == i).nonzero().flatten() for i in range(len(x))]

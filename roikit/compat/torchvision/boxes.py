@@ -4,8 +4,6 @@ roikit's own functions take floating (N, 4) xyxy boxes. These also take what tor
 axes, other formats, and give its dtypes. Answers to empty, reversed and non-finite boxes stay roikit's.
 """
 
-import math
-
 import torch
 
 import roikit.ops
@@ -64,46 +62,11 @@ def box_convert(boxes, in_fmt, out_fmt):
         return boxes.clone()
     if (in_fmt in ROTATED) != (out_fmt in ROTATED):
         raise NotImplementedError(f"box_convert: {theirs}; they must both be upright or both rotated")
-    flat, dtype = rows(boxes), boxes.dtype
-    if in_fmt in ROTATED:
-        out = _from_corner(_to_corner(flat, in_fmt), out_fmt)
-        out = out if boxes.is_floating_point() else out.round()
-    else:
-        out = roikit.ops.box_convert(flat, in_fmt, out_fmt)
-        if not boxes.is_floating_point() and "cxcywh" in (in_fmt, out_fmt):
-            dtype = torch.get_default_dtype()
+    out, dtype = roikit.ops.box_convert(rows(boxes), in_fmt, out_fmt), boxes.dtype
+    if not boxes.is_floating_point():
+        out = out.round() if in_fmt in ROTATED else out
+        dtype = torch.get_default_dtype() if "cxcywh" in (in_fmt, out_fmt) else dtype
     return out.to(dtype).reshape(*boxes.shape[:-1], out.shape[-1])
-
-
-def _axes(degrees):
-    """The unit vectors (N, 2) along width and height; y points down."""
-    turn = degrees * (math.pi / 180)
-    cos, sin = turn.cos(), turn.sin()
-    return torch.stack([cos, -sin], dim=1), torch.stack([sin, cos], dim=1)
-
-
-def _to_corner(boxes, fmt):
-    """(N, 5) "xywhr" of the other rotated formats."""
-    if fmt == "xyxyxyxy":
-        first, second, third, _ = boxes.reshape(-1, 4, 2).unbind(1)
-        along, down = second - first, third - second
-        turn = torch.atan2(first[:, 1] - second[:, 1], along[:, 0]) * (180 / math.pi)  # never of -0
-        return torch.cat([first, torch.stack([along.norm(dim=1), down.norm(dim=1), turn], dim=1)], dim=1)
-    if fmt == "cxcywhr":
-        along, down = _axes(boxes[:, 4])
-        return torch.cat([boxes[:, :2] - (boxes[:, 2:3] * along + boxes[:, 3:4] * down) / 2, boxes[:, 2:]], dim=1)
-    return boxes
-
-
-def _from_corner(boxes, fmt):
-    """The other rotated formats of (N, 5) "xywhr"."""
-    along, down = _axes(boxes[:, 4])
-    first, along, down = boxes[:, :2], boxes[:, 2:3] * along, boxes[:, 3:4] * down
-    if fmt == "xyxyxyxy":
-        return torch.cat([first, first + along, first + along + down, first + down], dim=1)
-    if fmt == "cxcywhr":
-        return torch.cat([first + (along + down) / 2, boxes[:, 2:]], dim=1)
-    return boxes
 
 
 def clip_boxes_to_image(boxes, size):

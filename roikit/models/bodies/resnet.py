@@ -6,6 +6,7 @@ that its classification weights fit.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -17,6 +18,8 @@ __all__ = ["RESNETS", "BasicBlock", "Bottleneck", "ResNet", "ResNetSpec", "resne
 MakeNorm = Callable[[int], nn.Module]
 # (inputs, planes, stride, spec, make_norm, dilation) -> a residual block
 MakeBlock = Callable[..., nn.Module]
+# the number of a block in its stage -> what makes it; None for the spec's own
+ChooseBlock = Callable[[int], MakeBlock | None]
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,11 @@ class ResNetSpec:
     Their stride stands on the 3x3 convolution ("v1.5"), or on the first 1x1 one (`stride_in_1x1`). With `dilated_c5`
     the last stage has no stride, and all its 3x3 convolutions are dilated by 2, the first block's as well (as
     detectron2's; torchvision's `replace_stride_with_dilation` leaves that one undilated).
+
+    No map has a stride above `output_stride`, 8, 16 or 32: a stage that would have one is dilated in place of its
+    stride. A 3x3 convolution that would have that stride keeps the dilation of the stage before, as with torchvision's
+    `replace_stride_with_dilation`, so that every cell sees what it saw: the maps are those of the undilated network,
+    for more places.
     """
 
     depths: tuple[int, int, int, int]
@@ -34,6 +42,7 @@ class ResNetSpec:
     width: int = 64
     stride_in_1x1: bool = False
     dilated_c5: bool = False
+    output_stride: int = 32
 
     @property
     def expansion(self) -> int:
@@ -67,19 +76,19 @@ def _shortcut(inputs: int, outputs: int, stride: int, make_norm: MakeNorm) -> nn
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut (ResNet-18 and -34)."""
+    """Two 3x3 convolutions and a shortcut (ResNet-18 and -34); `dilation` is the first one's, `second` the other's."""
 
     expansion = 1
 
     def __init__(self, inputs: int, planes: int, stride: int, spec: ResNetSpec, make_norm: MakeNorm,
-                 dilation: int = 1) -> None:
+                 dilation: int = 1, *, second: int = 1) -> None:
         super().__init__()
-        if dilation != 1:
+        if dilation > second:
             raise ValueError(f"BasicBlock: dilation must be 1, got {dilation}")
-        self.conv1 = _conv(inputs, planes, 3, stride)
+        self.conv1 = _conv(inputs, planes, 3, stride, dilation=dilation)
         self.bn1 = make_norm(planes)
         self.relu = nn.ReLU(inplace=True)
-        self.conv2 = _conv(planes, planes, 3)
+        self.conv2 = _conv(planes, planes, 3, dilation=second)
         self.bn2 = make_norm(planes)
         self.downsample = _shortcut(inputs, planes, stride, make_norm)
 
@@ -131,15 +140,26 @@ def resnet_stage(spec: ResNetSpec, stage: int, make_norm: MakeNorm) -> nn.Sequen
     return blocks
 
 
-def _stage(spec: ResNetSpec, stage: int, make_norm: MakeNorm, make_block: MakeBlock | None) -> nn.Sequential:
-    make_block = make_block or (Bottleneck if spec.bottleneck else BasicBlock)
+def _stage(spec: ResNetSpec, stage: int, make_norm: MakeNorm, choose: ChooseBlock | None) -> nn.Sequential:
     planes = 64 << stage
     outputs = planes * spec.expansion
-    dilated = spec.dilated_c5 and stage == 3
-    stride, dilation = 1 if stage == 0 or dilated else 2, 2 if dilated else 1
-    first = make_block(64 if stage == 0 else outputs // 2, planes, stride, spec, make_norm, dilation)
-    others = [make_block(outputs, planes, 1, spec, make_norm, dilation) for _ in range(spec.depths[stage] - 1)]
+    stride, before, dilation = _steps(spec, stage)
+    second = 1 if spec.dilated_c5 else dilation  # that form is the bottlenecks' alone
+    own = Bottleneck if spec.bottleneck else partial(BasicBlock, second=second)
+    makers = [(choose and choose(index)) or own for index in range(spec.depths[stage])]
+    first = makers[0](64 if stage == 0 else outputs // 2, planes, stride, spec, make_norm, before)
+    others = [make(outputs, planes, 1, spec, make_norm, dilation) for make in makers[1:]]
     return nn.Sequential(first, *others)
+
+
+def _steps(spec: ResNetSpec, stage: int) -> tuple[int, int, int]:
+    """The stride of a stage's first block, the dilation of that block, and of the others."""
+    if spec.dilated_c5 and stage == 3:
+        return 1, 2, 2
+    before, dilation = (max(stride // spec.output_stride, 1) for stride in (2 << stage, 4 << stage))
+    if spec.stride_in_1x1:  # the 3x3 convolution of that block is after the stride
+        before = dilation
+    return 1 if stage == 0 or dilation > 1 else 2, before, dilation
 
 
 def _initialise(network: nn.Module) -> None:
@@ -156,15 +176,15 @@ class ResNet(nn.Module):
         spec: an entry of `RESNETS`.
         make_norm: from a number of channels to a normalisation layer.
         maps: which of the maps c2 to c5 are given, as indices 0 to 3; stages after the last of them are not built.
-        special: for a stage, 0 to 3, what makes its blocks, where they are not the spec's own; arguments as those of
-            `Bottleneck`.
+        special: for a stage, 0 to 3, from a block's number in it to what makes it, where that is not the spec's own,
+            or None; arguments as those of `Bottleneck`.
 
     `forward` takes (N, 3, H, W) and returns a dict of (N, C, ceil(H/s), ceil(W/s)) maps, "0" to "3" with strides s = 4,
-    8, 16, 32 (16 for "3" with `dilated_c5`); `channels` are those of the maps that are given.
+    8, 16, 32 (16 for "3" with `dilated_c5`; at most `output_stride`); `channels` are those of the maps that are given.
     """
 
     def __init__(self, spec: ResNetSpec, make_norm: MakeNorm, maps: Sequence[int] = (0, 1, 2, 3),
-                 special: Mapping[int, MakeBlock] | None = None) -> None:
+                 special: Mapping[int, ChooseBlock] | None = None) -> None:
         super().__init__()
         self.maps = tuple(maps)
         self.channels = tuple((64 << stage) * spec.expansion for stage in self.maps)

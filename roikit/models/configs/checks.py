@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-__all__ = ["all_positive", "at_least", "fraction", "one_of", "positive", "require"]
+__all__ = ["all_positive", "at_least", "fraction", "one_of", "positive", "require", "weights"]
 
 
 def require(condition: bool, text: str) -> None:
@@ -29,3 +29,9 @@ def all_positive(owner: str, name: str, values: Iterable[float]) -> None:
 
 def at_least(owner: str, name: str, value: float, least: float) -> None:
     require(value >= least, f"{owner}: {name} must be at least {least}, got {value}")
+
+
+def weights(owner: str, values: tuple[float, ...]) -> None:
+    """Factors of deltas, four of an upright box and five of a rotated one."""
+    require(len(values) in (4, 5) and min(values) > 0,
+            f"{owner}: regression_weights must be four positive numbers, or five for rotated boxes, got {values}")

@@ -19,6 +19,8 @@ class ImageConfig:
         size_divisible: the batch is padded with zeros at the right and the bottom to a multiple.
         resize_in_training: False takes training images and targets as they come, for a data
             pipeline that has resized them already.
+        resize: False takes all images as large as they are, those of evaluation too.
+        keep_aspect: False resizes both sides to `min_size`, whatever the image's shape.
     """
 
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
@@ -27,6 +29,8 @@ class ImageConfig:
     max_size: int = 1333
     size_divisible: int = 32
     resize_in_training: bool = True
+    resize: bool = True
+    keep_aspect: bool = True
 
     def __post_init__(self) -> None:
         require(len(self.mean) == len(self.std) > 0,

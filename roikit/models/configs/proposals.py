@@ -1,5 +1,6 @@
 """The network that proposes boxes."""
 
+import math
 from dataclasses import dataclass
 
 from roikit.models.configs.checks import all_positive, at_least, fraction, one_of, require
@@ -28,6 +29,7 @@ class RpnConfig:
         nominal_strides: False divides the batch's size by the level's, as torchvision does, True takes the network's
             strides, as detectron2 and mmdetection do; they differ where a level's size was rounded up.
         min_side: a proposal with a shorter side, in pixels, is dropped.
+        angles: of rotated anchors, degrees counter-clockwise; upright ones have none.
         clip_below: deltas of width and height are held above -log(1000 / 16), too, as mmdetection does.
     """
 
@@ -50,6 +52,7 @@ class RpnConfig:
     nominal_strides: bool = False
     min_side: float = 1e-3
     clip_below: bool = False
+    angles: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         one_of("RpnConfig", "anchor_order", self.anchor_order, ("ratio", "size"))
@@ -62,6 +65,8 @@ class RpnConfig:
         require(all(size > 0 for sizes in self.anchor_sizes for size in sizes),
                 f"RpnConfig: anchor_sizes must hold positive numbers, got {self.anchor_sizes}")
         all_positive("RpnConfig", "aspect_ratios", self.aspect_ratios)
+        require(all(math.isfinite(angle) for angle in self.angles),
+                f"RpnConfig: angles must hold finite numbers, got {self.angles}")
         for name in ("keep_before_nms_train", "keep_before_nms_test", "keep_after_nms_train", "keep_after_nms_test",
                      "samples_per_image", "box_beta", "conv_depth"):
             at_least("RpnConfig", name, getattr(self, name), 0)
@@ -74,4 +79,4 @@ class RpnConfig:
 
     @property
     def anchors_per_cell(self) -> int:
-        return len(self.anchor_sizes[0]) * len(self.aspect_ratios)
+        return len(self.anchor_sizes[0]) * len(self.aspect_ratios) * max(len(self.angles), 1)

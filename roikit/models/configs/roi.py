@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from roikit.models.configs.checks import all_positive, at_least, fraction, one_of, positive, require
+from roikit.models.configs.checks import all_positive, at_least, fraction, one_of, positive, require, weights
 
 __all__ = ["BoxConfig", "KeypointConfig", "MaskConfig", "MaskScoreConfig", "SelectionConfig"]
 
@@ -62,7 +62,7 @@ class BoxConfig:
         pool_size: pooling gives pool_size x pool_size cells.
         sampling_ratio, aligned: RoIAlign's; torchvision's models use 2 and False, detectron2's 0 (adaptive) and True.
         representation: width of the fully connected layers.
-        regression_weights: factors of dx, dy, dw, dh in the regression targets.
+        regression_weights: factors of dx, dy, dw, dh in the regression targets, and of the turn of a rotated box.
         score_threshold: detections need a probability above this.
         nms_threshold: IoU above which the lower score of the same class goes.
         detections_per_image: the best so many are returned.
@@ -88,7 +88,7 @@ class BoxConfig:
     sampling_ratio: int = 2
     aligned: bool = False
     representation: int = 1024
-    regression_weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0)
+    regression_weights: tuple[float, ...] = (10.0, 10.0, 5.0, 5.0)
     score_threshold: float = 0.05
     nms_threshold: float = 0.5
     detections_per_image: int = 100
@@ -121,8 +121,7 @@ class BoxConfig:
         _norms("BoxConfig", self.norm, self.norm_groups, self.conv_layers, self.pool_size)
         all_positive("BoxConfig", "conv_layers", self.conv_layers)
         positive("BoxConfig", "representation", self.representation)
-        require(len(self.regression_weights) == 4 and min(self.regression_weights) > 0,
-                f"BoxConfig: regression_weights must be four positive numbers, got {self.regression_weights}")
+        weights("BoxConfig", self.regression_weights)
         for name in ("detections_per_image", "samples_per_image", "box_beta"):
             at_least("BoxConfig", name, getattr(self, name), 0)
         one_of("BoxConfig", "sampler", self.sampler, ("balanced", "hardest"))

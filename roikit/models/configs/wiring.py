@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from roikit.models.configs.checks import all_positive, at_least, one_of, positive, require
+from roikit.models.configs.checks import all_positive, at_least, one_of, positive, require, weights
 
 __all__ = ["CascadeConfig", "HybridConfig", "IntegralConfig", "IterativeConfig", "SemanticConfig", "StageConfig"]
 
@@ -13,18 +13,17 @@ class StageConfig:
 
     Args:
         iou: a box is positive from this overlap on, background below.
-        regression_weights: factors of dx, dy, dw, dh in the regression targets.
+        regression_weights: factors of dx, dy, dw, dh in the regression targets, and of the turn of a rotated box.
         loss_weight: factor of the stage's losses.
     """
 
     iou: float
-    regression_weights: tuple[float, float, float, float]
+    regression_weights: tuple[float, ...]
     loss_weight: float = 1.0
 
     def __post_init__(self) -> None:
         require(0.0 < self.iou < 1.0, f"StageConfig: iou must be between 0 and 1, got {self.iou}")
-        require(len(self.regression_weights) == 4 and min(self.regression_weights) > 0,
-                f"StageConfig: regression_weights must be four positive numbers, got {self.regression_weights}")
+        weights("StageConfig", self.regression_weights)
         positive("StageConfig", "loss_weight", self.loss_weight)
 
 

@@ -45,7 +45,7 @@ class CascadeRoIHeads(RoIHeads):
         cascade: the stages, and how they go together.
         mask_roi_pool, mask_head, mask_predictor, mask: as in `RoIHeads`; where `cascade.mask_stages` is "every", a head
             and a predictor for every stage.
-        sampler: as in `RoIHeads`; all that it draws is learnt from.
+        named: `sampler`, all that it draws is learnt from, and `geometry`, as in `RoIHeads`.
 
     The losses of a stage are named as `RoIHeads` names them, with the stage's number from 0: `loss_classifier_stage0`,
     `loss_box_reg_stage0` and, with masks in every stage, `loss_mask_stage0`. Branches after the stages learn from the
@@ -55,8 +55,8 @@ class CascadeRoIHeads(RoIHeads):
     def __init__(self, box_roi_pool: nn.Module, box_head: Sequence[nn.Module], box_predictor: Sequence[nn.Module],
                  box: BoxConfig, cascade: CascadeConfig, mask_roi_pool: nn.Module | None = None,
                  mask_head: nn.Module | Sequence[nn.Module] | None = None,
-                 mask_predictor: nn.Module | Sequence[nn.Module] | None = None, mask: MaskConfig | None = None, *,
-                 sampler: Any = None) -> None:
+                 mask_predictor: nn.Module | Sequence[nn.Module] | None = None, mask: MaskConfig | None = None,
+                 **named: Any) -> None:
         given = {"box_head": box_head, "box_predictor": box_predictor}
         if cascade.mask_stages == "every":
             given |= {"mask_head": mask_head, "mask_predictor": mask_predictor}
@@ -68,7 +68,7 @@ class CascadeRoIHeads(RoIHeads):
             given[name] = nn.ModuleList(parts)
         super().__init__(box_roi_pool, given["box_head"], given["box_predictor"], box, mask_roi_pool,
                          given.get("mask_head", mask_head), given.get("mask_predictor", mask_predictor), mask,
-                         sampler=sampler)
+                         **named)
         self.cascade = cascade
         if cascade.mask_stages == "every":
             self.branches = ()  # the stages ask for the masks
@@ -148,8 +148,8 @@ class CascadeRoIHeads(RoIHeads):
     def _refine(self, boxes: list[Tensor], logits: Tensor, deltas: Tensor, sizes: list[tuple[int, int]], box: BoxConfig
                 ) -> list[Tensor]:
         counts = [own.shape[0] for own in boxes]
-        return [refined_boxes(*image, box) for image in zip(boxes, logits.split(counts), deltas.split(counts), sizes,
-                                                            strict=True)]
+        return [refined_boxes(*image, box, geometry=self.geometry)
+                for image in zip(boxes, logits.split(counts), deltas.split(counts), sizes, strict=True)]
 
     @outside_graphs
     def _refine_samples(self, samples: list[Samples], logits: Tensor, deltas: Tensor, truths: list[Truth],
@@ -162,11 +162,11 @@ class CascadeRoIHeads(RoIHeads):
         counts = [len(sample.labels) for sample in samples]
         candidates = []
         for sample, own, moves, truth in zip(samples, logits.split(counts), deltas.split(counts), truths, strict=True):
-            boxes = refined_boxes(sample.boxes, own, moves, truth.image_size, box, sample.labels)
+            boxes = refined_boxes(sample.boxes, own, moves, truth.image_size, box, sample.labels, self.geometry)
             if self.cascade.resample:
                 keep = ~_true_boxes(sample, truth)
             else:
-                keep = (boxes[:, 2:] > boxes[:, :2]).all(1)
+                keep = self.geometry.valid(boxes)
             candidates.append(boxes[keep])
         return candidates
 
@@ -179,8 +179,8 @@ class CascadeRoIHeads(RoIHeads):
         else:
             probabilities = torch.stack([own.softmax(-1) for own in logits]).mean(0)
         counts = [own.shape[0] for own in boxes]
-        return [select_detections(*image, box) for image in zip(probabilities.split(counts), deltas.split(counts),
-                                                                boxes, sizes, strict=True)]
+        return [select_detections(*image, box, self.geometry)
+                for image in zip(probabilities.split(counts), deltas.split(counts), boxes, sizes, strict=True)]
 
     @between_graphs
     def _learn_masks(self, stage: int, features: dict[str, Tensor], samples: list[Samples], truths: list[Truth],

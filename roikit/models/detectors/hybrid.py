@@ -49,7 +49,7 @@ class HybridRoIHeads(CascadeRoIHeads):
     """`CascadeRoIHeads` with a mask branch in every stage, and the three ideas.
 
     Args:
-        parts, sampler: as of `CascadeRoIHeads`. With a semantic branch both poolers are `SemanticRoIPool`s.
+        parts, named: as of `CascadeRoIHeads`. With a semantic branch both poolers are `SemanticRoIPool`s.
         hybrid: which ideas there are.
         mask_flow: one `MaskFlow` for every stage but the first, or None.
         semantic_head: as `SemanticHead`, or None.
@@ -59,8 +59,8 @@ class HybridRoIHeads(CascadeRoIHeads):
     """
 
     def __init__(self, *parts: Any, hybrid: HybridConfig, mask_flow: Sequence[nn.Module] | None = None,
-                 semantic_head: nn.Module | None = None, sampler: Any = None) -> None:
-        super().__init__(*parts, sampler=sampler)
+                 semantic_head: nn.Module | None = None, **named: Any) -> None:
+        super().__init__(*parts, **named)
         stages = len(self.cascade.stages)
         for name, part, wanted in (("mask_flow", mask_flow, hybrid.mask_flow),
                                    ("semantic_head", semantic_head, hybrid.semantic is not None)):

@@ -30,10 +30,11 @@ __all__ = ["IntegralPredictor", "IntegralRoIHeads"]
 class IntegralPredictor(nn.Module):
     """(R, in_channels) -> class logits (R, U, C) of U classifiers and box deltas (R, 4C), or (R, 4)."""
 
-    def __init__(self, in_channels: int, num_classes: int, class_agnostic: bool, classifiers: int) -> None:
+    def __init__(self, in_channels: int, num_classes: int, class_agnostic: bool, classifiers: int,
+                 box_numbers: int = 4) -> None:
         super().__init__()
         self.cls_score = nn.ModuleList(nn.Linear(in_channels, num_classes) for _ in range(classifiers))
-        self.bbox_pred = nn.Linear(in_channels, 4 if class_agnostic else num_classes * 4)
+        self.bbox_pred = nn.Linear(in_channels, box_numbers if class_agnostic else num_classes * box_numbers)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return torch.stack([layer(x) for layer in self.cls_score], 1), self.bbox_pred(x)
@@ -56,8 +57,8 @@ class IntegralRoIHeads(RoIHeads):
                 ) -> Detections:
         counts = [boxes.shape[0] for boxes in proposals]
         probabilities = logits.softmax(-1).mean(1)
-        return [select_detections(*image, self.box) for image in zip(probabilities.split(counts), deltas.split(counts),
-                                                                     proposals, sizes, strict=True)]
+        return [select_detections(*image, self.box, self.geometry)
+                for image in zip(probabilities.split(counts), deltas.split(counts), proposals, sizes, strict=True)]
 
     @outside_graphs
     def _learn(self, samples: list[Samples], logits: Tensor, deltas: Tensor, truths: list[Truth]

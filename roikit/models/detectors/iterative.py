@@ -48,5 +48,5 @@ class IterativeRoIHeads(RoIHeads):
     def _refine(self, boxes: list[Tensor], logits: Tensor, deltas: Tensor, sizes: list[tuple[int, int]]
                 ) -> list[Tensor]:
         counts = [own.shape[0] for own in boxes]
-        return [refined_boxes(*image, self.box) for image in zip(boxes, logits.split(counts), deltas.split(counts),
-                                                                 sizes, strict=True)]
+        return [refined_boxes(*image, self.box, geometry=self.geometry)
+                for image in zip(boxes, logits.split(counts), deltas.split(counts), sizes, strict=True)]

@@ -7,19 +7,20 @@ carry torchvision's names, so that its state dicts fit.
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from roikit.errors import BackendError
-from roikit.models.parts.fused import FusedConv2d
-from roikit.models.parts.graphs import between_graphs, outside_graphs
-from roikit.models.parts.image import ImageBatch, ImageTransform, Truth, rescale_boxes
+from roikit.models.configs import BoxConfig
+from roikit.models.parts.detector import Detector
+from roikit.models.parts.geometry import UPRIGHT, RotatedBoxes, UprightBoxes
+from roikit.models.parts.graphs import between_graphs
+from roikit.models.parts.image import ImageBatch, Truth
 from roikit.models.roi.heads import Detections
 from roikit.models.roi.mask import paste
 
 __all__ = ["FasterRCNN", "KeypointRCNN", "MaskRCNN"]
 
-class FasterRCNN(nn.Module):
+
+class FasterRCNN(Detector):
     """Boxes and classes of objects.
 
     Args:
@@ -31,11 +32,17 @@ class FasterRCNN(nn.Module):
 
     def __init__(self, transform: nn.Module, backbone: nn.Module, rpn: nn.Module,
                  roi_heads: nn.Module) -> None:
-        super().__init__()
-        self.transform = transform
-        self.backbone = backbone
+        super().__init__(transform, backbone)
         self.rpn = rpn
         self.roi_heads = roi_heads
+
+    @property
+    def box(self) -> BoxConfig:
+        return self.roi_heads.box
+
+    @box.setter
+    def box(self, config: BoxConfig) -> None:
+        self.roi_heads.box = config
 
     @between_graphs
     def forward(self, images: Sequence[Tensor], targets: Sequence[dict[str, Any]] | None = None
@@ -45,16 +52,17 @@ class FasterRCNN(nn.Module):
             images: (C, H, W) tensors of the weights' dtype with values in [0, 1], of any sizes, on their device;
                 under autocast of any floating dtype where neither is float64.
             targets: needed when training, not looked at otherwise; for each image a dict with
-                `boxes` (N, 4) float xyxy in pixels with x1 < x2, y1 < y2, `labels` (N,) int64 from
-                1, for masks `masks`: (N, H, W) uint8 or bool, or a list of N COCO RLE dicts or
-                lists of polygons, for keypoints `keypoints` (N, K, 3): x, y in pixels and
+                `boxes` (N, 4) float xyxy in pixels with x1 < x2, y1 < y2, or where the detector's boxes
+                are rotated (N, 5): cx, cy, w, h in pixels and degrees counter-clockwise, with w and h
+                positive, `labels` (N,) int64 from 1, for masks `masks`: (N, H, W) uint8 or bool, or a
+                list of N COCO RLE dicts or lists of polygons, for keypoints `keypoints` (N, K, 3): x, y in pixels and
                 visibility, and for a semantic branch `semantic` (H, W) uint8 or int64: the class of
                 each pixel. N may be 0.
 
         Returns:
             When training a dict of scalar losses. Otherwise a list of dicts: `boxes` (D, 4) in
-            pixels of the image as given, `labels` (D,) int64, `scores` (D,), best first, and, where
-            the model has them, `masks`, `mask_scores` (D,), and `keypoints` (D, K, 3) with
+            pixels of the image as given, or (D, 5) as in the targets, `labels` (D,) int64, `scores`
+            (D,), best first, and, where the model has them, `masks`, `mask_scores` (D,), and `keypoints` (D, K, 3) with
             `keypoints_scores` (D, K).
 
         Raises:
@@ -62,67 +70,30 @@ class FasterRCNN(nn.Module):
             index.
             BackendError: the model is on a device that is neither a CPU nor a CUDA GPU.
         """
-        if self.training and targets is None:
-            raise ValueError(f"{type(self).__name__}: targets must be given when training")
+        self._check_call(images, targets)
         if len(images) == 0:
-            if self.training:
-                raise ValueError(f"{type(self).__name__}: images must not be empty when training")
             return []
         batch, truths = self._batch(images, targets if self.training else None)
-        features = self._features(batch.tensor)
+        detections, losses = self._through(self._features(batch.tensor), batch, truths)
+        return losses if self.training else self._finish_all(detections, batch)
+
+    @between_graphs
+    def _through(self, features: dict[str, Tensor], batch: ImageBatch, truths: list[Truth] | None
+                 ) -> tuple[Detections, dict[str, Tensor]]:
+        """From the maps to detections in pixels of the batch, or with `truths` to losses."""
         proposals, proposal_losses = self.rpn(features, batch, truths)
         detections, losses = self.roi_heads(features, proposals, batch, truths)
-        if self.training:
-            return losses | proposal_losses
-        return self._finish_all(detections, batch)
+        return detections, losses | proposal_losses
 
-    def _features(self, x: Tensor) -> dict[str, Tensor]:
-        return self.backbone(x)
-
-    @outside_graphs
-    def _batch(self, images: Sequence[Tensor], targets: Sequence[dict[str, Any]] | None
-               ) -> tuple[ImageBatch, list[Truth] | None]:
-        self._check_place(images)
-        return self.transform(images, targets)
-
-    def _check_place(self, images: Sequence[Tensor]) -> None:
-        """Images have the dtype and the device of the backbone's first convolution, and roikit has kernels there.
-
-        A fused convolution casts by itself. Nothing is known of a backbone without convolutions, nor where a transform
-        of another class or a hook, FSDP's for one, may cast or move them on the way.
-        """
-        hooks = any(part._forward_pre_hooks for part in (self, self.transform, self.backbone))
-        if type(self.transform) is not ImageTransform or hooks:
-            return
-        first = next((part for part in self.backbone.modules() if isinstance(part, (nn.Conv2d, FusedConv2d))), None)
-        if not isinstance(first, nn.Conv2d):
-            return
-        weight, name = first.weight, type(self).__name__
-        if weight.device.type not in ("cpu", "cuda"):
-            raise BackendError(f"{name}: the model is on {weight.device.type}, for which roikit has no kernels; it has "
-                               "them for the CPU and for CUDA")
-        # autocast takes images and weights of any floating dtype but float64.
-        cast = torch.is_autocast_enabled(weight.device.type)
-        for index, image in enumerate(images):
-            if not isinstance(image, Tensor):
-                continue  # which the transform will say
-            if image.device != weight.device:
-                raise ValueError(f"{name}: images[{index}] must be on {weight.device}, as the model's weights are, "
-                                 f"got {image.device}")
-            fits = image.dtype == weight.dtype or cast and torch.float64 not in (image.dtype, weight.dtype)
-            if image.is_floating_point() and not fits:
-                raise TypeError(f"{name}: images[{index}] must be {weight.dtype}, as the model's weights are, "
-                                f"got {image.dtype}")
-
-    @outside_graphs
-    def _finish_all(self, detections: Detections, batch: ImageBatch) -> Detections:
-        return [self.finish(found, size, original) for found, size, original
-                in zip(detections, batch.sizes, batch.original_sizes, strict=True)]
+    @property
+    def geometry(self) -> UprightBoxes | RotatedBoxes:
+        """What kind of boxes it finds."""
+        return getattr(self.roi_heads, "geometry", UPRIGHT)
 
     def finish(self, found: dict[str, Any], size: tuple[int, int], original: tuple[int, int]
                ) -> dict[str, Any]:
         """Detections of an image of `size` (H, W) in the batch, in the frame of the `original`."""
-        found = found | {"boxes": rescale_boxes(found["boxes"], size, original)}
+        found = found | {"boxes": self.geometry.rescale(found["boxes"], size, original)}
         for branch in getattr(self.roi_heads, "branches", ()):
             found = branch.finish(found, size, original)
         return found
@@ -160,6 +131,5 @@ class MaskRCNN(FasterRCNN):
     def finish(self, found: dict[str, Any], size: tuple[int, int], original: tuple[int, int]
                ) -> dict[str, Any]:
         found = super().finish(found, size, original)
-        masks = paste(found["masks"], found["boxes"], original, self.roi_heads.mask,
-                      self.mask_format)
+        masks = paste(found["masks"], found["boxes"], original, self.roi_heads.mask, self.mask_format, self.geometry)
         return found | {"masks": masks}

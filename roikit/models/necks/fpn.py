@@ -2,7 +2,8 @@
 
 Source: Lin et al. 2017, arXiv:1612.03144: a lateral 1x1 convolution on each stage, the coarser
 level doubled by nearest neighbour and added, a 3x3 convolution on each sum; the fifth level takes
-every second cell of the fourth.
+every second cell of the fourth. Dense detectors have P6 and P7 by convolutions of stride 2 in its place (Lin et al.
+2017, arXiv:1708.02002).
 """
 
 from collections.abc import Callable, Sequence
@@ -13,13 +14,15 @@ from torch.nn import functional as F
 
 from roikit.models.necks.formats import WithFormats
 
-__all__ = ["BackboneWithFPN", "FeaturePyramidNetwork"]
+__all__ = ["BackboneWithFPN", "FeaturePyramidNetwork", "enlarged", "with_extra_levels"]
 
 MakeNorm = Callable[[int], nn.Module]
+# The levels that convolutions make of the last one.
+_EXTRA = ("p6", "p7")
 
 
-def _conv_norm(inputs: int, outputs: int, kernel: int, make_norm: MakeNorm | None) -> nn.Sequential:
-    conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=make_norm is None)
+def _conv_norm(inputs: int, outputs: int, kernel: int, make_norm: MakeNorm | None, stride: int = 1) -> nn.Sequential:
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=make_norm is None)
     nn.init.kaiming_uniform_(conv.weight, a=1)
     if make_norm is None:
         nn.init.zeros_(conv.bias)
@@ -34,17 +37,25 @@ class FeaturePyramidNetwork(nn.Module):
         in_channels: channels of the input maps, finest first.
         out_channels: channels of every output map.
         make_norm: a normalisation after each convolution instead of a bias, or None.
+        extra: "pool", one more level of every second cell, or "conv", two more by 3x3 convolutions of stride 2.
+        upsample: "nearest" or "bilinear".
+        relu: whether a ReLU follows the 3x3 convolution of each of the given levels.
 
-    `forward` takes a dict of maps, finest first, and returns one with the same keys and "pool".
+    `forward` takes a dict of maps, finest first, and returns one with the same keys and "pool", or "p6" and "p7".
     """
 
     def __init__(self, in_channels: Sequence[int], out_channels: int,
-                 make_norm: MakeNorm | None = None) -> None:
+                 make_norm: MakeNorm | None = None, *, extra: str = "pool", upsample: str = "nearest",
+                 relu: bool = False) -> None:
         super().__init__()
+        self.extra, self.upsample, self.relu = extra, upsample, relu
         self.inner_blocks = nn.ModuleList(
             _conv_norm(channels, out_channels, 1, make_norm) for channels in in_channels)
         self.layer_blocks = nn.ModuleList(
             _conv_norm(out_channels, out_channels, 3, make_norm) for _ in in_channels)
+        if extra == "conv":
+            self.extra_blocks = nn.ModuleList(
+                _conv_norm(out_channels, out_channels, 3, make_norm, stride=2) for _ in _EXTRA)
 
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         names = list(features)
@@ -54,12 +65,25 @@ class FeaturePyramidNetwork(nn.Module):
                                       reversed(self.layer_blocks), strict=True):
             level = inner(features[name])
             if coarser is not None:
-                level += F.interpolate(coarser, size=level.shape[-2:], mode="nearest")
-            outputs[name] = layer(level)
+                level += enlarged(coarser, level.shape[-2:], self.upsample)
+            outputs[name] = F.relu(layer(level)) if self.relu else layer(level)
             coarser = level
-        pyramid = {name: outputs[name] for name in names}
-        pyramid["pool"] = F.max_pool2d(pyramid[names[-1]], kernel_size=1, stride=2)
-        return pyramid
+        return with_extra_levels({name: outputs[name] for name in names}, self)
+
+
+def enlarged(level: Tensor, size: Sequence[int], mode: str) -> Tensor:
+    """A level at the size (H, W) of a finer one."""
+    return F.interpolate(level, size=size, mode=mode, align_corners=None if mode == "nearest" else False)
+
+
+def with_extra_levels(pyramid: dict[str, Tensor], fpn: nn.Module) -> dict[str, Tensor]:
+    """The levels and what follows the last of them, by the `extra` of a pyramid and its `extra_blocks`."""
+    level = pyramid[next(reversed(pyramid))]
+    if fpn.extra == "pool":
+        return pyramid | {"pool": F.max_pool2d(level, kernel_size=1, stride=2)}
+    for name, block in zip(_EXTRA, fpn.extra_blocks, strict=True):
+        pyramid[name] = level = block(level)
+    return pyramid
 
 
 class BackboneWithFPN(WithFormats):

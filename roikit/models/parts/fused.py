@@ -11,10 +11,11 @@ from roikit.errors import BackendError
 from roikit.models.parts.conv import SameConv2d, same_padding
 from roikit.models.parts.norm import FrozenBatchNorm2d
 
-__all__ = ["FusedConv2d", "NormedConv2d", "fuse", "require_bf16"]
+__all__ = ["FusedConv2d", "NormedConv2d", "folded", "fuse", "has_fixed_statistics", "require_bf16"]
 
 # oneDNN's name of each activation, and its numbers.
-_ACTIVATIONS = {"none": ("none", []), "relu": ("relu", []), "relu6": ("hardtanh", [0.0, 6.0])}
+_ACTIVATIONS = {"none": ("none", []), "relu": ("relu", []), "relu6": ("hardtanh", [0.0, 6.0]),
+                "leaky": ("leaky_relu", [0.1])}
 
 
 def _has_onednn() -> bool:
@@ -37,7 +38,7 @@ class FusedConv2d(nn.Module):
         weight: (out, in / groups, kH, kW); copied.
         bias: (out,), or None.
         stride, padding, dilation, groups: as `nn.Conv2d`; `padding` None is TensorFlow's SAME.
-        activation: "none", "relu" or "relu6".
+        activation: "none", "relu", "relu6" or "leaky", a leaky ReLU of slope 0.1.
         dtype: of weights, input and result: float32 or bfloat16.
     """
 
@@ -133,30 +134,39 @@ def activate(x: Tensor, activation: str) -> Tensor:
     """`x` with the activation applied in place."""
     if activation == "relu":
         return x.relu_()
+    if activation == "leaky":
+        return F.leaky_relu_(x, 0.1)
     return x.clamp_(0, 6) if activation == "relu6" else x
+
+
+def has_fixed_statistics(norm: nn.Module | None) -> bool:
+    """Whether a norm is a scale and a shift of each channel, which can go into the weights before it."""
+    return isinstance(norm, FrozenBatchNorm2d) or isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None
+
+
+def folded(conv: nn.Conv2d, norm: nn.Module | None) -> tuple[Tensor, Tensor | None]:
+    """A convolution's weight and bias with a norm of fixed statistics in them, computed in float64; its own without."""
+    weight, bias = conv.weight, conv.bias
+    if not has_fixed_statistics(norm):
+        return weight, bias
+    scale = (norm.running_var.double() + norm.eps).rsqrt()
+    if norm.weight is not None:
+        scale = scale * norm.weight.double()
+    shift = -norm.running_mean.double() * scale
+    if norm.bias is not None:
+        shift = shift + norm.bias.double()
+    if bias is not None:
+        shift = shift + bias.double() * scale
+    return (weight.double() * scale.view(-1, 1, 1, 1)).float(), shift.float()
 
 
 def fuse(conv: nn.Conv2d, norm: nn.Module | None, activation: str, dtype: torch.dtype) -> nn.Module:
     """`conv`, `norm` and `activation` as one module that takes (x, onto).
 
-    A norm with fixed statistics goes into the weights, computed in float64; another one stays a step of its own.
+    A norm with fixed statistics goes into the weights; another one stays a step of its own.
     """
-    weight, bias = conv.weight, conv.bias
-    fixed = isinstance(norm, FrozenBatchNorm2d) or (
-        isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None)
-    if fixed:
-        scale = (norm.running_var.double() + norm.eps).rsqrt()
-        if norm.weight is not None:
-            scale = scale * norm.weight.double()
-        shift = -norm.running_mean.double() * scale
-        if norm.bias is not None:
-            shift = shift + norm.bias.double()
-        if bias is not None:
-            shift = shift + bias.double() * scale
-        weight = (weight.double() * scale.view(-1, 1, 1, 1)).float()
-        bias = shift.float()
     padding = None if isinstance(conv, SameConv2d) else conv.padding
-    parts = (weight, bias, conv.stride, padding, conv.dilation, conv.groups)
-    if norm is None or fixed:
+    parts = (*folded(conv, norm), conv.stride, padding, conv.dilation, conv.groups)
+    if norm is None or has_fixed_statistics(norm):
         return FusedConv2d(*parts, activation, dtype)
     return NormedConv2d(FusedConv2d(*parts, dtype=dtype), copy.deepcopy(norm), activation)

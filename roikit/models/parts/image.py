@@ -1,8 +1,8 @@
 """From a list of images and targets to one normalised, padded batch, checked on the way.
 
 The resizing is torchvision's: normalise, then bilinear without antialiasing so that the shorter
-side is `min_size` unless the longer one would exceed `max_size`, then zeros at the right and the
-bottom.
+side is `min_size` unless the longer one would exceed `max_size`, or to a square where the aspect is not kept, then
+zeros at the right and the bottom.
 """
 
 import math
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from roikit.masks import frPyObjects, merge
 from roikit.models.configs import ImageConfig
+from roikit.models.parts.geometry import UPRIGHT, RotatedBoxes, UprightBoxes
 
 __all__ = ["ImageBatch", "ImageTransform", "Truth", "rescale_boxes", "rescale_keypoints"]
 
@@ -46,7 +47,7 @@ class Truth:
     """The objects of one image.
 
     Attributes:
-        boxes: (N, 4) float32 or float64, xyxy in pixels of the resized image.
+        boxes: (N, 4) float32 or float64, xyxy in pixels of the resized image; or (N, 5), as the `geometry` has them.
         labels: (N,) int64, 1 to num_classes - 1.
         masks: (N, H, W) uint8 at the size of the resized image, or N RLE dicts or polygon lists at
             the size of the image as it was given; None when the target has no masks.
@@ -54,6 +55,7 @@ class Truth:
         mask_size: (height, width) of the masks' frame.
         keypoints: (N, K, 3) x, y in pixels of the resized image and visibility; None when the target has none.
         semantic: (H, W) uint8 or int64 class of each pixel of the resized image; None when the target has none.
+        geometry: what kind of boxes these are.
     """
 
     boxes: Tensor
@@ -63,18 +65,16 @@ class Truth:
     mask_size: Size
     keypoints: Tensor | None = None
     semantic: Tensor | None = None
+    geometry: UprightBoxes | RotatedBoxes = UPRIGHT
 
     def boxes_in_mask_frame(self, boxes: Tensor) -> Tensor:
-        """`boxes` (R, 4) of the resized image in the pixels of the masks."""
-        return rescale_boxes(boxes, self.image_size, self.mask_size)
+        """`boxes` (R, 4) or (R, 5) of the resized image in the pixels of the masks."""
+        return self.geometry.rescale(boxes, self.image_size, self.mask_size)
 
 
 def rescale_boxes(boxes: Tensor, size: Size, new_size: Size) -> Tensor:
     """(N, 4) xyxy boxes of an image of `size` (H, W) as boxes of the same image at `new_size`."""
-    if size == new_size:
-        return boxes
-    ratios = boxes.new_tensor([new_size[1] / size[1], new_size[0] / size[0]])
-    return boxes * ratios.repeat(2)
+    return UPRIGHT.rescale(boxes, size, new_size)
 
 
 def rescale_keypoints(keypoints: Tensor, size: Size, new_size: Size) -> Tensor:
@@ -84,16 +84,15 @@ def rescale_keypoints(keypoints: Tensor, size: Size, new_size: Size) -> Tensor:
     return keypoints * keypoints.new_tensor([new_size[1] / size[1], new_size[0] / size[0], 1.0])
 
 
-def _check_boxes(boxes: Any, index: int) -> Tensor:
+def _check_boxes(boxes: Any, index: int, geometry: UprightBoxes | RotatedBoxes) -> Tensor:
     if not isinstance(boxes, Tensor) or not boxes.is_floating_point():
         kind = boxes.dtype if isinstance(boxes, Tensor) else type(boxes).__name__
         raise TypeError(f"detector: targets[{index}]['boxes'] must be a floating tensor, "
                         f"got {kind}")
-    if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise ValueError(f"detector: targets[{index}]['boxes'] must have shape (N, 4), "
+    if boxes.ndim != 2 or boxes.shape[1] != geometry.numbers:
+        raise ValueError(f"detector: targets[{index}]['boxes'] must have shape (N, {geometry.numbers}), "
                          f"got {tuple(boxes.shape)}")
-    # "not greater" rather than "less or equal", so that NaN counts as wrong.
-    wrong = ~((boxes[:, 2:] > boxes[:, :2]).all(dim=1) & boxes.isfinite().all(dim=1))
+    wrong = ~geometry.valid(boxes)
     if wrong.any():
         row = int(wrong.nonzero()[0])
         raise ValueError(f"detector: boxes must be finite with positive width and height, but "
@@ -156,13 +155,13 @@ def _check_semantic(semantic: Any, size: Size, index: int) -> Tensor:
     return semantic
 
 
-def _read_target(target: dict[str, Any], size: Size, index: int) -> Truth:
+def _read_target(target: dict[str, Any], size: Size, index: int, geometry: UprightBoxes | RotatedBoxes) -> Truth:
     """A target in the frame of its image as it was given, checked."""
     for key in ("boxes", "labels"):
         if key not in target:
             raise ValueError(f"detector: targets[{index}] must have the key {key!r}, "
                              f"got {sorted(target)}")
-    boxes = _check_boxes(target["boxes"], index)
+    boxes = _check_boxes(target["boxes"], index, geometry)
     labels = _check_labels(target["labels"], len(boxes), index)
     masks = target.get("masks")
     if masks is not None:
@@ -172,7 +171,7 @@ def _read_target(target: dict[str, Any], size: Size, index: int) -> Truth:
         keypoints = _check_keypoints(keypoints, len(boxes), index)
     if semantic is not None:
         semantic = _check_semantic(semantic, size, index)
-    return Truth(boxes, labels, masks, size, size, keypoints, semantic)
+    return Truth(boxes, labels, masks, size, size, keypoints, semantic, geometry)
 
 
 class ImageTransform(nn.Module):
@@ -180,11 +179,16 @@ class ImageTransform(nn.Module):
 
     `forward(images, targets)` takes a list of (C, H, W) float images and, when training, a list of
     target dicts; it returns an `ImageBatch` and a list of `Truth`, or None where `targets` is None.
+
+    Args:
+        config: sizes, and what is taken off each channel.
+        geometry: of the targets' boxes.
     """
 
-    def __init__(self, config: ImageConfig) -> None:
+    def __init__(self, config: ImageConfig, geometry: UprightBoxes | RotatedBoxes = UPRIGHT) -> None:
         super().__init__()
         self.config = config
+        self.geometry = geometry
         self.register_buffer("mean", torch.tensor(config.mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(config.std)[:, None, None], persistent=False)
 
@@ -199,7 +203,7 @@ class ImageTransform(nn.Module):
         if len(targets) != len(images):
             raise ValueError(f"detector: targets must hold one dict for each of the {len(images)} "
                              f"images, got {len(targets)}")
-        truths = [_read_target(target, size, index)
+        truths = [_read_target(target, size, index, self.geometry)
                   for index, (target, size) in enumerate(zip(targets, original_sizes, strict=True))]
         return batch, [self._fit(truth, size) for truth, size in zip(truths, sizes, strict=True)]
 
@@ -219,15 +223,18 @@ class ImageTransform(nn.Module):
 
     def _resize(self, image: Tensor) -> Tensor:
         config = self.config
-        if self.training and not config.resize_in_training:
+        if not config.resize or self.training and not config.resize_in_training:
             return image
         choice = len(config.min_size) - 1
         if self.training:
             choice = int(torch.empty(1).uniform_(0.0, len(config.min_size)))
         height, width = image.shape[-2:]
-        scale = min(config.min_size[choice] / min(height, width),
-                    config.max_size / max(height, width))
-        size = (max(math.floor(height * scale), 1), max(math.floor(width * scale), 1))
+        if config.keep_aspect:
+            scale = min(config.min_size[choice] / min(height, width),
+                        config.max_size / max(height, width))
+            size = (max(math.floor(height * scale), 1), max(math.floor(width * scale), 1))
+        else:
+            size = (config.min_size[choice],) * 2
         if size == (height, width):
             return image
         return F.interpolate(image[None], size=size, mode="bilinear", align_corners=False)[0]
@@ -253,7 +260,7 @@ class ImageTransform(nn.Module):
             else:
                 masks = masks.new_zeros((0, *size))
             mask_size = size
-        boxes = rescale_boxes(truth.boxes, truth.image_size, size)
+        boxes = truth.geometry.rescale(truth.boxes, truth.image_size, size)
         keypoints, semantic = truth.keypoints, truth.semantic
         if keypoints is not None:
             keypoints = rescale_keypoints(keypoints, truth.image_size, size)
@@ -261,4 +268,4 @@ class ImageTransform(nn.Module):
             # By way of float32, which holds every label: torch does not resize int64.
             resized = F.interpolate(semantic[None, None].float(), size=size, mode="nearest")[0, 0]
             semantic = resized.to(semantic.dtype)
-        return Truth(boxes, truth.labels, masks, size, mask_size, keypoints, semantic)
+        return Truth(boxes, truth.labels, masks, size, mask_size, keypoints, semantic, truth.geometry)

@@ -4,16 +4,17 @@ import copy
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from roikit.models.bodies.darknet import Darknet53, DarknetBlock, DarknetConv
 from roikit.models.bodies.efficientnet import EfficientNetLite0, InvertedResidual
 from roikit.models.bodies.resnet import BasicBlock, Bottleneck, ResNet
 from roikit.models.bodies.vgg import VGG16
-from roikit.models.necks.fpn import FeaturePyramidNetwork
+from roikit.models.necks.fpn import FeaturePyramidNetwork, enlarged, with_extra_levels
 from roikit.models.parts.fused import fuse
 from roikit.models.prepared.parts import InFloat32, conv_block, twin
 
-__all__ = ["PreparedBlock", "PreparedFPN", "efficientnet", "residual_block", "resnet", "vgg"]
+__all__ = ["PreparedBlock", "PreparedDarknetBlock", "PreparedFPN", "darknet", "efficientnet", "residual_block",
+           "resnet", "vgg"]
 
 
 class PreparedBlock(nn.Module):
@@ -60,6 +61,29 @@ def resnet(body: ResNet, dtype: torch.dtype) -> ResNet:
                  maxpool=copy.deepcopy(body.maxpool), **stages)
 
 
+class PreparedDarknetBlock(nn.Module):
+    """A `DarknetBlock` of fused convolutions, whose activation comes before the addition of the input."""
+
+    def __init__(self, block: DarknetBlock, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = _leaky(block.conv1, dtype), _leaky(block.conv2, dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv2(self.conv1(x)).add_(x)
+
+
+def _leaky(block: DarknetConv, dtype: torch.dtype) -> nn.Module:
+    return fuse(block.conv, block.bn, "leaky", dtype)
+
+
+def darknet(body: Darknet53, dtype: torch.dtype) -> Darknet53:
+    def prepared(stage: nn.Sequential) -> nn.Sequential:
+        return nn.Sequential(*(PreparedDarknetBlock(block, dtype) if type(block) is DarknetBlock else
+                               _leaky(block, dtype) for block in stage))
+
+    return twin(body, stem=prepared(body.stem), **{name: prepared(getattr(body, name)) for name in body.stages})
+
+
 def efficientnet(body: EfficientNetLite0, dtype: torch.dtype) -> EfficientNetLite0:
     return twin(body, stem_conv=fuse(body.stem_conv, body.stem_norm, "relu6", dtype), stem_norm=nn.Identity(),
                  act=nn.Identity(), blocks=nn.ModuleList(inverted(block, dtype) for block in body.blocks))
@@ -86,7 +110,11 @@ class PreparedFPN(nn.Module):
     def __init__(self, fpn: FeaturePyramidNetwork, dtype: torch.dtype) -> None:
         super().__init__()
         self.inner_blocks = nn.ModuleList(conv_block(block, dtype) for block in fpn.inner_blocks)
-        self.layer_blocks = nn.ModuleList(conv_block(block, dtype) for block in fpn.layer_blocks)
+        self.layer_blocks = nn.ModuleList(_with_relu(block, dtype) if fpn.relu else conv_block(block, dtype)
+                                          for block in fpn.layer_blocks)
+        self.extra, self.upsample = fpn.extra, fpn.upsample
+        if fpn.extra == "conv":
+            self.extra_blocks = nn.ModuleList(conv_block(block, dtype) for block in fpn.extra_blocks)
 
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         names = list(features)
@@ -95,9 +123,11 @@ class PreparedFPN(nn.Module):
         for name, inner, layer in zip(reversed(names), reversed(self.inner_blocks),
                                       reversed(self.layer_blocks), strict=True):
             own = features[name]
-            onto = None if coarser is None else F.interpolate(coarser, size=own.shape[-2:], mode="nearest")
+            onto = None if coarser is None else enlarged(coarser, own.shape[-2:], self.upsample)
             coarser = inner(own, onto=onto)
             outputs[name] = layer(coarser)
-        pyramid = {name: outputs[name] for name in names}
-        pyramid["pool"] = F.max_pool2d(pyramid[names[-1]], kernel_size=1, stride=2)
-        return pyramid
+        return with_extra_levels({name: outputs[name] for name in names}, self)
+
+
+def _with_relu(block: nn.Sequential, dtype: torch.dtype) -> nn.Module:
+    return conv_block(nn.Sequential(*block, nn.ReLU()), dtype)

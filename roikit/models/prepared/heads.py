@@ -25,6 +25,7 @@ class PreparedRPNHead(nn.Module):
     def __init__(self, head: RPNHead, dtype: torch.dtype) -> None:
         super().__init__()
         self.anchors = head.cls_logits.out_channels
+        self.box_numbers = head.box_numbers
         self.conv = nn.Sequential(*(conv_block(block, dtype) for block in head.conv))
         self.predict = FusedConv2d(torch.cat((head.cls_logits.weight, head.bbox_pred.weight)),
                                    torch.cat((head.cls_logits.bias, head.bbox_pred.bias)), dtype=dtype)
@@ -34,7 +35,7 @@ class PreparedRPNHead(nn.Module):
         for level in levels:
             both = self.predict(self.conv(level)).permute(0, 2, 3, 1)
             logits.append(both[..., :self.anchors].flatten(1))
-            deltas.append(both[..., self.anchors:].reshape(len(level), -1, 4))
+            deltas.append(both[..., self.anchors:].reshape(len(level), -1, self.box_numbers))
         return logits, deltas
 
 

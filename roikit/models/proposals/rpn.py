@@ -8,46 +8,43 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from roikit.models.configs import RpnConfig
-from roikit.models.parts.codec import decode
+from roikit.models.parts.geometry import UPRIGHT, RotatedBoxes, UprightBoxes
 from roikit.models.parts.graphs import between_graphs, outside_graphs
 from roikit.models.parts.image import ImageBatch, Truth
 from roikit.models.parts.losses import box_regression_loss, objectness_loss
 from roikit.models.parts.sampling import sample_balanced
-from roikit.ops import (
-    batched_nms,
-    cell_anchors,
-    clip_boxes_to_image,
-    encode_boxes,
-    grid_anchors,
-    match_boxes,
-    remove_small_boxes,
-)
+from roikit.ops import grid_anchors
 
 __all__ = ["AnchorSamples", "RPNHead", "RegionProposalNetwork"]
 
 class RPNHead(nn.Module):
-    """3x3 convolutions, then an objectness logit and four deltas for every anchor of a cell."""
+    """3x3 convolutions, then an objectness logit and a delta for each number of a box for every anchor of a cell."""
 
-    def __init__(self, in_channels: int, num_anchors: int, conv_depth: int = 1) -> None:
+    def __init__(self, in_channels: int, num_anchors: int, conv_depth: int = 1, box_numbers: int = 4) -> None:
         super().__init__()
         self.conv = nn.Sequential(*(
             nn.Sequential(nn.Conv2d(in_channels, in_channels, 3, padding=1), nn.ReLU(inplace=True))
             for _ in range(conv_depth)))
         self.cls_logits = nn.Conv2d(in_channels, num_anchors, 1)
-        self.bbox_pred = nn.Conv2d(in_channels, num_anchors * 4, 1)
+        self.bbox_pred = nn.Conv2d(in_channels, num_anchors * box_numbers, 1)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.normal_(module.weight, std=0.01)
                 nn.init.zeros_(module.bias)
 
+    @property
+    def box_numbers(self) -> int:
+        """Numbers of a box: 4, or 5 of a rotated one."""
+        return self.bbox_pred.out_channels // self.cls_logits.out_channels
+
     def forward(self, levels: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """For each (N, C, H, W) level: logits (N, H*W*A) and deltas (N, H*W*A, 4), the order of
+        """For each (N, C, H, W) level: logits (N, H*W*A) and deltas (N, H*W*A, 4), or 5, the order of
         `grid_anchors`."""
         logits, deltas = [], []
         for level in levels:
             hidden = self.conv(level)
             logits.append(self.cls_logits(hidden).permute(0, 2, 3, 1).flatten(1))
-            deltas.append(self.bbox_pred(hidden).permute(0, 2, 3, 1).reshape(len(level), -1, 4))
+            deltas.append(self.bbox_pred(hidden).permute(0, 2, 3, 1).reshape(len(level), -1, self.box_numbers))
         return logits, deltas
 
     def of_anchors(self, levels: list[Tensor], images: Tensor, anchors: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,7 +56,7 @@ class RPNHead(nn.Module):
             anchors: (S,) int64, its row among the H*W*A anchors of all levels, finest first.
 
         Returns:
-            Logits (S,) and deltas (S, 4).
+            Logits (S,) and deltas (S, 4), or 5.
         """
         per_cell = self.cls_logits.out_channels
         reach = len(self.conv)  # cells around it that a result depends on
@@ -82,8 +79,8 @@ class RPNHead(nn.Module):
             hidden = hidden.masked_fill(~known, 0)
         own = anchors[:, None] % per_cell
         logits = self.cls_logits(hidden).flatten(1).gather(1, own)[:, 0]
-        deltas = self.bbox_pred(hidden).view(-1, per_cell, 4)
-        return logits, deltas.gather(1, own[:, :, None].expand(-1, -1, 4))[:, 0]
+        deltas = self.bbox_pred(hidden).view(-1, per_cell, self.box_numbers)
+        return logits, deltas.gather(1, own[:, :, None].expand(-1, -1, self.box_numbers))[:, 0]
 
 
 def _convolved(patches: Tensor, conv: nn.Conv2d) -> Tensor:
@@ -124,7 +121,7 @@ class AnchorSamples:
     Attributes:
         anchors: (S,) int64 rows of the anchors of all levels, positives first.
         labels: (S,) 1 or 0.
-        targets: (P, 4) deltas of the positives.
+        targets: (P, 4) deltas of the positives, or 5.
     """
 
     anchors: Tensor
@@ -139,13 +136,16 @@ class RegionProposalNetwork(nn.Module):
         head: as `RPNHead`.
         config: anchors, thresholds, counts.
         strides: of the levels; None takes the batch's size // the level's size, as torchvision does.
+        geometry: what kind of boxes are proposed.
     """
 
-    def __init__(self, head: nn.Module, config: RpnConfig, strides: Sequence[int] | None = None) -> None:
+    def __init__(self, head: nn.Module, config: RpnConfig, strides: Sequence[int] | None = None,
+                 geometry: UprightBoxes | RotatedBoxes = UPRIGHT) -> None:
         super().__init__()
         self.head = head
         self.config = config
         self.strides = None if strides is None else tuple(strides)
+        self.geometry = geometry
 
     @between_graphs
     def forward(self, features: dict[str, Tensor], batch: ImageBatch,
@@ -157,7 +157,7 @@ class RegionProposalNetwork(nn.Module):
             truths: the objects of each image; their presence asks for the losses.
 
         Returns:
-            For each image (P, 4) proposals in pixels of the batch, best first, without gradient;
+            For each image (P, 4) proposals, or 5, in pixels of the batch, best first, without gradient;
             and `loss_objectness` and `loss_rpn_box_reg`, or an empty dict.
         """
         levels = list(features.values())
@@ -199,12 +199,11 @@ class RegionProposalNetwork(nn.Module):
     @outside_graphs
     def anchors(self, levels: list[Tensor], padded_size: tuple[int, int],
                 dtype: torch.dtype = torch.float32) -> list[Tensor]:
-        """(H*W*A, 4) anchors of each level."""
+        """(H*W*A, 4) anchors of each level, or 5."""
         grids = []
         for index, (level, sizes) in enumerate(zip(levels, self.config.anchor_sizes, strict=True)):
             height, width = level.shape[-2:]
-            cell = cell_anchors(sizes, self.config.aspect_ratios, dtype=dtype, device=level.device,
-                                rounded=self.config.rounded_anchors, order=self.config.anchor_order)
+            cell = self.geometry.cell(sizes, self.config, dtype, level.device)
             if self.strides is None:
                 stride = (padded_size[0] // height, padded_size[1] // width)
             else:
@@ -224,8 +223,10 @@ class RegionProposalNetwork(nn.Module):
         # Only the best of each level are decoded, a hundredth of all anchors.
         for level, (score, delta, anchor) in enumerate(zip(logits, deltas, anchors, strict=True)):
             top, index = score.topk(torch.sym_min(before, score.shape[1]), dim=1)
-            chosen = delta.gather(1, index[:, :, None].expand(-1, -1, 4))
-            moved = decode(chosen.reshape(-1, 4), anchor[index.flatten()], clip_below=config.clip_below)
+            numbers = self.geometry.numbers
+            chosen = delta.gather(1, index[:, :, None].expand(-1, -1, numbers))
+            moved = self.geometry.decode(chosen.reshape(-1, numbers), anchor[index.flatten()],
+                                         clip_below=config.clip_below)
             best.append(top)
             boxes.append(moved.view_as(chosen))
             owners.append(torch.full_like(index, level))
@@ -236,30 +237,30 @@ class RegionProposalNetwork(nn.Module):
 
     def _thin(self, boxes: Tensor, scores: Tensor, levels: Tensor, size: tuple[int, int],
               count: int) -> Tensor:
-        boxes = clip_boxes_to_image(boxes, size)
-        keep = remove_small_boxes(boxes, self.config.min_side)
+        boxes = self.geometry.clip(boxes, size)
+        keep = self.geometry.large(boxes, self.config.min_side)
         keep = keep[scores[keep] >= self.config.score_threshold]
         boxes, scores, levels = boxes[keep], scores[keep], levels[keep]
-        return boxes[batched_nms(boxes, scores, levels, self.config.nms_threshold)[:count]]
+        return boxes[self.geometry.suppress(boxes, scores, levels, self.config.nms_threshold)[:count]]
 
     @torch.no_grad()
     def sample(self, anchors: Tensor, truths: list[Truth]) -> list[AnchorSamples]:
-        """Label all `anchors` (A, 4) by overlap and draw the training samples of each image."""
+        """Label all `anchors` (A, 4), or 5, by overlap and draw the training samples of each image."""
         config = self.config
         samples = []
         for truth in truths:
             truth_boxes = truth.boxes.to(anchors.dtype)
-            index, label, _ = match_boxes(anchors, truth_boxes, config.foreground_iou,
-                                          config.background_iou, allow_low_quality=True)
+            index, label = self.geometry.match(anchors, truth_boxes, config.foreground_iou, config.background_iou,
+                                               allow_low_quality=True)
             positive, negative = sample_balanced(label, config.samples_per_image,
                                                  config.positive_fraction)
             picked = torch.cat((positive, negative))
-            samples.append(AnchorSamples(picked, label[picked],
-                                         encode_boxes(truth_boxes[index[positive]], anchors[positive])))
+            targets = self.geometry.encode(truth_boxes[index[positive]], anchors[positive])
+            samples.append(AnchorSamples(picked, label[picked], targets))
         return samples
 
     def losses(self, logits: Tensor, deltas: Tensor, samples: list[AnchorSamples]) -> dict[str, Tensor]:
-        """Losses of the samples of all images, image after image; `logits` (S,), `deltas` (S, 4)."""
+        """Losses of the samples of all images, image after image; `logits` (S,), `deltas` (S, 4), or 5."""
         labels = torch.cat([sample.labels for sample in samples])
         targets = torch.cat([sample.targets for sample in samples])
         return {

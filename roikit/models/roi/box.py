@@ -68,12 +68,15 @@ class AverageHead(nn.Module):
 
 
 class FastRCNNPredictor(nn.Module):
-    """(R, in_channels) -> class logits (R, C) and box deltas (R, 4C), or (R, 4); class 0 is background."""
+    """(R, in_channels) -> class logits (R, C) and box deltas (R, 4C), or (R, 4); class 0 is background.
 
-    def __init__(self, in_channels: int, num_classes: int, class_agnostic: bool = False) -> None:
+    Rotated boxes have `box_numbers` 5, and as many deltas.
+    """
+
+    def __init__(self, in_channels: int, num_classes: int, class_agnostic: bool = False, box_numbers: int = 4) -> None:
         super().__init__()
         self.cls_score = nn.Linear(in_channels, num_classes)
-        self.bbox_pred = nn.Linear(in_channels, 4 if class_agnostic else num_classes * 4)
+        self.bbox_pred = nn.Linear(in_channels, box_numbers if class_agnostic else num_classes * box_numbers)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.cls_score(x), self.bbox_pred(x)
@@ -85,11 +88,12 @@ def box_losses(logits: Tensor, deltas: Tensor, samples: list[Samples], truths: l
 
     Args:
         logits: (S, C) class logits of all samples, image after image.
-        deltas: (S, 4C) or (S, 4) box deltas.
+        deltas: (S, 4C) or (S, 4) box deltas; 5 of a rotated box.
     """
     labels = torch.cat([sample.labels for sample in samples])
-    _, own = own_deltas(deltas, labels)
+    targets = box_targets(samples, truths, config)
+    _, own = own_deltas(deltas, labels, targets.shape[1])
     return {
         "loss_classifier": classification_loss(logits, labels),
-        "loss_box_reg": box_regression_loss(own, box_targets(samples, truths, config), config.box_beta, len(labels)),
+        "loss_box_reg": box_regression_loss(own, targets, config.box_beta, len(labels)),
     }

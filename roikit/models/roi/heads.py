@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from roikit.models.configs import BoxConfig, MaskConfig
+from roikit.models.parts.geometry import UPRIGHT, RotatedBoxes, UprightBoxes
 from roikit.models.parts.graphs import between_graphs, outside_graphs
 from roikit.models.parts.image import ImageBatch, Truth
 from roikit.models.roi.box import box_losses
@@ -50,13 +51,14 @@ class RoIHeads(nn.Module):
             `logits_of`, as `MaskRCNNPredictor`, only the mask of each box's own class is computed.
         res5: layers that every pooled box passes before any head, or None.
         sampler: as `BalancedSampler`.
+        geometry: what kind of boxes these are; rotated ones have 5 numbers where upright ones have 4.
     """
 
     def __init__(self, box_roi_pool: nn.Module, box_head: nn.Module, box_predictor: nn.Module,
                  box: BoxConfig, mask_roi_pool: nn.Module | None = None,
                  mask_head: nn.Module | None = None, mask_predictor: nn.Module | None = None,
                  mask: MaskConfig | None = None, *, res5: nn.Module | None = None,
-                 sampler: Any = None) -> None:
+                 sampler: Any = None, geometry: UprightBoxes | RotatedBoxes = UPRIGHT) -> None:
         super().__init__()
         given = [part is not None for part in (mask_roi_pool, mask_head, mask_predictor, mask)]
         if any(given) != all(given):
@@ -68,6 +70,7 @@ class RoIHeads(nn.Module):
         self.box_head = box_head
         self.box_predictor = box_predictor
         self.box = box
+        self.geometry = geometry
         self.mask_roi_pool = mask_roi_pool
         self.mask_head = mask_head
         self.mask_predictor = mask_predictor
@@ -138,7 +141,7 @@ class RoIHeads(nn.Module):
     def _select(self, logits: Tensor, deltas: Tensor, proposals: list[Tensor], sizes: list[tuple[int, int]]
                 ) -> Detections:
         counts = [boxes.shape[0] for boxes in proposals]
-        return [select_detections(*image, self.box)
+        return [select_detections(*image, self.box, self.geometry)
                 for image in zip(logits.softmax(-1).split(counts), deltas.split(counts), proposals, sizes,
                                  strict=True)]
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from roikit.models.configs import MaskConfig
+from roikit.models.parts.geometry import UPRIGHT, RotatedBoxes, UprightBoxes
 from roikit.models.parts.graphs import between_graphs, outside_graphs
 from roikit.models.parts.image import ImageBatch, Truth
 from roikit.models.parts.losses import mask_loss
 from roikit.models.roi.samples import Samples, positives
-from roikit.ops import mask_targets, paste_masks, paste_masks_rle
 
 __all__ = ["MaskBranch", "MaskRCNNHeads", "MaskRCNNPredictor", "found_boxes", "mask_losses", "own_logits", "paste",
            "positive_targets", "share"]
@@ -148,11 +148,11 @@ def _targets(truth: Truth, boxes: Tensor, matched: Tensor, size: int, rule: str)
     # Boxes go to the masks' frame, so that an RLE or a polygon is never resized or decoded whole.
     boxes = truth.boxes_in_mask_frame(boxes)
     frame = None if isinstance(truth.masks, Tensor) else truth.mask_size
-    return mask_targets(truth.masks, boxes, matched, size, rule=rule, image_size=frame)
+    return truth.geometry.mask_targets(truth.masks, boxes, matched, size, rule, frame)
 
 
 def paste(masks: Tensor, boxes: Tensor, size: tuple[int, int], config: MaskConfig,
-          mask_format: str) -> Tensor | list[dict[str, Any]]:
+          mask_format: str, geometry: UprightBoxes | RotatedBoxes = UPRIGHT) -> Tensor | list[dict[str, Any]]:
     """Masks of one image at its own size.
 
     Args:
@@ -161,13 +161,13 @@ def paste(masks: Tensor, boxes: Tensor, size: tuple[int, int], config: MaskConfi
         size: (height, width) of the image.
         mask_format: "soft" -> float (D, 1, H, W); "bool" -> bool (D, 1, H, W); "rle" -> a list of
             D COCO RLE dicts, without an (H, W) array on the way.
+        geometry: of the boxes; rotated ones are (D, 5), and their masks lie in their frame.
     """
     masks = masks[:, 0].float() if masks.dtype != torch.float64 else masks[:, 0]
     if mask_format == "rle":
-        return paste_masks_rle(masks, boxes, size, threshold=config.threshold,
-                               rule=config.paste_rule)
+        return geometry.paste_rle(masks, boxes, size, config.threshold, config.paste_rule)
     if mask_format not in ("soft", "bool"):
         raise ValueError(f"MaskRCNN: mask_format must be one of soft, bool, rle, "
                          f"got {mask_format!r}")
     threshold = None if mask_format == "soft" else config.threshold
-    return paste_masks(masks, boxes, size, threshold=threshold, rule=config.paste_rule)[:, None]
+    return geometry.paste(masks, boxes, size, threshold, config.paste_rule)[:, None]

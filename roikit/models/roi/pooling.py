@@ -1,4 +1,4 @@
-"""Pooling of each box from the level that suits it: RoIAlign, RoIPool or RoIWarp."""
+"""Pooling of each box from the level that suits it: RoIAlign, of rotated boxes as well, RoIPool or RoIWarp."""
 
 import math
 from collections.abc import Sequence
@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from roikit.models.parts.graphs import outside_graphs
-from roikit.ops import multiscale_roi_align, roi_pool, roi_warp
+from roikit.ops import multiscale_roi_align, multiscale_roi_align_rotated, roi_pool, roi_warp
 
-__all__ = ["PyramidRoIAlign", "PyramidRoIPool", "pyramid_levels"]
+__all__ = ["PyramidRoIAlign", "PyramidRoIAlignRotated", "PyramidRoIPool", "pyramid_levels"]
 
 
 class _PyramidPool(nn.Module):
@@ -65,6 +65,30 @@ class PyramidRoIAlign(_PyramidPool):
     def extra_repr(self) -> str:
         return (f"output_size={self.output_size}, sampling_ratio={self.sampling_ratio}, "
                 f"aligned={self.aligned}, strides={self.strides}, reduce={self.reduce}")
+
+
+class PyramidRoIAlignRotated(_PyramidPool):
+    """RoIAlign of rotated boxes from the levels "0", "1", ... of a pyramid, or from its only one, in their own frame.
+
+    Args:
+        output_size: cells on each side.
+        sampling_ratio: RoIAlign's; its pixels have their centres at halves, as with `aligned` of `PyramidRoIAlign`.
+        strides: as in `PyramidRoIAlign`, which says what `forward` takes, with (L, 5) boxes, and gives.
+    """
+
+    def __init__(self, output_size: int, sampling_ratio: int, strides: Sequence[int] | None = None) -> None:
+        super().__init__(output_size, strides)
+        self.sampling_ratio = sampling_ratio
+
+    @outside_graphs
+    def forward(self, features: dict[str, Tensor], boxes: list[Tensor],
+                padded_size: tuple[int, int]) -> Tensor:
+        levels, scales = self.levels(features, padded_size)
+        return multiscale_roi_align_rotated(levels, boxes, self.output_size, scales,
+                                            sampling_ratio=self.sampling_ratio)
+
+    def extra_repr(self) -> str:
+        return f"output_size={self.output_size}, sampling_ratio={self.sampling_ratio}, strides={self.strides}"
 
 
 class PyramidRoIPool(_PyramidPool):

@@ -7,15 +7,14 @@ import torch
 from torch import Tensor
 
 from roikit.models.configs import BoxConfig
-from roikit.models.parts.codec import decode
-from roikit.ops import clip_boxes_to_image
+from roikit.models.parts.geometry import UPRIGHT, RotatedBoxes, UprightBoxes
 
 __all__ = ["refined_boxes"]
 
 
 @torch.no_grad()
 def refined_boxes(boxes: Tensor, logits: Tensor, deltas: Tensor, size: tuple[int, int], config: BoxConfig,
-                  labels: Tensor | None = None) -> Tensor:
+                  labels: Tensor | None = None, geometry: UprightBoxes | RotatedBoxes = UPRIGHT) -> Tensor:
     """(P, 4) `boxes` of one image moved by their deltas and clipped to the image, without gradient.
 
     Args:
@@ -26,12 +25,13 @@ def refined_boxes(boxes: Tensor, logits: Tensor, deltas: Tensor, size: tuple[int
         size: (height, width) of the image within the batch.
         config: with the regression weights of these deltas.
         labels: (P,) int64, or None where they are not known.
+        geometry: of the boxes; rotated ones have 5 numbers where upright ones have 4.
     """
-    by_class = deltas.unflatten(1, (-1, 4))
+    by_class = deltas.unflatten(1, (-1, geometry.numbers))
     if by_class.shape[1] == 1:
         own = by_class[:, 0]
     else:
         best = logits[:, 1:].argmax(1) + 1
         chosen = best if labels is None else torch.where(labels > 0, labels, best)
         own = by_class[torch.arange(boxes.shape[0], device=boxes.device), chosen]
-    return clip_boxes_to_image(decode(own, boxes, config.regression_weights, config.clip_below), size)
+    return geometry.clip(geometry.decode(own, boxes, config.regression_weights, config.clip_below), size)

@@ -10,7 +10,6 @@ from roikit.models.configs import BoxConfig
 from roikit.models.parts.graphs import outside_graphs
 from roikit.models.parts.image import Truth
 from roikit.models.parts.sampling import sample_balanced
-from roikit.ops import encode_boxes, match_boxes
 
 __all__ = ["BalancedSampler", "HardestSampler", "Samples", "box_targets", "match_proposals", "own_deltas",
            "positives"]
@@ -21,7 +20,7 @@ class Samples:
     """The proposals of one image that its losses are taken over.
 
     Attributes:
-        boxes: (S, 4) in pixels of the batch.
+        boxes: (S, 4) in pixels of the batch; or (S, 5), rotated.
         labels: (S,) int64, 0 for background.
         matched: (S,) int64, row of the object that a positive belongs to; -1 in an image without.
     """
@@ -40,14 +39,14 @@ class Samples:
 
 def match_proposals(boxes: Tensor, truth: Truth, foreground_iou: float, background_iou: float
                     ) -> tuple[Samples, Tensor]:
-    """All (P, 4) `boxes` with the objects that they belong to.
+    """All (P, 4) `boxes`, or 5, with the objects that they belong to.
 
     Returns:
         The samples, and (P,) int8: 1 for a positive, 0 for background, -1 for what lies between the two overlaps and
         has no loss.
     """
-    matched, label, _ = match_boxes(boxes, truth.boxes.to(boxes.dtype), foreground_iou, background_iou,
-                                    allow_low_quality=False)
+    matched, label = truth.geometry.match(boxes, truth.boxes.to(boxes.dtype), foreground_iou, background_iou,
+                                          allow_low_quality=False)
     labels = torch.zeros_like(matched)
     positive = label == 1
     labels[positive] = truth.labels[matched[positive]]
@@ -55,7 +54,7 @@ def match_proposals(boxes: Tensor, truth: Truth, foreground_iou: float, backgrou
 
 
 def with_true_boxes(proposals: Tensor, truth: Truth) -> Tensor:
-    """The (P, 4) proposals and the true boxes, so that each object has at least one good sample."""
+    """The (P, 4) proposals, or 5, and the true boxes, so that each object has at least one good sample."""
     return torch.cat((proposals, truth.boxes.to(proposals.dtype)))
 
 
@@ -64,7 +63,7 @@ class BalancedSampler:
 
     @torch.no_grad()
     def draw(self, proposals: Tensor, truth: Truth, config: BoxConfig) -> Samples:
-        """Label an image's (P, 4) proposals and its true boxes by overlap and draw the training samples."""
+        """Label an image's (P, 4) proposals, or 5, and its true boxes by overlap and draw the training samples."""
         samples, label = match_proposals(with_true_boxes(proposals, truth), truth, config.foreground_iou,
                                          config.background_iou)
         picked, _ = torch.cat(sample_balanced(label, config.samples_per_image, config.positive_fraction)).sort()
@@ -96,8 +95,8 @@ class HardestSampler:
         """(S,) loss of every sample of all images."""
         labels = torch.cat([sample.labels for sample in samples])
         loss = F.cross_entropy(logits, labels, reduction="none")
-        rows, own = own_deltas(deltas, labels)
         targets = box_targets(samples, truths, config)
+        rows, own = own_deltas(deltas, labels, targets.shape[1])
         off = F.smooth_l1_loss(own, targets, beta=config.box_beta, reduction="none").sum(1)
         return loss.index_add(0, rows, off.to(loss.dtype))
 
@@ -116,25 +115,26 @@ class HardestSampler:
         return kept, logits[chosen], deltas[chosen]
 
 
-def own_deltas(deltas: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def own_deltas(deltas: Tensor, labels: Tensor, numbers: int = 4) -> tuple[Tensor, Tensor]:
     """The rows (P,) of the positives of (S,) `labels`, and their (P, 4) deltas of their class, or of all classes.
 
     Args:
         deltas: (S, 4C), or (S, 4) where the classes share them.
+        numbers: of a box; 5 of a rotated one, which has 5 deltas.
     """
     rows = (labels > 0).nonzero()[:, 0]
-    by_class = deltas.unflatten(1, (-1, 4))
+    by_class = deltas.unflatten(1, (-1, numbers))
     own = labels[rows] if by_class.shape[1] > 1 else torch.zeros_like(rows)
     return rows, by_class[rows, own]
 
 
 def box_targets(samples: list[Samples], truths: list[Truth], config: BoxConfig) -> Tensor:
-    """(P, 4) deltas from the positives of all images to their objects."""
+    """(P, 4) deltas, or 5, from the positives of all images to their objects."""
     targets = []
     for sample, truth in zip(samples, truths, strict=True):
         rows = sample.positives()
         objects = truth.boxes.to(sample.boxes.dtype)[sample.matched[rows]]
-        targets.append(encode_boxes(objects, sample.boxes[rows], config.regression_weights))
+        targets.append(truth.geometry.encode(objects, sample.boxes[rows], config.regression_weights))
     return torch.cat(targets)
 
 

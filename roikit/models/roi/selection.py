@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from roikit.models.configs import BoxConfig
-from roikit.models.parts.codec import decode
-from roikit.ops import batched_nms, clip_boxes_to_image, fast_nms, matrix_nms, remove_small_boxes, soft_nms
+from roikit.models.parts.geometry import UPRIGHT, RotatedBoxes, UprightBoxes
+from roikit.ops import fast_nms, matrix_nms, soft_nms
 
 __all__ = ["select_detections", "thin"]
 
 
 def select_detections(probabilities: Tensor, deltas: Tensor, proposals: Tensor, size: tuple[int, int],
-                      config: BoxConfig) -> dict[str, Tensor]:
+                      config: BoxConfig, geometry: UprightBoxes | RotatedBoxes = UPRIGHT) -> dict[str, Tensor]:
     """The detections of one image.
 
     Args:
@@ -23,28 +23,31 @@ def select_detections(probabilities: Tensor, deltas: Tensor, proposals: Tensor, 
         deltas: (P, 4C) box deltas, or (P, 4) where the classes share them.
         proposals: (P, 4) in pixels of the batch.
         size: (height, width) of the image within the batch.
+        geometry: of the boxes; rotated ones have 5 numbers where upright ones have 4.
 
     Returns:
-        `boxes` (D, 4) inside the image, `labels` (D,) int64 from 1, `scores` (D,), best first.
+        `boxes` (D, 4) inside the image, as far as the geometry clips them, `labels` (D,) int64 from 1, `scores` (D,),
+        best first.
     """
     row, label = (probabilities[:, 1:] > config.score_threshold).nonzero(as_tuple=True)
     label = label + 1
     scores = probabilities[row, label]
     # Only pairs above the threshold are decoded: few of the P x C.
-    by_class = deltas.unflatten(1, (-1, 4))
+    by_class = deltas.unflatten(1, (-1, geometry.numbers))
     chosen = by_class[row, label if by_class.shape[1] > 1 else torch.zeros_like(label)]
-    boxes = decode(chosen, proposals[row], config.regression_weights, config.clip_below)
-    boxes = clip_boxes_to_image(boxes, size)
-    keep = remove_small_boxes(boxes, config.min_side)
-    keep, scores = thin(boxes[keep], scores[keep], label[keep], config, keep)
+    boxes = geometry.decode(chosen, proposals[row], config.regression_weights, config.clip_below)
+    boxes = geometry.clip(boxes, size)
+    keep = geometry.large(boxes, config.min_side)
+    keep, scores = thin(boxes[keep], scores[keep], label[keep], config, keep, geometry)
     return {"boxes": boxes[keep], "labels": label[keep], "scores": scores}
 
 
-def thin(boxes: Tensor, scores: Tensor, labels: Tensor, config: BoxConfig, names: Tensor) -> tuple[Tensor, Tensor]:
-    """The `names` (K,) and the scores of the detections among (B, 4) boxes, best first, as many as there may be."""
+def thin(boxes: Tensor, scores: Tensor, labels: Tensor, config: BoxConfig, names: Tensor,
+         geometry: UprightBoxes | RotatedBoxes = UPRIGHT) -> tuple[Tensor, Tensor]:
+    """The `names` (K,) and the scores of the detections among (B, 4) or (B, 5) boxes, best first, as many as may be."""
     count, rule = config.detections_per_image, config.selection
     if rule.kind == "nms":
-        keep = batched_nms(boxes, scores, labels, config.nms_threshold)[:count]
+        keep = geometry.suppress(boxes, scores, labels, config.nms_threshold)[:count]
         return names[keep], scores[keep]
     if rule.kind == "fast_nms":
         keep = fast_nms(boxes, scores, labels, config.nms_threshold, top_k=rule.top_k,

@@ -19,7 +19,7 @@ from roikit.models.configs import SemanticConfig
 from roikit.models.parts.graphs import outside_graphs
 from roikit.models.parts.image import Truth
 
-__all__ = ["EMBEDDING", "SemanticHead", "SemanticRoIPool", "semantic_loss"]
+__all__ = ["EMBEDDING", "SemanticHead", "SemanticRoIPool", "label_maps", "semantic_loss"]
 
 # The name of the embedding among the maps.
 EMBEDDING = "semantic"
@@ -92,23 +92,30 @@ def semantic_loss(logits: Tensor, truths: list[Truth], padded_size: tuple[int, i
     """
     rows, columns = (torch.arange(cells, device=logits.device) * pixels // cells
                      for cells, pixels in zip(logits.shape[-2:], padded_size, strict=True))
-    target = torch.stack([_label_map(truth, index, padded_size, config)[rows[:, None], columns]
-                          for index, truth in enumerate(truths)])
+    target = label_maps(truths, padded_size, config.num_classes, config.ignored_label)[:, rows[:, None], columns]
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     loss = F.cross_entropy(logits, target, ignore_index=config.ignored_label, reduction="sum") / target.numel()
     return {"loss_semantic": loss * config.loss_weight}
 
 
-def _label_map(truth: Truth, index: int, size: tuple[int, int], config: SemanticConfig) -> Tensor:
-    if truth.semantic is None:
-        raise ValueError(f"detector: targets[{index}] must have the key 'semantic' when training")
-    labels = truth.semantic.long()
-    wrong = (labels != config.ignored_label) & ((labels < 0) | (labels >= config.num_classes))
-    if wrong.any():
-        raise ValueError(f"detector: targets[{index}]['semantic'] must hold labels from 0 to "
-                         f"{config.num_classes - 1} or {config.ignored_label}, got {int(labels[wrong][0])}")
-    height, width = labels.shape
-    return F.pad(labels, (0, size[1] - width, 0, size[0] - height), value=config.ignored_label)
+def label_maps(truths: list[Truth], size: tuple[int, int], num_classes: int, ignored: int) -> Tensor:
+    """(N, height, width) int64 labels in the frame of a batch of that size; what lies beside an image is ignored.
+
+    Raises:
+        ValueError: a truth without a label map, or with a label that is neither below `num_classes` nor `ignored`.
+    """
+    found = []
+    for index, truth in enumerate(truths):
+        if truth.semantic is None:
+            raise ValueError(f"detector: targets[{index}] must have the key 'semantic' when training")
+        labels = truth.semantic.long()
+        wrong = (labels != ignored) & ((labels < 0) | (labels >= num_classes))
+        if wrong.any():
+            raise ValueError(f"detector: targets[{index}]['semantic'] must hold labels from 0 to {num_classes - 1} or "
+                             f"{ignored}, got {int(labels[wrong][0])}")
+        height, width = labels.shape
+        found.append(F.pad(labels, (0, size[1] - width, 0, size[0] - height), value=ignored))
+    return torch.stack(found)
 
 
 def _conv(inputs: int, outputs: int, kernel: int) -> nn.Sequential:

@@ -19,6 +19,17 @@ _COCO = {
     77: "cell phone", 78: "microwave", 79: "oven", 80: "toaster", 81: "sink", 82: "refrigerator", 84: "book",
     85: "clock", 86: "vase", 87: "scissors", 88: "teddy bear", 89: "hair drier", 90: "toothbrush",
 }
+_COCO_STUFF = {
+    92: "banner", 93: "blanket", 95: "bridge", 100: "cardboard", 107: "counter", 109: "curtain", 112: "door-stuff",
+    118: "floor-wood", 119: "flower", 122: "fruit", 125: "gravel", 128: "house", 130: "light", 133: "mirror-stuff",
+    138: "net", 141: "pillow", 144: "platform", 145: "playingfield", 147: "railroad", 148: "river", 149: "road",
+    151: "roof", 154: "sand", 155: "sea", 156: "shelf", 159: "snow", 161: "stairs", 166: "tent", 168: "towel",
+    171: "wall-brick", 175: "wall-stone", 176: "wall-tile", 177: "wall-wood", 178: "water-other", 180: "window-blind",
+    181: "window-other", 184: "tree-merged", 185: "fence-merged", 186: "ceiling-merged", 187: "sky-other-merged",
+    188: "cabinet-merged", 189: "table-merged", 190: "floor-other-merged", 191: "pavement-merged",
+    192: "mountain-merged", 193: "grass-merged", 194: "dirt-merged", 195: "paper-merged", 196: "food-other-merged",
+    197: "building-other-merged", 198: "rock-merged", 199: "wall-other-merged", 200: "rug-merged",
+}
 _CITYSCAPES = {24: "person", 25: "rider", 26: "car", 27: "truck", 28: "bus", 31: "train", 32: "motorcycle",
                33: "bicycle"}
 _VOC = ("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
@@ -33,7 +44,7 @@ _LIMBS = ((16, 14), (14, 12), (17, 15), (15, 13), (12, 13), (6, 12), (7, 13), (6
 
 
 def categories_of(entry: Published, num_classes: int) -> list[dict[str, Any]]:
-    """What the labels 1, 2, ... of published weights mean.
+    """What the labels 1, 2, ... of published weights mean; of a segmenter the values 0, 1, ... of its label maps.
 
     Args:
         entry: the weights.
@@ -41,13 +52,19 @@ def categories_of(entry: Published, num_classes: int) -> list[dict[str, Any]]:
 
     Returns:
         list of COCO's category records, `id` and `name`, in the order of the labels, and of persons with keypoints
-        `keypoints` and `skeleton`. Labels of torchvision's weights are COCO's ids, of which some do not occur: their
-        name is "N/A". LVIS's categories have their numbers as names.
+        `keypoints` and `skeleton`; of a panoptic model `isthing`, and the categories of stuff after those of things.
+        Labels of torchvision's weights are COCO's ids, of which some do not occur: their name is "N/A". LVIS's
+        categories have their numbers as names.
     """
     if entry.system == "keypoint_rcnn":
         return [{"id": 1, "name": "person", "keypoints": list(_PARTS), "skeleton": [list(limb) for limb in _LIMBS]}]
+    if entry.system == "fcn":
+        return [{"id": i, "name": name} for i, name in enumerate(("background", *_VOC))]
     if entry.source == "torchvision":
         return [{"id": i, "name": _COCO.get(i, "N/A")} for i in range(1, num_classes)]
+    if entry.system == "panoptic_fpn":
+        return [{"id": i, "name": name, "isthing": isthing} for isthing, names in ((1, _COCO), (0, _COCO_STUFF))
+                for i, name in names.items()]
     names = {"COCO": _COCO, "Cityscapes": _CITYSCAPES, "PASCAL VOC": dict(enumerate(_VOC, 1))}.get(
         entry.data, {i: str(i) for i in range(1, num_classes)})
     return [{"id": i, "name": name} for i, name in names.items()]

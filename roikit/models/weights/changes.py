@@ -3,37 +3,42 @@
 import difflib
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
-from roikit.models.configs import DetectorConfig
+from roikit.models.configs import DetectorConfig, SegmenterConfig
 
 __all__ = ["CHANGES", "changed", "unknown"]
 
-CHANGES = ("min_size", "max_size", "num_classes", "score_threshold", "detections_per_image")
+_OF_BOXES = ("score_threshold", "detections_per_image")
+CHANGES = ("min_size", "max_size", "num_classes", *_OF_BOXES)
+
+Config = TypeVar("Config", DetectorConfig, SegmenterConfig)
 
 
-def changed(config: DetectorConfig, door: str, changes: dict[str, Any]) -> DetectorConfig:
+def changed(config: Config, door: str, changes: dict[str, Any]) -> Config:
     """The configuration with other numbers.
 
     Args:
         door: the function that was called, for its errors.
         changes: of `CHANGES`: min_size, one number or several, and max_size in pixels; num_classes with the background;
-            score_threshold; detections_per_image.
+            of a detector score_threshold and detections_per_image.
 
     Raises:
         TypeError: a change that is none of these.
         ValueError: a number that the configuration refuses.
     """
-    wrong = sorted(changes.keys() - set(CHANGES))
+    known = [name for name in CHANGES if isinstance(config, DetectorConfig) or name not in _OF_BOXES]
+    wrong = sorted(changes.keys() - set(known))
     if wrong:
-        raise TypeError(f"{door}: changes must be of {', '.join(CHANGES)}, got {', '.join(wrong)}")
+        raise TypeError(f"{door}: changes must be of {', '.join(known)}, got {', '.join(wrong)}")
     image = {name: changes[name] for name in ("min_size", "max_size") if name in changes}
     if "min_size" in image and not isinstance(image["min_size"], Sequence):
         image["min_size"] = (image["min_size"],)
     image = {name: tuple(value) if name == "min_size" else value for name, value in image.items()}
-    box = {name: changes[name] for name in ("score_threshold", "detections_per_image") if name in changes}
-    return replace(config, image=replace(config.image, **image), box=replace(config.box, **box),
-                   num_classes=changes.get("num_classes", config.num_classes))
+    fields = {"image": replace(config.image, **image), "num_classes": changes.get("num_classes", config.num_classes)}
+    if isinstance(config, DetectorConfig):
+        fields["box"] = replace(config.box, **{name: changes[name] for name in _OF_BOXES if name in changes})
+    return replace(config, **fields)
 
 
 def unknown(door: str, name: str, known: Sequence[str]) -> ValueError:

@@ -1,4 +1,4 @@
-"""Weights from files into models: roikit's own, torchvision's, detectron2's and mmdetection's.
+"""Weights from files into models: roikit's own, torchvision's, detectron2's, mmdetection's and YOLACT's authors'.
 
 No code in a file is ever executed.
 
@@ -21,7 +21,8 @@ from roikit.errors import RoikitWarning
 from roikit.models.bodies.vgg import VGG16
 from roikit.models.parts.norm import FrozenBatchNorm2d
 from roikit.models.roi.box import TwoMLPHead
-from roikit.models.weights import detectron2, mmdetection
+from roikit.models.segmentation.fcn import FCNSkipHead
+from roikit.models.weights import detectron2, mmdetection, yolact
 from roikit.models.weights.files import read_state
 from roikit.models.weights.layouts import obstacle
 from roikit.models.weights.recognise import described, library_of
@@ -33,7 +34,9 @@ State = dict[str, Tensor]
 # What depends on the number of classes or keypoints, and so cannot be taken over when that changes.
 _PREDICTORS = re.compile(r"roi_heads\.(box_predictor\.(\d+\.)?(cls_score|bbox_pred)"
                          r"|mask_predictor\.(\d+\.)?mask_fcn_logits|mask_score_head\.predictor"
-                         r"|keypoint_predictor\.kps_score_lowres)\.")
+                         r"|keypoint_predictor\.kps_score_lowres)\.|(head\.cls_logits|semantic_head"
+                         r"|mask_score_head\.predictor|sem_seg_head\.predictor)\."
+                         r"|(aux_)?classifier\.(4|5|predictor|score_\w+|upscore\w+)\.")
 
 # Of one stage, of the first of several.
 _CLASSES = ("roi_heads.box_predictor.cls_score.bias", "roi_heads.box_predictor.0.cls_score.bias")
@@ -70,7 +73,11 @@ _COUNTER = "n_averaged"
 _TRAINED_WITHOUT_EPS = ("bf2d0c1e", "258fb6c6", "fc266e95")
 
 # What is in files of other libraries and of no use here.
-_CONSTANTS = {"detectron2": detectron2.CONSTANTS, "mmdetection": mmdetection.CONSTANTS}
+_CONSTANTS = {"detectron2": detectron2.CONSTANTS, "mmdetection": mmdetection.CONSTANTS, "YOLACT": yolact.UNUSED}
+# How tensors of a detector begin, and of no other network.
+_DETECTORS = ("roi_heads.", "protonet.")
+# What builds the model of a library's file.
+_DOORS = {"detectron2": "detectron2_model", "mmdetection": "mmdetection_model", "YOLACT": "yolact_config"}
 
 
 @dataclass(frozen=True)
@@ -116,8 +123,9 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike, *, strict: bool =
     Args:
         model: a detector of this package, or any module for a file with its names.
         path: a file that `read_state` reads: of `torch.save`, a pickle of NumPy arrays, .safetensors. Its state dict is
-            roikit's, torchvision's of any age, detectron2's or mmdetection's. Its names may be those of a model inside
-            DataParallel, DistributedDataParallel, AveragedModel or torch.compile, or share another prefix.
+            roikit's, torchvision's of any age, detectron2's, mmdetection's or YOLACT's authors'. Its names may be those
+            of a model inside DataParallel, DistributedDataParallel, AveragedModel or torch.compile, or share another
+            prefix.
         strict: True raises when a tensor of the model or of the file stays without its partner;
             False loads the rest and reports.
         allow_new_classes: True keeps the model's own predictors where they differ from the file's
@@ -130,13 +138,13 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike, *, strict: bool =
 
     Warns:
         RoikitWarning: the file is one of torchvision's of 2019, whose frozen batch norms had no
-            eps, and the model's have one; or it is detectron2's or mmdetection's, and the model follows other
-            conventions than that library.
+            eps, and the model's have one; or it is another library's, and the model follows other conventions than
+            that library.
     """
     state, dropped = {}, []
     own = model.state_dict()
     content = read_state(path)
-    library = library_of(content) if any(name.startswith("roi_heads.") for name in own) else "roikit"
+    library = library_of(content) if any(name.startswith(_DETECTORS) for name in own) else "roikit"
     renamed = _renaming(library, content)
     found, prefix = _unwrapped(content, own, renamed)
     for name, value in found.items():
@@ -154,6 +162,8 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike, *, strict: bool =
         state = detectron2.from_detectron2(state, own)
     elif library == "mmdetection":
         state = mmdetection.from_mmdetection(state, own, config is not None and mmdetection.takes_bgr(config))
+    elif library == "YOLACT":
+        state = yolact.from_yolact(state)
     fresh = _PREDICTORS if allow_new_classes else None
     hint += "" if allow_new_classes else _class_hint(own, state)
     report = _copy(model, state, dropped, strict, fresh, f"load_checkpoint: {path}", hint)
@@ -161,7 +171,7 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike, *, strict: bool =
         _warn_of_eps(model, path)
     if config is not None and library != "roikit" and (reason := obstacle(config, library)):
         warnings.warn(f"load_checkpoint: {path} is {library}'s, and the model follows other conventions ({reason}), so "
-                      f"that it will detect worse; {library}_model builds the one of a file", RoikitWarning,
+                      f"that it will detect worse; {_DOORS[library]} builds the one of a file", RoikitWarning,
                       stacklevel=2)
     return replace(report, prefix=prefix)
 
@@ -176,7 +186,7 @@ def load_backbone(body: nn.Module, path: str | os.PathLike, heads: nn.Module | N
             save them. Offsets of deformable convolutions, which no classifier has, stay as they are.
         heads: the `RoIHeads` of the body's detector, or None. What of the network stands there is loaded as well: the
             last stage of a ResNet as `res5`, and the two fully connected layers of a VGG-16 where the box head's have
-            their sizes.
+            their sizes. Or the `FCNSkipHead` of a segmenter, whose fc6 and fc7 are those layers as convolutions.
 
     Raises:
         OSError, ValueError: as `load_checkpoint`.
@@ -192,6 +202,8 @@ def load_backbone(body: nn.Module, path: str | os.PathLike, heads: nn.Module | N
         counts = new is not None and (new.endswith(".num_batches_tracked") or new == _COUNTER)
         if new not in own and (new is None or counts or new.startswith((*_CLASSIFIERS, *unbuilt))):
             dropped.append(name)
+        elif new in own and new.startswith("classifier.") and value.numel() == own[new].numel():
+            state[new] = value.reshape(own[new].shape)  # a fully connected layer may be a convolution here
         else:
             state[new] = value
     kept = {name for name in own.keys() - state.keys() if _OFFSETS.search(name)}
@@ -206,11 +218,11 @@ def _with_heads(body: nn.Module, heads: nn.Module | None) -> nn.Module:
     further: dict[str, nn.Module] = {}
     if hasattr(heads, "res5"):
         further["layer4"] = heads.res5
-    box_head = getattr(heads, "box_head", None)
-    if isinstance(body, VGG16) and isinstance(box_head, TwoMLPHead):
-        sizes = tuple(box_head.fc6.weight.shape), tuple(box_head.fc7.weight.shape)
-        if sizes == ((4096, 512 * 7 * 7), (4096, 4096)):
-            further["classifier"] = nn.ModuleDict({"0": box_head.fc6, "3": box_head.fc7})
+    layers = heads if isinstance(heads, FCNSkipHead) else getattr(heads, "box_head", None)
+    if isinstance(body, VGG16) and isinstance(layers, TwoMLPHead | FCNSkipHead):
+        sizes = tuple(layer.weight[0].numel() for layer in (layers.fc6, layers.fc7))
+        if sizes == (512 * 7 * 7, 4096) and len(layers.fc6.weight) == len(layers.fc7.weight) == 4096:
+            further["classifier"] = nn.ModuleDict({"0": layers.fc6, "3": layers.fc7})
     if not further:
         return body
     network = nn.Module()
@@ -268,12 +280,14 @@ def _renaming(library: str, state: State) -> Callable[[str], str]:
         return functools.cache(detectron2.renaming(state).ours)
     if library == "mmdetection":
         return functools.cache(mmdetection.renaming(state).ours)
+    if library == "YOLACT":
+        return functools.cache(yolact.renaming(state).ours)
     return _renamed
 
 
 def _system_hint(library: str, own: State, state: State) -> str:
     """Which system a file looks like, where it is not the model's; for a detector's model only."""
-    if not any(name.startswith("roi_heads.") for name in own):
+    if not any(name.startswith(_DETECTORS) for name in own):
         return ""
     if library not in ("roikit", *_CONSTANTS):
         return f"\nThe file looks like {library}'s."
@@ -286,7 +300,8 @@ def _system_hint(library: str, own: State, state: State) -> str:
 
 def _class_hint(own: State, state: State) -> str:
     differ = [f"{len(state[name])} {what} and the model {len(own[name])}"
-              for name, what in (*((name, "classes") for name in _CLASSES), (_KEYPOINTS, "keypoints"))
+              for name, what in (*((name, "classes") for name in _CLASSES), (_KEYPOINTS, "keypoints"),
+                                 ("semantic_head.bias", "classes without background"))
               if name in own and name in state and own[name].shape != state[name].shape and state[name].ndim == 1]
     if not differ:
         return ""

@@ -93,6 +93,10 @@ def _pairs(layout: _Layout) -> list[tuple[str, str]]:
     for kind, inside in (("lateral", "inner"), ("output", "layer")):
         pairs += [(f"backbone.fpn_{kind}{{a+2}}", f"backbone.fpn.{inside}_blocks.{{a}}.0"),
                   (f"backbone.fpn_{kind}{{a+2}}.norm", f"backbone.fpn.{inside}_blocks.{{a}}.1")]
+    # Upsampling after each convolution but those of the finest level counts there.
+    for level, k in ((0, 0), (1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2)):
+        theirs, own = f"sem_seg_head.p{level + 2}.{2 * k}", f"sem_seg_head.levels.{level}.{k}"
+        pairs += [(theirs, f"{own}.0"), (f"{theirs}.norm", f"{own}.1")]
     convs = [""] if layout.rpn_convs == 1 else [f".conv{k}" for k in range(layout.rpn_convs)]
     pairs += [(f"proposal_generator.rpn_head.conv{conv}", f"rpn.head.conv.{k}.0") for k, conv in enumerate(convs)]
     return pairs + _box_head(f"roi_heads.box_head{stage}", layout)

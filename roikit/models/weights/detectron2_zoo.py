@@ -1,11 +1,11 @@
 """Models of detectron2's zoo by their names: its configurations as roikit's.
 
-The facts are those of its `configs` folder (main of 2026). Out of scope are RetinaNet, RegNet and panoptic models, and
-Fast R-CNN, which takes its proposals from a file.
+The facts are those of its `configs` folder (main of 2026). Out of scope are RetinaNet, RegNet and purely semantic
+models, and Fast R-CNN, which takes its proposals from a file.
 """
 
-import itertools
 import os
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from roikit.models.configs import (
     ImageConfig,
     KeypointConfig,
     MaskConfig,
+    PanopticConfig,
     RpnConfig,
 )
 from roikit.models.detectors.two_stage import FasterRCNN
@@ -37,6 +38,7 @@ _NAMES = {
         "mask_rcnn_R_50_C4_1x mask_rcnn_R_50_C4_3x mask_rcnn_R_50_DC5_1x mask_rcnn_R_50_DC5_3x "
         "mask_rcnn_R_50_FPN_1x mask_rcnn_R_50_FPN_3x mask_rcnn_R_50_FPN_1x_giou mask_rcnn_R_101_C4_3x "
         "mask_rcnn_R_101_DC5_3x mask_rcnn_R_101_FPN_3x mask_rcnn_X_101_32x8d_FPN_3x",
+    "COCO-PanopticSegmentation": "panoptic_fpn_R_50_1x panoptic_fpn_R_50_3x panoptic_fpn_R_101_3x",
     "new_baselines":
         "mask_rcnn_R_50_FPN_50ep_LSJ mask_rcnn_R_50_FPN_100ep_LSJ mask_rcnn_R_50_FPN_200ep_LSJ "
         "mask_rcnn_R_50_FPN_400ep_LSJ mask_rcnn_R_101_FPN_100ep_LSJ mask_rcnn_R_101_FPN_200ep_LSJ "
@@ -52,7 +54,8 @@ _NAMES = {
         "mask_rcnn_R_50_FPN_1x_cls_agnostic mask_rcnn_R_50_FPN_1x_dconv_c3-c5 mask_rcnn_R_50_FPN_3x_dconv_c3-c5 "
         "cascade_mask_rcnn_R_50_FPN_1x cascade_mask_rcnn_R_50_FPN_3x mask_rcnn_R_50_FPN_3x_syncbn "
         "mask_rcnn_R_50_FPN_3x_gn scratch_mask_rcnn_R_50_FPN_3x_gn scratch_mask_rcnn_R_50_FPN_9x_gn "
-        "scratch_mask_rcnn_R_50_FPN_9x_syncbn cascade_mask_rcnn_X_152_32x8d_FPN_IN5k_gn_dconv",
+        "scratch_mask_rcnn_R_50_FPN_9x_syncbn cascade_mask_rcnn_X_152_32x8d_FPN_IN5k_gn_dconv "
+        "panoptic_fpn_R_101_dconv_cascade_gn_3x",
     "Detectron1-Comparisons":
         "faster_rcnn_R_50_FPN_noaug_1x mask_rcnn_R_50_FPN_noaug_1x keypoint_rcnn_R_50_FPN_1x",
 }
@@ -102,13 +105,14 @@ def detectron2_config(name: str) -> DetectorConfig:
     if name not in DETECTRON2_NAMES:
         raise unknown("detectron2_model", name, DETECTRON2_NAMES)
     folder, model = name.split("/")
-    system, rest = model.split("_rcnn_")
-    body, kind = next(pair for pair in itertools.product(_BODIES, ("FPN", "C4", "DC5"))
-                      if f"{rest}_".startswith("_".join(pair) + "_"))
+    system, rest = re.split("_rcnn_|_fpn_", model)
+    body = next(known for known in _BODIES if rest.startswith(f"{known}_"))
+    # What has no word for it has a pyramid.
+    kind = next((word for word in rest.split("_") if word in ("C4", "DC5")), "FPN")
     config = _keypoints(_base(body, kind)) if system == "keypoint" else _base(body, kind)
     if system == "faster":
         config = replace(config, mask=None)
-    if "cascade" in system:
+    if "cascade" in model:
         config = replace(config, cascade=CascadeConfig(), box=replace(config.box, class_agnostic=True),
                          rpn=replace(config.rpn, keep_after_nms_train=2000))
     for word, change in _CHANGES.items():
@@ -161,6 +165,12 @@ def _group(config: DetectorConfig) -> DetectorConfig:
     return _with_backbone(_normed(config, "group"), stride_in_1x1=False)
 
 
+def _panoptic(config: DetectorConfig) -> DetectorConfig:
+    """With a semantic head, and the box head without norms and convolutions."""
+    box = replace(config.box, conv_layers=(), fc_layers=2, norm="none")
+    return replace(config, box=box, panoptic=PanopticConfig())
+
+
 def _of_detectron1(config: DetectorConfig) -> DetectorConfig:
     """Detectron's losses, and its RoIAlign with two samples a side."""
     pooled = {part: replace(getattr(config, part), sampling_ratio=2, aligned=False)
@@ -180,6 +190,7 @@ _CHANGES = {
     "dconv": lambda config: _with_backbone(config, deform_stages=("c3", "c4", "c5")),
     "_gn": _group,
     "syncbn": lambda config: _normed(config, "sync"),
+    "panoptic": _panoptic,
     "scratch": lambda config: _with_backbone(config, trainable_layers=5, stride_in_1x1=False),
     "_9x_": lambda config: replace(config, image=replace(config.image, std=_STD)),
     "cls_agnostic": lambda config: replace(config, box=replace(config.box, class_agnostic=True),

@@ -1,9 +1,10 @@
 """The weights that others publish: what they are, where, and under which licence.
 
 The table `published.json` holds facts as their authors state them: torchvision's weight enumerations (0.28),
-detectron2's model_zoo.py and MODEL_ZOO.md (every R-CNN on ResNet and ResNeXt; not those that need a file of proposals),
-and mmdetection's metafile.yml (3.3) of the families faster_rcnn, mask_rcnn, cascade_rcnn, htc, ms_rcnn, dcn, dcnv2 and
-gn (not those with deformable RoI pooling). Nothing is downloaded here.
+detectron2's model_zoo.py and MODEL_ZOO.md (every R-CNN and Panoptic FPN on ResNet and ResNeXt; not those that need a
+file of proposals), mmdetection's metafile.yml (3.3) of the families faster_rcnn, mask_rcnn, cascade_rcnn, htc,
+ms_rcnn, dcn, dcnv2 and gn (not those with deformable RoI pooling), and the README of YOLACT's authors. Nothing is
+downloaded here.
 """
 
 import functools
@@ -22,18 +23,22 @@ class Published:
         name: unique here, and the name of its source: torchvision's builder ("maskrcnn_resnet50_fpn"; with the name of
             the weights where they are not the default), detectron2's model zoo
             ("COCO-InstanceSegmentation/mask_rcnn_R_50_C4_3x"), mmdetection's configuration
-            ("htc/htc_r50_fpn_1x_coco").
-        source: "torchvision", "detectron2" or "mmdetection".
-        system: "faster_rcnn", "mask_rcnn", "keypoint_rcnn", "cascade_rcnn", "cascade_mask_rcnn", "htc" or
-            "mask_scoring_rcnn".
-        data: what it was trained on, and its AP measured on: "COCO", "LVIS v0.5", "Cityscapes" or "PASCAL VOC".
+            ("htc/htc_r50_fpn_1x_coco"), the file of YOLACT's authors without its suffix ("yolact_base_54_800000").
+        source: "torchvision", "detectron2", "mmdetection" or "yolact".
+        system: "faster_rcnn", "mask_rcnn", "keypoint_rcnn", "cascade_rcnn", "cascade_mask_rcnn", "htc",
+            "mask_scoring_rcnn", "panoptic_fpn", "yolact", "yolact_plus" or "fcn".
+        data: what it was trained on, and its figures measured on: "COCO", "LVIS v0.5", "Cityscapes", "PASCAL VOC" or
+            "COCO, VOC's classes", the objects of COCO's images that are of PASCAL VOC's 20 classes.
         url: the file, over https.
-        digest: the hexadecimal digits with which the file's digest begins, as its name tells.
+        digest: the hexadecimal digits with which the file's digest begins, as its name tells; empty where none is
+            published, as of YOLACT's: the file is then taken as it comes over https.
         algorithm: of the digest, "sha256" or "md5".
         licence: SPDX identifier of the licence under which the source publishes its weights, or, where it says nothing
             of weights, its code (torchvision, mmdetection).
         box_ap, mask_ap, keypoint_ap: in percent as its authors state them, None where they state none. On COCO's
-            val2017 the mean over IoU 0.50 to 0.95.
+            val2017, YOLACT's on its test-dev, the mean over IoU 0.50 to 0.95.
+        pq: panoptic quality in percent, in the same way.
+        miou, pixel_accuracy: of a segmenter, in percent, in the same way.
         size: MiB, None where it is not stated.
     """
 
@@ -48,23 +53,27 @@ class Published:
     box_ap: float | None = None
     mask_ap: float | None = None
     keypoint_ap: float | None = None
+    pq: float | None = None
+    miou: float | None = None
+    pixel_accuracy: float | None = None
     size: float | None = None
 
     @property
     def file_name(self) -> str:
-        """The last part of the URL, which holds the digest and is the file's name in the folder of weights."""
+        """The last part of the URL, which holds the digest where there is one, and is the file's name in the folder of
+        weights."""
         return self.url.rsplit("/", 1)[1]
 
 
 @functools.cache
 def published() -> tuple[Published, ...]:
-    """Every file of weights whose detector this package builds, by source, then in its source's order."""
+    """Every file of weights whose model this package builds, by source, then in its source's order."""
     table = json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
     return tuple(Published(**row, **table["sources"][row["source"]]) for row in table["weights"])
 
 
 def published_table(words: str = "") -> str:
-    """Lines of name, source, AP in percent, MiB and licence, "-" for what is not stated.
+    """Lines of name, source, AP, PQ, mIoU and pixel accuracy in percent, MiB and licence, "-" for what is not stated.
 
     Args:
         words: those entries only that have each of these words in their name, source, system, data or licence, in
@@ -81,11 +90,13 @@ def published_table(words: str = "") -> str:
     def number(value: float | None, digits: int = 1) -> str:
         return "-" if value is None else f"{value:.{digits}f}"
 
-    rows = [("name", "source", "data", "box AP", "mask AP", "keypoint AP", "MiB", "licence")]
+    rows = [("name", "source", "data", "box AP", "mask AP", "keypoint AP", "PQ", "mIoU", "pixel accuracy", "MiB",
+             "licence")]
     rows += [(entry.name, entry.source, entry.data, number(entry.box_ap), number(entry.mask_ap),
-              number(entry.keypoint_ap), number(entry.size, 0), entry.licence) for entry in entries]
+              number(entry.keypoint_ap), number(entry.pq), number(entry.miou), number(entry.pixel_accuracy),
+              number(entry.size, 0), entry.licence) for entry in entries]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(cell.rjust(width) if 3 <= place <= 6 else cell.ljust(width)
+    return "\n".join("  ".join(cell.rjust(width) if 3 <= place <= 9 else cell.ljust(width)
                                for place, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip()
                      for row in rows)
 

@@ -29,8 +29,11 @@ def library_of(names: Iterable[str]) -> str:
 
 def described(state: State) -> str:
     """The system of a state dict with roikit's names, say "Cascade Mask R-CNN on ResNet-50 with FPN, 80 classes"."""
-    if not _any(r"^roi_heads\.", state):
+    dense = _any(r"^protonet\.", state)
+    if not dense and not _any(r"^roi_heads\.", state):
         body = _any(r"^(conv1|layer1\.0\.conv1|features\.0|_conv_stem)\.", state)
+        if _any(r"^classifier\.", state) and _any(r"^backbone\.", state):
+            return "a segmenter"
         return "a classification network, which load_backbone reads" if body else "no region-based detector"
     words = f"{_system(state)} on {_body(state)}"
     if any(name.startswith("backbone.fpn.") for name in state):
@@ -41,11 +44,24 @@ def described(state: State) -> str:
                                       (r"semantic_head\.", "a semantic branch")) if _any(mark, state)]
     if not _any(r"backbone\.body\..*running_mean", state) and _any(r"backbone\.body\.bn1\.", state):
         extras.append("GroupNorm")
-    logits = next((value for name, value in state.items()
-                   if re.fullmatch(r"roi_heads\.box_predictor(\.0)?\.cls_score\.bias", name)), None)
-    count = 0 if logits is None or logits.ndim != 1 else len(logits) - 1
+    count = _dense_classes(state) if dense else _classes(state)
     classes = f", {count} class{'' if count == 1 else 'es'}" if count else ""
     return words + "".join(f", {extra}" for extra in extras) + classes
+
+
+def _classes(state: State) -> int:
+    """Without background; 0 where nothing tells."""
+    logits = next((value for name, value in state.items()
+                   if re.fullmatch(r"roi_heads\.box_predictor(\.0)?\.cls_score\.bias", name)), None)
+    return 0 if logits is None or logits.ndim != 1 else len(logits) - 1
+
+
+def _dense_classes(state: State) -> int:
+    """As `_classes`, of a head that predicts for several priors a cell."""
+    logits, deltas = (state.get(f"head.{name}.bias") for name in ("cls_logits", "bbox_pred"))
+    if logits is None or deltas is None or logits.ndim != 1 or deltas.ndim != 1 or len(deltas) < 4:
+        return 0
+    return len(logits) // (len(deltas) // 4) - 1
 
 
 def _any(pattern: str, state: State) -> bool:
@@ -53,6 +69,8 @@ def _any(pattern: str, state: State) -> bool:
 
 
 def _system(state: State) -> str:
+    if _any(r"^protonet\.", state):
+        return "YOLACT++" if _any(r"^mask_score_head\.", state) else "YOLACT"
     masks = _any(r"^roi_heads\.mask_predictor\.", state)
     if _any(r"^sem_seg_head\.", state):
         return "Panoptic FPN"
@@ -71,6 +89,8 @@ def _body(state: State) -> str:
     blocks = [len({found[1] for name in state if (found := re.match(rf"{stage}\.(\d+)\.", name))})
               for stage in (r"backbone\.body\.layer1", r"backbone\.body\.layer2", r"backbone\.body\.layer3",
                             r"(?:backbone\.body\.layer4|roi_heads\.res5)")]
+    if tuple(blocks) == (3, 9, 9, 5) and _any(r"^backbone\.body\.stem\.", state):
+        return "Darknet-53"
     kernel = state.get("backbone.body.layer1.0.conv2.weight")
     depth = _DEPTHS.get(tuple(blocks))
     if depth is None or kernel is None or kernel.ndim != 4:

@@ -1,4 +1,4 @@
-"""Weights from models into files: roikit's layout, torchvision's, detectron2's."""
+"""Weights from models into files: roikit's layout, torchvision's, detectron2's, YOLACT's."""
 
 import os
 import pickle
@@ -11,21 +11,23 @@ from torch import Tensor, nn
 
 from roikit.models.weights.detectron2 import to_detectron2
 from roikit.models.weights.layouts import obstacle
+from roikit.models.weights.yolact import to_yolact
 
 __all__ = ["LAYOUTS", "save_checkpoint", "write_atomically"]
 
-LAYOUTS = ("roikit", "torchvision", "detectron2")
+LAYOUTS = ("roikit", "torchvision", "detectron2", "yolact")
 
 
 def save_checkpoint(model: nn.Module, path: str | os.PathLike, layout: str = "roikit") -> None:
-    """Write a detector's weights so that roikit, torchvision or detectron2 loads them, strictly.
+    """Write a detector's weights so that roikit, torchvision, detectron2 or YOLACT's authors load them, strictly.
 
     Args:
         model: a detector of `build_detector`; for "roikit" any module.
         path: the file, which appears whole or not at all. With the suffix ".pkl" and layout "detectron2" it is a pickle
             of NumPy arrays, as detectron2 publishes its own; otherwise a file of `torch.save`.
         layout: "roikit" writes `{"model": state dict}`; "torchvision" the plain state dict; "detectron2" `{"model":
-            state dict, "__author__": "roikit"}` with detectron2's names, background and channels.
+            state dict, "__author__": "roikit"}` with detectron2's names, background and channels; "yolact" the plain
+            state dict with the names of YOLACT's authors.
 
     What the other library then computes is the same, its configuration being the same: it has to be told the numbers of
     `model.config`, and detectron2 means and deviations of pixels as BGR of 0 to 255. The background's deltas and mask,
@@ -45,14 +47,20 @@ def save_checkpoint(model: nn.Module, path: str | os.PathLike, layout: str = "ro
         if config is None:
             raise ValueError(f"save_checkpoint: layout {layout!r} needs a model of build_detector, whose config says "
                              f"what {layout} has to compute, got {type(model).__name__} without a config")
-        if reason := obstacle(config, layout):
+        if reason := obstacle(config, "YOLACT" if layout == "yolact" else layout):
             raise ValueError(f"save_checkpoint: {layout} would compute something else than this model: {reason}")
-        content = state if layout == "torchvision" else {"model": to_detectron2(state), "__author__": "roikit"}
+        content = _in_layout(state, layout)
     if layout == "detectron2" and Path(path).suffix == ".pkl":
         arrays = {name: value.contiguous().numpy() for name, value in content["model"].items()}
         write_atomically(path, lambda file: pickle.dump(content | {"model": arrays}, file, protocol=4))
     else:
         write_atomically(path, lambda file: torch.save(_compact(content), file))
+
+
+def _in_layout(state: dict[str, Tensor], layout: str) -> Any:
+    if layout == "detectron2":
+        return {"model": to_detectron2(state), "__author__": "roikit"}
+    return to_yolact(state) if layout == "yolact" else state
 
 
 def _compact(content: Any) -> Any:

@@ -183,14 +183,15 @@ def multiscale_model(case, got, *, level=None, by_level=False, **flags):
     return np.concatenate([np.zeros(shape, features[0].dtype), *parts])
 
 
-MULTISCALE_ROI_ALIGN = combine(multiscale_model, (
+LEVELS = (
     trait("level-rounded", "the level is rounded to the nearest, not down", level="round"),
     trait("level-above", "a box of exactly a power of two is on the finer level", level="above"),
     trait("level-plus-one", "the size that picks the level includes the last pixel: x2 - x1 + 1", level="plus one"),
     trait("level-longest-side", "the level is picked by the longer side, not by the square root of the area",
           level="longest"),
     trait("rows-by-level", "rows come level by level, not in the order of the boxes", by_level=True),
-    *ALIGN))
+)
+MULTISCALE_ROI_ALIGN = combine(multiscale_model, (*LEVELS, *ALIGN))
 
 
 def align_bound(case, expected):

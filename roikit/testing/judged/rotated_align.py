@@ -1,4 +1,4 @@
-"""roi_align_rotated: its arguments, and what others do."""
+"""roi_align_rotated and multiscale_roi_align_rotated: their arguments, and what others do."""
 
 import numpy as np
 from hypothesis import strategies as st
@@ -7,7 +7,7 @@ from roikit import reference
 from roikit.reference.rotated import sin_cos_degrees
 from roikit.testing import strategies as some
 from roikit.testing.draws import DTYPES, PLAIN, SCALES, SIZES, maps_of
-from roikit.testing.judged.roi_align import ALIGN, align_bound, sample_count
+from roikit.testing.judged.roi_align import ALIGN, LEVELS, align_bound, pyramid_levels, sample_count
 from roikit.testing.judged.rotated import ANGLES, as_degrees
 from roikit.testing.judging import Op
 from roikit.testing.variants import combine, trait
@@ -28,6 +28,20 @@ def roi_align_rotated(draw, awkward):
     rois = some.as_boxes([(index, *box) for index, box in rows], draw(DTYPES), 6)
     return {"input": maps, "boxes": rois, "output_size": draw(SIZES), "spatial_scale": draw(SCALES),
             "sampling_ratio": draw(st.sampled_from([-1, 2, 1, 3, 0]))}
+
+
+@st.composite
+def multiscale_roi_align_rotated(draw, awkward):
+    images = draw(st.integers(1, 2))
+    features = [draw(some.feature_maps((images, 1, side, side))) for side in (8, 4, 2)]
+    image, one = st.integers(0, images - 1), some.rotated_box(ALIGNED if awkward else PLAIN, copies=False)
+    square = st.builds(lambda x, y, s, turn: (0, x, y, s, s, 30 * turn), *[st.integers(2, 10)] * 2,
+                       st.sampled_from([4, 8, 16, 6]), st.integers(-3, 3))
+    rows = [(index, *box) for index, box in draw(st.lists(st.tuples(image, one), min_size=0 if awkward else 1,
+                                                          max_size=3))]
+    rois = some.as_boxes([*rows, *draw(st.lists(square, max_size=3))], draw(DTYPES), 6)
+    return {"features": features, "boxes": rois, "output_size": draw(SIZES), "scales": [0.5, 0.25, 0.125],
+            "sampling_ratio": draw(st.sampled_from([2, -1, 1])), "canonical_scale": 8, "canonical_level": 2}
 
 
 def taps(at, extent, edge):
@@ -90,7 +104,23 @@ def align_model(case, got, *, shift=0.5, least=False, grid="ceil", edge="replica
     return output.astype(features.dtype)
 
 
-ROI_ALIGN_ROTATED = combine(align_model, (
+def multiscale_model(case, got, *, level=None, by_level=False, **flags):
+    features, scales = case["features"], case["scales"]
+    rois = case["boxes"]
+    w, h = rois[:, 3], rois[:, 4]
+    with np.errstate(all="ignore"):
+        upright = np.stack([0 * w, 0 * h, w, h], 1)  # of the same sides
+    levels = pyramid_levels(upright, case, level)
+    order = np.argsort(levels, kind="stable") if by_level else range(len(rois))
+    parts = [align_model({"input": features[levels[k]], "boxes": rois[k : k + 1], "spatial_scale": scales[levels[k]],
+                          "output_size": case["output_size"], "sampling_ratio": case["sampling_ratio"]}, None, **flags)
+             for k in order]
+    size = case["output_size"]
+    shape = (0, features[0].shape[1], *(size if np.ndim(size) else (size, size)))
+    return np.concatenate([np.zeros(shape, features[0].dtype), *parts])
+
+
+ROTATED = (
     *ANGLES,
     trait("aligned-off", "no shift by half a map pixel", shift=0.0),
     trait("aligned-off-least-size", "no shift by half a map pixel, and a RoI is at least one map pixel (mmcv's "
@@ -98,11 +128,17 @@ ROI_ALIGN_ROTATED = combine(align_model, (
     trait("least-size", "a RoI is at least one map pixel", least=True),
     *(one for one in ALIGN if one.name.split("-")[0] in ("grid", "edge", "max", "mean")),
     trait("rows-upwards", "the rows of a RoI go from its lower side to its upper one", upside=-1),
-))
+)
+ROI_ALIGN_ROTATED = combine(align_model, ROTATED)
+MULTISCALE_ROI_ALIGN_ROTATED = combine(multiscale_model, (*LEVELS, *ROTATED))
 
 
 OPS = (
     Op("roi_align_rotated", reference.roi_align_rotated, "cx, cy, w, h and degrees counter-clockwise; roi_align's "
        "conventions, always aligned; rows from the upper side where the angle is 0", ROI_ALIGN_ROTATED,
        5, align_bound, arguments=roi_align_rotated),
+    Op("multiscale_roi_align_rotated", reference.multiscale_roi_align_rotated, "level = floor(canonical_level + "
+       "log2(sqrt(w h) / canonical_scale)), a power of two on the coarser one; rows in the order of the boxes; "
+       "roi_align_rotated's conventions", MULTISCALE_ROI_ALIGN_ROTATED, 4, align_bound,
+       arguments=multiscale_roi_align_rotated),
 )

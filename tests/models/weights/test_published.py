@@ -10,14 +10,15 @@ from roikit.models.weights.published import find_published, published, published
 
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "weights.md"
 BRANCHES = {"faster_rcnn": "box", "cascade_rcnn": "box", "keypoint_rcnn": "box keypoint", "mask_rcnn": "box mask",
-            "cascade_mask_rcnn": "box mask", "htc": "box mask", "mask_scoring_rcnn": "box mask"}
+            "cascade_mask_rcnn": "box mask", "htc": "box mask", "mask_scoring_rcnn": "box mask",
+            "panoptic_fpn": "box mask", "yolact": "mask", "yolact_plus": "mask", "fcn": ""}
 # What their authors do not state.
 UNSTATED = {("Cityscapes/mask_rcnn_R_50_FPN", "box"), ("mask_rcnn/mask-rcnn_x101-32x8d_fpn_ms-poly-3x_coco", "mask")}
 
 
 def test_law_names_urls_and_files_are_unique():
     entries = published()
-    assert len(entries) == 164
+    assert len(entries) == 176
     for field in ("name", "url", "file_name"):
         assert len({getattr(entry, field) for entry in entries}) == len(entries), field
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -28,20 +29,27 @@ def test_law_names_urls_and_files_are_unique():
 def test_law_an_entry_is_whole(entry):
     assert entry.url.startswith({"torchvision": "https://download.pytorch.org/models/",
                                  "detectron2": f"https://dl.fbaipublicfiles.com/detectron2/{entry.name}/",
-                                 "mmdetection": "https://download.openmmlab.com/mmdetection/"}[entry.source])
+                                 "mmdetection": "https://download.openmmlab.com/mmdetection/",
+                                 "yolact": "https://huggingface.co/dbolya/yolact-"}[entry.source])
     assert re.fullmatch({"torchvision": r"[0-9a-f]{8}", "detectron2": r"[0-9a-f]{6}",
-                         "mmdetection": r"[0-9a-f]{8}"}[entry.source], entry.digest)
-    assert re.fullmatch(rf"[\w.-]*[_-]{entry.digest}\.(pth|pkl)", entry.file_name)
+                         "mmdetection": r"[0-9a-f]{8}", "yolact": ""}[entry.source], entry.digest)
+    assert re.fullmatch(rf"{entry.name}\.pth" if entry.source == "yolact" else
+                        rf"[\w.-]*[_-]{entry.digest}\.(pth|pkl)", entry.file_name)
     assert (entry.algorithm, entry.licence) == {
         "torchvision": ("sha256", "BSD-3-Clause"), "detectron2": ("md5", "CC-BY-SA-3.0"),
-        "mmdetection": ("sha256", "Apache-2.0")}[entry.source]
-    assert entry.data in ("COCO", "LVIS v0.5", "Cityscapes", "PASCAL VOC")
+        "mmdetection": ("sha256", "Apache-2.0"), "yolact": ("sha256", "MIT")}[entry.source]
+    assert entry.data in ("COCO", "LVIS v0.5", "Cityscapes", "PASCAL VOC", "COCO, VOC's classes")
     for kind in ("box", "mask", "keypoint"):
         value = getattr(entry, f"{kind}_ap")
         if kind in BRANCHES[entry.system].split() and (entry.name, kind) not in UNSTATED:
             assert 20 < value < 70
         else:
             assert value is None
+    assert (entry.pq is not None) == (entry.system == "panoptic_fpn") and (entry.pq is None or 30 < entry.pq < 50)
+    if entry.system == "fcn":
+        assert 60 < entry.miou < 65 and 91 < entry.pixel_accuracy < 92
+    else:
+        assert entry.miou is entry.pixel_accuracy is None
 
 
 @pytest.mark.parametrize("name, found", [
@@ -73,10 +81,13 @@ def test_contract_the_table_is_filtered_by_words():
     lines = published_table("Detectron2 keypoint").splitlines()
     assert len(lines) == 6 and all("CC-BY-SA-3.0" in line and "keypoint" in line for line in lines[1:])
     assert lines[1].split() == ["COCO-Keypoints/keypoint_rcnn_R_50_FPN_1x", "detectron2", "COCO", "53.6", "-", "64.0",
-                                "-", "CC-BY-SA-3.0"]
+                                "-", "-", "-", "-", "CC-BY-SA-3.0"]
+    assert published_table("fcn").splitlines()[1].split() == [
+        "fcn_resnet50", "torchvision", "COCO,", "VOC's", "classes", "-", "-", "-", "-", "60.5", "91.4", "135",
+        "BSD-3-Clause"]
     assert len(published_table().splitlines()) == len(published()) + 1
-    with pytest.raises(ValueError, match="no entry has 'yolo'"):
-        published_table("yolo")
+    with pytest.raises(ValueError, match="no entry has 'yolov3'"):
+        published_table("yolov3")
 
 
 def test_contract_the_command_prints_the_table():
@@ -93,5 +104,9 @@ def test_contract_the_command_prints_the_table():
 def test_law_the_page_shows_every_entry():
     page = DOCS.read_text(encoding="utf-8")
     for entry in published():
-        ap = [("" if value is None else f"{value:.1f}") for value in (entry.box_ap, entry.mask_ap, entry.keypoint_ap)]
-        assert f"| [{entry.name}]({entry.url}) | {' | '.join([entry.data, *ap])} | `{entry.digest}` |" in page
+        pixels = entry.system == "fcn"
+        figures = (entry.miou, entry.pixel_accuracy) if pixels else (entry.box_ap, entry.mask_ap, entry.keypoint_ap)
+        cells = [entry.data, *("" if value is None else f"{value:.1f}" for value in figures)]
+        cells += [] if entry.pq is None else [f"{entry.pq:.1f}"]
+        digest = f"`{entry.digest}`" if entry.digest else ""
+        assert f"| [{entry.name}]({entry.url}) | {' | '.join(cells)} | {digest} |" in page

@@ -5,6 +5,7 @@ import hashlib
 import pytest
 import torch
 
+from roikit import models
 from roikit.models import detectron2_model, load_published, maskrcnn_resnet50_fpn, save_checkpoint
 from roikit.models.weights import download
 from roikit.models.weights.categories import categories_of
@@ -50,6 +51,20 @@ def test_contract_a_model_of_torchvision(file_of):
     assert not loaded.training and loaded.config.backbone.norm == "frozen" and loaded.config.num_classes == 91
 
 
+@pytest.mark.parametrize("name", ["fcn_resnet50", "fcn_resnet101"])
+def test_contract_a_segmenter_of_torchvision(file_of, name):
+    torch.manual_seed(0)
+    model = getattr(models, name)(aux_loss=True)
+    file_of(name, model, "torchvision")
+    loaded = load_published(name)
+    assert not loaded.training and loaded.config == model.config and loaded.config.auxiliary is not None
+    assert all(torch.equal(value, loaded.state_dict()[key]) for key, value in model.state_dict().items())
+    fewer = load_published(name, num_classes=4, min_size=300)
+    assert fewer.config.num_classes == 4 and fewer.config.image.min_size == (300,)
+    with pytest.raises(TypeError, match="changes must be of min_size, max_size, num_classes, got score_threshold"):
+        load_published(name, score_threshold=0.5)
+
+
 def test_contract_without_a_network_the_url_and_the_place_are_named(tmp_path, monkeypatch):
     def closed(*_, **__):
         raise OSError("no route to host")
@@ -72,12 +87,21 @@ def test_law_labels_and_categories_are_as_many():
     from roikit.models.weights.detectron2_zoo import detectron2_config
     from roikit.models.weights.mmdetection_zoo import mmdetection_config
     for entry in published():
+        if entry.system == "fcn":
+            found = categories_of(entry, 21)
+            assert [category["id"] for category in found] == list(range(21)) and found[0]["name"] == "background"
+            continue
         if entry.source == "torchvision":
             classes = 2 if entry.system == "keypoint_rcnn" else 91
+        elif entry.source == "yolact":
+            classes = 81
         else:
             classes = {"detectron2": detectron2_config, "mmdetection": mmdetection_config}[entry.source](
                 entry.name).num_classes
         found = categories_of(entry, classes)
+        things = [category for category in found if category.get("isthing", 1)]
+        assert len(found) - len(things) == (53 if entry.system == "panoptic_fpn" else 0)
+        found = things
         assert len(found) == classes - 1 and len({category["id"] for category in found}) == len(found), entry.name
 
 
@@ -89,5 +113,9 @@ def test_contract_categories():
     assert coco[79] == {"id": 90, "name": "toothbrush"} and coco[11] == {"id": 13, "name": "stop sign"}
     (person,) = categories_of(entries["COCO-Keypoints/keypoint_rcnn_R_50_FPN_1x"], 2)
     assert len(person["keypoints"]) == 17 and len(person["skeleton"]) == 19
+    panoptic = categories_of(entries["COCO-PanopticSegmentation/panoptic_fpn_R_50_3x"], 81)
+    assert panoptic[79] == {"id": 90, "name": "toothbrush", "isthing": 1}
+    assert (panoptic[80], panoptic[132]) == ({"id": 92, "name": "banner", "isthing": 0},
+                                             {"id": 200, "name": "rug-merged", "isthing": 0})
     assert categories_of(entries["Cityscapes/mask_rcnn_R_50_FPN"], 9)[7] == {"id": 33, "name": "bicycle"}
     assert categories_of(entries["PascalVOC-Detection/faster_rcnn_R_50_C4"], 21)[19]["name"] == "tvmonitor"

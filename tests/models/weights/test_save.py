@@ -90,7 +90,7 @@ def test_contract_nothing_stands_in_the_way_of_a_librarys_own():
 
 
 def test_contract_other_layouts_and_modules(model, tmp_path):
-    with pytest.raises(ValueError, match="layout must be one of roikit, torchvision, detectron2, got 'keras'"):
+    with pytest.raises(ValueError, match="layout must be one of roikit, torchvision, detectron2, yolact, got 'keras'"):
         save_checkpoint(model, tmp_path / "m.pth", "keras")
     with pytest.raises(ValueError, match="needs a model of build_detector.*got Linear without a config"):
         save_checkpoint(torch.nn.Linear(1, 1), tmp_path / "m.pth", "torchvision")

@@ -92,6 +92,20 @@ def test_detectron2s_own_configuration_says_the_same(name):
         pooled(ours.keypoint, keypoint)
         assert (ours.keypoint.layers, ours.keypoint.num_keypoints, ours.keypoint.loss_weight) == (
             keypoint.CONV_DIMS, keypoint.NUM_KEYPOINTS, keypoint.LOSS_WEIGHT)
+    assert (ours.panoptic is not None) == (model.META_ARCHITECTURE == "PanopticFPN")
+    if ours.panoptic is not None:
+        same_panoptic(ours.panoptic, model.SEM_SEG_HEAD, model.PANOPTIC_FPN)
+
+
+def same_panoptic(ours, head, panoptic):
+    assert head.NAME == "SemSegFPNHead" and head.COMMON_STRIDE == 4 and head.IN_FEATURES == ["p2", "p3", "p4", "p5"]
+    assert (ours.num_stuff_classes + 1, ours.head.channels, ours.head.norm, ours.head.fusion) == (
+        head.NUM_CLASSES, head.CONVS_DIM, _NORMS[head.NORM], "sum")
+    assert (ours.loss_weight, ours.ignored_label, ours.instance_loss_weight) == (
+        head.LOSS_WEIGHT, head.IGNORE_VALUE, panoptic.INSTANCE_LOSS_WEIGHT)
+    merge = panoptic.COMBINE
+    assert (ours.score_threshold, ours.overlap_threshold, ours.stuff_area) == (
+        merge.INSTANCES_CONFIDENCE_THRESH, merge.OVERLAP_THRESH, merge.STUFF_AREA_LIMIT)
 
 
 def pooled(ours, theirs):
@@ -215,6 +229,7 @@ DETECTRON2_KINDS = (
     "Misc/mask_rcnn_R_50_FPN_1x_cls_agnostic", "Misc/mask_rcnn_R_50_FPN_3x_dconv_c3-c5",
     "Misc/cascade_mask_rcnn_R_50_FPN_3x", "Misc/mask_rcnn_R_50_FPN_3x_syncbn", "Misc/scratch_mask_rcnn_R_50_FPN_9x_gn",
     "Misc/cascade_mask_rcnn_X_152_32x8d_FPN_IN5k_gn_dconv", "LVISv1-InstanceSegmentation/mask_rcnn_R_50_FPN_1x",
+    "COCO-PanopticSegmentation/panoptic_fpn_R_50_3x", "Misc/panoptic_fpn_R_101_dconv_cascade_gn_3x",
     "new_baselines/mask_rcnn_R_50_FPN_100ep_LSJ")
 
 

@@ -1,0 +1,1 @@
+"""Boxes, classes and masks straight from the maps of a pyramid, and their losses."""

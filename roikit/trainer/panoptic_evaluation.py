@@ -1,0 +1,322 @@
+"""A panoptic model over the images of a data set, and the val part that it is judged on."""
+
+import difflib
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from roikit import masks as rle
+from roikit.data import PanopticDataset
+from roikit.data.semantic import IGNORED
+from roikit.trainer.categories import pair_categories
+from roikit.trainer.draw import display_image, side_by_side
+from roikit.trainer.draw_pixels import draw_classes
+from roikit.trainer.evaluation import coco_results, warn_of_zero, write_detections
+from roikit.trainer.fields import ConfigError
+from roikit.trainer.kinds import limits_of
+from roikit.trainer.panoptic_scores import PANOPTIC_FIGURES, PanopticTally, figures_of
+from roikit.trainer.pixel_evaluation import read_share
+from roikit.trainer.pixel_scores import confusion, pixel_scores
+from roikit.trainer.running import each_by_itself, evaluation_of, loader_of
+from roikit.trainer.scores import coco_scores, figure_names
+from roikit.trainer.sentences import sentence_about
+
+__all__ = ["KIND", "Pairs", "PanopticValidation", "Seen", "best_figure", "category_map", "look", "mask_text",
+           "pairs_of", "scores_of"]
+
+KIND = "panoptic"
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Which category of a data set is which of the model.
+
+    Attributes:
+        categories: of the model, things first, {"id", "name", "isthing"}.
+        own: (D + 1,) int64, the model's category, from 1, of each of the data set's; 0 where it knows none.
+        ids: of each category of the model, its id in the data set, or None.
+        note: a line where the two lists differ, or None.
+    """
+
+    categories: list[dict[str, Any]]
+    own: np.ndarray
+    ids: list[Any]
+    note: str | None
+
+    @property
+    def things(self):
+        """How many categories of things the model has; they are the first."""
+        return sum(bool(c["isthing"]) for c in self.categories)
+
+    @property
+    def names(self):
+        return [c["name"] for c in self.categories]
+
+
+def pairs_of(categories, dataset, sides):
+    """The `Pairs` of a model's categories and a data set's; things go with things, stuff with stuff.
+
+    Raises:
+        ValueError: they have nothing in common.
+    """
+    theirs, own, ids, notes = dataset.categories, np.zeros(len(dataset.categories) + 1, np.int64), [], []
+    place = {c["id"]: k for k, c in enumerate(theirs, start=1)}
+    for kind in (1, 0):
+        ours = [c for c in categories if bool(c["isthing"]) == bool(kind)]
+        pairs = pair_categories(ours, [c for c in theirs if c["isthing"] == kind], sides=sides)
+        for found in pairs.ids:
+            ids.append(found)
+            if found is not None:
+                own[place[found]] = len(ids)
+        notes += [pairs.text()] if pairs.differ else []
+    if not own.any():
+        raise ValueError(f"{sides[1]} has no category of {sides[0]}: {'; '.join(notes)}")
+    return Pairs(categories, own, ids, "; ".join(notes) or None)
+
+
+@dataclass
+class Seen:
+    """What a look at some images has counted.
+
+    Attributes:
+        tally: of segments.
+        matrix: of classes of pixels, as of `confusion`: 0 for a thing, then stuff.
+        results: COCO results of things.
+        objects: the truth's things as COCO annotations.
+        maps: place -> (ids, segments) found on the images that are to be drawn.
+    """
+
+    tally: PanopticTally
+    matrix: np.ndarray
+    results: list
+    objects: list
+    maps: dict
+
+    def merged(self, other):
+        """Both, of two processes."""
+        return Seen(self.tally.merged(other.tally), self.matrix + other.matrix, self.results + other.results,
+                    self.objects + other.objects, self.maps | other.maps)
+
+
+def look(model, dataset, pairs, *, share=None, keep=0, device="cpu", amp="off", batch_size=1, workers=0, on_error=None,
+         on_map=None):
+    """Run a panoptic model over a data set.
+
+    Args:
+        model: its mode and mask format are put back.
+        dataset: ``PanopticDataset``.
+        pairs: ``Pairs``.
+        share: places in the data set to look at; None for all.
+        keep: the maps found are kept of so many first images.
+        on_error: called with the path and the exception for each image that could not be read, or is too large for the
+            memory; what is on it counts as missed, if that can be read.
+        on_map: called with the place, (H, W) int32 ids and the segments found of each image.
+
+    Returns:
+        ``Seen``; and seconds an image by part, as `roikit.trainer.evaluation.detect`.
+    """
+    share, things = range(len(dataset)) if share is None else share, pairs.things
+    stuff = len(pairs.categories) - things
+    seen = Seen(PanopticTally(len(pairs.categories)), np.zeros((stuff + 1, stuff + 2), np.int64), [], [], {})
+    # Of the data set's categories the value in label maps: 0 of things, 1, 2, ... of stuff, 255 of what is unknown.
+    value = np.where(pairs.own > things, pairs.own - things, np.where(pairs.own > 0, 0, IGNORED))
+    failed, spent = {}, {"data": 0.0, "forward": 0.0, "post": 0.0}
+    with evaluation_of(model, device, amp) as run:
+        begun = mark = time.perf_counter()
+        for places, images, targets, unread in loader_of(dataset, share, batch_size, workers):
+            spent["data"] += time.perf_counter() - mark
+            failed |= unread
+            outputs, forward, last, faults = each_by_itself(run, images) if images else ([], 0.0, 0.0, {})
+            failed |= {places[k]: text for k, text in faults.items()}
+            spent["forward"] += forward
+            mark = time.perf_counter()
+            for place, output, target in zip(places, outputs, targets, strict=True):
+                if output is None:
+                    continue
+                ids, segments = output["panoptic"].cpu().numpy(), output["segments"]
+                truth, listed = _true(dataset, place, pairs)
+                seen.tally.add(ids, segments, truth, listed)
+                labels = _labels(truth, listed, value)
+                seen.matrix += confusion(output["classes"].cpu().numpy(), labels, stuff + 1, IGNORED)
+                seen.results += coco_results(output, int(target["image_id"]), pairs.ids)
+                seen.objects += _objects(dataset, place, truth, listed)
+                if place < keep:
+                    seen.maps[place] = ids, segments
+                if on_map is not None:
+                    on_map(place, ids, segments)
+            now = time.perf_counter()
+            spent["post"] += last + now - mark
+            mark = now
+        total = max(mark - begun, 1e-9)
+    for place in sorted(failed):
+        _miss(seen, dataset, place, pairs)
+        if on_error is not None:
+            on_error(dataset.image_path(place), OSError(failed[place]))
+    speed = {name: value / max(1, len(share)) for name, value in spent.items()}
+    speed["images_per_second"] = len(share) / total
+    return seen, speed
+
+
+def _true(dataset, place, pairs):
+    """The truth of an image, its ``category`` the model's, None where it has none; ``theirs`` is the data set's."""
+    truth, listed = dataset.truth(place)
+    return truth, [{**s, "category": int(pairs.own[s["category"]]) or None, "theirs": s["category"]} for s in listed]
+
+
+def _miss(seen, dataset, place, pairs):
+    """Count what is on an image that could not be looked at as missed."""
+    try:
+        truth, listed = _true(dataset, place, pairs)
+    except (OSError, ValueError, MemoryError):
+        return  # the truth itself cannot be read
+    seen.tally.add(np.zeros_like(truth), [], truth, listed)
+    seen.objects += _objects(dataset, place, truth, listed)
+
+
+def _labels(truth, listed, value):
+    """(H, W) uint8 classes of pixels of a map of segments; crowds and void are 255."""
+    labels = np.full(truth.shape, IGNORED, np.uint8)
+    table = {s["id"]: IGNORED if s["iscrowd"] else value[s["theirs"]] for s in listed}
+    known, places = np.unique(truth, return_inverse=True)
+    labels[...] = np.array([table.get(number, IGNORED) for number in known.tolist()])[places.reshape(truth.shape)]
+    return labels
+
+
+def _objects(dataset, place, truth, listed):
+    """The things of an image as COCO annotations; masks are what is to be seen of them."""
+    found, count = [], len(dataset.category_ids)
+    for segment in listed:
+        if segment["theirs"] > count:
+            continue
+        mask = rle.encode(np.asfortranarray(truth == segment["id"], np.uint8))
+        found.append({"image_id": dataset.image_ids[place], "category_id": dataset.category_ids[segment["theirs"] - 1],
+                      "iscrowd": segment["iscrowd"], "area": segment["area"], "bbox": rle.toBbox(mask).tolist(),
+                      "segmentation": mask_text(mask)})
+    return found
+
+
+def mask_text(mask):
+    """A compressed RLE as JSON takes it."""
+    return {"size": [int(n) for n in mask["size"]], "counts": mask["counts"].decode("ascii")}
+
+
+def scores_of(seen, dataset, pairs, config, limits=None):
+    """Kind -> figures: "panoptic"; and of its parts "bbox" and "segm" of things, "semantic" of classes of pixels."""
+    names, things = pairs.names, pairs.things
+    scores = {KIND: figures_of(seen.tally, names, [k < things for k in range(len(names))])}
+    listed = [c for c in dataset.categories if c["isthing"]]
+    images = [{"id": number, "height": int(h), "width": int(w)}
+              for number, (h, w) in zip(dataset.image_ids, dataset.sizes, strict=True)]
+    content = {"images": images, "categories": listed,
+               "annotations": [{**a, "id": k} for k, a in enumerate(seen.objects, start=1)]}
+    if any(not a["iscrowd"] for a in seen.objects):
+        for kind in ("bbox", "segm"):
+            scores[kind] = coco_scores(content, seen.results, kind, max_detections=limits or limits_of(kind, config))
+    scores["semantic"] = pixel_scores(seen.matrix, ["things", *names[things:]])
+    return scores
+
+
+def category_map(ids, segments, count):
+    """(H, W) of the place of each pixel's category, from 0; 255 where there is none, or only a crowd."""
+    table = {s["id"]: s["category"] - 1 for s in segments
+             if s["category"] and s["category"] <= min(count, IGNORED) and not s.get("iscrowd")}
+    known, places = np.unique(ids, return_inverse=True)
+    return np.array([table.get(number, IGNORED) for number in known.tolist()])[places.reshape(np.shape(ids))]
+
+
+def best_figure(wanted, max_detections):
+    """The figure that ``eval.best`` means; that of detectors, which is its default, means PQ.
+
+    Raises:
+        ConfigError: there is no such figure.
+    """
+    known = [f"{KIND}/{name}" for name in PANOPTIC_FIGURES]
+    known += [f"{kind}/{name}" for kind in ("bbox", "segm") for name in figure_names(kind, max_detections)]
+    meant = known[0] if wanted == "segm/AP" else wanted
+    if meant in known:
+        return meant
+    near = difflib.get_close_matches(meant, known, n=1, cutoff=0.3)
+    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+    raise ConfigError(f"config: eval.best must be kind/figure such as {known[0]}, got {wanted!r}; {hint}")
+
+
+@dataclass(frozen=True)
+class PanopticValidation:
+    """A val part with things and stuff; the counterpart of `roikit.trainer.validation.Validation`.
+
+    Attributes:
+        dataset: its images.
+        pairs: of the model's categories and its own.
+        best: the figure that picks the best checkpoint.
+        notes: lines about it for the user.
+        written: the file of ``write``.
+    """
+
+    dataset: PanopticDataset
+    pairs: Pairs
+    best: str
+    notes: tuple[str, ...] = ()
+    written: str = "detections.json"
+
+    def evaluate(self, model, config, *, device, process, failures):
+        """The figures of a model, or None on every process where one of them failed; every process must call this.
+
+        Images that cannot be read are a failure, too, but what is on them counts as missed.
+
+        Returns:
+            {"scores": kind -> figures, "speed", "results": ``Seen``}.
+        """
+        process.share_buffers(model)
+        unread = []
+        found = failures.together("the evaluation", lambda: look(
+            model, self.dataset, self.pairs, share=read_share(process, self.dataset), keep=config.run.predictions,
+            device=device, amp=config.run.amp, batch_size=config.eval.batch_size,
+            on_error=lambda path, error: unread.append(sentence_about(path, error))))
+        if found is None:
+            return None
+        unread = [text for part in process.gather(unread) for text in part]
+        if unread:
+            failures.note("reading val images", f"{len(unread)} of {len(self.dataset)}, what is on them counts as "
+                                                f"missed; the first is {unread[0]}")
+        first, *others = process.gather(found[0])
+        for other in others:
+            first = first.merged(other)
+        place = {image: k for k, image in enumerate(self.dataset.image_ids)}
+        first.results.sort(key=lambda result: place[result["image_id"]])
+        scores = failures.together("the evaluation", lambda: scores_of(
+            first, self.dataset, self.pairs, config.eval) if process.first else {})
+        if scores is None:
+            return None
+        return {"scores": process.share_first(scores), "speed": found[1], "results": first}
+
+    def figure(self, metrics):
+        """The value in ``metrics`` that picks the best checkpoint; -1 of APs where there is no object."""
+        kind, _, name = self.best.partition("/")
+        return metrics["scores"].get(kind, {}).get(name, -1.0)
+
+    def write(self, out, results):
+        """Write the detections of things into a folder."""
+        write_detections(out, results.results)
+
+    def sheet(self, index, results, config):
+        """The picture of the index-th image: the segments found beside those annotated."""
+        image = display_image(self.dataset.sample(index).image)
+        if index not in results.maps:
+            raise OSError("no segments were found, for the image could not be read")
+        sides = [results.maps[index], _true(self.dataset, index, self.pairs)]
+        names = self.pairs.names
+        pictures = [draw_classes(image, category_map(*side, len(names)), names, segments=side[0]) for side in sides]
+        height = max(len(picture) for picture in pictures)
+        pictures = [np.pad(picture, ((0, height - len(picture)), (0, 0), (0, 0)), constant_values=255)
+                    for picture in pictures]
+        tally = PanopticTally(len(names))
+        tally.add(*sides[0], *sides[1])
+        return side_by_side(pictures, [f"predicted: {int(tally.matched.sum())} of {len(sides[0][1])} segments match",
+                                       f"annotated: {len(sides[1][1])}"])
+
+    def warn(self, judged):
+        """Warn of figures that tell of a mistake in the data."""
+        kinds = {kind: judged["scores"][kind] for kind in ("bbox", "segm") if kind in judged["scores"]}
+        warn_of_zero(kinds, {"annotations": judged["results"].objects}, judged["results"].results)

@@ -1,0 +1,199 @@
+"""A class for each pixel."""
+
+import os
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from roikit import data, models
+from roikit import masks as rle
+from roikit.data.annotations import load_annotations
+from roikit.data.findings import counted
+from roikit.data.semantic_dataset import is_semantic_source, semantic_content
+from roikit.errors import RoikitWarning
+from roikit.trainer import pixel_evaluation as pixels
+from roikit.trainer.draw_pixels import class_colors, draw_classes, save_labels
+from roikit.trainer.evaluation import write_metrics
+from roikit.trainer.failures import telling
+from roikit.trainer.pixel_scores import pixel_scores
+from roikit.trainer.sentences import sentence_about
+from roikit.trainer.trained import augmentation, lowest_ids, part_paths, still_transform
+
+__all__ = ["TASK", "Segmentation"]
+
+
+@dataclass(frozen=True)
+class _Files:
+    """Where images and label maps of a part are."""
+
+    annotations: str | None
+    semantic: str | None
+    images: str
+
+
+class Segmentation:
+    """The task of a ``SegmenterConfig``."""
+
+    def build(self, model):
+        return models.build_segmenter(model)
+
+    def network(self, model):
+        return getattr(model.backbone, "body", model.backbone), model.classifier
+
+    def require_paths(self, config):
+        files = _files(config, "train")
+        if files is None:
+            raise ValueError("config: data.train.images must be given, and data.train.semantic, a folder of label maps "
+                             "or a panoptic file, or data.train.annotations, a COCO file with masks")
+        if config.data.classes is not None and _class_count(config, files.semantic) is None:
+            raise ValueError("config: data.classes names the values of PNG label maps, and the training part has none: "
+                             "its file names its categories")
+
+    def train_set(self, config):
+        return _dataset(config, _files(config, "train"), config.data.train, augmentation(config.augment),
+                        config.run.seed)
+
+    def reports(self, config):
+        for name in ("train", "val"):
+            files = _files(config, name)
+            if files is not None:
+                yield name, data.inspect_semantic(files.images, files.annotations, files.semantic,
+                                                  classes=_class_count(config, files.semantic))
+
+    def fitted(self, config, dataset):
+        if not len(dataset):
+            raise ValueError("train: there is no training image")
+        count = len(dataset.class_names)
+        return replace(config, model=replace(config.model, num_classes=count))
+
+    def prepare_validation(self, config, categories, process):
+        files = _files(config, "val")
+        best = pixels.best_figure(config.eval.best)
+        if files is None:
+            return None
+        with telling("the val part"):
+            dataset = _dataset(config, files, config.data.val, still_transform(config))
+            table, note = pixels.label_table(categories, dataset, ("the training part", "the val part"))
+        return pixels.PixelValidation(dataset, categories, table, best, () if note is None else (note,))
+
+    def adjusted(self, config, *, detections=None, at_least=0, score_threshold=None):
+        """As it is: every pixel has a class, so that there is no score to be above."""
+        if detections is not None or at_least:
+            raise ValueError("max_detections is for detectors, and this model is a segmenter")
+        return config
+
+    def num_classes(self, categories):
+        return len(categories)
+
+    def evaluate(self, trained, annotations, images, *, iou_types, limits, use_cats, out, sigmas, on_error, batch_size,
+                 workers):
+        for name, is_given in (("iou_types", iou_types is not None), ("sigmas", sigmas is not None),
+                               ("use_cats", not use_cats)):
+            if is_given:
+                raise ValueError(f"evaluate: {name} is for detectors, and {trained.path} is a segmenter")
+        config = trained.config
+        dataset = _dataset(config, *_asked_for(config, annotations, images), still_transform(config))
+        names = [c["name"] for c in trained.categories]
+        table, note = pixels.label_table(trained.categories, dataset, ("the model", "the annotations"))
+        if note is not None:
+            warnings.warn(f"evaluate: {note}", RoikitWarning, stacklevel=3)
+        unread = []
+
+        def failed(path, error):
+            unread.append(path)
+            if on_error is not None:
+                on_error(path, error)
+            else:
+                warnings.warn(f"evaluate: {sentence_about(path, error)}", RoikitWarning, stacklevel=5)
+
+        matrix, _, speed = pixels.look(trained.model, dataset, table, len(names), device=trained.device,
+                                       amp=config.run.amp, batch_size=batch_size, workers=workers, on_error=failed)
+        if unread and len(unread) == len(dataset):
+            raise OSError(f"evaluate: none of the {counted(len(unread), 'image')} could be read")
+        metrics = {pixels.KIND: pixel_scores(matrix, names), "speed": speed, "unread": len(unread)}
+        pixels.warn_of_no_overlap(metrics[pixels.KIND], stacklevel=4)
+        if out is not None:
+            write_metrics(out, metrics)
+            pixels.write_confusion(out, matrix, names)
+        return metrics
+
+    def prediction(self, trained, *, boxes=True):
+        return _Found([c["name"] for c in trained.categories])
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Results and pictures of what a segmenter gives."""
+
+    names: list
+
+    def results(self, output, image_id):
+        """COCO results of stuff: a mask for each class that is there; with the number of its pixels, ``area``."""
+        classes, found = output["classes"].cpu().numpy(), []
+        for value in np.unique(classes).tolist():
+            mask = rle.encode(np.asfortranarray(classes == value, np.uint8))
+            found.append({"image_id": image_id, "category_id": value, "area": int(rle.area(mask)), "segmentation": {
+                "size": [int(n) for n in mask["size"]], "counts": mask["counts"].decode("ascii")}})
+        return found
+
+    def picture(self, image, output, results):
+        return draw_classes(image, output["classes"].cpu().numpy(), self.names)
+
+    def write(self, folder, name, output):
+        """The label map, as ``labels/NAME.png``."""
+        path = Path(folder) / "labels" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_labels(path, output["classes"].cpu().numpy(), class_colors(len(self.names), self.names))
+
+    def close(self, folder):
+        """Nothing, for each label map stands for itself."""
+
+
+def _files(config, part):
+    """The files of "train" or "val", or None where none are named."""
+    named = getattr(config.data, part)
+    if named.images is not None:
+        return _Files(named.annotations, named.semantic, named.images)
+    # With files of one's own for training, the bundled val part would be another data set.
+    bundled = part_paths(config, part) if config.data.train.images is None else None
+    return None if bundled is None else _Files(bundled[0], None, bundled[1])
+
+
+def _asked_for(config, annotations, images):
+    """The files to evaluate on, and their part of the configuration: those given, or the val part."""
+    if (annotations is None) != (images is None):
+        raise ValueError(f"evaluate: annotations and images must be given together, got {annotations} and {images}")
+    if annotations is not None:
+        is_semantic = is_semantic_source(annotations)
+        named = (None, annotations) if is_semantic else (annotations, None)
+        return _Files(*named, images), type(config.data.val)()
+    files = _files(config, "val")
+    if files is None:
+        raise ValueError("evaluate: annotations and images must be given; the run had no val part")
+    return files, config.data.val
+
+
+def _class_count(config, semantic):
+    """The number of values that label maps of a folder may have; None where the file says so itself."""
+    if semantic is None or not os.path.isdir(semantic):
+        return None
+    return config.model.num_classes if config.data.classes is None else len(config.data.classes)
+
+
+def _dataset(config, files, part, transform, seed=0):
+    """The images and label maps of ``files``, as the ``PartConfig`` has them."""
+    content = files.annotations
+    if content is not None:
+        content = load_annotations(content, images=files.images)
+    elif part.limit is not None:
+        content = semantic_content(files.semantic, files.images)
+    ids = None if content is None else lowest_ids(content, part.limit)
+    classes = _class_count(config, files.semantic)
+    return data.SemanticDataset(files.images, content, files.semantic,
+                                classes=classes if classes is None else config.data.classes or classes,
+                                transform=transform, seed=seed, ids=ids, keep_empty=part.keep_empty)
+
+
+TASK = Segmentation()
