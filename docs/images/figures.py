@@ -61,27 +61,35 @@ def arrow(boxes, line):
 
 FIGURES = {
     "house": """
-images 0 1 data images|and targets
-transform 1 1 transform|parts/image
-body 2 1 body|bodies/
-neck 3 1 neck|necks/
-proposer 4 1 proposer|proposals/
-pooler 5 1 box pooler|roi/pooling
-head 6 1 box box head|roi/box
-selection 7 1 box selection|roi/selection
-branch 7 2.1 branch branches|roi/mask, ...
-finish 8 1 data finish|detections
-sampler 5 0 box sampler|roi/samples
-losses 6 0 data losses
-builders 0 2.1 choice builders.py
-configs 1 2.1 choice configs/
-build 2 2.1 choice build.py
-detector 3 2.1 choice detectors/
-weights 2 3 choice weights/
+images 0 2.1 data images|and targets
+transform 1 2.1 transform|parts/image
+body 2 2.1 body|bodies/
+neck 3 2.1 neck|necks/
+proposer 4 2.1 proposer|proposals/
+pooler 5 2.1 box pooler|roi/pooling
+head 6 2.1 box box head|roi/box
+selection 7 2.1 box selection|roi/selection
+branch 7 3.2 branch branches|roi/mask, ...
+finish 8 2.1 data finish|detections
+sampler 5 1 box sampler|roi/samples
+losses 6 1 data losses
+dense 4 0 choice priors, one head|dense/
+assembled 5 0 data detections,|masks of prototypes
+pixels 4 3.2 choice heads of maps|segmentation/
+classes 5 3.2 data classes of pixels,|segments
+builders 0 4.3 choice builders.py
+configs 1 4.3 choice configs/
+build 2 4.3 choice build.py
+detector 3 4.3 choice detectors/
+weights 2 5.2 choice weights/
 images > transform
 transform > body
 body > neck
 neck > proposer
+neck > dense
+neck > pixels
+dense > assembled
+pixels > classes
 proposer > pooler
 pooler > head
 head > selection
