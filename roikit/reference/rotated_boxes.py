@@ -67,7 +67,8 @@ def edges(hull):
     found, before, beside, behind = [], 1, 1, 1
     for i, p in enumerate(hull):
         dx, dy = at(i + 1)[0] - p[0], at(i + 1)[1] - p[1]
-        if dx == 0 and dy == 0:
+        square = dx * dx + dy * dy
+        if square == 0:  # of no length, or of one whose square is no number
             continue
 
         def along(k, dx=dx, dy=dy):
@@ -86,7 +87,7 @@ def edges(hull):
         while behind < i + n and along(behind) < 0:
             behind += 1
         f, s, r = at(before), at(beside), at(behind)
-        found.append((p, (dx, dy), dx * dx + dy * dy, dx * (r[0] - p[0]) + dy * (r[1] - p[1]),
+        found.append((p, (dx, dy), square, dx * (r[0] - p[0]) + dy * (r[1] - p[1]),
                       dx * (f[0] - p[0]) + dy * (f[1] - p[1]), dx * (s[1] - p[1]) - dy * (s[0] - p[0])))
     return found
 

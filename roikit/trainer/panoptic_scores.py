@@ -71,12 +71,10 @@ class PanopticTally:
         np.add.at(self.matched, ours.category[columns], 1)
         left = np.setdiff1d(np.flatnonzero(counts), rows)
         np.add.at(self.true_only, theirs.category[left], 1)
-        crowds = np.zeros(self.count + 1, np.int64)
-        crowds[theirs.category[theirs.crowd]] = np.flatnonzero(theirs.crowd)  # of several the last, as panopticapi
         for column in np.setdiff1d(np.flatnonzero(ours.category > 0), columns):
             category, pixels = ours.category[column], shared[:, column].sum()
-            crowd = crowds[category]
-            excused = void[column] + (shared[crowd, column] if crowd else 0)
+            # panopticapi knows one crowd of a category in an image, of several the last; ids would then matter.
+            excused = void[column] + shared[theirs.crowd & (theirs.category == category), column].sum()
             if excused <= pixels / 2:
                 self.found_only[category] += 1
 

@@ -93,8 +93,8 @@ ROIKIT_HD void each_edge(const HullPoint* hull, int64_t n, Visit&& visit) {
   int64_t before = 1, beside = 1, behind = 1;
   for (int64_t i = 0; i < n; ++i) {
     const HullPoint p = hull[i], q = hull[(i + 1) % n];
-    const double dx = q.x - p.x, dy = q.y - p.y;
-    if (dx == 0.0 && dy == 0.0) continue;
+    const double dx = q.x - p.x, dy = q.y - p.y, square = dx * dx + dy * dy;
+    if (square == 0.0) continue;  // of no length, or of one whose square is no number
     if (before < i + 1) before = i + 1;
     for (; before < i + n; ++before) {
       const HullPoint a = hull[before % n], b = hull[(before + 1) % n];
@@ -111,7 +111,7 @@ ROIKIT_HD void each_edge(const HullPoint* hull, int64_t n, Visit&& visit) {
       if (!(dx * (b.x - a.x) + dy * (b.y - a.y) < 0.0)) break;
     }
     const HullPoint f = hull[before % n], s = hull[beside % n], r = hull[behind % n];
-    visit(HullEdge{p, dx, dy, dx * dx + dy * dy, dx * (r.x - p.x) + dy * (r.y - p.y), dx * (f.x - p.x) + dy * (f.y - p.y),
+    visit(HullEdge{p, dx, dy, square, dx * (r.x - p.x) + dy * (r.y - p.y), dx * (f.x - p.x) + dy * (f.y - p.y),
                    dx * (s.y - p.y) - dy * (s.x - p.x)});
   }
 }

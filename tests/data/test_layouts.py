@@ -228,4 +228,4 @@ def test_the_doctor_of_the_command_line_takes_a_folder(dota):
 def test_reading_text_files_needs_no_torch(dota):
     code = (f"import sys; from roikit.data.annotations import load_annotations as read; read({str(dota)!r}); "
             "assert 'torch' not in sys.modules")
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=dota)
