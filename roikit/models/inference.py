@@ -1,9 +1,8 @@
 """A detector rearranged for inference on a CPU: the same detections in less time.
 
-What is done: a norm with fixed statistics goes into the weights of its convolution; weights lie in oneDNN's own order,
-made once; ReLU and the addition of a residual happen while a convolution writes its result, the addition in place;
-maps stay channels-last from the first convolution to the last. Sums are taken in another order than by the model
-itself, hence differences of float32's last digits.
+What is done: a norm with fixed statistics goes into the weights of its convolution; ReLU and the addition of a residual
+happen while a convolution writes its result, the addition in place; maps stay channels-last from the first convolution
+to the last. Sums are taken in another order than by the model itself, hence differences of float32's last digits.
 """
 
 import copy

@@ -53,30 +53,20 @@ class FusedConv2d(nn.Module):
         self.out_channels = len(weight)
         self.dtype = dtype
         self.bias = None if bias is None else bias.detach().to(dtype, copy=True)
+        # Not in oneDNN's own order, which depends on the size of the input: a weight in that of another size takes it
+        # up to thirty times the convolution's time to put right, one in the common order a few hundredths.
+        self.weight = weight.detach().to(dtype).clone(memory_format=torch.channels_last)
+        self._look()
+
+    def _look(self) -> None:
+        """What this torch and this processor have."""
         self.fused = _has_onednn()
-        self.weight = self._pack(weight.detach().to(dtype))
-
-    def _pack(self, weight: Tensor) -> Tensor:
-        """The weight as its convolution reads it: in oneDNN's own order, or channels-last."""
-        if not self.fused:
-            return weight.clone(memory_format=torch.channels_last)
-        if weight.dtype == torch.bfloat16:
+        if self.fused and self.dtype == torch.bfloat16:
             require_bf16("prepare_for_inference")
-        # oneDNN picks the order by the size of the input, of which only the kind matters: large and channels-last.
-        size = [1, weight.shape[1] * self.groups, 64, 64]
-        padding = list(self.padding or (0, 0))
-        return torch._C._nn.mkldnn_reorder_conv2d_weight(weight.contiguous().to_mkldnn(), padding, self.stride,
-                                                         self.dilation, self.groups, size)
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A tensor in oneDNN's order can be neither copied nor pickled.
-        state = super().__getstate__() if hasattr(super(), "__getstate__") else self.__dict__
-        return state | {"weight": self.weight.to_dense() if self.fused else self.weight}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self.fused = _has_onednn()
-        self.weight = self._pack(self.weight)
+        self._look()
 
     def train(self, mode: bool = True) -> "FusedConv2d":
         if mode:
