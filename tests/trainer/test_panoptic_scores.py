@@ -133,3 +133,28 @@ def test_classes_of_one_name_keep_their_own_figures():
     tally = PanopticTally(2)
     tally.add(np.array([[1]]), [{"id": 1, "category": 1}], np.array([[1]]), [{"id": 1, "category": 1}])
     assert figures_of(tally, ["a", "a"], [True, False])["per_class"] == {"a (1)": 1.0, "a (2)": -1.0}
+
+
+def test_agreement_with_torchmetrics():
+    """Where every pixel is of a segment: torchmetrics also leaves out pixels of which nothing was found."""
+    metrics = pytest.importorskip("torchmetrics.detection")
+    import torch
+
+    random, category = np.random.default_rng(0), np.array([0, 1, 1, 2, 3])
+    metric = metrics.PanopticQuality(things={1, 2}, stuffs={3}, return_sq_and_rq=True)
+
+    def drawn():
+        return np.kron(random.integers(1, 5, (4, 5)), np.ones((3, 3), np.int64))
+
+    def coloured(ids):
+        return torch.from_numpy(np.stack([category[ids], np.where(category[ids] == 3, 0, ids)], -1))[None]
+
+    cases = []
+    for _ in range(6):
+        truth = drawn()
+        found = np.where(random.random(truth.shape) < 0.85, truth, drawn())
+        metric.update(coloured(found), coloured(truth))
+        cases.append([x for ids in (found, truth)
+                      for x in (ids, [{"id": i, "category": int(category[i])} for i in np.unique(ids).tolist()])])
+    got = scored(cases)
+    assert [got[name] for name in ("PQ", "SQ", "RQ")] == pytest.approx(metric.compute().tolist(), abs=1e-6)
