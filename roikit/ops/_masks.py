@@ -3,7 +3,9 @@
 import numpy as np
 import torch
 
-from roikit import _core
+from roikit import _config, _core, _polygon
+from roikit._check import mask_target as checks
+from roikit.ops._launch import backend, launch, view
 
 INTEGERS = ("uint8", "int8", "int16", "int32", "int64")  # what bitmaps may be
 
@@ -67,3 +69,22 @@ def counted_runs(masks, chunks, count, write):
     counts = torch.empty_like(ends)
     write(upto, ends, counts)
     return counts.cpu().numpy().view(np.uint32), offsets
+
+
+def targets_of_runs(op, masks, boxes, matched, cells, binary, frame):
+    """The targets (R, cells, cells) float32 of RLEs or polygons; ``op`` is also the name of its kernels."""
+    core = backend(boxes, op)
+    boxes, matched = boxes.contiguous(), matched.contiguous()
+    out = boxes.new_empty((len(boxes), cells, cells), dtype=torch.float32)
+    if core is _core:
+        used, matched = torch.unique(matched, return_inverse=True)
+        used = used.tolist()
+        checks.named(op, used, len(masks))
+        runs, kernel = _polygon.runs_of_masks([masks[i] for i in used], frame, op), getattr(core, f"{op}_of_runs")
+        kernel(*map(core.View, runs), view(boxes), view(matched), binary, view(out), launch(boxes))
+    elif len(boxes):
+        if _config.debug():
+            check_matched(op, matched, len(masks))
+        runs, kernel = run_ends(op, _polygon.runs_of_masks(masks, frame, op), boxes), getattr(core, f"{op}_of_ends")
+        kernel(*map(view, runs), view(boxes), view(matched), binary, view(out), launch(boxes))
+    return out

@@ -2,13 +2,13 @@
 
 import torch
 
-from roikit import _check, _config, _core, _polygon
+from roikit import _check, _config, _core
 from roikit._check import mask_target as checks
 from roikit.ops._arguments import float32_at_least
 from roikit.ops._derivatives import refuse_tangent
 from roikit.ops._launch import backend, launch, view
 from roikit.ops._library import register
-from roikit.ops._masks import INTEGERS, as_bytes, check_matched, run_ends
+from roikit.ops._masks import INTEGERS, as_bytes, check_matched, targets_of_runs
 
 __all__ = ["mask_targets"]
 
@@ -49,27 +49,8 @@ def mask_targets(masks, boxes, matched, size, *, rule="soft", image_size=None):
     boxes, matched = float32_at_least(boxes), matched.long()
     if listed:
         refuse_tangent(op, "boxes", boxes)
-        return _from_runs(op, masks, boxes, matched, size, binary, frame)
+        return targets_of_runs(op, masks, boxes, matched, size, binary, frame)
     return torch.ops.roikit.mask_targets(masks, boxes, matched, size, binary)
-
-
-def _from_runs(op, masks, boxes, matched, cells, binary, frame):
-    core = backend(boxes, op)
-    boxes, matched = boxes.contiguous(), matched.contiguous()
-    out = boxes.new_empty((len(boxes), cells, cells), dtype=torch.float32)
-    if core is _core:
-        used, matched = torch.unique(matched, return_inverse=True)
-        used = used.tolist()
-        checks.named(op, used, len(masks))
-        runs = _polygon.runs_of_masks([masks[i] for i in used], frame, op)
-        core.mask_targets_of_runs(*map(core.View, runs), view(boxes), view(matched), binary, view(out),
-                                  launch(boxes))
-    elif len(boxes):
-        if _config.debug():
-            check_matched(op, matched, len(masks))
-        runs = run_ends(op, _polygon.runs_of_masks(masks, frame, op), boxes)
-        core.mask_targets_of_ends(*map(view, runs), view(boxes), view(matched), binary, view(out), launch(boxes))
-    return out
 
 
 def _mask_targets_kernel(masks, boxes, matched, size, binary):

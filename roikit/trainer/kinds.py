@@ -1,12 +1,16 @@
 """The kinds of overlap that a model is judged by: "bbox" or "rbox", "segm", "keypoints"; and what each takes."""
 
+import difflib
+
 from roikit.data.annotations import has_mask
 from roikit.data.keypoints import skeletons_of
 from roikit.data.rotated import has_rotated_box
 from roikit.trainer.asked import asks_for_keypoints
+from roikit.trainer.fields import ConfigError
 from roikit.trainer.scores import COCO_KEYPOINTS
 
-__all__ = ["check_keypoints", "kinds_of_model", "kinds_of_results", "limits_of", "results_of"]
+__all__ = ["check_keypoints", "first_figure", "kinds_of_model", "kinds_of_results", "known_figure", "limits_of",
+           "results_of"]
 
 
 def kinds_of_model(model, *, masks, keypoints):
@@ -77,3 +81,26 @@ def check_keypoints(categories, dataset, sigmas):
     if dataset.num_keypoints != count:
         raise ValueError(f"evaluate: objects have {dataset.num_keypoints} keypoints and need as many sigmas, which "
                          f"eval.sigmas holds; there are {count}{' of COCO' if sigmas is None else ''}")
+
+
+def known_figure(wanted, meant, known):
+    """The figure that picks the best checkpoint.
+
+    Args:
+        wanted: ``eval.best``.
+        meant: the name kind/figure that it stands for.
+        known: those that there are.
+
+    Raises:
+        ConfigError: it is none of them.
+    """
+    if meant in known:
+        return meant
+    near = difflib.get_close_matches(meant, known, n=1, cutoff=0.3)
+    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+    raise ConfigError(f"config: eval.best must be kind/figure such as {known[0]}, got {wanted!r}; {hint}")
+
+
+def first_figure(wanted, known):
+    """As `known_figure`; the default of ``eval.best``, which is of detectors, means the first one known."""
+    return known_figure(wanted, known[0] if wanted == "segm/AP" else wanted, known)

@@ -1,6 +1,5 @@
 """A panoptic model over the images of a data set, and the val part that it is judged on."""
 
-import difflib
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,6 @@ from roikit.trainer.categories import pair_categories
 from roikit.trainer.draw import display_image, side_by_side
 from roikit.trainer.draw_pixels import draw_classes
 from roikit.trainer.evaluation import coco_results, warn_of_zero, write_detections
-from roikit.trainer.fields import ConfigError
 from roikit.trainer.kinds import limits_of
 from roikit.trainer.panoptic_scores import PANOPTIC_FIGURES, PanopticTally, figures_of
 from roikit.trainer.pixel_evaluation import read_share
@@ -23,7 +21,7 @@ from roikit.trainer.running import each_by_itself, evaluation_of, loader_of
 from roikit.trainer.scores import coco_scores, figure_names
 from roikit.trainer.sentences import sentence_about
 
-__all__ = ["KIND", "Pairs", "PanopticValidation", "Seen", "best_figure", "category_map", "look", "mask_text",
+__all__ = ["KIND", "Pairs", "PanopticValidation", "Seen", "category_map", "figures_known", "look", "mask_text",
            "pairs_of", "scores_of"]
 
 KIND = "panoptic"
@@ -226,20 +224,10 @@ def category_map(ids, segments, count):
     return np.array([table.get(number, IGNORED) for number in known.tolist()])[places.reshape(np.shape(ids))]
 
 
-def best_figure(wanted, max_detections):
-    """The figure that ``eval.best`` means; that of detectors, which is its default, means PQ.
-
-    Raises:
-        ConfigError: there is no such figure.
-    """
-    known = [f"{KIND}/{name}" for name in PANOPTIC_FIGURES]
-    known += [f"{kind}/{name}" for kind in ("bbox", "segm") for name in figure_names(kind, max_detections)]
-    meant = known[0] if wanted == "segm/AP" else wanted
-    if meant in known:
-        return meant
-    near = difflib.get_close_matches(meant, known, n=1, cutoff=0.3)
-    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-    raise ConfigError(f"config: eval.best must be kind/figure such as {known[0]}, got {wanted!r}; {hint}")
+def figures_known(max_detections):
+    """Names kind/figure of what may pick the best checkpoint; PQ comes first."""
+    return [f"{KIND}/{name}" for name in PANOPTIC_FIGURES] + [
+        f"{kind}/{name}" for kind in ("bbox", "segm") for name in figure_names(kind, max_detections)]
 
 
 @dataclass(frozen=True)

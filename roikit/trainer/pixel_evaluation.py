@@ -1,6 +1,5 @@
 """A segmenter over the images of a data set, and the val part that it is judged on."""
 
-import difflib
 import json
 import time
 from dataclasses import dataclass, field
@@ -15,14 +14,14 @@ from roikit.errors import RoikitWarning
 from roikit.trainer.categories import pair_categories
 from roikit.trainer.draw import display_image, side_by_side
 from roikit.trainer.draw_pixels import draw_classes
-from roikit.trainer.fields import ConfigError
 from roikit.trainer.pixel_scores import PIXEL_FIGURES, confusion, pixel_scores
 from roikit.trainer.running import each_by_itself, evaluation_of, loader_of
 from roikit.trainer.sentences import sentence_about
 
-__all__ = ["PixelValidation", "best_figure", "label_table", "look", "read_share"]
+__all__ = ["FIGURES", "PixelValidation", "label_table", "look", "read_share"]
 
 KIND = "semantic"
+FIGURES = tuple(f"{KIND}/{name}" for name in PIXEL_FIGURES)  # that may pick the best checkpoint
 
 
 def label_table(categories, dataset, sides):
@@ -105,21 +104,6 @@ def look(model, dataset, table, num_classes, *, share=None, keep=0, device="cpu"
 def read_share(process, dataset):
     """The places that this process looks at."""
     return range(process.rank, len(dataset), process.world)
-
-
-def best_figure(wanted):
-    """The figure that ``eval.best`` means; that of detectors, which is its default, means the mean IoU.
-
-    Raises:
-        ConfigError: there is no such figure.
-    """
-    known = [f"{KIND}/{name}" for name in PIXEL_FIGURES]
-    meant = known[0] if wanted == "segm/AP" else wanted
-    if meant in known:
-        return meant
-    near = difflib.get_close_matches(meant, known, n=1, cutoff=0.3)
-    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-    raise ConfigError(f"config: eval.best must be kind/figure such as {known[0]}, got {wanted!r}; {hint}")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """The val part of a run: what it needs is looked at before the first step, so that no evaluation ends a training."""
 
-import difflib
 import sys
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,9 +14,8 @@ from roikit.trainer.categories import pair_categories
 from roikit.trainer.evaluation import detect, warn_of_zero, write_detections
 from roikit.trainer.extras import extra
 from roikit.trainer.failures import on_first, telling
-from roikit.trainer.fields import ConfigError
 from roikit.trainer.finish import detection_sheet
-from roikit.trainer.kinds import check_keypoints, kinds_of_model, limits_of
+from roikit.trainer.kinds import check_keypoints, kinds_of_model, known_figure, limits_of
 from roikit.trainer.scores import coco_scores, figure_names, warn_of_reasons
 from roikit.trainer.sentences import sentence_about
 from roikit.trainer.trained import val_paths, val_set
@@ -175,8 +173,4 @@ def _best(wanted, known):
     kind, slash, figure = wanted.partition("/")
     if slash and kind in ("bbox", "segm", "keypoints") and not any(name.startswith(f"{kind}/") for name in known):
         meant = f"{known[0].partition('/')[0]}/{figure}"  # boxes come first, upright or rotated
-    if meant in known:
-        return meant
-    near = difflib.get_close_matches(meant, known, n=1, cutoff=0.3)
-    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-    raise ConfigError(f"config: eval.best must be kind/figure such as bbox/AP, got {wanted!r}; {hint}")
+    return known_figure(wanted, meant, known)

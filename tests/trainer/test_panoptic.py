@@ -14,7 +14,8 @@ from roikit.cli import main
 from roikit.masks import area, decode
 from roikit.trainer import checkpoint, evaluate, load_config, predict, train
 from roikit.trainer.config import ConfigError
-from roikit.trainer.panoptic_evaluation import best_figure, category_map, look, pairs_of, scores_of
+from roikit.trainer.kinds import first_figure
+from roikit.trainer.panoptic_evaluation import category_map, figures_known, look, pairs_of, scores_of
 from roikit.trainer.panoptic_scores import PanopticTally, figures_of
 from roikit.trainer.start import fitted, inspect, new_state, seed
 from roikit.trainer.tasks import task_of
@@ -199,12 +200,12 @@ def test_the_report_names_segments_that_are_not_listed(run, panoptic_file, capsy
 @pytest.mark.parametrize(("wanted", "meant"), [("segm/AP", "panoptic/PQ"), ("panoptic/SQ_stuff", "panoptic/SQ_stuff"),
                                                ("bbox/AP50", "bbox/AP50")])
 def test_the_best_figure(wanted, meant):
-    assert best_figure(wanted, (1, 10, 100)) == meant
+    assert first_figure(wanted, figures_known((1, 10, 100))) == meant
 
 
 def test_an_unknown_figure_is_refused():
     with pytest.raises(ConfigError, match="did you mean panoptic/PQ"):
-        best_figure("panoptic/PW", (1, 10, 100))
+        first_figure("panoptic/PW", figures_known((1, 10, 100)))
 
 
 def test_options_of_detectors_are_refused(trained):

@@ -16,6 +16,7 @@ from roikit.trainer import trained as files
 from roikit.trainer.draw_pixels import draw_classes
 from roikit.trainer.evaluation import write_detections, write_metrics
 from roikit.trainer.failures import telling
+from roikit.trainer.kinds import first_figure
 from roikit.trainer.sentences import sentence_about
 from roikit.trainer.tasks.detection import Detection
 
@@ -47,7 +48,7 @@ class Panoptic(Detection):
         return replace(config, model=replace(config.model, panoptic=stuff))
 
     def prepare_validation(self, config, categories, process):
-        best = panoptic.best_figure(config.eval.best, config.eval.max_detections)
+        best = first_figure(config.eval.best, panoptic.figures_known(config.eval.max_detections))
         paths = files.val_paths(config)
         if paths is None:
             return None

@@ -17,6 +17,7 @@ from roikit.trainer import pixel_evaluation as pixels
 from roikit.trainer.draw_pixels import class_colors, draw_classes, save_labels
 from roikit.trainer.evaluation import write_metrics
 from roikit.trainer.failures import telling
+from roikit.trainer.kinds import first_figure
 from roikit.trainer.pixel_scores import pixel_scores
 from roikit.trainer.sentences import sentence_about
 from roikit.trainer.trained import augmentation, lowest_ids, part_paths, still_transform
@@ -70,7 +71,7 @@ class Segmentation:
 
     def prepare_validation(self, config, categories, process):
         files = _files(config, "val")
-        best = pixels.best_figure(config.eval.best)
+        best = first_figure(config.eval.best, pixels.FIGURES)
         if files is None:
             return None
         with telling("the val part"):
