@@ -5,10 +5,10 @@ from pathlib import Path
 
 from roikit.data.images import open_image
 
-__all__ = ["ImageFolder", "listed_images"]
+__all__ = ["IMAGE_ENDINGS", "ImageFolder", "listed_images"]
 
 # Formats of pictures that lie in folders of data sets.
-_ENDINGS = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
+IMAGE_ENDINGS = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 
 
 def listed_images(folder):
@@ -24,9 +24,9 @@ def listed_images(folder):
     root, names = Path(folder), []
     for path, folders, files in os.walk(root):
         folders.sort()
-        names += [Path(path, name).relative_to(root) for name in files if Path(name).suffix.lower() in _ENDINGS]
+        names += [Path(path, name).relative_to(root) for name in files if Path(name).suffix.lower() in IMAGE_ENDINGS]
     if not names:
-        raise FileNotFoundError(f"{folder} has no images ({', '.join(sorted(_ENDINGS))})" if root.is_dir() else
+        raise FileNotFoundError(f"{folder} has no images ({', '.join(sorted(IMAGE_ENDINGS))})" if root.is_dir() else
                                 f"there is no folder {folder}")
     records = []
     for number, name in enumerate(sorted(names, key=lambda n: n.parts), start=1):

@@ -1,0 +1,161 @@
+"""Pascal VOC's folders: an XML file of boxes for each image, and label images of its objects where there are some.
+
+    Annotations/NAME.xml  JPEGImages/NAME.jpg  ImageSets/Main/train.txt  SegmentationObject/NAME.png
+
+The XML files may as well lie beside the images, as LabelImg and Roboflow write them.
+
+Source: Everingham et al. 2010, "The Pascal visual object classes challenge", and its development kit's documentation.
+"""
+
+import os
+from pathlib import Path
+
+import roikit.masks as rle
+from roikit.data.image_folder import IMAGE_ENDINGS
+from roikit.data.images import open_image
+from roikit.data.layouts.content import content_of, listed_by_name, mask_of
+from roikit.data.layouts.layout import Layout, pictures_near, warn_of
+from roikit.data.layouts.voc_masks import object_masks
+from roikit.data.layouts.xml import first_tag, number_in, parsed, text_in
+
+__all__ = ["VOC"]
+
+_SAME = 0.3  # the IoU from which a mask may be that of a box
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+def _find(path, files):
+    if not files:
+        return path if path.suffix == ".txt" and _root(path) is not None else None
+    first = next((file for file in files if file.suffix.lower() == ".xml"), None)
+    if first is not None and first_tag(first) == "annotation":
+        return path
+    return path if (path / "SegmentationObject").is_dir() and (path / "JPEGImages").is_dir() else None
+
+
+def _root(path):
+    """The folder above ImageSets that a list of images lies in; None of any other path."""
+    above = Path(os.path.abspath(path)).parents
+    found = next((folder.parent for folder in above if folder.name == "ImageSets"), None)
+    return found if found is not None and (found / "Annotations").is_dir() else None
+
+
+def _place(annotations):
+    """The data set's folder, and the names of the images of a list or None."""
+    path = Path(annotations)
+    if os.path.isdir(path):
+        return (path.parent if path.name == "Annotations" else path), None
+    words = [line.split() for line in path.read_text("utf-8-sig").splitlines()]
+    # Lists of one class have a second word, -1 where the image is not in it.
+    return _root(path), [row[0] for row in words if row and (len(row) == 1 or row[1] != "-1")]
+
+
+def _images(annotations):
+    root, _ = _place(annotations)
+    if (root / "JPEGImages").is_dir():
+        return root / "JPEGImages"
+    stems = [path.stem for path in _described(root, None).values()][:50]
+    return pictures_near(annotations, [stem + ending for stem in stems for ending in IMAGE_ENDINGS])
+
+
+def _described(root, names):
+    """Stem relative to the folder of the annotations -> XML file."""
+    folder = root / "Annotations" if (root / "Annotations").is_dir() else root
+    if names is not None:
+        return {name: folder / f"{name}.xml" for name in names}
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*"))
+            if path.suffix.lower() == ".xml"}
+
+
+def _read(annotations, images):
+    """What a COCO file would hold of a folder of VOC's.
+
+    Categories are the names that occur, sorted, with ids from 1. A difficult object has ``iscrowd`` 1: it is not learnt,
+    and finding it or not does not count, as VOC's evaluation has it. Corners are continuous coordinates, as today's
+    tools write them; in files of VOC's own data sets, which their ``database`` tells, they are the first and last pixel,
+    counted from 1.
+
+    Raises:
+        OSError: a file cannot be read, or an image is not there.
+        ValueError: a file is malformed; the text names it.
+    """
+    root, names = _place(annotations)
+    found, pictures, passed = [], _pictures(images), {}
+    described = _described(root, names)
+    if not described:  # label images alone
+        described = {path.stem: None for path in sorted((root / "SegmentationObject").glob("*.png"))}
+    records = []
+    for stem, path in described.items():
+        element = None if path is None else parsed(path, "annotation")
+        name = None if element is None else text_in(element, "filename")
+        picture = pictures.get(stem) or pictures.get(Path(stem).name) or pictures.get(_stem_of(name))
+        if picture is None:
+            raise FileNotFoundError(f"{path or stem}: its image {name or stem} is not in {images}")
+        header = open_image(picture)
+        record = {"id": len(records) + 1, "file_name": Path(os.path.relpath(picture, images)).as_posix(),
+                  "height": header.height, "width": header.width}
+        records.append(record)
+        boxes = [] if element is None else [_object(item, path, number, element)
+                                            for number, item in enumerate(element.iterfind("object"), start=1)]
+        found += _with_masks(record, boxes, object_masks(root, Path(stem).name, header))
+    passed["image without a file of annotations"] = len(pictures) - len(records) if names is None else 0
+    warn_of(root, {key: number for key, number in passed.items() if number > 0})
+    categories, numbers = listed_by_name(sorted({item["name"] for item in found}))
+    objects = [{"category_id": numbers[item.pop("name")], **item} for item in found]
+    return content_of(records, categories, objects)
+
+
+def _stem_of(name):
+    return None if name is None else name.replace("\\", "/").rpartition("/")[2].rpartition(".")[0]
+
+
+def _pictures(folder):
+    """Stem, with and without its folders -> image."""
+    found = {}
+    for path in sorted(Path(folder).rglob("*")):
+        if path.suffix.lower() in IMAGE_ENDINGS and not _is_label(path):
+            found[path.relative_to(folder).with_suffix("").as_posix()] = path
+    return found
+
+
+def _is_label(path):
+    return any(part.startswith("Segmentation") for part in path.parts[:-1])
+
+
+def _object(item, path, number, element):
+    """Name, box, and whether it is difficult."""
+    place = f"{path}, object {number}"
+    box = item.find("bndbox")
+    name = text_in(item, "name")
+    if name is None or box is None:
+        raise ValueError(f"{place}: it must have a name and a bndbox")
+    x1, y1, x2, y2 = (number_in(box, corner, place) for corner in _CORNERS)
+    first = "VOC" in (element.findtext("source/database") or "")
+    x1, y1 = (x1 - 1, y1 - 1) if first else (x1, y1)
+    return {"name": name, "bbox": [x1, y1, x2 - x1, y2 - y1], "iscrowd": int(text_in(item, "difficult", "0") == "1")}
+
+
+def _with_masks(record, boxes, masks):
+    """The objects of an image, those with a mask having it.
+
+    Args:
+        boxes: of the XML file; objects without one are those of the masks alone.
+        masks: value of the label image -> (bitmap, name of the class or None).
+    """
+    found = [{"image_id": record["id"], **item} for item in boxes]
+    left = set(range(len(boxes)))
+    for value, (bitmap, name) in masks.items():
+        mask = mask_of(bitmap)
+        # VOC's values count the objects of the file; those of other tools do not, and the boxes tell.
+        overlaps = {k: float(rle.iou([rle.toBbox(mask)], [boxes[k]["bbox"]], [0])[0, 0]) + (k == value - 1)
+                    for k in left}
+        best = max(overlaps, key=overlaps.get, default=None)
+        if best is not None and overlaps[best] % 1 >= _SAME:
+            left.remove(best)
+            found[best]["segmentation"] = mask
+        else:
+            found.append({"image_id": record["id"], "name": name or "object", "iscrowd": 0, "segmentation": mask})
+    return found
+
+
+VOC = Layout("Pascal VOC", _find, _images, _read)
