@@ -17,7 +17,7 @@ import numpy as np
 
 import roikit.masks as rle
 from roikit.data.keypoints import read_keypoints
-from roikit.data.layouts import read_folder
+from roikit.data.layouts import is_json_file, read_source, with_file_names
 from roikit.data.records import shown
 from roikit.data.rotated import read_rotated_box, upright_boxes
 from roikit.data.segmentation import bitmap_of, box_and_area, read_segmentation
@@ -84,8 +84,8 @@ def load_annotations(annotations, *, categories=True, images=None):
     What has no such meaning stays as it is, for the caller to refuse.
 
     Args:
-        annotations: path of a JSON file, or its content, a mapping, which is not changed; or path of a folder of
-            text files, as `roikit.data.layouts.read_folder` reads them.
+        annotations: path of a JSON file, or its content, a mapping, which is not changed; or path of a folder or file
+            in another layout, as `roikit.data.layouts.read_source` reads them.
         categories: False where the list of categories is not needed; one that is missing is empty then.
         images: folder of the images, which only a folder of annotations needs; None for the one beside it.
 
@@ -94,7 +94,7 @@ def load_annotations(annotations, *, categories=True, images=None):
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is not JSON, or one of the three lists is missing; or as `read_folder`.
+        ValueError: it is not JSON, or one of the three lists is missing; or as `read_source`.
     """
     if isinstance(annotations, Mapping):
         name, own = "the annotations", False
@@ -104,7 +104,8 @@ def load_annotations(annotations, *, categories=True, images=None):
             raise ValueError(f"{name} are nested too deeply") from None
     else:
         name, own = os.fspath(annotations), True
-        content = read_folder(annotations, images) if os.path.isdir(annotations) else read_json(annotations)
+        content = (with_file_names(read_json(annotations)) if is_json_file(annotations) else
+                   read_source(annotations, images))
     if not categories and isinstance(content, dict) and content.get("categories") is None:
         content = {**content, "categories": []}
     for key in ("images", "annotations", "categories"):

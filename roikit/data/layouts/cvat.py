@@ -27,8 +27,16 @@ def _find(path, files):
 
 
 def _images(annotations):
-    names = [image.get("name", "") for image in parsed(annotations, "annotations").iterfind("image")]
+    names = [image.get("name", "") for image in _root(annotations).iterfind("image")]
     return pictures_near(Path(annotations).parent, names)
+
+
+def _root(path):
+    root = parsed(path, "annotations")
+    if root.find("track") is not None:
+        raise ValueError(f"{os.fspath(path)} is CVAT's format for video, with tracks; export the task as "
+                         '"CVAT for images"')
+    return root
 
 
 def _read(annotations, images):
@@ -42,10 +50,7 @@ def _read(annotations, images):
         OSError: the file cannot be read.
         ValueError: it is malformed, or of a video; the text names it.
     """
-    root = parsed(annotations, "annotations")
-    if root.find("track") is not None:
-        raise ValueError(f"{os.fspath(annotations)} is CVAT's format for video, with tracks; export the task as "
-                         '"CVAT for images"')
+    root = _root(annotations)
     records, found, passed = [], [], Counter()
     for number, image in enumerate(root.iterfind("image"), start=1):
         place = f"{os.fspath(annotations)}, image {image.get('name') or number}"

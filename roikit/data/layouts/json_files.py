@@ -4,14 +4,15 @@ import json
 import os
 import re
 
-__all__ = ["is_coco", "is_labelme", "read_file"]
+__all__ = ["beginning", "is_coco", "is_labelme", "read_file"]
 
 _READ = 1 << 20  # of bytes: labelme's pictures within the file stand behind the shapes
 _SHAPES = re.compile(rb'"shapes"\s*:\s*\[')
 _COCO = re.compile(rb'"(?:images|annotations|categories)"\s*:\s*\[')
 
 
-def _begins(path):
+def beginning(path):
+    """The first million bytes of a file; none of one that cannot be read."""
     try:
         with open(path, "rb") as file:
             return file.read(_READ)
@@ -21,12 +22,12 @@ def _begins(path):
 
 def is_labelme(path):
     """Whether a JSON file has the shapes of labelme."""
-    return _SHAPES.search(_begins(path)) is not None
+    return _SHAPES.search(beginning(path)) is not None
 
 
 def is_coco(path):
     """Whether a JSON file has one of COCO's lists."""
-    start = _begins(path)
+    start = beginning(path)
     return _SHAPES.search(start) is None and _COCO.search(start) is not None
 
 

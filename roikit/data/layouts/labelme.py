@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
+import roikit.masks as rle
 from roikit.data.image_folder import IMAGE_ENDINGS
 from roikit.data.images import open_image, read_values
 from roikit.data.layouts.content import content_of, listed_by_name, mask_of, ring_of
 from roikit.data.layouts.json_files import is_labelme, read_file
 from roikit.data.layouts.layout import Layout, warn_of
 from roikit.data.records import shown
-import roikit.masks as rle
 
 __all__ = ["LABELME"]
 
@@ -75,7 +75,8 @@ def _read(annotations, images):
         content = read_file(path)
         picture = _picture(path, content, images)
         if picture is None:
-            raise FileNotFoundError(f"{path}: its image {content.get('imagePath')} is neither beside it nor in {images}")
+            raise FileNotFoundError(f"{path}: its image {content.get('imagePath')} is neither beside it nor in "
+                                    f"{images}")
         record = {"id": len(records) + 1, "file_name": Path(os.path.relpath(picture, images)).as_posix(),
                   **_size(content, picture)}
         records.append(record)

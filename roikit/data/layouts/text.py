@@ -79,17 +79,14 @@ def _read(annotations, images):
         ValueError: a line is malformed, or a text file has no image; the text names the file.
         ImportError: Pillow is missing, or PyYAML where there is a ``data.yaml``.
     """
-    if os.path.isfile(annotations):
-        pairs = _listed(Path(annotations), Path(images))
-        files = [path for _, path in pairs if path is not None]
-    else:
-        found = _annotations(annotations)
-        pairs, files = pair_with_images(found, images), found.values()
-    line = first_line(files)
+    listed = _listed(Path(annotations), Path(images)) if os.path.isfile(annotations) else None
+    files = _annotations(annotations) if listed is None else None
+    line = first_line([path for _, path in listed if path is not None] if files is None else files.values())
     if line is not None and not is_yolo(line.words) and not is_dota(line.words):
         raise ValueError(f"{line.place}: it must be DOTA's x1 y1 x2 y2 x3 y3 x4 y4 category difficult, or YOLO's class "
                          "and fractions of the image, class cx cy w h or class x1 y1 x2 y2 x3 y3 ..., got "
                          f"{shown(' '.join(line.words))}")
+    pairs = pair_with_images(files, images) if listed is None else listed
     read = read_yolo if line is None or is_yolo(line.words) else read_dota
     categories, objects = read(annotations, pairs)
     content = content_of([record for record, _ in pairs], categories, [_without_corners(item) for item in objects])

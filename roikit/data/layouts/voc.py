@@ -70,10 +70,10 @@ def _described(root, names):
 def _read(annotations, images):
     """What a COCO file would hold of a folder of VOC's.
 
-    Categories are the names that occur, sorted, with ids from 1. A difficult object has ``iscrowd`` 1: it is not learnt,
-    and finding it or not does not count, as VOC's evaluation has it. Corners are continuous coordinates, as today's
-    tools write them; in files of VOC's own data sets, which their ``database`` tells, they are the first and last pixel,
-    counted from 1.
+    Categories are the names that occur, sorted, with ids from 1. A difficult object has ``iscrowd`` 1: it is not
+    learnt, and finding it or not does not count, as VOC's evaluation has it. Corners are continuous coordinates, as
+    today's tools write them; in files of VOC's own data sets, which their ``database`` tells, they are the first and
+    last pixel, counted from 1.
 
     Raises:
         OSError: a file cannot be read, or an image is not there.
@@ -146,11 +146,11 @@ def _with_masks(record, boxes, masks):
     left = set(range(len(boxes)))
     for value, (bitmap, name) in masks.items():
         mask = mask_of(bitmap)
+        overlaps = {k: float(rle.iou([rle.toBbox(mask)], [boxes[k]["bbox"]], [0])[0, 0]) for k in left}
+        likely = [k for k in left if overlaps[k] >= _SAME]
         # VOC's values count the objects of the file; those of other tools do not, and the boxes tell.
-        overlaps = {k: float(rle.iou([rle.toBbox(mask)], [boxes[k]["bbox"]], [0])[0, 0]) + (k == value - 1)
-                    for k in left}
-        best = max(overlaps, key=overlaps.get, default=None)
-        if best is not None and overlaps[best] % 1 >= _SAME:
+        best = value - 1 if value - 1 in likely else max(likely, key=overlaps.get, default=None)
+        if best is not None:
             left.remove(best)
             found[best]["segmentation"] = mask
         else:

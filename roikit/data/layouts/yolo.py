@@ -71,8 +71,8 @@ def _object(line, width, height):
     """Class, and coordinates in pixels."""
     words = line.words
     if len(words) != _BOX and (len(words) < 7 or len(words) % 2 == 0):
-        raise ValueError(f"{line.place}: it must be a class and fractions of the image: the four of a box, cx cy w h, or "
-                         f"x y of three points or more, got {len(words)} words: {shown(' '.join(words))}"
+        raise ValueError(f"{line.place}: it must be a class and fractions of the image: the four of a box, cx cy w h, "
+                         f"or x y of three points or more, got {len(words)} words: {shown(' '.join(words))}"
                          + (" (a confidence is of results, not of annotations)" if len(words) == 6 else ""))
     label = number_of(words[0])
     if label is None or not 0 <= label < 2**31 or label != int(label):

@@ -13,7 +13,7 @@ _ABOVE = 3  # the levels of folders above that of the files in which they are lo
 
 
 def class_names(folder):
-    """The names of classes: from the nearest file that has some, in the folder or one of the three above it.
+    """The names of classes: from the nearest ``data.yaml`` in the folder or one of the three above it, or else a list.
 
     Args:
         folder: of the annotations, or a file in it.
@@ -26,16 +26,15 @@ def class_names(folder):
         ValueError: it is malformed, or describes keypoints, which are not read.
     """
     place = Path(os.path.abspath(folder))
-    for above in (place, *place.parents[:_ABOVE]):
-        if (path := yaml_of(above)) is not None:
-            content = read_yaml(path)
-            if "kpt_shape" in content:
-                raise ValueError(f"{path} is of keypoints (kpt_shape), which are read from COCO's files alone")
-            return path, _names(path, content.get("names"))
-        for name in _LISTS:
-            if (above / name).is_file():
-                return above / name, _listed(above / name)
-    return None, None
+    places = (place, *place.parents[:_ABOVE])
+    path = next((found for above in places if (found := yaml_of(above)) is not None), None)
+    if path is not None:
+        content = read_yaml(path)
+        if "kpt_shape" in content:
+            raise ValueError(f"{path} is of keypoints (kpt_shape), which are read from COCO's files alone")
+        return path, _names(path, content.get("names"))
+    path = next((above / name for above in places for name in _LISTS if (above / name).is_file()), None)
+    return path, None if path is None else _listed(path)
 
 
 def yaml_of(folder):

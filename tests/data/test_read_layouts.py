@@ -1,0 +1,339 @@
+"""People's folders in place of a COCO file: what YOLO, VOC, labelme, CVAT, Roboflow, LVIS and label images hold."""
+
+import base64
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import roikit.masks as rle
+from roikit.data.annotations import load_annotations
+from roikit.data.layouts import find_source, parts_of
+
+WIDTH, HEIGHT = 40, 30
+RECTANGLE = [4, 5, 14, 5, 14, 25, 4, 25]  # x 4..14, y 5..25
+ARROW = [20.0, 4.0, 36.0, 12.0, 22.0, 20.0]
+
+
+def picture(path, size=(WIDTH, HEIGHT)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (*size[::-1], 3), np.uint8)).save(path)
+
+
+def text(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    return path
+
+
+def bitmap(ring):
+    return rle.decode(rle.frPyObjects([ring], HEIGHT, WIDTH)[0])
+
+
+def found(path, images=None):
+    """(file name, category, mask) of each object of a path, and the source."""
+    source = find_source(path)
+    content = load_annotations(source.annotations, images=source.images if images is None else images)
+    names = {c["id"]: c["name"] for c in content["categories"]}
+    records = {r["id"]: r for r in content["images"]}
+    objects = []
+    for a in content["annotations"]:
+        record, mask = records[a["image_id"]], a.get("segmentation")
+        assert (source.images / record["file_name"]).is_file()
+        if isinstance(mask, list):
+            mask = rle.merge(rle.frPyObjects(mask, record["height"], record["width"]))
+        objects.append((record["file_name"], names[a["category_id"]], a["bbox"],
+                        None if mask is None else rle.decode(mask)))
+    return objects, source, content
+
+
+def check(objects, expected, *, masks=True):
+    assert [(name, label) for name, label, _, _ in objects] == [(name, label) for name, label, _ in expected]
+    for (_, _, box, mask), (_, _, ring) in zip(objects, expected, strict=True):
+        points = np.reshape(ring, (-1, 2))
+        np.testing.assert_allclose(box, [*points.min(0), *np.ptp(points, 0)], atol=1.01)
+        if masks:
+            assert mask is not None and (mask != bitmap(ring)).sum() == 0
+
+
+def fractions(ring):
+    return " ".join(f"{v / side:.8f}" for v, side in zip(ring, (WIDTH, HEIGHT) * (len(ring) // 2), strict=True))
+
+
+EXPECTED = [("a.png", "bolt", RECTANGLE), ("a.png", "nut", ARROW), ("b.png", "nut", RECTANGLE)]
+
+
+@pytest.mark.parametrize("names", ["data.yaml", "classes.txt"])
+def test_yolo_outlines(tmp_path, names):
+    for name in "abc":
+        picture(tmp_path / f"images/{name}.png")
+    text(tmp_path / "labels/a.txt", f"0 {fractions(RECTANGLE)}\n1 {fractions(ARROW)}\n")
+    text(tmp_path / "labels/b.txt", f"1 {fractions(RECTANGLE)}\n")
+    text(tmp_path / names, "names: [bolt, nut]\n" if names == "data.yaml" else "bolt\nnut\n\n")
+    objects, source, content = found(tmp_path)
+    check(objects, EXPECTED)
+    assert source.annotations == tmp_path / "labels" and source.images == tmp_path / "images"
+    assert len(content["images"]) == 3 and not any("obb" in a for a in content["annotations"])
+
+
+def test_yolo_boxes_beside_the_images_as_darknet_has_them(tmp_path):
+    picture(tmp_path / "obj_train_data/a.png")
+    text(tmp_path / "obj_train_data/a.txt", "1 0.5 0.5 0.25 0.2\n")
+    text(tmp_path / "obj.names", "bolt\nnut\n")
+    objects, source, content = found(tmp_path / "obj_train_data")
+    assert objects[0][:3] == ("a.png", "nut", pytest.approx([15, 12, 10, 6])) and objects[0][3] is None
+    assert [c["name"] for c in content["categories"]] == ["bolt", "nut"]
+
+
+def test_yolo_lines_of_four_points_are_outlines_and_oriented_boxes(tmp_path):
+    picture(tmp_path / "images/a.png")
+    text(tmp_path / "labels/a.txt", f"0 {fractions(RECTANGLE)}\n")
+    objects, _, content = found(tmp_path)
+    check(objects, [("a.png", "0", RECTANGLE)])
+    assert content["annotations"][0]["obb"] == pytest.approx(RECTANGLE, abs=1e-5)
+
+
+@pytest.mark.parametrize("yaml", ["train: ../train/images\nval: ../valid/images\n",
+                                  "path: /content/datasets/bolts\ntrain: train/images\nval: valid/images\n",
+                                  "train: /home/me/bolts/train/images\nval: [/home/me/bolts/valid/images]\n"])
+def test_yolo_parts_are_those_of_the_yaml_file(tmp_path, yaml):
+    for part in ("train", "valid"):
+        picture(tmp_path / part / "images/a.png")
+        text(tmp_path / part / "labels/a.txt", f"0 {fractions(ARROW)}\n")
+    text(tmp_path / "README.roboflow.txt", "made by a tool\n")
+    path = text(tmp_path / "data.yaml", f"{yaml}names: {{0: bolt, 1: nut}}\n")
+    for source in (tmp_path, path):
+        assert parts_of(source) == {"train": [tmp_path / "train/labels"], "val": [tmp_path / "valid/labels"]}
+    objects, source, _ = found(parts_of(path)["train"][0])
+    check(objects, [("a.png", "bolt", ARROW)])
+    with pytest.raises(ValueError, match="has the parts train, val; name one of .*train/labels"):
+        find_source(tmp_path)
+
+
+def test_yolo_lists_of_images(tmp_path):
+    for name in "abc":
+        picture(tmp_path / f"images/deep/{name}.png")
+        text(tmp_path / f"labels/deep/{name}.txt", f"0 {fractions(ARROW)}\n")
+    listed = text(tmp_path / "train.txt", "./images/deep/a.png\n/elsewhere/images/deep/c.png\n")
+    text(tmp_path / "data.yaml", "train: train.txt\nnames: [bolt]\n")
+    assert parts_of(tmp_path) == {"train": [listed]}
+    objects, _, _ = found(listed)
+    check(objects, [("images/deep/a.png", "bolt", ARROW), ("images/deep/c.png", "bolt", ARROW)])
+
+
+def voc_file(name, *objects, database="Unknown"):
+    inner = "".join(f"<object><name>{label}</name><difficult>{difficult}</difficult><bndbox><xmin>{box[0]}</xmin>"
+                    f"<ymin>{box[1]}</ymin><xmax>{box[2]}</xmax><ymax>{box[3]}</ymax></bndbox></object>"
+                    for label, box, difficult in objects)
+    return (f"<annotation><filename>{name}</filename><source><database>{database}</database></source>"
+            f"<size><width>{WIDTH}</width><height>{HEIGHT}</height><depth>3</depth></size>{inner}</annotation>")
+
+
+def test_voc_boxes_beside_the_images(tmp_path):
+    picture(tmp_path / "a.png")
+    text(tmp_path / "a.xml", voc_file("a.png", ("nut", (4, 5, 14, 25), 0), ("bolt", (20, 4, 36, 20), 1)))
+    objects, _, content = found(tmp_path)
+    assert [(label, box) for _, label, box, _ in objects] == [("nut", [4, 5, 10, 20]), ("bolt", [20, 4, 16, 16])]
+    assert [a["iscrowd"] for a in content["annotations"]] == [0, 1]
+    text(tmp_path / "a.xml", voc_file("a.png", ("nut", (5, 6, 14, 25), 0), database="The VOC2007 Database"))
+    assert found(tmp_path)[0][0][2] == [4, 5, 10, 20]
+
+
+def test_voc_masks_belong_to_the_boxes(tmp_path):
+    picture(tmp_path / "JPEGImages/a.png")
+    picture(tmp_path / "JPEGImages/b.png")
+    values = np.zeros((HEIGHT, WIDTH), np.uint8)
+    values[bitmap(RECTANGLE) > 0] = 2
+    values[bitmap(ARROW) > 0] = 1
+    values[0] = 255  # the border between objects
+    (tmp_path / "SegmentationObject").mkdir()
+    Image.fromarray(values).save(tmp_path / "SegmentationObject/a.png")
+    text(tmp_path / "Annotations/a.xml", voc_file("a.png", ("nut", (20, 4, 36, 20), 0), ("bolt", (4, 5, 14, 25), 0)))
+    text(tmp_path / "Annotations/b.xml", voc_file("b.png", ("nut", (4, 5, 14, 25), 0)))
+    objects, source, _ = found(tmp_path)
+    check(objects[:2], [("a.png", "nut", ARROW), ("a.png", "bolt", RECTANGLE)])
+    assert objects[2][0] == "b.png" and objects[2][3] is None and source.images == tmp_path / "JPEGImages"
+    for part, names in (("train", "a"), ("val", "b")):
+        text(tmp_path / f"ImageSets/Main/{part}.txt", f"{names}\n")
+        text(tmp_path / f"ImageSets/Segmentation/{part}.txt", f"{names}\n")
+    assert parts_of(tmp_path)["train"] == [tmp_path / "ImageSets/Segmentation/train.txt"]
+    check(found(parts_of(tmp_path)["train"][0])[0], [("a.png", "nut", ARROW), ("a.png", "bolt", RECTANGLE)])
+
+
+def test_voc_masks_of_colours_have_their_class_from_the_label_map(tmp_path):
+    picture(tmp_path / "JPEGImages/a.png")
+    objects, classes = (np.zeros((HEIGHT, WIDTH, 3), np.uint8) for _ in range(2))
+    for ring, colour, label in ((RECTANGLE, (128, 0, 0), (10, 20, 30)), (ARROW, (0, 128, 0), (40, 50, 60))):
+        objects[bitmap(ring) > 0], classes[bitmap(ring) > 0] = colour, label
+    for folder, pixels in (("SegmentationObject", objects), ("SegmentationClass", classes)):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(pixels).save(tmp_path / folder / "a.png")
+    text(tmp_path / "labelmap.txt", "# label:color_rgb:parts:actions\nbackground:0,0,0::\nbolt:10,20,30::\n"
+                                    "nut:40,50,60::\n")
+    objects, _, _ = found(tmp_path)
+    check(sorted(objects, key=lambda o: o[1]), [("a.png", "bolt", RECTANGLE), ("a.png", "nut", ARROW)])
+
+
+def labelme_file(path, name, shapes, **more):
+    return text(path, json.dumps({"version": "5.4.1", "flags": {}, "shapes": shapes, "imagePath": name,
+                                  "imageData": None, "imageHeight": HEIGHT, "imageWidth": WIDTH, **more}))
+
+
+def shape(label, points, kind="polygon", **more):
+    return {"label": label, "points": np.reshape(points, (-1, 2)).tolist(), "shape_type": kind, "group_id": None,
+            "flags": {}, **more}
+
+
+def test_labelme(tmp_path):
+    for name in "ab":
+        picture(tmp_path / f"{name}.png")
+    labelme_file(tmp_path / "a.json", "a.png", [shape("bolt", RECTANGLE), shape("nut", ARROW)])
+    labelme_file(tmp_path / "b.json", "C:\\pictures\\b.png", [shape("nut", [14, 25, 4, 5], "rectangle")])
+    objects, source, _ = found(tmp_path)
+    check(objects[:2], EXPECTED[:2])
+    assert objects[2][:3] == ("b.png", "nut", [4, 5, 10, 20]) and source.images == tmp_path
+
+
+def test_labelme_groups_masks_and_what_is_no_region(tmp_path):
+    picture(tmp_path / "images/a.png")
+    buffer = io.BytesIO()
+    Image.fromarray(bitmap(ARROW)[4:20, 20:36].astype(bool)).save(buffer, "PNG")
+    data = base64.b64encode(buffer.getvalue()).decode()
+    labelme_file(tmp_path / "annotations/a.json", "..\\images\\a.png", [
+        shape("bolt", [4, 5, 8, 5, 8, 25, 4, 25], group_id=1), shape("bolt", [8, 5, 14, 5, 14, 25, 8, 25], group_id=1),
+        shape("nut", [20, 4, 35, 19], "mask", mask=data), shape("nut", [1, 1], "point"),
+        shape("nut", [1, 1, 5, 5], "line")])
+    with pytest.warns(UserWarning, match="passed over 1 line .*, 1 point"):
+        objects, source, _ = found(tmp_path / "annotations")
+    check(objects, [("a.png", "bolt", RECTANGLE), ("a.png", "nut", ARROW)])
+    assert source.images == tmp_path / "images"
+
+
+def test_cvat(tmp_path):
+    picture(tmp_path / "images/sub/a.png")
+    ring = ";".join(f"{x},{y}" for x, y in np.reshape(ARROW, (-1, 2)))
+    runs = np.flatnonzero(np.diff(np.concatenate([[0], bitmap(ARROW)[4:20, 20:36].reshape(-1), [2]])))
+    runs = ", ".join(str(n) for n in np.diff([0, *runs]))
+    path = text(tmp_path / "annotations.xml", f"""<?xml version="1.0" encoding="utf-8"?>
+<annotations><version>1.1</version><meta><task><labels><label><name>nut</name></label><label><name>bolt</name></label>
+</labels></task></meta><image id="7" name="sub/a.png" width="{WIDTH}" height="{HEIGHT}">
+<polygon label="nut" points="{ring}" z_order="0"/><box label="bolt" xtl="4" ytl="5" xbr="14" ybr="25"/>
+<mask label="nut" rle="{runs}" left="20" top="4" width="16" height="16"/><points label="nut" points="1,1"/>
+<box label="bolt" xtl="10" ytl="10" xbr="20" ybr="14" rotation="90"/></image></annotations>""")
+    with pytest.warns(UserWarning, match="passed over 1 point"):
+        objects, source, content = found(tmp_path)
+    assert source.annotations == path and source.images == tmp_path / "images"
+    check([objects[0], objects[2]], [("sub/a.png", "nut", ARROW)] * 2)
+    assert objects[1][1:3] == ("bolt", [4, 5, 10, 20]) and [c["name"] for c in content["categories"]] == ["nut", "bolt"]
+    np.testing.assert_allclose(objects[3][2], [13, 7, 4, 10], atol=1e-9)
+    assert "obb" in content["annotations"][3]
+
+
+def coco(name="a.png"):
+    return {"images": [{"id": 1, "file_name": name, "height": HEIGHT, "width": WIDTH}],
+            "categories": [{"id": 3, "name": "bolt"}],
+            "annotations": [{"id": 1, "image_id": 1, "category_id": 3, "bbox": [4, 5, 10, 20], "area": 200,
+                             "iscrowd": 0, "segmentation": [RECTANGLE]}]}
+
+
+@pytest.mark.parametrize("annotations, image", [
+    ("_annotations.coco.json", "a.png"), ("result.json", "images/a.png"),
+    ("annotations/instances_default.json", "images/a.png"), ("annotations/instances_train2017.json", "train2017/a.png"),
+    ("annotations/instances_train.json", "images/train/a.png")])
+def test_folders_of_a_coco_file(tmp_path, annotations, image):
+    picture(tmp_path / image)
+    text(tmp_path / annotations, json.dumps(coco()))
+    for path in (tmp_path, tmp_path / annotations):
+        objects, source, _ = found(path)
+        check(objects, [("a.png", "bolt", RECTANGLE)])
+        assert source.annotations == tmp_path / annotations and source.images == (tmp_path / image).parent
+
+
+def test_roboflow_parts(tmp_path):
+    for part in ("train", "valid"):
+        picture(tmp_path / part / "a.png")
+        text(tmp_path / part / "_annotations.coco.json", json.dumps(coco()))
+    assert parts_of(tmp_path) == {"train": [tmp_path / "train"], "val": [tmp_path / "valid"]}
+    check(found(tmp_path / "train")[0], [("a.png", "bolt", RECTANGLE)])
+
+
+def test_lvis_names_are_those_of_its_addresses(tmp_path):
+    picture(tmp_path / "train2017/a.png")
+    content = coco()
+    del content["images"][0]["file_name"]
+    content["images"][0] |= {"coco_url": "http://images.cocodataset.org/train2017/a.png", "neg_category_ids": []}
+    text(tmp_path / "lvis_v1_train.json", json.dumps(content))
+    objects, source, _ = found(tmp_path / "lvis_v1_train.json")
+    check(objects, [("train2017/a.png", "bolt", RECTANGLE)])
+    assert source.images == tmp_path
+
+
+def label_image(path, values):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(values).save(path)
+
+
+@pytest.mark.parametrize("image, label", [
+    ("images/a.png", "masks/a.png"), ("images/a.png", "labels/a.tif"), ("images/deep/a.png", "masks/deep/a_mask.png"),
+    ("a.png", "a_masks.png"), ("a.png", "a_cp_masks.png")])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32])
+def test_one_grey_value_an_object(tmp_path, image, label, dtype):
+    picture(tmp_path / image)
+    label = label.replace(".png", ".tif") if dtype is np.int32 else label
+    values = np.zeros((HEIGHT, WIDTH), dtype)
+    values[bitmap(RECTANGLE) > 0], values[bitmap(ARROW) > 0] = 3, 200
+    label_image(tmp_path / label, values)
+    objects, _, content = found(tmp_path)
+    name = image.partition("images/")[2] or image
+    check(objects, [(name, "object", RECTANGLE), (name, "object", ARROW)])
+    assert content["categories"] == [{"id": 1, "name": "object"}]
+
+
+@pytest.mark.parametrize("image, masks", [
+    ("images/a.png", ["masks/a/1.png", "masks/a/2.png"]), ("images/a.png", ["masks/a_1.png", "masks/a_2.png"]),
+    ("a/images/a.png", ["a/masks/0f.png", "a/masks/1b.png"])])
+def test_one_file_an_object(tmp_path, image, masks):
+    picture(tmp_path / image)
+    for path, ring in zip(masks, (RECTANGLE, ARROW), strict=True):
+        label_image(tmp_path / path, bitmap(ring) * np.uint8(255))
+    objects, source, _ = found(tmp_path)
+    name = (tmp_path / image).relative_to(source.images).as_posix()
+    check(objects, [(name, "object", RECTANGLE), (name, "object", ARROW)])
+
+
+def test_contract_a_binary_mask_of_several_regions_has_two_meanings(tmp_path):
+    picture(tmp_path / "images/a.png")
+    label_image(tmp_path / "masks/a.png", (bitmap(RECTANGLE) | bitmap(ARROW)) * np.uint8(255))
+    with pytest.raises(ValueError, match="masks/a.png has one value beside 0 in several places"):
+        load_annotations(tmp_path)
+    label_image(tmp_path / "masks/a.png", np.ones((3, 3), np.uint8))
+    with pytest.raises(ValueError, match="masks/a.png must be 40x30 as its image is, got 3x3"):
+        load_annotations(tmp_path)
+
+
+@pytest.mark.parametrize("name, content, sentence", [
+    ("a.xml", "<annotation><object></annotation>", "a.xml is not XML"),
+    ("a.xml", voc_file("a.png", ("nut", (4, "x", 14, 25), 0)), "a.xml, object 1: ymin must be a finite .* got 'x'"),
+    ("a.json", '{"shapes": [{"label": "x"}]}', "a.json, shape 1: its points must be a list of pairs, got None"),
+    ("a.json", '{"shapes": [', "a.json is not JSON"),
+    ("annotations.xml", '<annotations><track id="1"/></annotations>', "format for video"),
+    ("annotations.xml", '<annotations><image name="a.png"/></annotations>', "image a.png: height must be a finite"),
+    ("a.txt", "0 0.1 0.2 0.3 0.4 0.9\n", "a.txt, line 1: .* got 6 words: .*a confidence"),
+    ("a.doc", "", "is in no layout that is read: it must be COCO's JSON file")])
+def test_contract_what_is_malformed_is_named(tmp_path, name, content, sentence):
+    picture(tmp_path / "a.png")
+    text(tmp_path / name, content)
+    with pytest.raises(ValueError, match=sentence):
+        load_annotations(tmp_path)
+
+
+def test_contract_a_missing_image_is_named(tmp_path):
+    labelme_file(tmp_path / "a.json", "a.png", [shape("bolt", RECTANGLE)])
+    with pytest.raises(FileNotFoundError, match="images of .* are not beside its JSON files"):
+        find_source(tmp_path)
+    with pytest.raises(FileNotFoundError, match="a.json: its image a.png is neither beside it nor in"):
+        load_annotations(tmp_path, images=tmp_path)
+    with pytest.raises(FileNotFoundError, match="there is no file or folder"):
+        find_source(tmp_path / "nothing")
