@@ -8,6 +8,7 @@ import click
 import roikit
 from roikit.commands.bench import bench
 from roikit.commands.convert import convert
+from roikit.commands.convert_data import convert_data
 from roikit.commands.doctor import doctor
 from roikit.commands.evaluate import evaluate
 from roikit.commands.export import export
@@ -58,7 +59,7 @@ def main(traceback):
     warnings.showwarning = _warned
 
 
-for _command in (info, doctor, train, presets, zoo, evaluate, predict, convert, export, bench, verify):
+for _command in (info, doctor, convert_data, train, presets, zoo, evaluate, predict, convert, export, bench, verify):
     main.add_command(_command)
 
 

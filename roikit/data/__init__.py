@@ -9,7 +9,8 @@ from pathlib import Path
 from roikit.data.collate import collate
 
 __all__ = ["CocoDataset", "Finding", "PanopticDataset", "PanopticFile", "Report", "SemanticDataset", "collate",
-           "inspect_dataset", "inspect_semantic", "nuclei_mini", "read_image", "transforms", "write_panoptic"]
+           "convert_data", "inspect_dataset", "inspect_semantic", "nuclei_mini", "read_image", "transforms",
+           "write_panoptic"]
 
 _MODULES = {
     "CocoDataset": "coco",
@@ -18,6 +19,7 @@ _MODULES = {
     "PanopticFile": "semantic",
     "Report": "findings",
     "SemanticDataset": "semantic_dataset",
+    "convert_data": "conversion",
     "inspect_dataset": "doctor",
     "inspect_semantic": "semantic_doctor",
     "read_image": "images",

@@ -19,8 +19,8 @@ from roikit.data.layouts.parts import parts_of
 from roikit.data.layouts.text import TEXT
 from roikit.data.layouts.voc import VOC
 
-__all__ = ["LAYOUTS", "Source", "find_source", "is_annotation_folder", "is_json_file", "parts_of", "read_source",
-           "with_file_names"]
+__all__ = ["LAYOUTS", "Source", "find_source", "is_annotation_folder", "is_json_file", "layout_of", "parts_of",
+           "read_source", "with_file_names"]
 
 LAYOUTS = (COCO, CVAT, VOC, LABELME, TEXT, LABEL_IMAGES)  # in the order in which they are tried
 _KNOWN = ("COCO's JSON file, YOLO's or DOTA's text files, Pascal VOC, labelme, CVAT's annotations.xml, or label images "
@@ -53,7 +53,13 @@ def _layout_of(path):
     return None
 
 
-def _required(path):
+def layout_of(path):
+    """The layout that a path is in, and what it reads: (Layout, path).
+
+    Raises:
+        FileNotFoundError: there is no such path.
+        ValueError: no layout is known.
+    """
     found = _layout_of(path)
     if found is None:
         if not os.path.exists(path):
@@ -76,10 +82,13 @@ def find_source(path):
         OSError: a file cannot be read.
         ValueError: it is in no layout that is known, or has parts, of which one must be named.
     """
-    if parts := parts_of(path):
+    parts = parts_of(path)
+    paths = list(dict.fromkeys(one for some in parts.values() for one in some))
+    if len(paths) > 1:
         raise ValueError(f"{os.fspath(path)} has the parts {', '.join(parts)}; name one of "
-                         f"{', '.join(os.fspath(one) for paths in parts.values() for one in paths)}")
-    layout, annotations = _required(path)
+                         f"{', '.join(map(os.fspath, paths))}")
+    path = paths[0] if paths else path
+    layout, annotations = layout_of(path)
     return Source(layout.name, annotations, layout.images(annotations))
 
 
@@ -108,5 +117,5 @@ def read_source(annotations, images=None):
         ValueError: no layout is known, or a file is malformed; the text names it.
         ImportError: Pillow is missing, or PyYAML where there is a ``data.yaml``.
     """
-    layout, found = _required(annotations)
+    layout, found = layout_of(annotations)
     return layout.read(found, layout.images(found) if images is None else images)

@@ -15,6 +15,7 @@ __all__ = ["COCO", "with_file_names"]
 
 _ROBOFLOW = "_annotations.coco.json"
 _NAME = re.compile(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")')
+_TOLD = re.compile(rb'^\s*\{\s*"info"\s*:\s*\{[^{}]*"images"\s*:\s*("(?:[^"\\]|\\.)*")')  # by `convert_data`
 _URL = re.compile(rb'"coco_url"\s*:\s*("(?:[^"\\]|\\.)*")')
 
 
@@ -34,6 +35,10 @@ def _find(path, files):
 def _images(annotations):
     path = Path(os.path.abspath(annotations))
     start = beginning(path)
+    if (told := _TOLD.search(start)) is not None:
+        place = path.parent / json.loads(told[1].decode(errors="replace"))
+        if place.is_dir():
+            return Path(os.path.normpath(place))
     names = [json.loads(text.decode(errors="replace")) for text in _NAME.findall(start)[:50]]
     names += [_of_url(json.loads(text.decode(errors="replace"))) for text in _URL.findall(start)[:50]]
     names = [name.replace("\\", "/") for name in names]

@@ -5,7 +5,8 @@
     NAME/images/NAME.png  NAME/masks/*.png               one file an object, as the 2018 Data Science Bowl has them
     NAME.png  NAME_masks.png                             one value an object, as Cellpose writes them
 
-Nothing tells classes: there is one category, ``object``.
+There is one category, ``object``, unless a table ``objects.csv`` among the masks, with the columns file_name, value and
+class, tells others.
 """
 
 import os
@@ -17,7 +18,8 @@ import numpy as np
 
 from roikit.data.image_folder import IMAGE_ENDINGS
 from roikit.data.images import open_image, read_values
-from roikit.data.layouts.content import content_of, mask_of
+from roikit.data.layouts.content import content_of, listed_by_name, mask_of
+from roikit.data.layouts.label_classes import read_classes
 from roikit.data.layouts.layout import Layout, warn_of
 
 __all__ = ["LABEL_IMAGES", "OBJECT"]
@@ -74,49 +76,52 @@ def _read(annotations, images):
         ValueError: a label image is of another size than its image, or each has one value beside 0 and several
             regions, which may be one object or several; the text names it.
     """
-    records, objects, passed = [], [], Counter()
-    single = []
-    for picture, labels, separate in _pairs(Path(annotations), Path(images)):
-        if not labels and not separate:
+    records, found, single, passed = [], [], [], Counter()
+    root, images = Path(annotations), Path(images)
+    masks = (_beside(root) or (root, root))[1]
+    classes = read_classes(masks)
+    for picture, labels, separate in _pairs(root, images):
+        if labels is None:
             passed["image without a label image"] += 1
             continue
         header = open_image(picture)
         record = {"id": len(records) + 1, "file_name": Path(os.path.relpath(picture, images)).as_posix(),
                   "height": header.height, "width": header.width}
         records.append(record)
-        masks = [values > 0 for values in map(_reader(record), separate)]
-        for path in labels:
-            values = _reader(record)(path)
-            present = [value for value in np.unique(values) if value]
-            masks += [values == value for value in present]
-            single.append((path, len(present), masks[-1] if masks else None))
-        objects += [{"image_id": record["id"], "category_id": 1, "segmentation": mask_of(mask)} for mask in masks
-                    if mask.any()]
-        passed["mask without a pixel"] += sum(not mask.any() for mask in masks)
+        for path in (*labels, *separate):
+            values = _values(path, record)
+            present = [int(value) for value in np.unique(values) if value]
+            if path in separate and present:
+                values, present = np.where(values > 0, present[-1], 0), present[-1:]
+            passed["mask without a pixel"] += path in separate and not present
+            for value in present:
+                key = Path(os.path.relpath(path, masks)).as_posix(), value
+                found.append({"image_id": record["id"], "name": classes.get(key, OBJECT),
+                              "segmentation": mask_of(values == value)})
+            if path in labels:
+                single.append((path, len(present), values > 0))
     _refuse_binary(single)
     if not records:
         raise ValueError(f"{os.fspath(annotations)} has no label image that is called as an image of {images} is")
     warn_of(annotations, passed)
-    return content_of(records, [{"id": 1, "name": OBJECT}], objects)
+    categories, numbers = listed_by_name(sorted({item["name"] for item in found}) or [OBJECT])
+    return content_of(records, categories, [{"category_id": numbers[item.pop("name")], **item} for item in found])
 
 
-def _reader(record):
-    """A function that reads a label image of the size that a record has."""
-    def read(path):
-        values = read_values(path)
-        if values.shape != (record["height"], record["width"]):
-            raise ValueError(f"{path} must be {record['width']}x{record['height']} as its image is, got "
-                             f"{values.shape[1]}x{values.shape[0]}")
-        return values
-
-    return read
+def _values(path, record):
+    """A label image, which must be of the size that its image has."""
+    values = read_values(path)
+    if values.shape != (record["height"], record["width"]):
+        raise ValueError(f"{path} must be {record['width']}x{record['height']} as its image is, got "
+                         f"{values.shape[1]}x{values.shape[0]}")
+    return values
 
 
 def _refuse_binary(single):
     """Refuse label images that all have one value where that value lies in several places.
 
     Args:
-        single: (path, number of values, bitmap of the last) of each.
+        single: (path, number of values, bitmap of all) of each.
     """
     if any(count > 1 for _, count, _ in single):
         return
@@ -137,7 +142,7 @@ def _has_parts(bitmap):
 
 
 def _pairs(root, images):
-    """Yields (image, label images of values, label images of one object each)."""
+    """Yields (image, label images of values, label images of one object each), the second None without any."""
     folders = _beside(root)
     if folders is not None:
         yield from _of_folders(images, folders[1])
@@ -147,28 +152,34 @@ def _pairs(root, images):
         pictures, masks = _beside(place)
         found = _listed(pictures)
         for picture in found:
-            yield picture, [], _listed(masks) if len(found) == 1 else [p for p in _listed(masks)
-                                                                      if p.stem.startswith(picture.stem)]
+            yield picture, [], [path for path in _listed(masks) if len(found) == 1 or
+                                path.stem.startswith(picture.stem)]
     if not places:
         labels = {path: picture for path in _listed(root) if (picture := _image_of(path)) is not None}
         for picture in _listed(root):
             if picture not in labels:
-                yield picture, [path for path, image in labels.items() if image == picture], []
+                yield picture, [path for path, image in labels.items() if image == picture] or None, []
 
 
 def _of_folders(images, masks):
     """The pairs of a folder of images and one of masks."""
-    stems = {}
+    labels = {}
     for path in _listed(masks):
-        relative = path.relative_to(masks).with_suffix("").as_posix()
-        stems.setdefault(relative, []).append(path)
+        labels.setdefault(path.relative_to(masks).with_suffix("").as_posix(), []).append(path)
     pictures = {path.relative_to(images).with_suffix("").as_posix(): path for path in _listed(images)}
+    wholes, parts = {}, {}
+    for name, paths in labels.items():
+        above = name.rpartition("/")[0]
+        whole = next((stem for stem in (name, _SUFFIX.sub("", name)) if stem in pictures), None)
+        part = next((stem for stem in (_NUMBERED.sub("", name), above) if stem in pictures), None)
+        if whole is not None:
+            wholes.setdefault(whole, []).extend(paths)
+        elif part is not None:
+            parts.setdefault(part, []).extend(paths)
     for stem, picture in pictures.items():
-        values = [p for name in stems if name == stem or _SUFFIX.sub("", name) == stem for p in stems[name]]
-        separate = [p for name in stems if name not in pictures and _NUMBERED.sub("", name) == stem
-                    and name != stem for p in stems[name]]
-        separate += [p for name in stems if name.startswith(f"{stem}/") and name not in pictures for p in stems[name]]
-        yield picture, values, [] if values else separate
+        described = stem in wholes or stem in parts or (masks / stem).is_dir()
+        separate = [] if stem in wholes else parts.get(stem, [])
+        yield picture, wholes.get(stem, []) if described else None, separate
 
 
 def _listed(folder):

@@ -64,7 +64,8 @@ def _read(annotations, images):
     """What a COCO file would hold of labelme's files.
 
     Shapes of one ``group_id`` and label are one object. Categories are the labels that occur, sorted, with ids from 1.
-    Polygons, rectangles, circles and masks are objects; points and lines are counted in a warning.
+    Polygons, rectangles, circles and masks are objects, crowds with the flag ``crowd``; points and lines are counted in
+    a warning.
 
     Raises:
         OSError: a file cannot be read, or an image is not there.
@@ -110,7 +111,9 @@ def _objects(path, content, record, passed):
         if made is None:
             passed[f"{shape.get('shape_type') or 'polygon'} without area or of no class"] += 1
             continue
-        item = {"image_id": record["id"], "name": name, **made}
+        flags = shape.get("flags")
+        crowd = isinstance(flags, dict) and flags.get("crowd") is True
+        item = {"image_id": record["id"], "name": name, "iscrowd": int(crowd), **made}
         group = shape.get("group_id")
         if group is None:
             alone.append(item)

@@ -146,16 +146,24 @@ def _with_masks(record, boxes, masks):
     left = set(range(len(boxes)))
     for value, (bitmap, name) in masks.items():
         mask = mask_of(bitmap)
-        overlaps = {k: float(rle.iou([rle.toBbox(mask)], [boxes[k]["bbox"]], [0])[0, 0]) for k in left}
-        likely = [k for k in left if overlaps[k] >= _SAME]
-        # VOC's values count the objects of the file; those of other tools do not, and the boxes tell.
-        best = value - 1 if value - 1 in likely else max(likely, key=overlaps.get, default=None)
+        box = rle.toBbox(mask)
+        overlaps = {k: float(rle.iou([box], [boxes[k]["bbox"]], [0])[0, 0]) for k in left}
+        likely = {k: overlap for k, overlap in overlaps.items() if overlap >= _SAME}
+        # VOC's values count the objects of the file, of which others may hide a part; else the boxes tell.
+        best = value - 1 if value - 1 in left and _within(box, boxes[value - 1]["bbox"]) else max(
+            likely, key=likely.get, default=None)
         if best is not None:
             left.remove(best)
             found[best]["segmentation"] = mask
         else:
             found.append({"image_id": record["id"], "name": name or "object", "iscrowd": 0, "segmentation": mask})
     return found
+
+
+def _within(box, other):
+    """Whether a box lies in another, but for the rounding of a pixel or two."""
+    return all(a >= b - 2 and a + s <= b + t + 2 for a, b, s, t in zip(box[:2], other[:2], box[2:], other[2:],
+                                                                     strict=True))
 
 
 VOC = Layout("Pascal VOC", _find, _images, _read)
