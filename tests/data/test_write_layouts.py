@@ -48,7 +48,7 @@ def mask(bitmap):
 
 @pytest.fixture
 def coco(tmp_path):
-    """A plain polygon, two polygons, a ring with holes, one of fractions, some that overlap, a crowd, an empty image."""
+    """A plain polygon, two polygons, a ring with holes, one of fractions, overlaps, a crowd, an empty image."""
     names = ("a.png", "deep/b.png", "c.jpg")
     for name in names:
         picture(tmp_path / "set/images" / name, (60, 50))

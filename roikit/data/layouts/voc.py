@@ -97,7 +97,7 @@ def _read(annotations, images):
         records.append(record)
         boxes = [] if element is None else [_object(item, path, number, element)
                                             for number, item in enumerate(element.iterfind("object"), start=1)]
-        found += _with_masks(record, boxes, object_masks(root, Path(stem).name, header))
+        found += _with_masks(record, boxes, object_masks(root, stem, header))
     passed["image without a file of annotations"] = len(pictures) - len(records) if names is None else 0
     warn_of(root, {key: number for key, number in passed.items() if number > 0})
     categories, numbers = listed_by_name(sorted({item["name"] for item in found}))

@@ -18,7 +18,7 @@ def object_masks(root, stem, header):
 
     Args:
         root: folder of the data set.
-        stem: of the image.
+        stem: path of the image without its ending, relative to the folder of the images.
         header: of the image.
 
     Returns:
@@ -29,8 +29,8 @@ def object_masks(root, stem, header):
         OSError: it cannot be read.
         ValueError: it is of another size than the image.
     """
-    path = Path(root, "SegmentationObject", f"{stem}.png")
-    if not path.is_file():
+    path = _file(root, "SegmentationObject", stem)
+    if path is None:
         return {}
     values = read_values(path)
     if values.shape != (header.height, header.width):
@@ -46,10 +46,16 @@ def object_masks(root, stem, header):
     return found
 
 
+def _file(root, folder, stem):
+    """The label image of an image, in the folders that the image is in, or in none; None where there is none."""
+    places = (Path(root, folder, f"{name}.png") for name in (stem, Path(stem).name))
+    return next((place for place in places if place.is_file()), None)
+
+
 def _names(root, stem, shape):
     """A function that names the class that most pixels of a bitmap have."""
-    path = Path(root, "SegmentationClass", f"{stem}.png")
-    if not path.is_file():
+    path = _file(root, "SegmentationClass", stem)
+    if path is None:
         return lambda bitmap: None
     colours = _label_map(root)
     if colours is None:
