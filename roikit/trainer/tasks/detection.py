@@ -29,9 +29,7 @@ class Detection:
         return files.train_set(config)
 
     def reports(self, config):
-        for name, paths in (("train", files.train_paths(config)), ("val", files.val_paths(config))):
-            if paths is None:
-                continue
+        for name, paths in files.inspected_parts(config):
             semantic = config.data.train.semantic if name == "train" and asks_for_semantic(config.model) else None
             yield name, data.inspect_dataset(*paths, keypoints=asks_for_keypoints(config.model), semantic=semantic,
                                              semantic_classes=semantic_classes(config.model))
