@@ -141,6 +141,14 @@ def test_voc_boxes_beside_the_images(tmp_path):
     assert found(tmp_path)[0][0][2] == [4, 5, 10, 20]
 
 
+def test_voc_outlines_of_roboflow(tmp_path):
+    picture(tmp_path / "a.png")
+    ring = "".join(f"<x{k}>{x}</x{k}><y{k}>{y}</y{k}>" for k, (x, y) in enumerate(np.reshape(ARROW, (-1, 2)), 1))
+    content = voc_file("a.png", ("nut", (20, 4, 36, 20), 0)).replace("</object>", f"<polygon>{ring}</polygon></object>")
+    text(tmp_path / "a.xml", content)
+    check(found(tmp_path)[0], [("a.png", "nut", ARROW)])
+
+
 def test_voc_masks_belong_to_the_boxes(tmp_path):
     picture(tmp_path / "JPEGImages/a.png")
     picture(tmp_path / "JPEGImages/b.png")
@@ -211,6 +219,20 @@ def test_labelme_groups_masks_and_what_is_no_region(tmp_path):
     assert source.images == tmp_path / "images"
 
 
+def test_labelme_shapes_of_other_tools(tmp_path):
+    picture(tmp_path / "a.png")
+    labelme_file(tmp_path / "a.json", "a.png", [
+        shape("bolt", RECTANGLE, "rectangle"), shape("bolt", RECTANGLE, "rotation", direction=0.1),
+        shape("nut", [20, 15, 20, 19], "circle"), shape("nut", ARROW, None, flags={"crowd": True})])
+    objects, _, content = found(tmp_path)
+    assert objects[0][2] == [4, 5, 10, 20] and objects[0][3] is None
+    check(objects[1:2], [("a.png", "bolt", RECTANGLE)])
+    assert content["annotations"][1]["obb"] == RECTANGLE
+    np.testing.assert_allclose(objects[2][2], [16, 11, 8, 8], atol=1e-9)
+    assert objects[2][3].sum() == pytest.approx(np.pi * 16, abs=3)
+    assert [a["iscrowd"] for a in content["annotations"]] == [0, 0, 0, 1]
+
+
 def test_cvat(tmp_path):
     picture(tmp_path / "images/sub/a.png")
     ring = ";".join(f"{x},{y}" for x, y in np.reshape(ARROW, (-1, 2)))
@@ -249,6 +271,21 @@ def test_folders_of_a_coco_file(tmp_path, annotations, image):
         objects, source, _ = found(path)
         check(objects, [("a.png", "bolt", RECTANGLE)])
         assert source.annotations == tmp_path / annotations and source.images == (tmp_path / image).parent
+
+
+def test_contract_of_several_coco_files_one_is_named(tmp_path):
+    for name in ("a.json", "b.json"):
+        text(tmp_path / name, json.dumps(coco()))
+    with pytest.raises(ValueError, match="of several COCO files one must be named: a.json, b.json"):
+        find_source(tmp_path)
+
+
+def test_yolo_of_label_studio_has_notes_beside(tmp_path):
+    picture(tmp_path / "images/a.png")
+    text(tmp_path / "labels/a.txt", f"0 {fractions(ARROW)}\n")
+    text(tmp_path / "classes.txt", "bolt\nnut\n")
+    text(tmp_path / "notes.json", '{"categories": [{"id": 0, "name": "bolt"}], "info": {"year": 2025}}')
+    check(found(tmp_path)[0], [("a.png", "bolt", ARROW)])
 
 
 def test_roboflow_parts(tmp_path):

@@ -8,7 +8,7 @@ __all__ = ["beginning", "is_coco", "is_labelme", "read_file"]
 
 _READ = 1 << 20  # of bytes: labelme's pictures within the file stand behind the shapes
 _SHAPES = re.compile(rb'"shapes"\s*:\s*\[')
-_COCO = re.compile(rb'"(?:images|annotations|categories)"\s*:\s*\[')
+_COCO = re.compile(rb'"(?:images|annotations)"\s*:\s*\[')
 
 
 def beginning(path):

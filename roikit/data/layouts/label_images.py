@@ -155,10 +155,12 @@ def _pairs(root, images):
             yield picture, [], [path for path in _listed(masks) if len(found) == 1 or
                                 path.stem.startswith(picture.stem)]
     if not places:
-        labels = {path: picture for path in _listed(root) if (picture := _image_of(path)) is not None}
-        for picture in _listed(root):
-            if picture not in labels:
-                yield picture, [path for path, image in labels.items() if image == picture] or None, []
+        found, labels = _listed(root), {}
+        for path in found:
+            if (picture := _image_of(path)) is not None:
+                labels.setdefault(picture, []).append(path)
+        masks = {path for paths in labels.values() for path in paths}
+        yield from ((picture, labels.get(picture), []) for picture in found if picture not in masks)
 
 
 def _of_folders(images, masks):

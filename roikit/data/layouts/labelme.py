@@ -155,14 +155,15 @@ def _region(shape, record, place):
     if not isinstance(points, list):
         raise ValueError(f"{place}: its points must be a list of pairs, got {shown(points)}")
     ring = ring_of(points, place)
-    if kind == "polygon":
-        return {"segmentation": [ring]} if len(ring) >= 6 else None
+    if kind in ("polygon", "rotation"):
+        turned = {"obb": ring} if kind == "rotation" and len(ring) == 8 else {}  # X-AnyLabeling's oriented boxes
+        return {"segmentation": [ring], **turned} if len(ring) >= 6 else None
+    if kind == "rectangle" and len(ring) >= 4:  # two corners, or X-AnyLabeling's four
+        left, top = min(ring[0::2]), min(ring[1::2])
+        return {"bbox": [left, top, max(ring[0::2]) - left, max(ring[1::2]) - top]}
     if len(ring) != 4:
         return None
     x1, y1, x2, y2 = ring
-    if kind == "rectangle":
-        left, top = min(x1, x2), min(y1, y2)
-        return {"bbox": [left, top, abs(x2 - x1), abs(y2 - y1)]}
     if kind == "circle":
         radius = math.hypot(x2 - x1, y2 - y1)
         angles = np.arange(_CIRCLE) * (2 * math.pi / _CIRCLE)

@@ -10,7 +10,7 @@ from roikit.data.images import open_image
 from roikit.data.layouts.content import content_of
 from roikit.data.layouts.dota import is_dota, read_dota
 from roikit.data.layouts.files import first_line, images_beside, lines_of, pair_with_images, text_files
-from roikit.data.layouts.layout import Layout
+from roikit.data.layouts.layout import Layout, files_below
 from roikit.data.layouts.yolo import is_yolo, read_yolo
 from roikit.data.records import shown
 from roikit.kernels import min_area_boxes
@@ -34,13 +34,13 @@ def _find(path, files):
 def _annotations(folder):
     """The text files of a folder; those that are called as an image is, where images lie among them."""
     files = text_files(folder)
-    pictures = {path.with_suffix("") for stem in files for path in _pictures(Path(folder, stem))}
-    return {stem: path for stem, path in files.items() if path.with_suffix("") in pictures} if pictures else files
+    return _beside(folder, files) or files
 
 
-def _pictures(stem):
-    return [stem.with_name(stem.name + ending) for ending in IMAGE_ENDINGS
-            if os.path.isfile(stem.with_name(stem.name + ending))]
+def _beside(folder, files):
+    """Those of some text files that lie beside an image of their name."""
+    pictures = {path.with_suffix("") for path in files_below(folder) if path.suffix.lower() in IMAGE_ENDINGS}
+    return {stem: path for stem, path in files.items() if path.with_suffix("") in pictures}
 
 
 def _is_list(path):
@@ -54,7 +54,7 @@ def _images(annotations):
     try:
         return images_beside(annotations)
     except FileNotFoundError:
-        if any(_pictures(Path(annotations, stem)) for stem in text_files(annotations)):
+        if _beside(annotations, text_files(annotations)):
             return Path(annotations)
         raise
 

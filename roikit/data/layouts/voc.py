@@ -2,7 +2,8 @@
 
     Annotations/NAME.xml  JPEGImages/NAME.jpg  ImageSets/Main/train.txt  SegmentationObject/NAME.png
 
-The XML files may as well lie beside the images, as LabelImg and Roboflow write them.
+The XML files may as well lie beside the images, as LabelImg and Roboflow write them. Roboflow's objects may have an
+outline, ``<polygon><x1>...</x1><y1>...</y1>...</polygon>``.
 
 Source: Everingham et al. 2010, "The Pascal visual object classes challenge", and its development kit's documentation.
 """
@@ -132,7 +133,12 @@ def _object(item, path, number, element):
     x1, y1, x2, y2 = (number_in(box, corner, place) for corner in _CORNERS)
     first = "VOC" in (element.findtext("source/database") or "")
     x1, y1 = (x1 - 1, y1 - 1) if first else (x1, y1)
-    return {"name": name, "bbox": [x1, y1, x2 - x1, y2 - y1], "iscrowd": int(text_in(item, "difficult", "0") == "1")}
+    found = {"name": name, "bbox": [x1, y1, x2 - x1, y2 - y1], "iscrowd": int(text_in(item, "difficult", "0") == "1")}
+    outline = item.find("polygon")
+    if outline is not None and len(outline) >= 6:
+        pairs = [(f"x{k}", f"y{k}") for k in range(1, len(outline) // 2 + 1)]
+        found["segmentation"] = [[number_in(outline, side, place) for pair in pairs for side in pair]]
+    return found
 
 
 def _with_masks(record, boxes, masks):
