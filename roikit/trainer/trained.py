@@ -1,6 +1,7 @@
 """Finished models from a run's files, and the data sets that a configuration names."""
 
 import json
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from torch import nn
 from roikit import data
 from roikit.data import transforms
 from roikit.data.annotations import load_annotations
+from roikit.data.layouts import find_source
 from roikit.models.weights.categories import categories_of
 from roikit.models.weights.download import fetch
 from roikit.models.weights.published import find_published, published
@@ -185,9 +187,14 @@ def part_paths(config, part):
 def evaluation_paths(config, annotations=None, images=None):
     """(annotations, images) to evaluate on: those given, or the configured val part.
 
+    The images of a path of annotations may be left out, and are looked for beside it.
+
     Raises:
-        ValueError: only one is given, or none and none is configured.
+        OSError: the images are not beside the annotations.
+        ValueError: images alone are given, or annotations that are no path, or none and none is configured.
     """
+    if images is None and isinstance(annotations, (str, os.PathLike)):
+        _, annotations, images = find_source(annotations)
     if (annotations is None) != (images is None):
         raise ValueError("evaluate: annotations and images must be given together, "
                          f"got {annotations} and {images}")

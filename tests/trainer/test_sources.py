@@ -3,8 +3,10 @@
 import json
 
 import pytest
+from click.testing import CliRunner
 
 from roikit import evaluate, train
+from roikit.cli import main
 from roikit.data import inspect_dataset
 from roikit.data.annotations import load_annotations
 from roikit.data.conversion import convert_data
@@ -30,6 +32,12 @@ def test_each_layout_is_found_out(squares, tmp_path, layout):
     assert sorted(dataset.category_names) == ["even", "odd"]
     assert not inspect_dataset(*[source, dataset.images] if layout != "yolo" else
                                [source / "labels", dataset.images]).fatal
+
+
+def test_the_doctor_finds_the_images(squares, tmp_path):
+    convert_data(squares[0], tmp_path / "squares", layout="yolo")
+    said = CliRunner().invoke(main, ["doctor", str(tmp_path / "squares")])
+    assert said.exit_code == 0 and "7 images, 6 objects and 0 crowds of 2 categories" in said.output, said.output
 
 
 def test_parts_are_those_of_the_source(squares, tmp_path):
@@ -112,5 +120,8 @@ def test_a_run_learns_what_it_is_not_judged_by(tiny, squares, tmp_path):
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
     found = json.loads((tmp_path / "run/detections.json").read_text())
     assert {f["image_id"] for f in found} == set(judged)
+    whole = evaluate(tmp_path / "run", source, device="cpu", out=tmp_path / "whole")  # with its images found
+    assert "bbox" in whole and len({f["image_id"] for f in json.loads(
+        (tmp_path / "whole/detections.json").read_text())}) == 7
     again = evaluate(tmp_path / "run", device="cpu")
     assert again["bbox"]["AP"] == pytest.approx(metrics["bbox"]["AP"])

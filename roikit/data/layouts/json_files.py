@@ -8,6 +8,7 @@ __all__ = ["beginning", "is_coco", "is_labelme", "read_file"]
 
 _READ = 1 << 20  # of bytes: labelme's pictures within the file stand behind the shapes
 _SHAPES = re.compile(rb'"shapes"\s*:\s*\[')
+_SEGMENTS = re.compile(rb'"segments_info"\s*:')
 _COCO = re.compile(rb'"(?:images|annotations)"\s*:\s*\[')
 
 
@@ -26,9 +27,22 @@ def is_labelme(path):
 
 
 def is_coco(path):
-    """Whether a JSON file has one of COCO's lists."""
-    start = beginning(path)
-    return _SHAPES.search(start) is None and _COCO.search(start) is not None
+    """Whether a JSON file has one of COCO's lists, and objects, not segments of a panoptic file."""
+    parts = (beginning(path), _end(path))
+    return (any(_COCO.search(part) for part in parts)
+            and not any(pattern.search(part) for pattern in (_SHAPES, _SEGMENTS) for part in parts))
+
+
+def _end(path):
+    """The last million bytes of a file that is longer."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(0, os.SEEK_END)
+            length = file.tell()
+            file.seek(max(length - _READ, 0))
+            return file.read() if length > _READ else b""
+    except OSError:
+        return b""
 
 
 def read_file(path):
