@@ -143,5 +143,8 @@ def _write(out, content, folder):
     text = json.dumps({"info": {**info, "images": Path(place).as_posix()}, **{
         key: value for key, value in content.items() if key != "info"}})
     whole = out.with_name(f".{out.name}.part")
-    whole.write_text(text, encoding="utf-8")
-    os.replace(whole, out)
+    try:
+        whole.write_text(text, encoding="utf-8")
+        os.replace(whole, out)
+    finally:
+        whole.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
 """YOLO's layout: ``labels/NAME.txt`` with a class and fractions of the image, ``images/NAME``, and ``data.yaml``.
 
 An object with a mask is its outline, one polygon; holes and parts are joined over bridges without area. One without is
-its box. Fractions of outlines have as many digits as it takes for masks to come back pixel by pixel. YOLO knows no
-crowds: they are left out and counted.
+its oriented box, where it has one, or else its box. Fractions of outlines have as many digits as it takes for masks to
+come back pixel by pixel. YOLO knows no crowds: they are left out and counted.
 """
 
 import json
@@ -12,6 +12,7 @@ import numpy as np
 
 from roikit.data.annotations import has_mask
 from roikit.data.outlines import one_ring
+from roikit.data.rotated import corners_of_boxes, has_rotated_box, read_rotated_box
 from roikit.data.writers.files import box_of, file_of, is_crowd
 
 __all__ = ["BY_NAME", "IMAGES", "close", "write_image"]
@@ -34,12 +35,20 @@ def write_image(folder, record, objects, categories):
                 lost["object without a pixel"] += 1
                 continue
             values = _fractions(ring, np.array(sides, np.float64)).reshape(-1).tolist()
+        elif (corners := _corners(item)) is not None:
+            values = (corners / sides).reshape(-1).tolist()
         else:
             x1, y1, x2, y2 = box_of(item, record)
             values = [(x1 + x2) / 2 / sides[0], (y1 + y2) / 2 / sides[1], (x2 - x1) / sides[0], (y2 - y1) / sides[1]]
         lines.append(" ".join([str(classes[item["category_id"]]), *map(repr, values)]) + "\n")
     file_of(Path(folder, "labels"), record, ".txt").write_text("".join(lines))
     return lost
+
+
+def _corners(item):
+    """The corners of an object's rotated box, (4, 2); None where it has none."""
+    box = read_rotated_box(item) if has_rotated_box(item) else None
+    return None if box is None else corners_of_boxes(box).reshape(4, 2)
 
 
 def _fractions(ring, sides):
