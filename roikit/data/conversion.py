@@ -54,7 +54,8 @@ def sources_of(path, part=None, images=None):
     Args:
         path: a file or folder.
         part: "train", "val" or "test", the part to take of a data set that has parts; None for all of it.
-        images: folder of the images; None for the one that belongs to the annotations.
+        images: folder of the images; None for the one that belongs to the annotations, or if it is not found and the
+            annotations tell the images' sizes, for theirs.
 
     Returns:
         tuple of Source, without repetition.
@@ -71,10 +72,15 @@ def sources_of(path, part=None, images=None):
 
 
 def _source(path, images):
-    if images is None:
-        return find_source(path)
     layout, annotations = layout_of(path)
-    return Source(layout.name, annotations, Path(images))
+    if images is not None:
+        return Source(layout.name, annotations, Path(images))
+    try:
+        return find_source(path)
+    except FileNotFoundError:
+        if not layout.is_sized:
+            raise
+    return Source(layout.name, annotations, annotations if annotations.is_dir() else annotations.parent)
 
 
 def convert_data(source, out, *, part=None, images=None, layout=COCO, copy=True):

@@ -10,6 +10,7 @@ from PIL import Image
 
 import roikit.masks as rle
 from roikit.data.annotations import load_annotations
+from roikit.data.conversion import convert_data
 from roikit.data.layouts import find_source, parts_of
 
 WIDTH, HEIGHT = 40, 30
@@ -366,11 +367,32 @@ def test_contract_what_is_malformed_is_named(tmp_path, name, content, sentence):
         load_annotations(tmp_path)
 
 
+def test_images_that_are_missing_are_listed_where_their_size_is_known(tmp_path):
+    labelme_file(tmp_path / "labelme/a.json", "pictures\\a.png", [shape("bolt", RECTANGLE)])
+    text(tmp_path / "voc/a.xml", voc_file("a.png", ("bolt", (4, 5, 14, 25), 0)))
+    text(tmp_path / "cvat/annotations.xml", f"""<annotations><image name="a.png" width="{WIDTH}" height="{HEIGHT}">
+<box label="bolt" xtl="4" ytl="5" xbr="14" ybr="25"/></image></annotations>""")
+    for name, sentence in (("labelme", "are not beside its JSON files"), ("voc", "are not beside it"),
+                           ("cvat", "are not beside it")):
+        with pytest.raises(FileNotFoundError, match=sentence):
+            find_source(tmp_path / name)
+        done = convert_data(tmp_path / name, tmp_path / f"{name}.json")
+        content = json.loads((tmp_path / f"{name}.json").read_text())
+        assert done.objects == 1 and content["annotations"][0]["bbox"] == [4, 5, 10, 20]
+        assert content["images"] == [{"id": 1, "file_name": "a.png", "height": HEIGHT, "width": WIDTH}]
+
+
 def test_contract_a_missing_image_is_named(tmp_path):
-    labelme_file(tmp_path / "a.json", "a.png", [shape("bolt", RECTANGLE)])
-    with pytest.raises(FileNotFoundError, match="images of .* are not beside its JSON files"):
-        find_source(tmp_path)
+    labelme_file(tmp_path / "a.json", "a.png", [shape("bolt", RECTANGLE)], imageHeight=None)
     with pytest.raises(FileNotFoundError, match="a.json: its image a.png is neither beside it nor in"):
         load_annotations(tmp_path, images=tmp_path)
     with pytest.raises(FileNotFoundError, match="there is no file or folder"):
         find_source(tmp_path / "nothing")
+
+
+def test_the_image_that_an_xml_file_names_is_meant(tmp_path):
+    picture(tmp_path / "a.png")
+    picture(tmp_path / "a.jpg", (20, 20))
+    text(tmp_path / "a.xml", voc_file("a.jpg", ("nut", (4, 5, 14, 25), 0)))
+    with pytest.warns(UserWarning, match="passed over 1 image without a file of annotations"):
+        assert found(tmp_path)[0][0][0] == "a.jpg"

@@ -74,4 +74,4 @@ def _of_url(address):
     return "/".join(address.split("/")[-2:])
 
 
-COCO = Layout("COCO", _find, _images, lambda annotations, images: with_file_names(read_file(annotations)))
+COCO = Layout("COCO", _find, _images, lambda annotations, images: with_file_names(read_file(annotations)), True)

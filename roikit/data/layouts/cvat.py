@@ -138,4 +138,4 @@ def _bitmap(values, record, place):
     return mask_of(whole)
 
 
-CVAT = Layout("CVAT for images", _find, _images, _read)
+CVAT = Layout("CVAT for images", _find, _images, _read, True)

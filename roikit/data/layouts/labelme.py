@@ -68,18 +68,22 @@ def _read(annotations, images):
     a warning.
 
     Raises:
-        OSError: a file cannot be read, or an image is not there.
+        OSError: a file cannot be read, or an image whose size it does not tell is not there.
         ValueError: a file is malformed; the text names it.
     """
     records, found, passed = [], [], Counter()
     for path in _files(annotations):
         content = read_file(path)
         picture = _picture(path, content, images)
-        if picture is None:
-            raise FileNotFoundError(f"{path}: its image {content.get('imagePath')} is neither beside it nor in "
-                                    f"{images}")
-        record = {"id": len(records) + 1, "file_name": Path(os.path.relpath(picture, images)).as_posix(),
-                  **_size(content, picture)}
+        if picture is not None:
+            name, size = Path(os.path.relpath(picture, images)).as_posix(), _size(content, picture)
+        else:  # the doctor names what is missing
+            name = str(content.get("imagePath") or "").replace("\\", "/").rpartition("/")[2]
+            size = {"height": content.get("imageHeight"), "width": content.get("imageWidth")}
+            if not name or not all(type(side) is int and side > 0 for side in size.values()):
+                raise FileNotFoundError(f"{path}: its image {content.get('imagePath')} is neither beside it nor in "
+                                        f"{images}, and the file does not say its size")
+        record = {"id": len(records) + 1, "file_name": name, **size}
         records.append(record)
         found += _objects(path, content, record, passed)
     warn_of(annotations, passed)
@@ -187,4 +191,4 @@ def _bitmap(shape, corners, record, place):
     return mask_of(whole)
 
 
-LABELME = Layout("labelme", _find, _images, _read)
+LABELME = Layout("labelme", _find, _images, _read, True)

@@ -22,12 +22,14 @@ class Layout(NamedTuple):
         find: (path, the files below it) -> the path that ``images`` and ``read`` take; None where it is none of these.
         images: that path -> the folder of its images. Raises FileNotFoundError where it is not to be found.
         read: (that path, folder of the images) -> what a COCO file would hold.
+        is_sized: whether the files tell names and sizes of the images, so that ``read`` does without them.
     """
 
     name: str
     find: Callable
     images: Callable
     read: Callable
+    is_sized: bool = False
 
 
 def files_below(path):

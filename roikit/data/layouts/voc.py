@@ -77,7 +77,7 @@ def _read(annotations, images):
     last pixel, counted from 1.
 
     Raises:
-        OSError: a file cannot be read, or an image is not there.
+        OSError: a file cannot be read, or an image whose size no XML file tells is not there.
         ValueError: a file is malformed; the text names it.
     """
     root, names = _place(annotations)
@@ -89,33 +89,46 @@ def _read(annotations, images):
     for stem, path in described.items():
         element = None if path is None else parsed(path, "annotation")
         name = None if element is None else text_in(element, "filename")
-        picture = pictures.get(stem) or pictures.get(Path(stem).name) or pictures.get(_stem_of(name))
-        if picture is None:
-            raise FileNotFoundError(f"{path or stem}: its image {name or stem} is not in {images}")
-        header = open_image(picture)
-        record = {"id": len(records) + 1, "file_name": Path(os.path.relpath(picture, images)).as_posix(),
-                  "height": header.height, "width": header.width}
+        last = (name or "").replace("\\", "/").rpartition("/")[2]
+        names_of_it = (name, last, stem, Path(stem).name, last.rpartition(".")[0])
+        picture = next((pictures[one] for one in names_of_it if one in pictures), None)
+        if picture is not None:
+            header = open_image(picture)
+            record = {"id": len(records) + 1, "file_name": Path(os.path.relpath(picture, images)).as_posix(),
+                      "height": header.height, "width": header.width}
+        elif element is not None and last:  # the file has its name and size, and the doctor names what is missing
+            record = {"id": len(records) + 1, "file_name": name.replace("\\", "/"), **_size(element, path)}
+        else:
+            raise FileNotFoundError(f"{path or stem}: its image {stem} is not in {images}")
         records.append(record)
         boxes = [] if element is None else [_object(item, path, number, element)
                                             for number, item in enumerate(element.iterfind("object"), start=1)]
-        found += _with_masks(record, boxes, object_masks(root, stem, header))
-    passed["image without a file of annotations"] = len(pictures) - len(records) if names is None else 0
+        found += _with_masks(record, boxes, object_masks(root, stem, record))
+    seen = {record["file_name"] for record in records}
+    passed["image without a file of annotations"] = 0 if names is not None else sum(
+        Path(os.path.relpath(path, images)).as_posix() not in seen for path in set(pictures.values()))
     warn_of(root, {key: number for key, number in passed.items() if number > 0})
     categories, numbers = listed_by_name(sorted({item["name"] for item in found}))
     objects = [{"category_id": numbers[item.pop("name")], **item} for item in found]
     return content_of(records, categories, objects)
 
 
-def _stem_of(name):
-    return None if name is None else name.replace("\\", "/").rpartition("/")[2].rpartition(".")[0]
+def _size(element, path):
+    """Height and width as the XML file says them."""
+    size = element.find("size")
+    found = {side: number_in(size if size is not None else {}, side, f"{path}, size") for side in ("height", "width")}
+    if not all(number >= 1 and number.is_integer() for number in found.values()):
+        raise ValueError(f"{path}: its width and height must be whole numbers from 1, got {found}")
+    return {side: int(number) for side, number in found.items()}
 
 
 def _pictures(folder):
-    """Stem, with and without its folders -> image."""
+    """Path relative to a folder, with and without the ending -> image."""
     found = {}
     for path in sorted(Path(folder).rglob("*")):
         if path.suffix.lower() in IMAGE_ENDINGS and not _is_label(path):
-            found[path.relative_to(folder).with_suffix("").as_posix()] = path
+            name = path.relative_to(folder)
+            found[name.as_posix()] = found[name.with_suffix("").as_posix()] = path
     return found
 
 
@@ -172,4 +185,4 @@ def _within(box, other):
                                                                      strict=True))
 
 
-VOC = Layout("Pascal VOC", _find, _images, _read)
+VOC = Layout("Pascal VOC", _find, _images, _read, True)

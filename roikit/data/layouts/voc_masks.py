@@ -13,13 +13,13 @@ VOC_CLASSES = ("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "
 _VOID = 255  # the border between objects
 
 
-def object_masks(root, stem, header):
+def object_masks(root, stem, record):
     """The objects that the label image of an image shows.
 
     Args:
         root: folder of the data set.
         stem: path of the image without its ending, relative to the folder of the images.
-        header: of the image.
+        record: of the image, with its height and width.
 
     Returns:
         value -> (bitmap (H, W) bool, name of the class or None); empty where there is no label image. VOC's values are
@@ -33,8 +33,8 @@ def object_masks(root, stem, header):
     if path is None:
         return {}
     values = read_values(path)
-    if values.shape != (header.height, header.width):
-        raise ValueError(f"{path} must be {header.width}x{header.height} as its image is, got "
+    if values.shape != (record["height"], record["width"]):
+        raise ValueError(f"{path} must be {record['width']}x{record['height']} as its image is, got "
                          f"{values.shape[1]}x{values.shape[0]}")
     names, found = _names(root, stem, values.shape), {}
     present = [int(value) for value in np.unique(values) if value]
