@@ -76,8 +76,6 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
         if annotations is None:
             raise ValueError("evaluate: annotations must be given to score ready results")
         truth = read_truth(annotations, use_cats=use_cats, images=images)
-        if images is not None:
-            _learn_sizes(truth, Path(images))
         results = read_results(content)
         metrics = score(truth, results, iou_types=iou_types, max_detections=limits, use_cats=use_cats, sigmas=sigmas,
                         **_told_beside(source, results))
@@ -168,16 +166,6 @@ def _told_beside(source, results):
         raise ValueError(f"evaluate: {beside} must have images with file_name and categories with id, as "
                          "roikit.predict writes it") from None
     return {"categories": categories, "file_names": names}
-
-
-def _learn_sizes(truth, folder):
-    """Sizes of the images that the annotations have none of, from the files."""
-    from roikit.data.images import open_image  # it imports Pillow
-
-    for i, record in truth.images.items():
-        if i not in truth.sizes and isinstance(record.get("file_name"), str):
-            header = open_image(folder / record["file_name"].replace("\\", "/"))
-            truth.sizes[i] = (header.height, header.width)
 
 
 def write_metrics(out, metrics):
