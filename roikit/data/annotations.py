@@ -89,7 +89,7 @@ def load_annotations(annotations, *, categories=True, images=None, taken=None):
                    else read_json(annotations))
     if not categories and isinstance(content, dict) and content.get("categories") is None:
         content = {**content, "categories": []}
-    _require_lists(content, name)
+    _require_lists(content, name, categories)
     try:
         objects = [_annotation(record, own, taken) for record in content["annotations"]]
     except RecursionError:
@@ -102,10 +102,10 @@ def load_annotations(annotations, *, categories=True, images=None, taken=None):
             "annotations": objects}
 
 
-def _require_lists(content, name):
+def _require_lists(content, name, categories):
     for key in ("images", "annotations", "categories"):
         found = content.get(key) if isinstance(content, dict) else None
-        if key == "categories" and not found and found in (None, []) and isinstance(content, dict):
+        if key == "categories" and categories and found in (None, []) and isinstance(content, dict):
             used = {whole_number(a.get("category_id")) for a in content["annotations"] if isinstance(a, dict)
                     and isinstance(a.get("category_id"), (int, float, str))}
             if used:

@@ -353,8 +353,8 @@ def _chosen(records, ids):
     if ids is None:
         return [by_id[i] for i in sorted(by_id)]
     ids = [int(i) for i in ids]
-    if (sentence := repeated_sentence([{"id": i} for i in ids], "image")) is not None:
-        raise ValueError(f"CocoDataset: ids must differ: {sentence}")
+    if len(set(ids)) < len(ids):
+        raise ValueError(f"CocoDataset: image ids must differ, got {next(i for i in ids if ids.count(i) > 1)} twice")
     unknown = [i for i in ids if i not in by_id]
     if unknown:
         raise ValueError(f"CocoDataset: ids must be ids of images in the annotation file, got "

@@ -151,14 +151,14 @@ def test_contract_an_empty_mask_among_the_results_is_a_detection_of_nothing(trut
 @pytest.mark.parametrize("edit, sentence", [
     (each(lambda k, a: a.update(iscrowd=1)), "9 of 9 annotations are marked as crowds"),
     (each(lambda k, a: a.update(bbox=[v / 100 for v in a["bbox"]])), "fractions of the image"),
-    (each(lambda k, a: a.update(segmentation=[a["segmentation"][0][:4]])), "annotation 1 of image 1: a polygon has 2"),
+    (each(lambda k, a: a.update(segmentation=[a["segmentation"][0][:4]])), "polygons of two points have no area"),
     (each(lambda k, a: a.pop("segmentation")), "'segm' needs masks, and no annotation has one"),
     (each(lambda k, a: a.update(iscrowd="perhaps")), "iscrowd must be 0 or 1, got 'perhaps'"),
     (each(lambda k, a: a.update(area="large")), "its area must be a number, got 'large'"),
     (each(lambda k, a: a.update(bbox=[1, 2])), "annotation 1 of image 1: a box must be four numbers"),
-    (lambda t: t.pop("categories"), "must have a list 'categories'"),
-    (lambda t: t["categories"].append({"id": 2, "name": "washer"}), "category ids must differ, got 2 twice"),
-    (lambda t: t["images"].append(t["images"][0]), "image ids must differ, got 1 twice"),
+    (lambda t: t.pop("categories"), "the file lists no categories; ids 1, 2 are used"),
+    (lambda t: t["categories"].append({"id": 2, "name": "washer"}), "category id 2 occurs twice, of nut and of washer"),
+    (lambda t: t["images"].append({**t["images"][0], "file_name": "9.png"}), "image id 1 occurs twice, of 1.png and of 9.png"),
     (lambda t: t["images"].append("4.png"), "image at place 3 must be a dict with an id, got '4.png'"),
     (lambda t: t["annotations"].append(None), "annotation at place 9 must be a dict, got None"),
 ])
