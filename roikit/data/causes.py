@@ -12,7 +12,8 @@ from roikit import masks as rle
 from roikit.data.instances import has_mask, is_line, read_box
 from roikit.data.records import crowds_sentence
 
-__all__ = ["Cause", "agreeing", "as_corners", "causes_of", "corners_in_place", "extent"]
+__all__ = ["Cause", "agreeing", "as_corners", "causes_of", "corners_in_place", "extent",
+           "fractional_fields"]
 
 # How far beyond [0, 1] a fraction of the image may lie by the rounding of the tool that wrote it.
 _FRACTION_SLACK = 0.01
@@ -70,23 +71,34 @@ def _lines(annotations):
                  "corners of boxes; leave segmentation out where there are boxes alone, or draw the outlines")
 
 
-def _fractions(images, annotations):
+def fractional_fields(images, annotations):
+    """Which of ``bbox`` and ``segmentation`` are fractions of the image where COCO has pixels; and of how many objects.
+
+    Args:
+        images: image records.
+        annotations: annotation records that are dicts.
+
+    Returns:
+        dict, field -> number of annotations.
+    """
     if all(isinstance(r, dict) and r.get("height") == r.get("width") == 1 for r in images):
+        return {}
+    found = {"bbox": _all_fractions(map(_box, annotations)), "segmentation": _all_fractions(map(_points, annotations))}
+    return {field: count for field, count in found.items() if count}
+
+
+def _fractions(images, annotations):
+    fields = fractional_fields(images, annotations)
+    if not fields:
         return None
-    boxes = _all_fractions(map(_box, annotations))
-    outlines = _all_fractions(map(_points, annotations))
-    if boxes and outlines is not False or outlines and boxes is None:
-        what, count = "boxes", boxes or outlines
-    elif boxes or outlines:
-        what, count = ("boxes", boxes) if boxes else ("polygons", outlines)
-    else:
-        return None
+    field, count = next(iter(fields.items()))
+    what = "boxes" if field == "bbox" else "polygons"
     return Cause("fractions", f"coordinates are fractions of the image: all {what} ({count}) lie within [0, 1], where "
                  "COCO has pixels; multiply x and width by the image's width, y and height by its height" + _MEND)
 
 
 def _all_fractions(arrays):
-    """How many arrays there are, all of fractions; False where they are not, None where there are none.
+    """How many arrays there are, all of fractions; 0 where they are not.
 
     They are fractions when all lie within [0, 1], not all at whole numbers, for a lone object may be the pixel in the
     corner. The first array elsewhere ends the search.
@@ -96,9 +108,9 @@ def _all_fractions(arrays):
         if values is None or not np.isfinite(values).all():
             continue
         if values.min() < -_FRACTION_SLACK or values.max() > 1 + _FRACTION_SLACK:
-            return False
+            return 0
         seen, fraction = seen + 1, fraction or bool((values != np.round(values)).any())
-    return seen if fraction else False if seen else None
+    return seen if fraction else 0
 
 
 def _box(annotation):
@@ -209,5 +221,5 @@ def _corners(images, annotations):
     if not seen or over < _OVERHANGING * seen:
         return None
     return Cause("corner-boxes", f"the boxes are x1 y1 x2 y2, not x y width height: all {seen} lie within their "
-                 f"images if they are corners, and {over} reach over the border otherwise; write x2 - x1 and y2 - y1 for the "
-                 f"last two{_MEND}")
+                 f"images if they are corners, and {over} reach over the border otherwise; write x2 - x1 and "
+                 f"y2 - y1 for the last two{_MEND}")

@@ -289,7 +289,8 @@ def test_law_whatever_a_file_holds_is_a_finding_and_no_exception(sound, place, j
 
 @pytest.mark.parametrize("edit", [
     lambda c: [i.pop("id") for i in c["images"]], lambda c: [i.update(id="x") for i in c["images"]],
-    lambda c: [a.update(image_id=None) for a in c["annotations"]], lambda c: c["images"].append({**c["images"][0], "file_name": "2.png"}),
+    lambda c: [a.update(image_id=None) for a in c["annotations"]],
+    lambda c: c["images"].append({**c["images"][0], "file_name": "2.png"}),
     lambda c: [i.update(height=0) for i in c["images"]]])
 def test_contract_no_image_is_called_empty_for_a_fault_of_its_record(sound, edit):
     sound.image(2)
