@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 import roikit.masks as rle
+from roikit.data.forms import box_numbers, outlines
 from roikit.data.image_folder import ImageFolder, placed
 from roikit.data.instances import Instance, MalformedField, has_mask, read_box, read_object
 from roikit.data.layouts import read_folder
-from roikit.data.outlines import box_numbers, outlines
 from roikit.data.segmentation import bitmap_of
 from roikit.data.values import number, plain, whole_number
 
@@ -51,7 +51,7 @@ def load_annotations(annotations, *, categories=True, images=None, taken=None):
     - ids that are whole numbers in another form, 7.0 or "7", become ints; so do an image's height and width;
     - ``iscrowd`` becomes 0 or 1: 0 where it is missing or null, and False, 1.0 and "0" are the numbers that they show;
     - ``area`` that is text becomes the number; null, 0 and less are taken out, as is a ``bbox`` that is null;
-    - ``segmentation`` and ``bbox`` become COCO's, as `roikit.data.outlines` does it; an array (H, W) of zeros and ones
+    - ``segmentation`` and ``bbox`` become COCO's, as `roikit.data.forms` does it; an array (H, W) of zeros and ones
       becomes an RLE;
     - images and categories that are listed twice alike are listed once;
     - where the folder of the images is told, ``file_name`` becomes the one under which the file is there, as

@@ -158,7 +158,8 @@ def test_contract_an_empty_mask_among_the_results_is_a_detection_of_nothing(trut
     (each(lambda k, a: a.update(bbox=[1, 2])), "annotation 1 of image 1: a box must be four numbers"),
     (lambda t: t.pop("categories"), "the file lists no categories; ids 1, 2 are used"),
     (lambda t: t["categories"].append({"id": 2, "name": "washer"}), "category id 2 occurs twice, of nut and of washer"),
-    (lambda t: t["images"].append({**t["images"][0], "file_name": "9.png"}), "image id 1 occurs twice, of 1.png and of 9.png"),
+    (lambda t: t["images"].append({**t["images"][0], "file_name": "9.png"}),
+     "image id 1 occurs twice, of 1.png and of 9.png"),
     (lambda t: t["images"].append("4.png"), "image at place 3 must be a dict with an id, got '4.png'"),
     (lambda t: t["annotations"].append(None), "annotation at place 9 must be a dict, got None"),
 ])
