@@ -6,7 +6,7 @@ ids, flags, boxes and masks. Torch is not needed, and Pillow only where the file
 
 import json
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,6 +22,10 @@ from roikit.data.values import number, plain, whole_number
 
 __all__ = ["Instance", "MalformedField", "NoCategories", "has_mask", "load_annotations", "plain", "read_box",
            "read_json", "read_object", "whole_number"]
+
+
+# Fields of an annotation in which NaN is nothing.
+_NULLABLE = frozenset({"id", "area", "iscrowd", "bbox", "segmentation"})
 
 
 class NoCategories(ValueError):
@@ -49,6 +53,7 @@ def load_annotations(annotations, *, categories=True, images=None, taken=None):
     NumPy's numbers and arrays (and all else that has ``tolist``) become Python's. What has one meaning is taken for it:
 
     - ids that are whole numbers in another form, 7.0 or "7", become ints; so do an image's height and width;
+    - a ``category_id`` that is the name of one category becomes its id;
     - ``iscrowd`` becomes 0 or 1: 0 where it is missing or null, and False, 1.0 and "0" are the numbers that they show;
     - ``area`` that is text becomes the number; null, 0 and less are taken out, as is a ``bbox`` that is null;
     - ``segmentation`` and ``bbox`` become COCO's, as `roikit.data.forms` does it; an array (H, W) of zeros and ones
@@ -95,10 +100,12 @@ def load_annotations(annotations, *, categories=True, images=None, taken=None):
     except RecursionError:
         raise ValueError(f"{name} has coordinates that are nested too deeply") from None
     _count_repeated_ids(objects, taken)
+    kinds = _listed_once(content["categories"], ("id",), own, taken, "categories listed twice alike")
+    objects = _with_category_ids(objects, kinds, taken)
     records = _listed_once(content["images"], ("id", "height", "width"), own, taken, "images listed twice alike")
     return {**content,
             "images": records if folder is None else placed(records, folder, taken),
-            "categories": _listed_once(content["categories"], ("id",), own, taken, "categories listed twice alike"),
+            "categories": kinds,
             "annotations": objects}
 
 
@@ -182,6 +189,10 @@ def _annotation(record, own, taken):
         outline, outline_words = outlines(record.get("segmentation"), box)
         numbers, box_words = box_numbers(box)
     record = record if own else dict(record)
+    for field, value in record.items():
+        if type(value) is float and value != value and field in _NULLABLE:  # pandas has NaN for nothing
+            record[field] = None
+            taken["NaN for nothing"] += 1
     taken.update(outline_words + box_words)
     if outline_words:
         record["segmentation"] = outline
@@ -194,6 +205,8 @@ def _annotation(record, own, taken):
             taken["ids as text or floats"] += 1
     if record.get("id") is None:
         taken["annotation ids missing"] += 1
+    elif type(record["id"]) is not int:
+        taken["annotation ids that are no numbers"] += 1
     _learn_flag(record, taken)
     _learn_area(record, taken)
     if record.get("bbox") is None and record.pop("bbox", 0) is None:
@@ -218,6 +231,27 @@ def _learn_area(record, taken):
     if area is None or type(area) in (int, float) and area <= 0:
         record.pop("area", None)
         taken["areas missing"] += 1
+
+
+def _with_category_ids(records, categories, taken):
+    """The annotation records with the ids of categories that they call by their names."""
+    def is_named(record):
+        return isinstance(record, dict) and type(record.get("category_id")) is str
+
+    if not any(map(is_named, records)):
+        return records
+    ids = defaultdict(list)
+    for category in categories:
+        if isinstance(category, dict) and isinstance(category.get("name"), str):
+            ids[category["name"]].append(category.get("id"))
+    found = []
+    for record in records:
+        own = ids.get(record["category_id"], ()) if is_named(record) else ()
+        if len(own) == 1 and type(own[0]) is int:
+            record = {**record, "category_id": own[0]}
+            taken["category names for ids"] += 1
+        found.append(record)
+    return found
 
 
 def _count_repeated_ids(records, taken):

@@ -12,8 +12,7 @@ from roikit import masks as rle
 from roikit.data.instances import has_mask, is_line, read_box
 from roikit.data.records import crowds_sentence
 
-__all__ = ["Cause", "agreeing", "as_corners", "causes_of", "corners_in_place", "extent",
-           "fractional_fields"]
+__all__ = ["Cause", "agreeing", "boxes_in_place", "causes_of", "extent", "fractional_fields"]
 
 # How far beyond [0, 1] a fraction of the image may lie by the rounding of the tool that wrote it.
 _FRACTION_SLACK = 0.01
@@ -23,8 +22,18 @@ _AGREEMENT = 2.0
 _AGREEMENT_IOU = 0.7
 # One faulty box in so many does not hide what all the others are.
 _STRANGERS = 0.05
+_MOST_STRANGERS = 1000  # of a large file, for each takes time
 # The share of boxes that must reach over the border as x y width height, where no mask tells what they are.
 _OVERHANGING = 0.25
+_KIND = "other-boxes"
+_CORNERS = "x1 y1 x2 y2"
+# What tools write in place of COCO's x y width height, and what it is in corners.
+_READINGS = {
+    _CORNERS: lambda a, b, c, d: (a, b, c, d),
+    "centre x, centre y, width, height": lambda a, b, c, d: (a - c / 2, b - d / 2, a + c / 2, b + d / 2),
+    "y x height width": lambda a, b, c, d: (b, a, b + d, a + c),
+    "y1 x1 y2 x2": lambda a, b, c, d: (b, a, d, c),
+}
 _MEND = "; `roikit doctor --mend` does it"
 
 
@@ -34,11 +43,13 @@ class Cause(NamedTuple):
     Attributes:
         kind: the doctor's kind of finding.
         sentence: what was found and what to do.
-        learnable: whether objects can be learnt nevertheless, as `corners_in_place` makes it.
+        reading: of boxes, what they are in place of x y width height; None for other causes.
+        learnable: whether objects can be learnt nevertheless, as `boxes_in_place` makes it.
     """
 
     kind: str
     sentence: str
+    reading: str | None = None
     learnable: bool = False
 
 
@@ -52,7 +63,7 @@ def causes_of(content):
         list of Cause, that of the largest consequence first.
     """
     annotations = [a for a in content["annotations"] if isinstance(a, dict)]
-    found = [_fractions(content["images"], annotations), _corners(content["images"], annotations),
+    found = [_fractions(content["images"], annotations), _boxes(content["images"], annotations),
              _crowds(annotations), _lines(annotations)]
     return [cause for cause in found if cause is not None]
 
@@ -162,49 +173,62 @@ def agreeing(box, other):
     return w * h / (sum(areas) - w * h) >= _AGREEMENT_IOU
 
 
-def as_corners(annotation):
-    """A ``bbox`` taken for x1, y1, x2, y2, as an array; None where it cannot be that."""
-    box = _box(annotation)
-    if box is None or not np.isfinite(box).all():
+def _read_as(annotation, reading):
+    """A ``bbox`` in one of the `_READINGS` as an array x1, y1, x2, y2; None where it cannot be that."""
+    try:
+        a, b, c, d = (float(v) for v in annotation["bbox"])
+    except (TypeError, ValueError, KeyError, OverflowError):
         return None
-    corners = np.array([box[0], box[1], box[2] - box[0], box[3] - box[1]])
-    return corners if corners[2] > corners[0] and corners[3] > corners[1] else None
+    box = np.array(_READINGS[reading](a, b, c, d))
+    return box if np.isfinite(box).all() and box[2] > box[0] and box[3] > box[1] else None
 
 
-def corners_in_place(content):
-    """A content whose boxes are corners, as their masks show, with COCO's x, y, width, height in their places."""
+def boxes_in_place(content, reading):
+    """A content whose boxes are in one of the other readings, with COCO's x, y, width, height in their places."""
     mended = []
     for annotation in content["annotations"]:
-        corners = as_corners(annotation)
-        if corners is not None:
-            x1, y1, x2, y2 = corners.tolist()
+        box = _read_as(annotation, reading) if isinstance(annotation, dict) else None
+        if box is not None:
+            x1, y1, x2, y2 = box.tolist()
             annotation = {**annotation, "bbox": [x1, y1, x2 - x1, y2 - y1]}
         mended.append(annotation)
     return {**content, "annotations": mended}
 
 
-def _corners(images, annotations):
-    allowed = _STRANGERS * len(annotations)
-    proved, strangers, drawn = 0, 0, False
+def _boxes(images, annotations):
+    boxed = [a for a in annotations if a.get("bbox")]
+    drawn = [a for a in boxed if has_mask(a)]
+    return _shown_by_masks(drawn) if drawn else _shown_by_borders(images, boxed)
+
+
+def _shown_by_masks(annotations):
+    """The cause where the masks show that the boxes are in another reading."""
+    allowed = min(_STRANGERS * len(annotations), _MOST_STRANGERS)
+    proved, strangers = dict.fromkeys(_READINGS, 0), dict.fromkeys(_READINGS, 0)
     for annotation in annotations:
-        if not has_mask(annotation):
-            continue
         box, around = _box(annotation), extent(annotation)
         if box is None or around is None:
             continue
-        drawn, corners = True, as_corners(annotation)
         fits = agreeing(box, around)
-        if corners is not None and agreeing(corners, around):
-            proved += not fits  # at the origin both readings are the same
-        else:
-            strangers += 1
-            if strangers > allowed:
-                return None
-    if drawn:
+        for reading in list(proved):
+            found = _read_as(annotation, reading)
+            if found is not None and agreeing(found, around):
+                proved[reading] += not fits  # at the origin two readings are the same
+            else:
+                strangers[reading] += 1
+                if strangers[reading] > allowed:
+                    del proved[reading]
         if not proved:
             return None
-        return Cause("corner-boxes", f"the boxes are x1 y1 x2 y2, not x y width height, as the masks of {proved} "
-                     f"objects show: write x2 - x1 and y2 - y1 for the last two{_MEND}", learnable=True)
+    reading = max(proved, key=proved.get)
+    if not proved[reading]:
+        return None
+    return Cause(_KIND, f"the boxes are {reading}, not x y width height, as the masks of {proved[reading]} objects "
+                 f"show: write x y width height{_MEND}", reading, learnable=True)
+
+
+def _shown_by_borders(images, annotations):
+    """The cause where boxes are corners, for else they would reach over the borders of their images."""
     sizes = {r["id"]: (r.get("width"), r.get("height")) for r in images
              if isinstance(r, dict) and isinstance(r.get("id"), (int, str))}
     seen, over = 0, 0
@@ -213,13 +237,13 @@ def _corners(images, annotations):
         size = sizes.get(image) if isinstance(image, (int, str)) else None
         if box is None or size is None or not all(type(side) is int for side in size):
             continue
-        corners = as_corners(annotation)
+        corners = _read_as(annotation, _CORNERS)
         if corners is None or corners.min() < -_AGREEMENT or (corners[2:] > np.add(size, _AGREEMENT)).any():
             return None
         seen += 1
         over += bool((box[2:] > np.add(size, _AGREEMENT)).any())
     if not seen or over < _OVERHANGING * seen:
         return None
-    return Cause("corner-boxes", f"the boxes are x1 y1 x2 y2, not x y width height: all {seen} lie within their "
-                 f"images if they are corners, and {over} reach over the border otherwise; write x2 - x1 and "
-                 f"y2 - y1 for the last two{_MEND}")
+    return Cause(_KIND, f"the boxes are {_CORNERS}, not x y width height: all {seen} lie within their images if they "
+                 f"are corners, and {over} reach over the border otherwise; write x2 - x1 and y2 - y1 for the last "
+                 f"two{_MEND}", _CORNERS)

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import Dataset
 
 from roikit.data.annotations import has_mask, load_annotations
-from roikit.data.causes import causes_of, corners_in_place
+from roikit.data.causes import boxes_in_place, causes_of
 from roikit.data.image_folder import ImageFolder, missing_sentence
 from roikit.data.images import open_image, read_image
 from roikit.data.keypoints import skeletons_of
@@ -312,7 +312,7 @@ def _content(annotations, folder):
     for cause in causes_of(content):
         if not cause.learnable:
             raise ValueError(f"CocoDataset: {cause.sentence}")
-        content = corners_in_place(content)
+        content = boxes_in_place(content, cause.reading)
         told.append(f"{cause.sentence}; here they are taken so")
     if (sentence := turned_sentence(content["images"], folder)) is not None:
         raise ValueError(f"CocoDataset: {sentence}")

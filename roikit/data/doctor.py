@@ -12,12 +12,13 @@ from roikit.data.annotations import (
     read_box,
     read_object,
 )
-from roikit.data.causes import agreeing, causes_of, corners_in_place
+from roikit.data.causes import agreeing, boxes_in_place, causes_of
 from roikit.data.findings import Finding, Report, counted
 from roikit.data.image_findings import image_findings
 from roikit.data.image_folder import ImageFolder
 from roikit.data.keypoint_findings import keypoint_findings
 from roikit.data.records import crowds_sentence, fault_of, named_twice, repeated_sentence, usable_id
+from roikit.data.repeated import repeated_objects
 from roikit.data.rotated import has_rotated_box
 from roikit.data.rotated_findings import rotated_findings
 from roikit.data.segmentation import box_and_area, read_segmentation
@@ -153,6 +154,8 @@ class Inspection:
         sound = list(self.sound_annotations(content["annotations"], images, categories))
         objects = Counter(record["image_id"] for _, record in sound if record["iscrowd"] != 1)
         self.classes(Counter(record["category_id"] for _, record in sound if record["iscrowd"] != 1), categories)
+        for place in repeated_objects([record for _, record in sound]):
+            self.add("duplicate-object", "warning", sound[place][0], "it is another annotation again")
         has_masks = any(has_mask(record) for _, record in sound)
         if sound and not has_masks:
             self.add("no-masks", "note", "the file", "no annotation has a mask: fit for boxes alone")
@@ -164,10 +167,9 @@ class Inspection:
             self.add("many-crowds", "warning" if objects else "error", "the file", crowds)
         if "fractions" in causes or "lines" in causes:
             return objects  # what can be said of each object follows from the cause
-        if "corner-boxes" in causes:
-            sound = list(zip([subject for subject, _ in sound],
-                             corners_in_place({"annotations": [record for _, record in sound]})["annotations"],
-                             strict=True))
+        if "other-boxes" in causes:
+            read = boxes_in_place({"annotations": [record for _, record in sound]}, causes["other-boxes"].reading)
+            sound = list(zip([subject for subject, _ in sound], read["annotations"], strict=True))
         if keypoints:
             known = [record for record in categories.values() if record is not None]
             for finding in keypoint_findings(known, sound, images):

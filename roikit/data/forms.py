@@ -11,6 +11,7 @@ from roikit.data.values import number
 __all__ = ["box_numbers", "outlines"]
 
 _NUMBERS = frozenset({int, float})
+_BOX_NAMES = (("left", "top", "width", "height"), ("x1", "y1", "x2", "y2"), ("xmin", "ymin", "xmax", "ymax"))
 # A ring of fewer numbers has no area.
 _SHORTEST = 6
 
@@ -21,7 +22,7 @@ def outlines(segmentation, box=None):
     Taken are: one flat polygon; points in pairs, also as OpenCV's contours have them, as dicts ``x`` and ``y``, and as
     VIA's ``all_points_x`` and ``all_points_y``; numbers as text; the whole written as JSON text; empty or null
     polygons, and those of one or two points, beside others; one RLE in a list; the characters of an RLE as Python
-    prints bytes; the object's box for a polygon, which becomes a rectangle.
+    prints bytes; GeoJSON's polygons without holes; the object's box for a polygon, which becomes a rectangle.
 
     Args:
         segmentation: of plain values, as `roikit.data.values.plain` leaves them.
@@ -62,6 +63,8 @@ def _of_dict(segmentation):
     if "all_points_x" in segmentation and "counts" not in segmentation:
         ring = _flat(segmentation)
         return (segmentation, ()) if ring is None else ([ring], ("points as VIA has them",))
+    if segmentation.get("type") in ("Polygon", "MultiPolygon"):
+        return _of_geometry(segmentation)
     counts = segmentation.get("counts")
     # Of the quotes, no character of an RLE is one.
     if type(counts) is str and counts[:2] in ("b'", 'b"') and counts[-1:] == counts[1]:
@@ -71,6 +74,17 @@ def _of_dict(segmentation):
             return segmentation, ()
         return {**segmentation, "counts": found.decode("latin-1")}, ("RLEs as Python prints bytes",)
     return segmentation, ()
+
+
+def _of_geometry(geometry):
+    """GeoJSON's polygons; one with a hole, which COCO's polygons cannot have, stays as it is."""
+    parts = geometry.get("coordinates")
+    if geometry["type"] == "Polygon":
+        parts = [parts]
+    if type(parts) is not list or not parts or not all(type(part) is list and len(part) == 1 for part in parts):
+        return geometry, ()
+    rings = [_flat(part[0]) for part in parts]
+    return (geometry, ()) if None in rings else (rings, ("polygons of GeoJSON",))
 
 
 def _is_bitmap(rows):
@@ -168,12 +182,14 @@ def _has_text(value):
 def box_numbers(box):
     """A ``bbox`` as a flat list of four numbers, and what it was taken for; itself and () where there is nothing to do.
 
-    Taken are numbers as text, a list in a list, JSON text, and a dict ``left``, ``top``, ``width``, ``height``.
+    Taken are numbers as text, a list in a list, JSON text, and dicts whose names tell what is what: left, top, width
+    and height; x1, y1, x2 and y2; xmin, ymin, xmax and ymax. (A dict of x, y, width and height is not taken, for some
+    tools have the centre in x and y.)
     """
     if type(box) is list and len(box) == 4 and _NUMBERS.issuperset(map(type, box)):
         return box, ()
     found, words = box, []
-    if type(found) is str and found.lstrip()[:1] == "[":
+    if type(found) is str and found.lstrip()[:1] in ("[", "{"):
         try:
             found = json.loads(found)
         except (ValueError, RecursionError):
@@ -182,15 +198,20 @@ def box_numbers(box):
     if type(found) is list and len(found) == 1 and type(found[0]) is list:
         found = found[0]
         words.append("boxes in a list")
-    if type(found) is dict and {"left", "top", "width", "height"} <= found.keys():
-        found = [found[key] for key in ("left", "top", "width", "height")]
-        words.append("boxes as left, top, width, height")
-    if type(found) is list and len(found) == 4 and not _NUMBERS.issuperset(map(type, found)):
-        numbers = [number(v) for v in found]
-        if None in numbers:
+    corners = False
+    if type(found) is dict:
+        names = next((names for names in _BOX_NAMES if set(names) <= found.keys()), None)
+        if names is None:
             return box, ()
-        found = numbers
+        corners = names is not _BOX_NAMES[0]
+        found = [found[name] for name in names]
+        words.append("boxes with named sides")
+    if type(found) is not list or len(found) != 4:
+        return box, ()
+    numbers = [number(v) for v in found]
+    if None in numbers:
+        return box, ()
+    if str in map(type, found):
         words.append("boxes as text")
-    if type(found) is list and len(found) == 4 and words:
-        return found, tuple(words)
-    return box, ()
+    x, y, w, h = numbers
+    return ([x, y, w - x, h - y] if corners else numbers), tuple(words)

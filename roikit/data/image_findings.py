@@ -5,7 +5,7 @@ import warnings
 
 from roikit.data.image_folder import missing_sentence
 from roikit.data.images import open_image, read_image
-from roikit.data.turned import is_turned
+from roikit.data.turned import is_swapped, is_turned
 
 __all__ = ["image_findings"]
 
@@ -25,7 +25,7 @@ def image_findings(images, folder, check_pixels):
         yield "missing-folder", "error", "the images", f"there is no folder {folder.path}"
         return
     sound = {number: record for number, record in images.items() if record is not None}
-    missing, files, turned = [], {}, []
+    missing, files, turned, swapped = [], {}, [], []
     with warnings.catch_warnings():
         # Large images are findings here.
         warnings.filterwarnings("ignore", "Image size .* exceeds limit", RuntimeWarning)
@@ -46,6 +46,8 @@ def image_findings(images, folder, check_pixels):
                 continue
             if is_turned(header, record):
                 turned.append((number, record, header))
+            elif is_swapped(header, record):
+                swapped.append((number, record, header))
             else:
                 yield from _size(subject, name, header, record["height"], record["width"])
             if header.large:
@@ -55,6 +57,12 @@ def image_findings(images, folder, check_pixels):
                 yield from _pixels(subject, folder.path / name)
     if turned:
         yield _turned(turned, len(files))
+    if swapped:
+        number, record, header = swapped[0]
+        yield ("size-mismatch", "error", f"image {number}" if len(swapped) == 1 else "the images",
+               f"width and height are swapped in {len(swapped)} of {len(files)} records: {record['file_name']} is "
+               f"{header.width}x{header.height} pixels, the annotation file says {record['width']}x{record['height']}; "
+               "`roikit doctor --mend` writes the file's size, where the coordinates fit it")
     if missing:
         yield _missing(missing, len(files), folder)
 

@@ -1,6 +1,7 @@
 """The images of a folder: all of them, and where one is that an annotation file names in another way."""
 
 import os
+import re
 import unicodedata
 from collections import defaultdict
 from pathlib import Path
@@ -43,6 +44,10 @@ def listed_images(folder):
     return records
 
 
+# What Label Studio puts before the name of a file that it is given.
+_UPLOADED = re.compile("[0-9a-f]{8}-.")
+
+
 class ImageFolder:
     """A folder of images, the names in it read once.
 
@@ -68,7 +73,8 @@ class ImageFolder:
     def find(self, name):
         """The name under which a file is here that an annotation file names in another way.
 
-        Looked at are, one after the other: backslashes as separators; what a URL's ``%20`` and ``?d=`` stand for; the
+        Looked at are, one after the other: backslashes as separators; the
+        name without the eight letters that Label Studio puts before it; what a URL's ``%20`` and ``?d=`` stand for; the
         end of the path, the longest part first; each in another case of the letters or another form of accents (NFC,
         NFD); a file in one of the folders below; and, where the name has no ending of a picture's or no other file is
         called so, another such ending.
@@ -82,6 +88,9 @@ class ImageFolder:
         """
         slashed = name.replace("\\", "/")
         forms = {slashed: "file names with \\"}
+        before, slash, last = slashed.rpartition("/")
+        if _UPLOADED.match(last):
+            forms[before + slash + last.partition("-")[2]] = "file names with Label Studio's prefix"
         if "%" in slashed or "?" in slashed:
             path, _, query = slashed.partition("?")
             asked = query.partition("d=")[2]
@@ -90,7 +99,8 @@ class ImageFolder:
             parts = [part for part in form.split("/") if part not in ("", ".")]
             for k in range(len(parts)):
                 end = "/".join(parts[k:])
-                words = words if k == 0 else "file names of another folder"
+                if k and form is slashed:
+                    words = "file names of another folder"
                 if (end != name or k) and self.holds(end):
                     return end, words
                 if (found := self._in_another_case(parts[k:])) is not None:

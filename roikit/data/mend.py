@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from roikit.data.annotations import NoCategories, load_annotations
-from roikit.data.causes import causes_of, corners_in_place, fractional_fields
+from roikit.data.causes import boxes_in_place, causes_of, fractional_fields
 from roikit.data.findings import counted
 from roikit.data.image_folder import ImageFolder
 from roikit.data.images import open_image
@@ -22,13 +22,12 @@ from roikit.data.instances import has_mask
 from roikit.data.mend_objects import mended_objects
 from roikit.data.mend_records import (
     categories_from_ids,
-    with_known_categories,
     with_number_ids,
     without_missing_files,
     without_strangers,
 )
 from roikit.data.moved import moved, scaling, unturned
-from roikit.data.turned import is_turned
+from roikit.data.turned import is_swapped, is_turned
 
 __all__ = ["Mended", "mend_dataset", "write_annotations"]
 
@@ -68,14 +67,14 @@ def mend_dataset(annotations, images):
         content = categories_from_ids(content, done)
     if taken:
         done.insert(0, "wrote in COCO's form: " + ", ".join(f"{words} ({n})" for words, n in sorted(taken.items())))
-    for step in (with_number_ids, with_known_categories, without_strangers):
-        content = step(content, done)
+    content = without_strangers(with_number_ids(content, done), done)
     content = without_missing_files(content, folder, done)
     content = _without_crowds(content, done)
     content = _in_pixels(content, done)
-    if any(cause.kind == "corner-boxes" for cause in causes_of(content)):
-        content = corners_in_place(content)
-        done.append("took the boxes for x1 y1 x2 y2 and wrote x y width height")
+    for cause in causes_of(content):
+        if cause.reading is not None:
+            content = boxes_in_place(content, cause.reading)
+            done.append(f"took the boxes for {cause.reading} and wrote x y width height")
     content = _on_stored_pixels(content, folder, done)
     content = mended_objects(content, done)
     return Mended({"info": {}, **content}, done)
@@ -151,7 +150,7 @@ def _moved(annotation, move, fields=None):
 
 def _on_stored_pixels(content, folder, done):
     """The content with images that have the size of their files: turned as EXIF says, or scaled."""
-    moves, sizes, other = {}, {}, {}
+    moves, sizes, other, swapped = {}, {}, {}, {}
     for record in content["images"]:
         if not isinstance(record, dict) or record.get("id") not in _sizes({"images": [record]}):
             continue
@@ -161,6 +160,9 @@ def _on_stored_pixels(content, folder, done):
             continue
         if is_turned(header, record):
             moves[record["id"]] = unturned(header)
+        elif is_swapped(header, record):
+            swapped[record["id"]] = header
+            continue
         elif header.orientation == 1 and (header.height, header.width) != (record["height"], record["width"]):
             other[record["id"]] = header
             continue
@@ -173,8 +175,11 @@ def _on_stored_pixels(content, folder, done):
     scaled = _resized(content, other)
     if scaled:
         done.append(f"scaled the annotations of {counted(len(scaled), 'image')} to the size of the file")
-    moves, sizes = moves | scaled, sizes | {number: other[number] for number in scaled}
-    if not moves:
+    fitting = {number: header for number, header in swapped.items() if _fits(content, number, header)}
+    if fitting:
+        done.append(f"swapped width and height of {counted(len(fitting), 'image')}, as the files have them")
+    moves, sizes = moves | scaled, sizes | fitting | {number: other[number] for number in scaled}
+    if not sizes:
         return content
 
     def placed(annotation):
@@ -207,17 +212,26 @@ def _resized(content, headers):
     for annotation in content["annotations"]:
         number = annotation.get("image_id") if isinstance(annotation, dict) else None
         if number in found and not proved:
-            proved = _reaches(annotation) > max(headers[number].width, headers[number].height) + 2
+            proved = bool((_reach(annotation) > np.array([headers[number].width, headers[number].height]) + 2).any())
     return found if proved else {}
 
 
-def _reaches(annotation):
-    """The largest coordinate of an annotation; 0 where none can be read."""
+def _fits(content, number, header):
+    """Whether all coordinates of an image lie within its file."""
+    own = [a for a in content["annotations"] if isinstance(a, dict) and a.get("image_id") == number]
+    return all((_reach(a) <= np.array([header.width, header.height]) + 1).all() for a in own) and all(
+        list(a["segmentation"].get("size", ())) == [header.height, header.width] for a in own
+        if isinstance(a.get("segmentation"), dict))
+
+
+def _reach(annotation):
+    """(2,) the largest x and y of an annotation; 0 where none can be read."""
     try:
-        box = np.asarray(annotation.get("bbox") or [0, 0, 0, 0], np.float64)
-        reach = max(box[0] + box[2], box[1] + box[3])
+        x, y, w, h = np.asarray(annotation.get("bbox") or [0, 0, 0, 0], np.float64)
+        reach = [x + w, y + h]
         if has_mask(annotation) and isinstance(annotation["segmentation"], list):
-            reach = max(reach, *(max(ring) for ring in annotation["segmentation"] if ring))
-    except (TypeError, ValueError, IndexError, OverflowError):
-        return 0
-    return reach
+            for ring in annotation["segmentation"]:
+                reach = [max(reach[0], *ring[0::2]), max(reach[1], *ring[1::2])]
+    except (TypeError, ValueError, OverflowError):
+        return np.zeros(2)
+    return np.array(reach)

@@ -1,12 +1,12 @@
 """Mends annotations one by one: ids, areas, boxes beside their masks; takes out what nothing can be learnt from."""
 
-import json
 from collections import Counter
 
 import numpy as np
 
 from roikit.data.findings import counted
 from roikit.data.instances import has_mask, is_line, read_box, read_object
+from roikit.data.repeated import repeated_objects
 from roikit.data.segmentation import box_and_area, read_segmentation
 
 __all__ = ["mended_objects"]
@@ -49,19 +49,10 @@ def mended_objects(content, done):
 
 def _once(annotations, counts):
     """The annotations without those that are another one again."""
-    seen = set()
-    for annotation in annotations:
-        if isinstance(annotation, dict):
-            fields = {name: value for name, value in annotation.items() if name not in ("id", "area")}
-            try:
-                key = json.dumps(fields, sort_keys=True, default=repr)
-            except (TypeError, ValueError):
-                key = None
-            if key is not None and (fields.get("bbox") or has_mask(fields)) and key in seen:
-                counts["took out {} that were in the file twice"] += 1
-                continue
-            seen.add(key)
-        yield annotation
+    again = set(repeated_objects(annotations))
+    if again:
+        counts["took out {} that were in the file twice"] += len(again)
+    return [annotation for place, annotation in enumerate(annotations) if place not in again]
 
 
 def _mended(annotation, height, width, has_masks, counts):

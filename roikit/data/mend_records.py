@@ -1,13 +1,10 @@
 """Mends image and category records, and which of them the annotations belong to."""
 
-from collections import Counter
-
 from roikit.data.findings import counted
 from roikit.data.image_folder import missing_sentence
 from roikit.data.records import usable_id
 
-__all__ = ["categories_from_ids", "with_known_categories", "with_number_ids", "without_missing_files",
-           "without_strangers"]
+__all__ = ["categories_from_ids", "with_number_ids", "without_missing_files", "without_strangers"]
 
 _LISTS = (("images", "image_id", "image"), ("categories", "category_id", "category"))
 
@@ -41,25 +38,6 @@ def with_number_ids(content, done):
                        str, float) and a[field] in number_of else a for a in content["annotations"]]}
         done.append(f"numbered {counted(len(strange), what)} whose ids were no whole numbers")
     return content
-
-
-def with_known_categories(content, done):
-    """The content with the ids of categories that annotations call by their names."""
-    names = Counter(r.get("name") for r in content["categories"] if isinstance(r, dict)
-                    and isinstance(r.get("name"), str))
-    id_of = {r["name"]: r["id"] for r in content["categories"] if isinstance(r, dict)
-             and isinstance(r.get("name"), str) and names[r["name"]] == 1 and usable_id(r.get("id"))}
-
-    def named(annotation):
-        category = annotation.get("category_id") if isinstance(annotation, dict) else None
-        return isinstance(category, str) and category in id_of
-
-    count = sum(map(named, content["annotations"]))
-    if not count:
-        return content
-    done.append(f"wrote the category's id for its name in {counted(count, 'annotation')}")
-    return {**content, "annotations": [{**a, "category_id": id_of[a["category_id"]]} if named(a) else a
-                                       for a in content["annotations"]]}
 
 
 def without_strangers(content, done):

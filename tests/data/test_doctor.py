@@ -219,10 +219,10 @@ def test_contract_a_cut_off_image_is_found(sound, check_pixels):
 
 
 def test_contract_size_mismatch(sound):
-    Image.new("RGB", (20, 30)).save(sound.images / "1.png")
+    Image.new("RGB", (20, 31)).save(sound.images / "1.png")
     assert planted(sound) == Finding(
         "size-mismatch", "error", "image 1",
-        "1.png is 20x30 pixels, the annotation file says 30x20")
+        "1.png is 20x31 pixels, the annotation file says 30x20")
 
 
 def test_contract_a_size_that_is_none(sound):
