@@ -40,6 +40,8 @@ class CocoDataset(Dataset):
         seed: whole number of at least 0.
         ids: ids of the images to use, in the order wanted; None for all of them.
         keep_empty: whether images without a single object stay in the data set.
+        keep_missing: whether images whose file is missing stay in the data set, where asking for one raises; without
+            it, one RoikitWarning names them. Where all are missing they stay.
         keypoints: whether to read keypoints, where categories name some.
         keypoint_pairs: pairs of names of keypoints that change places in a mirror; None for those whose names are the
             same but for "left" and "right".
@@ -80,8 +82,8 @@ class CocoDataset(Dataset):
             than the file says.
     """
 
-    def __init__(self, annotations, images, *, transform=None, seed=0, ids=None, keep_empty=True, keypoints=False,
-                 keypoint_pairs=None, semantic=None, semantic_classes=None, rotated=False):
+    def __init__(self, annotations, images, *, transform=None, seed=0, ids=None, keep_empty=True, keep_missing=False,
+                 keypoints=False, keypoint_pairs=None, semantic=None, semantic_classes=None, rotated=False):
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
             raise ValueError(f"CocoDataset: seed must be a whole number of at least 0, got {seed!r}")
         folder = ImageFolder(images)
@@ -98,7 +100,9 @@ class CocoDataset(Dataset):
         self.skeletons = _skeletons(categories, keypoint_pairs) if keypoints else {}
         self._mirrored = next((skeleton.mirrored for skeleton in self.skeletons.values()), None)
 
-        records = _with_files(_chosen(content["images"], ids), folder, told)
+        records = _chosen(content["images"], ids)
+        if not keep_missing:
+            records = _with_files(records, folder, told)
         label_of = {c: i for i, c in enumerate(self.category_ids, start=1)}
         self._rotated = _rotated_source(content["annotations"]) if rotated else None
         asked = {"skeletons": self.skeletons, "rotated": self._rotated == "fields"}

@@ -92,9 +92,8 @@ def write_annotations(content, path):
         with open(part, "w", encoding="utf-8") as file:
             json.dump(content, file, default=_ascii)
         os.replace(part, path)
-    except OSError:
+    finally:
         part.unlink(missing_ok=True)
-        raise
 
 
 def _ascii(value):

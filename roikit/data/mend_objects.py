@@ -51,7 +51,7 @@ def _once(annotations, counts):
     """The annotations without those that are another one again."""
     again = set(repeated_objects(annotations))
     if again:
-        counts["took out {} that were in the file twice"] += len(again)
+        counts["took out repetitions of {}"] += len(again)
     return [annotation for place, annotation in enumerate(annotations) if place not in again]
 
 

@@ -98,7 +98,8 @@ def evaluate_detector(trained, annotations, images, *, iou_types, limits, use_ca
     files = evaluation_paths(trained.config, annotations, images)
     truth = read_truth(files[0], use_cats=use_cats, images=files[1])
     categories = _paired(trained.categories, truth, use_cats)
-    dataset = val_set(trained.config, annotations, images, content=None if use_cats else truth.content)
+    dataset = val_set(trained.config, annotations, images, content=None if use_cats else truth.content,
+                      keep_missing=True)  # their objects count as missed
     sigmas = trained.config.eval.sigmas if sigmas is None else sigmas
     if iou_types is None:
         iou_types = kinds_of_model(trained.config.model, masks=True, keypoints=dataset.has_keypoints)

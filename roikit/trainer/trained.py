@@ -226,17 +226,18 @@ def train_set(config):
                             semantic_classes=semantic_classes(config.model), rotated=asks_for_rotated(config.model))
 
 
-def val_set(config, annotations=None, images=None, *, content=None):
+def val_set(config, annotations=None, images=None, *, content=None, keep_missing=False):
     """The val part, or other files read the way that the val part is.
 
-    ``content`` is what the annotation file holds, where it has been read already.
+    ``content`` is what the annotation file holds, where it has been read already; ``keep_missing`` as `CocoDataset`
+    has it.
     """
     limit, keep_empty = (config.data.val.limit, config.data.val.keep_empty) if annotations is None else (None, True)
     annotations, images = evaluation_paths(config, annotations, images)
     content = load_annotations(annotations, images=images) if content is None else content
     return data.CocoDataset(content, images, transform=still_transform(config), ids=lowest_ids(content, limit),
-                            keep_empty=keep_empty, keypoints=asks_for_keypoints(config.model),
-                            rotated=asks_for_rotated(config.model))
+                            keep_empty=keep_empty, keep_missing=keep_missing,
+                            keypoints=asks_for_keypoints(config.model), rotated=asks_for_rotated(config.model))
 
 
 def still_transform(config):

@@ -216,8 +216,9 @@ def test_contract_coordinates_that_are_fractions_are_refused(sound, left):
             del a[field]
     report = inspect_dataset(*sound.write())
     assert [f.kind for f in report.errors + report.warnings] == ["fractions"]
-    assert "fractions of the image: all boxes (2) lie within [0, 1]" in report.errors[0].sentence
-    with pytest.raises(ValueError, match=r"CocoDataset: coordinates are fractions of the image: all boxes \(2\)"):
+    what = "boxes" if "bbox" in left else "polygons"
+    assert f"fractions of the image: all {what} (2) lie within [0, 1]" in report.errors[0].sentence
+    with pytest.raises(ValueError, match=rf"CocoDataset: coordinates are fractions of the image: all {what} \(2\)"):
         CocoDataset(*sound.write())
 
 

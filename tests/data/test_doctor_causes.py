@@ -125,7 +125,7 @@ def test_contract_annotation_ids_are_not_needed(sound):
     sound.content["annotations"][1]["id"] = "a7"
     report = inspect_dataset(*sound.write())
     assert not report.warnings and [f.sentence for f in report.findings if f.kind == "taken"] == [
-        "taken for what it means: annotation ids missing (1)"]
+        "taken for what it means: annotation ids missing (1), annotation ids that are no numbers (1)"]
     assert len(CocoDataset(*sound.write())[0][1]["labels"]) == 3
 
 
