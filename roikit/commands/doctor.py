@@ -16,9 +16,11 @@ __all__ = ["doctor"]
               help="Folder of PNG label maps, or COCO panoptic file, to look at as well.")
 @click.option("--semantic-classes", type=click.IntRange(1, 255), metavar="N",
               help="Call labels of such a folder unknown from N on, but for 255.")
+@click.option("--beside", nargs=2, type=click.Path(exists=True), metavar="ANNOTATIONS IMAGES",
+              help="Another part of the data set, val say, that must not share images with this one.")
 @click.option("--mend", type=click.Path(dir_okay=False), metavar="OUT.json",
               help="Write the annotations there with all that can be mended mended; what is left is reported.")
-def doctor(annotations, images, pixels, semantic, semantic_classes, mend):
+def doctor(annotations, images, pixels, semantic, semantic_classes, beside, mend):
     """Inspect a COCO data set: ANNOTATIONS (JSON) and the folder of its IMAGES.
 
     ANNOTATIONS may be a folder of DOTA's text files, or YOLO's for oriented boxes; or label maps: a folder of PNG
@@ -33,7 +35,7 @@ def doctor(annotations, images, pixels, semantic, semantic_classes, mend):
         report = inspect_semantic(images, None, annotations, classes=semantic_classes, check_pixels=pixels)
     else:
         report = inspect_dataset(annotations, images, check_pixels=pixels, semantic=semantic,
-                                 semantic_classes=semantic_classes)
+                                 semantic_classes=semantic_classes, beside=beside)
     click.echo(report.text())
     sys.exit(1 if report.fatal else 0)
 

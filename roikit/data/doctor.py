@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 
+from roikit.data.alike_findings import alike_findings
 from roikit.data.annotations import (
     MalformedField,
     NoCategories,
@@ -14,6 +15,7 @@ from roikit.data.annotations import (
 )
 from roikit.data.causes import agreeing, boxes_in_place, causes_of
 from roikit.data.findings import Finding, Report, counted
+from roikit.data.fit_findings import fit_findings
 from roikit.data.image_findings import image_findings
 from roikit.data.image_folder import ImageFolder
 from roikit.data.keypoint_findings import keypoint_findings
@@ -33,7 +35,7 @@ _FEW = 10
 
 
 def inspect_dataset(annotations, images, *, check_pixels=False, keypoints=True, semantic=None, semantic_classes=None,
-                    check_labels=False):
+                    check_labels=False, beside=None, fit=None):
     """Look for everything in a COCO data set that would break training, or quietly spoil it.
 
     Args:
@@ -47,6 +49,9 @@ def inspect_dataset(annotations, images, *, check_pixels=False, keypoints=True, 
         semantic: folder of PNG label maps, or COCO panoptic file, to look at as well.
         semantic_classes: the number of values 0..C that a folder's label maps may have beside 255; None for any.
         check_labels: decode every label map, not those of 256 images alone.
+        beside: (annotations, images) of the other of two parts, train and val, to look whether they share images; the
+            files are compared by their bytes, and with ``check_pixels`` the pictures by what they show.
+        fit: `ModelFit` of the model that is to learn from it; None for any.
 
     Returns:
         Report. What is wrong with the data set is a finding, never an exception.
@@ -65,13 +70,32 @@ def inspect_dataset(annotations, images, *, check_pixels=False, keypoints=True, 
         inspection.add("taken", "note", "the file", taken_sentence(taken))
     categories = inspection.categories(content["categories"])
     sizes = inspection.images(content["images"], folder, check_pixels)
-    objects = inspection.annotations(content, sizes, categories, keypoints)
+    for finding in alike_findings(_names(content), folder, _other_part(beside), check_pixels):
+        inspection.add(*finding)
+    objects = inspection.annotations(content, sizes, categories, keypoints, fit)
     if semantic is not None:
         sound = [record for record in sizes.values() if record is not None]
         for finding in semantic_findings(semantic, semantic_classes, sound,
                                          check_pixels=check_pixels or check_labels):
             inspection.add(*finding)
     return inspection.report(content, objects)
+
+
+def _names(content):
+    """The file names that a content lists, each once."""
+    return list(dict.fromkeys(r["file_name"] for r in content["images"]
+                              if isinstance(r, dict) and isinstance(r.get("file_name"), str) and r["file_name"]))
+
+
+def _other_part(beside):
+    """Names and folder of another part; None where there is none, or none that can be read, which is not at issue."""
+    if beside is None:
+        return None
+    folder = ImageFolder(beside[1])
+    try:
+        return _names(load_annotations(beside[0], images=folder)), folder
+    except (OSError, ValueError):
+        return None
 
 
 def taken_sentence(taken):
@@ -149,7 +173,7 @@ class Inspection:
             self.add(*finding)
         return listed
 
-    def annotations(self, content, images, categories, keypoints):
+    def annotations(self, content, images, categories, keypoints, fit=None):
         """The number of objects by image id; images without any are not in it."""
         sound = list(self.sound_annotations(content["annotations"], images, categories))
         objects = Counter(record["image_id"] for _, record in sound if record["iscrowd"] != 1)
@@ -175,6 +199,8 @@ class Inspection:
             for finding in keypoint_findings(known, sound, images):
                 self.add(*finding)
         for finding in rotated_findings(sound, images):
+            self.add(*finding)
+        for finding in () if fit is None else fit_findings(sound, images, fit):
             self.add(*finding)
         kept = 0
         for subject, record in sound:

@@ -52,7 +52,7 @@ def test_law_counts(sound):
 def test_law_the_text_names_each_kind_once_and_a_few_examples(sound):
     for number in range(2, 9):
         sound.image(number)
-        (sound.images / f"{number}.png").write_text("no image")
+        (sound.images / f"{number}.png").write_text(f"no image {number}")
     text = inspect_dataset(*sound.write()).text(examples=2)
     assert "error: broken-image (7)\n    image 2: " in text
     assert "/2.png is not an image that Pillow knows\n    image 3: " in text
