@@ -1,5 +1,6 @@
 """`roikit doctor`: looks at a data set."""
 
+import os
 import sys
 
 import click
@@ -15,7 +16,11 @@ __all__ = ["doctor"]
               help="Folder of PNG label maps, or COCO panoptic file, to look at as well.")
 @click.option("--semantic-classes", type=click.IntRange(1, 255), metavar="N",
               help="Call labels of such a folder unknown from N on, but for 255.")
-def doctor(annotations, images, pixels, semantic, semantic_classes):
+@click.option("--beside", nargs=2, type=click.Path(exists=True), metavar="ANNOTATIONS IMAGES",
+              help="Another part of the data set, val say, that must not share images with this one.")
+@click.option("--mend", type=click.Path(dir_okay=False), metavar="OUT.json",
+              help="Write the annotations there with all that can be mended mended; what is left is reported.")
+def doctor(annotations, images, pixels, semantic, semantic_classes, beside, mend):
     """Inspect a data set: ANNOTATIONS and the folder of its IMAGES, which is looked for beside them if not given.
 
     ANNOTATIONS is a COCO file (JSON), or a file or folder of YOLO, DOTA, Pascal VOC, labelme, CVAT or label images; or
@@ -28,10 +33,26 @@ def doctor(annotations, images, pixels, semantic, semantic_classes):
 
     if images is None:
         _, annotations, images = find_source(annotations)
+    if mend is not None:
+        annotations = _mended(annotations, images, mend)
     if semantic is None and is_semantic_source(annotations):
         report = inspect_semantic(images, None, annotations, classes=semantic_classes, check_pixels=pixels)
     else:
         report = inspect_dataset(annotations, images, check_pixels=pixels, semantic=semantic,
-                                 semantic_classes=semantic_classes)
+                                 semantic_classes=semantic_classes, beside=beside)
     click.echo(report.text())
     sys.exit(1 if report.fatal else 0)
+
+
+def _mended(annotations, images, out):
+    """The path of the mended file, which is written, and what was done is told."""
+    from roikit.data.mend import mend_dataset, write_annotations
+
+    if os.path.exists(out) and os.path.samefile(annotations, out):
+        raise click.UsageError(f"--mend must name another file than the annotations, got {out}")
+    content, done = mend_dataset(annotations, images)
+    write_annotations(content, out)
+    for sentence in done:
+        click.echo(f"mended: {sentence}")
+    click.echo(f"wrote {out}" if done else f"nothing was to mend; wrote {out}")
+    return out

@@ -246,18 +246,19 @@ def train_set(config):
                             semantic_classes=semantic_classes(config.model), rotated=asks_for_rotated(config.model))
 
 
-def val_set(config, annotations=None, images=None, *, content=None):
+def val_set(config, annotations=None, images=None, *, content=None, keep_missing=False):
     """The val part, or other files read the way that the val part is.
 
-    ``content`` is what the annotation file holds, where it has been read already.
+    ``content`` is what the annotation file holds, where it has been read already; ``keep_missing`` as `CocoDataset`
+    has it.
     """
     part = "val" if annotations is None else None
     keep_empty = config.data.val.keep_empty if annotations is None else True
     annotations, images = evaluation_paths(config, annotations, images)
     content = load_annotations(annotations, images=images) if content is None else content
     return data.CocoDataset(content, images, transform=still_transform(config), ids=chosen_ids(config, part, content),
-                            keep_empty=keep_empty, keypoints=asks_for_keypoints(config.model),
-                            rotated=asks_for_rotated(config.model))
+                            keep_empty=keep_empty, keep_missing=keep_missing,
+                            keypoints=asks_for_keypoints(config.model), rotated=asks_for_rotated(config.model))
 
 
 def still_transform(config):
