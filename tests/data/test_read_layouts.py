@@ -8,60 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import roikit.masks as rle
 from roikit.data.annotations import load_annotations
 from roikit.data.conversion import convert_data
 from roikit.data.layouts import find_source, parts_of
 
-WIDTH, HEIGHT = 40, 30
-RECTANGLE = [4, 5, 14, 5, 14, 25, 4, 25]  # x 4..14, y 5..25
-ARROW = [20.0, 4.0, 36.0, 12.0, 22.0, 20.0]
-
-
-def picture(path, size=(WIDTH, HEIGHT)):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (*size[::-1], 3), np.uint8)).save(path)
-
-
-def text(path, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content)
-    return path
-
-
-def bitmap(ring):
-    return rle.decode(rle.frPyObjects([ring], HEIGHT, WIDTH)[0])
-
-
-def found(path, images=None):
-    """(file name, category, mask) of each object of a path, and the source."""
-    source = find_source(path)
-    content = load_annotations(source.annotations, images=source.images if images is None else images)
-    names = {c["id"]: c["name"] for c in content["categories"]}
-    records = {r["id"]: r for r in content["images"]}
-    objects = []
-    for a in content["annotations"]:
-        record, mask = records[a["image_id"]], a.get("segmentation")
-        assert (source.images / record["file_name"]).is_file()
-        if isinstance(mask, list):
-            mask = rle.merge(rle.frPyObjects(mask, record["height"], record["width"]))
-        objects.append((record["file_name"], names[a["category_id"]], a["bbox"],
-                        None if mask is None else rle.decode(mask)))
-    return objects, source, content
-
-
-def check(objects, expected, *, masks=True):
-    assert [(name, label) for name, label, _, _ in objects] == [(name, label) for name, label, _ in expected]
-    for (_, _, box, mask), (_, _, ring) in zip(objects, expected, strict=True):
-        points = np.reshape(ring, (-1, 2))
-        np.testing.assert_allclose(box, [*points.min(0), *np.ptp(points, 0)], atol=1.01)
-        if masks:
-            assert mask is not None and (mask != bitmap(ring)).sum() == 0
-
-
-def fractions(ring):
-    return " ".join(f"{v / side:.8f}" for v, side in zip(ring, (WIDTH, HEIGHT) * (len(ring) // 2), strict=True))
-
+from .pictured import ARROW, HEIGHT, RECTANGLE, WIDTH, bitmap, check, found, fractions, picture, text
 
 EXPECTED = [("a.png", "bolt", RECTANGLE), ("a.png", "nut", ARROW), ("b.png", "nut", RECTANGLE)]
 
@@ -111,6 +62,19 @@ def test_yolo_parts_are_those_of_the_yaml_file(tmp_path, yaml):
     check(objects, [("a.png", "bolt", ARROW)])
     with pytest.raises(ValueError, match="has the parts train, val; name one of .*train/labels"):
         find_source(tmp_path)
+
+
+def test_contract_a_yaml_file_that_names_nothing_is_named(tmp_path):
+    path = text(tmp_path / "data.yaml", "train: ../train/images\nval: gone\nnames: [bolt]\n")
+    with pytest.raises(FileNotFoundError, match="names no folder or list .*: train: ../train/images, val: gone"):
+        find_source(path)
+
+
+def test_reading_and_writing_need_no_torch(tmp_path, run_python):
+    picture(tmp_path / "images/a.png")
+    text(tmp_path / "labels/a.txt", f"0 {fractions(ARROW)}\n")
+    run_python("import sys; sys.modules['torch'] = None; from roikit.data import convert_data; "
+               f"convert_data({str(tmp_path)!r}, {str(tmp_path / 'out')!r}, layout='voc')")
 
 
 def test_yolo_lists_of_images(tmp_path):
@@ -306,49 +270,6 @@ def test_lvis_names_are_those_of_its_addresses(tmp_path):
     objects, source, _ = found(tmp_path / "lvis_v1_train.json")
     check(objects, [("train2017/a.png", "bolt", RECTANGLE)])
     assert source.images == tmp_path
-
-
-def label_image(path, values):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(values).save(path)
-
-
-@pytest.mark.parametrize("image, label", [
-    ("images/a.png", "masks/a.png"), ("images/a.png", "labels/a.tif"), ("images/deep/a.png", "masks/deep/a_mask.png"),
-    ("a.png", "a_masks.png"), ("a.png", "a_cp_masks.png")])
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32])
-def test_one_grey_value_an_object(tmp_path, image, label, dtype):
-    picture(tmp_path / image)
-    label = label.replace(".png", ".tif") if dtype is np.int32 else label
-    values = np.zeros((HEIGHT, WIDTH), dtype)
-    values[bitmap(RECTANGLE) > 0], values[bitmap(ARROW) > 0] = 3, 200
-    label_image(tmp_path / label, values)
-    objects, _, content = found(tmp_path)
-    name = image.partition("images/")[2] or image
-    check(objects, [(name, "object", RECTANGLE), (name, "object", ARROW)])
-    assert content["categories"] == [{"id": 1, "name": "object"}]
-
-
-@pytest.mark.parametrize("image, masks", [
-    ("images/a.png", ["masks/a/1.png", "masks/a/2.png"]), ("images/a.png", ["masks/a_1.png", "masks/a_2.png"]),
-    ("a/images/a.png", ["a/masks/0f.png", "a/masks/1b.png"])])
-def test_one_file_an_object(tmp_path, image, masks):
-    picture(tmp_path / image)
-    for path, ring in zip(masks, (RECTANGLE, ARROW), strict=True):
-        label_image(tmp_path / path, bitmap(ring) * np.uint8(255))
-    objects, source, _ = found(tmp_path)
-    name = (tmp_path / image).relative_to(source.images).as_posix()
-    check(objects, [(name, "object", RECTANGLE), (name, "object", ARROW)])
-
-
-def test_contract_a_binary_mask_of_several_regions_has_two_meanings(tmp_path):
-    picture(tmp_path / "images/a.png")
-    label_image(tmp_path / "masks/a.png", (bitmap(RECTANGLE) | bitmap(ARROW)) * np.uint8(255))
-    with pytest.raises(ValueError, match="masks/a.png has one value beside 0 in several places"):
-        load_annotations(tmp_path)
-    label_image(tmp_path / "masks/a.png", np.ones((3, 3), np.uint8))
-    with pytest.raises(ValueError, match="masks/a.png must be 40x30 as its image is, got 3x3"):
-        load_annotations(tmp_path)
 
 
 @pytest.mark.parametrize("name, content, sentence", [

@@ -22,11 +22,17 @@ def parts_of(path):
         dict "train", "val", "test" -> list of paths, each the annotations or the folder of both; those that are there.
 
     Raises:
-        OSError, ImportError, ValueError: the YAML file cannot be read.
+        OSError, ImportError, ValueError: the YAML file cannot be read, or names nothing that is there.
     """
     path = Path(path)
     if path.is_file():
-        return _of_yaml(path) if path.suffix.lower() in (".yaml", ".yml") else {}
+        if path.suffix.lower() not in (".yaml", ".yml"):
+            return {}
+        if found := _of_yaml(path):
+            return found
+        named = {part: read_yaml(path).get(part) for part in PARTS}
+        raise FileNotFoundError(f"{path} names no folder or list of images that is there: "
+                                f"{', '.join(f'{part}: {name}' for part, name in named.items() if name) or 'no part'}")
     found = yaml_of(path)
     return (_of_yaml(found) if found is not None else {}) or _of_lists(path) or _of_files(path) or _of_folders(
         path / "labels") or _of_folders(path)
