@@ -160,3 +160,11 @@ def test_contract_annotations_that_belong_nowhere_are_refused_by_both(sound, rec
     assert subject == "annotation at place 2"
     with pytest.raises(ValueError, match="CocoDataset: annotation at place 2: it"):
         CocoDataset(*sound.write())
+
+
+def test_contract_no_object_of_an_image_that_is_there_is_an_error(sound):
+    sound.image(2)
+    sound.content["images"][0]["file_name"] = "gone.png"
+    kinds, sentences = findings(sound)
+    assert kinds == [("no-objects", "the file"), ("missing-image", "image 1")]
+    assert sentences[0] == "no image has an object to learn: all are left out"
