@@ -45,6 +45,7 @@ def test_contract_a_file_that_two_images_would_share_is_given_to_neither(sound):
     sound.image(2, name="2.png")
     sound.content["images"][0]["file_name"], sound.content["images"][1]["file_name"] = "a/1.png", "b/1.png"
     sound.image(3)
+    sound.square(3)
     kinds, (sentence,) = findings(sound)
     assert kinds == [("missing-image", "the images")]
     assert sentence.startswith("2 of 3 image files are missing: a/1.png, b/1.png; 2 could be a file that another image "
