@@ -9,10 +9,10 @@ from urllib.parse import unquote
 
 from roikit.data.images import open_image
 
-__all__ = ["ImageFolder", "listed_images", "missing_sentence", "placed"]
+__all__ = ["IMAGE_ENDINGS", "ImageFolder", "listed_images", "missing_sentence", "placed"]
 
 # Formats of pictures that lie in folders of data sets.
-_ENDINGS = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
+IMAGE_ENDINGS = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 
 
 def listed_images(folder):
@@ -28,9 +28,9 @@ def listed_images(folder):
     root, names = Path(folder), []
     for path, folders, files in os.walk(root):
         folders.sort()
-        names += [Path(path, name).relative_to(root) for name in files if Path(name).suffix.lower() in _ENDINGS]
+        names += [Path(path, name).relative_to(root) for name in files if Path(name).suffix.lower() in IMAGE_ENDINGS]
     if not names:
-        raise FileNotFoundError(f"{folder} has no images ({', '.join(sorted(_ENDINGS))})" if root.is_dir() else
+        raise FileNotFoundError(f"{folder} has no images ({', '.join(sorted(IMAGE_ENDINGS))})" if root.is_dir() else
                                 f"there is no folder {folder}")
     records = []
     for number, name in enumerate(sorted(names, key=lambda n: n.parts), start=1):
@@ -148,7 +148,7 @@ class ImageFolder:
             self._below = defaultdict(list)
             for place, _, files in os.walk(self.path):
                 for name in files:
-                    if Path(name).suffix.lower() in _ENDINGS:
+                    if Path(name).suffix.lower() in IMAGE_ENDINGS:
                         path = Path(place, name).relative_to(self.path).as_posix()
                         self._below[_folded(name)].append(path)
                         self._below[_stem(name)].append(path)
@@ -162,7 +162,7 @@ def _folded(name):
 def _stem(name):
     """A key for a name without the ending of a picture's, which no name is."""
     path = Path(name)
-    return "/" + _folded(path.stem if path.suffix.lower() in _ENDINGS else name)
+    return "/" + _folded(path.stem if path.suffix.lower() in IMAGE_ENDINGS else name)
 
 
 def placed(records, folder, taken):
