@@ -72,7 +72,7 @@ def inspect_dataset(annotations, images, *, check_pixels=False, keypoints=True, 
     sizes = inspection.images(content["images"], folder, check_pixels)
     for finding in alike_findings(_names(content), folder, _other_part(beside), check_pixels):
         inspection.add(*finding)
-    objects = inspection.annotations(content, sizes, categories, keypoints, fit)
+    objects = inspection.annotations(content, sizes, categories, keypoints, fit, folder)
     if semantic is not None:
         sound = [record for record in sizes.values() if record is not None]
         for finding in semantic_findings(semantic, semantic_classes, sound,
@@ -173,7 +173,7 @@ class Inspection:
             self.add(*finding)
         return listed
 
-    def annotations(self, content, images, categories, keypoints, fit=None):
+    def annotations(self, content, images, categories, keypoints, fit, folder):
         """The number of objects by image id; images without any are not in it."""
         sound = list(self.sound_annotations(content["annotations"], images, categories))
         objects = Counter(record["image_id"] for _, record in sound if record["iscrowd"] != 1)
@@ -203,12 +203,16 @@ class Inspection:
         for finding in () if fit is None else fit_findings(sound, images, fit):
             self.add(*finding)
         kept = 0
+        missing = {number for number, record in images.items() if record is not None
+                   and not folder.holds(record["file_name"])}
+        missing = missing if len(missing) < len(images) else set()  # which is an error of its own
         for subject, record in sound:
             image = images[record["image_id"]]
             if image is None:
                 self.unread += 1
             else:
-                kept += self.object(subject, record, image["height"], image["width"], has_masks)
+                learnt = self.object(subject, record, image["height"], image["width"], has_masks)
+                kept += learnt and record["image_id"] not in missing
         if not kept and not self.unread and not (crowds and not objects):
             self.add("no-objects", "error", "the file",
                      "no image has an object to learn" + (": all are left out" if objects else ""))

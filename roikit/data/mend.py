@@ -27,6 +27,7 @@ from roikit.data.mend_records import (
     without_strangers,
 )
 from roikit.data.moved import moved, scaling, unturned
+from roikit.data.records import sizes_of
 from roikit.data.turned import is_swapped, is_turned
 
 __all__ = ["Mended", "mend_dataset", "write_annotations"]
@@ -110,18 +111,12 @@ def _without_crowds(content, done):
     return {**content, "annotations": [{**a, "iscrowd": 0} for a in content["annotations"]]}
 
 
-def _sizes(content):
-    """Image id -> (height, width), of the sound records."""
-    return {r["id"]: (r["height"], r["width"]) for r in content["images"] if isinstance(r, dict)
-            and type(r.get("id")) is int and all(type(r.get(s)) is int and r[s] > 0 for s in ("height", "width"))}
-
-
 def _in_pixels(content, done):
     objects = [a for a in content["annotations"] if isinstance(a, dict)]
     fields = fractional_fields(content["images"], objects)
     if not fields:
         return content
-    sizes, count = _sizes(content), Counter()
+    sizes, count = sizes_of(content["images"]), Counter()
 
     def scaled(annotation):
         size = sizes.get(annotation.get("image_id")) if isinstance(annotation, dict) else None
@@ -151,7 +146,7 @@ def _on_stored_pixels(content, folder, done):
     """The content with images that have the size of their files: turned as EXIF says, or scaled."""
     moves, sizes, other, swapped = {}, {}, {}, {}
     for record in content["images"]:
-        if not isinstance(record, dict) or record.get("id") not in _sizes({"images": [record]}):
+        if not isinstance(record, dict) or record.get("id") not in sizes_of([record]):
             continue
         try:
             header = open_image(folder.path / record["file_name"])
@@ -201,7 +196,7 @@ def _resized(content, headers):
     Args:
         headers: image id -> Header, of files of another size than the record says.
     """
-    sizes, proved, found = _sizes(content), False, {}
+    sizes, proved, found = sizes_of(content["images"]), False, {}
     for number, header in headers.items():
         height, width = sizes[number]
         y_scale, x_scale = header.height / height, header.width / width

@@ -6,6 +6,7 @@ import numpy as np
 
 from roikit.data.findings import counted
 from roikit.data.instances import has_mask, is_line, read_box, read_object
+from roikit.data.records import sizes_of
 from roikit.data.repeated import repeated_objects
 from roikit.data.segmentation import box_and_area, read_segmentation
 
@@ -25,8 +26,7 @@ def mended_objects(content, done):
         content: of `load_annotations`, its causes mended.
         done: list that learns what was done, in sentences.
     """
-    sizes = {r["id"]: (r["height"], r["width"]) for r in content["images"] if isinstance(r, dict)
-             and type(r.get("id")) is int and all(type(r.get(s)) is int and r[s] > 0 for s in ("height", "width"))}
+    sizes = sizes_of(content["images"])
     has_masks = any(isinstance(a, dict) and has_mask(a) for a in content["annotations"])
     counts, reasons, kept = Counter(), Counter(), []
     for annotation in _once(content["annotations"], counts):

@@ -1,7 +1,7 @@
 """What a record of COCO's file must say of itself, for the data set and the doctor alike."""
 
 __all__ = ["NEEDED", "crowds_sentence", "fault_of", "named_twice", "names_of", "repeated_sentence", "shown",
-           "size_fault", "usable_id"]
+           "size_fault", "sizes_of", "usable_id"]
 
 NEEDED = {"image": ("id", "file_name", "height", "width"), "category": ("id",),
           "annotation": ("image_id", "category_id")}
@@ -55,6 +55,12 @@ def _image_fault(record):
         except UnicodeEncodeError:
             return "malformed-file-name", f"its file_name must be text, got {shown(name)}"
     return None
+
+
+def sizes_of(images):
+    """Image id -> (height, width) of the records that have whole numbers for both; the others are passed over."""
+    return {r["id"]: (r["height"], r["width"]) for r in images if isinstance(r, dict) and type(r.get("id")) is int
+            and all(type(r.get(side)) is int and r[side] > 0 for side in ("height", "width"))}
 
 
 def size_fault(height, width):

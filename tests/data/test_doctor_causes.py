@@ -45,6 +45,7 @@ def test_contract_a_file_that_two_images_would_share_is_given_to_neither(sound):
     sound.image(2, name="2.png")
     sound.content["images"][0]["file_name"], sound.content["images"][1]["file_name"] = "a/1.png", "b/1.png"
     sound.image(3)
+    sound.square(3)
     kinds, (sentence,) = findings(sound)
     assert kinds == [("missing-image", "the images")]
     assert sentence.startswith("2 of 3 image files are missing: a/1.png, b/1.png; 2 could be a file that another image "
@@ -160,3 +161,11 @@ def test_contract_annotations_that_belong_nowhere_are_refused_by_both(sound, rec
     assert subject == "annotation at place 2"
     with pytest.raises(ValueError, match="CocoDataset: annotation at place 2: it"):
         CocoDataset(*sound.write())
+
+
+def test_contract_no_object_of_an_image_that_is_there_is_an_error(sound):
+    sound.image(2)
+    sound.content["images"][0]["file_name"] = "gone.png"
+    kinds, sentences = findings(sound)
+    assert kinds == [("no-objects", "the file"), ("missing-image", "image 1")]
+    assert sentences[0] == "no image has an object to learn: all are left out"

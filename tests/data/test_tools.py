@@ -327,3 +327,24 @@ def test_law_what_tools_write_is_read_as_it_is_meant(tmp_path, edit, objects, ap
         count, report = messy.mended()
         assert count == mended and not report.errors, report.text()
     assert json.dumps(messy.content) == before
+
+
+@pytest.mark.parametrize("form", [
+    lambda r: r.update(segmentation=rectangle(r)[0]),
+    lambda r: r.update(segmentation=[[rectangle(r)[0][k:k + 2] for k in range(0, 8, 2)]]),
+    lambda r: r.update(segmentation=[[str(v) for v in rectangle(r)[0]]], bbox=[str(v) for v in r["bbox"]]),
+    lambda r: r.update(segmentation=[r["segmentation"]]),
+    lambda r: r.update(segmentation={"type": "Polygon", "coordinates": [
+        [rectangle(r)[0][k:k + 2] for k in range(0, 8, 2)]]}),
+    lambda r: r.update(bbox=dict(zip(("left", "top", "width", "height"), r["bbox"], strict=True)),
+                       segmentation=[*rectangle(r), []])])
+def test_law_results_are_read_as_annotations_are(tmp_path, form):
+    messy = Messy(tmp_path)
+    for found in messy.found:
+        form(found)
+    assert messy.scored() == [pytest.approx(1.0)] * 2
+
+
+def rectangle(found):
+    x, y, w, h = found["bbox"]
+    return [[x, y, x + w, y, x + w, y + h, x, y + h]]
