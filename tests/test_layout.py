@@ -29,6 +29,7 @@ MAY_NOT_IMPORT = {  # folders with a free hand but for these
     "compat": {"roikit._", "roikit.reference"},
     "testing": {"roikit._"},
     "trainer": {"roikit._", "roikit.reference"},
+    "commands": {"roikit._", "roikit.reference"},
     "bench": {"roikit._", "roikit.reference"},
 }
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from roikit.data.collate import collate
 
 __all__ = ["CocoDataset", "Finding", "PanopticDataset", "PanopticFile", "Report", "SemanticDataset", "collate",
-           "inspect_dataset", "inspect_semantic", "nuclei_mini", "read_image", "transforms", "write_panoptic"]
+           "convert_data", "inspect_dataset", "inspect_semantic", "mend_dataset", "nuclei_mini", "read_image",
+           "transforms", "write_panoptic"]
 
 _MODULES = {
     "CocoDataset": "coco",
@@ -18,8 +19,10 @@ _MODULES = {
     "PanopticFile": "semantic",
     "Report": "findings",
     "SemanticDataset": "semantic_dataset",
+    "convert_data": "conversion",
     "inspect_dataset": "doctor",
     "inspect_semantic": "semantic_doctor",
+    "mend_dataset": "mend",
     "read_image": "images",
     "write_panoptic": "panoptic",
 }

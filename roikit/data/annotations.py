@@ -1,62 +1,35 @@
 """Reads COCO's annotation file: JSON with lists of images, annotations and categories; or what stands in its place.
 
 Everything that reads such a file reads it here, so that the data set, the doctor and the evaluation see the same
-ids, flags, boxes and masks. Torch is not needed, and Pillow for no file.
+ids, flags, boxes and masks. Torch is not needed, and Pillow only where the file does not tell an image's size.
 """
 
 import json
-import math
 import os
-import re
+from collections import Counter, defaultdict
 from collections.abc import Mapping
-from operator import is_
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 import roikit.masks as rle
-from roikit.data.keypoints import read_keypoints
-from roikit.data.layouts import read_folder
-from roikit.data.records import shown
-from roikit.data.rotated import read_rotated_box, upright_boxes
-from roikit.data.segmentation import bitmap_of, box_and_area, read_segmentation
+from roikit.data.forms import box_numbers, outlines
+from roikit.data.image_folder import ImageFolder, placed
+from roikit.data.instances import Instance, MalformedField, has_mask, read_box, read_object
+from roikit.data.layouts import is_json_file, read_source, with_file_names
+from roikit.data.segmentation import bitmap_of
+from roikit.data.values import number, plain, whole_number
 
-__all__ = ["Instance", "MalformedField", "has_mask", "load_annotations", "plain", "read_box", "read_json",
-           "read_object", "refuse_fractions", "whole_number"]
-
-_LEAVES = frozenset({int, float, str, bool, type(None), bytes})
-_WHOLE = re.compile(r"\s*[+-]?[0-9]{1,18}(?:\.0*)?\s*")
-# How far beyond [0, 1] a fraction of the image may lie by the rounding of the tool that wrote it.
-_FRACTION_SLACK = 0.01
+__all__ = ["Instance", "MalformedField", "NoCategories", "has_mask", "load_annotations", "plain", "read_box",
+           "read_json", "read_object", "whole_number"]
 
 
-class MalformedField(ValueError):
-    """A field of an annotation that cannot be read: ``field`` names it, the text says what is wrong."""
-
-    def __init__(self, field, sentence):
-        super().__init__(sentence)
-        self.field = field
+# Fields of an annotation in which NaN is nothing.
+_NULLABLE = frozenset({"id", "area", "iscrowd", "bbox", "segmentation"})
 
 
-class Instance(NamedTuple):
-    """What `read_object` makes of an annotation.
-
-    Attributes:
-        box: (4,) float64, x1 y1 x2 y2 in pixels, inside the image.
-        area: float, pixels.
-        crowd: bool.
-        mask: polygons or a compressed RLE, as `roikit.data.segmentation` has them; None where it was not read.
-        keypoints: (K, 3) float64, as `roikit.data.keypoints` has them; None where they were not read.
-        rotated: (5,) float64, the rotated box; None where it was not read.
-    """
-
-    box: np.ndarray
-    area: float
-    crowd: bool
-    mask: object
-    keypoints: np.ndarray | None = None
-    rotated: np.ndarray | None = None
+class NoCategories(ValueError):
+    """A file of annotations without categories."""
 
 
 def read_json(path):
@@ -74,28 +47,41 @@ def read_json(path):
         raise ValueError(f"{os.fspath(path)} is not JSON: {error}") from None
 
 
-def load_annotations(annotations, *, categories=True, images=None):
-    """The content of an annotation file, in plain values.
+def load_annotations(annotations, *, categories=True, images=None, taken=None):
+    """The content of an annotation file, in plain values and in COCO's form.
 
-    NumPy's numbers and arrays (and all else that has ``tolist``) become Python's. Ids that are whole numbers in another
-    form, 7.0 or "7", become ints; so do an image's height and width. ``iscrowd`` becomes 0 or 1: 0 where it is missing
-    or null, and False, 1.0 and "0" are the numbers that they show. ``area`` and ``bbox`` that are null are taken out.
-    A ``segmentation`` that is an array (H, W) of zeros and ones becomes an RLE.
+    NumPy's numbers and arrays (and all else that has ``tolist``) become Python's. What has one meaning is taken for it:
+
+    - ids that are whole numbers in another form, 7.0 or "7", become ints; so do an image's height and width;
+    - a ``category_id`` that is the name of one category becomes its id;
+    - ``iscrowd`` becomes 0 or 1: 0 where it is missing or null, and False, 1.0 and "0" are the numbers that they show;
+    - ``area`` that is text becomes the number; null, 0 and less are taken out, as is a ``bbox`` that is null;
+    - ``segmentation`` and ``bbox`` become COCO's, as `roikit.data.forms` does it; an array (H, W) of zeros and ones
+      becomes an RLE;
+    - images and categories that are listed twice alike are listed once;
+    - where the folder of the images is told, ``file_name`` becomes the one under which the file is there, as
+      `roikit.data.image_folder.ImageFolder` finds it, and a size that is missing is read from the file.
+
     What has no such meaning stays as it is, for the caller to refuse.
 
     Args:
-        annotations: path of a JSON file, or its content, a mapping, which is not changed; or path of a folder of
-            text files, as `roikit.data.layouts.read_folder` reads them.
+        annotations: path of a JSON file, or its content, a mapping, which is not changed; or path of a folder or file
+            in another layout, as `roikit.data.layouts.read_source` reads them.
         categories: False where the list of categories is not needed; one that is missing is empty then.
-        images: folder of the images, which only a folder of annotations needs; None for the one beside it.
+        images: folder of the images, or an `ImageFolder`; None where nothing is to be learnt from it, and, for a
+            folder of annotations, for the one beside it.
+        taken: Counter that learns what was taken for what it means, in words; None where nobody asks.
 
     Returns:
         dict with the lists ``images``, ``annotations`` and ``categories`` at least.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is not JSON, or one of the three lists is missing; or as `read_folder`.
+        ValueError: it is not JSON, or one of the three lists is missing; or as `read_source`.
+        ImportError: a size is missing, and Pillow to read it.
     """
+    taken = Counter() if taken is None else taken
+    folder = images if images is None or isinstance(images, ImageFolder) else ImageFolder(images)
     if isinstance(annotations, Mapping):
         name, own = "the annotations", False
         try:
@@ -104,16 +90,37 @@ def load_annotations(annotations, *, categories=True, images=None):
             raise ValueError(f"{name} are nested too deeply") from None
     else:
         name, own = os.fspath(annotations), True
-        content = read_folder(annotations, images) if os.path.isdir(annotations) else read_json(annotations)
+        content = (with_file_names(read_json(annotations)) if is_json_file(annotations) else
+                   read_source(annotations, None if folder is None else folder.path))
     if not categories and isinstance(content, dict) and content.get("categories") is None:
         content = {**content, "categories": []}
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            raise ValueError(f"{name} must have a list {key!r}, as COCO's instance files do")
+    _require_lists(content, name, categories)
+    try:
+        objects = [_annotation(record, own, taken) for record in content["annotations"]]
+    except RecursionError:
+        raise ValueError(f"{name} has coordinates that are nested too deeply") from None
+    _count_repeated_ids(objects, taken)
+    kinds = _listed_once(content["categories"], ("id",), own, taken, "categories listed twice alike")
+    objects = _with_category_ids(objects, kinds, taken)
+    records = _listed_once(content["images"], ("id", "height", "width"), own, taken, "images listed twice alike")
     return {**content,
-            "images": [_with_whole(record, ("id", "height", "width"), own) for record in content["images"]],
-            "categories": [_with_whole(record, ("id",), own) for record in content["categories"]],
-            "annotations": [_annotation(record, own) for record in content["annotations"]]}
+            "images": records if folder is None else placed(records, folder, taken),
+            "categories": kinds,
+            "annotations": objects}
+
+
+def _require_lists(content, name, categories):
+    for key in ("images", "annotations", "categories"):
+        found = content.get(key) if isinstance(content, dict) else None
+        if key == "categories" and categories and found in (None, []) and isinstance(content, dict):
+            used = {whole_number(a.get("category_id")) for a in content["annotations"] if isinstance(a, dict)
+                    and isinstance(a.get("category_id"), (int, float, str))}
+            if used:
+                listed = ", ".join(map(str, sorted(used, key=lambda i: (isinstance(i, str), i))[:10]))
+                raise NoCategories(f"{name}: the file lists no categories; ids {listed} are used: add a list "
+                                   "'categories' of dicts with id and name, or have `roikit doctor --mend` number them")
+        if not isinstance(found, list):
+            raise ValueError(f"{name} must have a list {key!r}, as COCO's instance files do")
 
 
 def _with_encoded_bitmaps(content):
@@ -135,42 +142,20 @@ def _with_encoded_bitmap(record):
     return {**record, "segmentation": rle.encode(np.asfortranarray(bitmap, np.uint8))}
 
 
-def plain(value):
-    """The value with Python's numbers and lists for NumPy's; itself where there is nothing to change."""
-    kind = type(value)
-    if kind in _LEAVES:
-        return value
-    if kind is list:
-        if _LEAVES.issuperset(map(type, value)):
-            return value
-        found = [plain(one) for one in value]
-        return value if all(map(is_, found, value)) else found
-    if kind is dict:
-        changed = {key: found for key, one in value.items()
-                   if type(one) not in _LEAVES and (found := plain(one)) is not one}
-        return {**value, **changed} if changed else value
-    if isinstance(value, Mapping):
-        return {key: plain(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(one) for one in value]
-    if isinstance(value, str):  # NumPy's text
-        return str(value)
-    if hasattr(value, "tolist"):
-        found = value.tolist()
-        return plain(found) if isinstance(found, list) else found
-    return value
+def _listed_once(records, whole, own, taken, words):
+    """The records with ints for the fields that show one; those that are equal to another one with their id, once."""
+    records = [_with_whole(record, whole, own, taken) for record in records]
+    first, kept = {}, []
+    for record in records:
+        number = record.get("id") if isinstance(record, dict) else None
+        if type(number) is int and first.setdefault(number, record) is not record and first[number] == record:
+            taken[words] += 1
+        else:
+            kept.append(record)
+    return kept
 
 
-def whole_number(value):
-    """The int that a value shows, such as 7.0 or "7" does; the value itself where it shows none."""
-    if type(value) is float and value.is_integer():
-        return int(value)
-    if type(value) is str and _WHOLE.fullmatch(value):
-        return int(value.partition(".")[0])
-    return value
-
-
-def _with_whole(record, fields, own):
+def _with_whole(record, fields, own, taken):
     """The record with ints for the fields that show one; a copy where it changes and is not our own."""
     if not isinstance(record, dict):
         return record
@@ -179,6 +164,7 @@ def _with_whole(record, fields, own):
         value = record.get(field)
         if type(value) is not int and (whole := whole_number(value)) is not value:
             changed[field] = whole
+            taken["ids as text or floats" if field == "id" else "sizes as text or floats"] += 1
     if not changed:
         return record
     if own:
@@ -187,23 +173,91 @@ def _with_whole(record, fields, own):
     return {**record, **changed}
 
 
-def _annotation(record, own):
+def _annotation(record, own, taken):
     try:
-        if (type(record["id"]) is int and type(record["image_id"]) is int and type(record["category_id"]) is int
-                and type(record["iscrowd"]) is int and record["area"] is not None and record["bbox"] is not None):
+        segmentation, box = record.get("segmentation"), record["bbox"]
+        outline, outline_words = (segmentation, ()) if segmentation is None else outlines(segmentation, box)
+        numbers, box_words = (box, ()) if box is None else box_numbers(box)
+        if (not outline_words and not box_words and type(record["id"]) is int and type(record["image_id"]) is int
+                and type(record["category_id"]) is int and type(record["iscrowd"]) is int
+                and type(area := record["area"]) in (int, float) and not area <= 0 and box is not None):
             return record
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, AttributeError):
         if not isinstance(record, dict):
             return record
+        box = record.get("bbox")
+        outline, outline_words = outlines(record.get("segmentation"), box)
+        numbers, box_words = box_numbers(box)
     record = record if own else dict(record)
+    for field, value in record.items():
+        if type(value) is float and value != value and field in _NULLABLE:  # pandas has NaN for nothing
+            record[field] = None
+            taken["NaN for nothing"] += 1
+    taken.update(outline_words + box_words)
+    if outline_words:
+        record["segmentation"] = outline
+    if box_words:
+        record["bbox"] = numbers
     for field in ("id", "image_id", "category_id"):
-        if field in record:
-            record[field] = whole_number(record[field])
-    record["iscrowd"] = _flag(record.get("iscrowd"))
-    for field in ("area", "bbox"):
-        if field in record and record[field] is None:
-            del record[field]
+        value = record.get(field)
+        if type(value) is not int and (whole := whole_number(value)) is not value:
+            record[field] = whole
+            taken["ids as text or floats"] += 1
+    if record.get("id") is None:
+        taken["annotation ids missing"] += 1
+    elif type(record["id"]) is not int:
+        taken["annotation ids that are no numbers"] += 1
+    _learn_flag(record, taken)
+    _learn_area(record, taken)
+    if record.get("bbox") is None and record.pop("bbox", 0) is None:
+        taken["boxes missing"] += 1
     return record
+
+
+def _learn_flag(record, taken):
+    value = record.get("iscrowd")
+    record["iscrowd"] = _flag(value)
+    if value is None:
+        taken["iscrowd missing"] += 1
+    elif type(record["iscrowd"]) is int and type(value) is not int:
+        taken["iscrowd in another form"] += 1
+
+
+def _learn_area(record, taken):
+    area = record.get("area")
+    if type(area) is str and (shown_number := number(area)) is not None:
+        area = record["area"] = shown_number
+        taken["areas as text"] += 1
+    if area is None or type(area) in (int, float) and area <= 0:
+        record.pop("area", None)
+        taken["areas missing"] += 1
+
+
+def _with_category_ids(records, categories, taken):
+    """The annotation records with the ids of categories that they call by their names."""
+    def is_named(record):
+        return isinstance(record, dict) and type(record.get("category_id")) is str
+
+    if not any(map(is_named, records)):
+        return records
+    ids = defaultdict(list)
+    for category in categories:
+        if isinstance(category, dict) and isinstance(category.get("name"), str):
+            ids[category["name"]].append(category.get("id"))
+    found = []
+    for record in records:
+        own = ids.get(record["category_id"], ()) if is_named(record) else ()
+        if len(own) == 1 and type(own[0]) is int:
+            record = {**record, "category_id": own[0]}
+            taken["category names for ids"] += 1
+        found.append(record)
+    return found
+
+
+def _count_repeated_ids(records, taken):
+    ids = [number for record in records if isinstance(record, dict) and type(number := record.get("id")) is int]
+    if (repeated := len(ids) - len(set(ids))) > 0:
+        taken["annotation ids repeated"] += repeated
 
 
 def _flag(value):
@@ -212,178 +266,3 @@ def _flag(value):
         return 0
     number = int(value) if isinstance(value, bool) else whole_number(value)
     return number if isinstance(number, int) and number in (0, 1) else value
-
-
-def has_mask(annotation):
-    """Whether an annotation has a segmentation; [] and [[]] are none."""
-    segmentation = annotation.get("segmentation")
-    if not segmentation or type(segmentation) is not list:
-        return bool(segmentation)
-    return segmentation[0] != [] or any(ring != [] for ring in segmentation)
-
-
-def read_object(annotation, height, width, *, masks, keypoints=None, rotated=False):
-    """The object that an annotation of `load_annotations` describes.
-
-    Args:
-        annotation: dict.
-        height, width: of its image, pixels.
-        masks: True where an object must have a mask; with False, a segmentation is read only where it has
-            to stand in for a box or an area that is missing.
-        keypoints: how many the object has; None where they are not read.
-        rotated: True where an object must have a rotated box, ``rbox``, ``rbbox`` or ``obb``; with False, one is read
-            only where it has to stand in for a box that is missing.
-
-    Returns:
-        Instance; or a str, the reason why there is nothing to learn or find, such as "without a mask".
-
-    Raises:
-        MalformedField (a ValueError): a field is malformed; the sentence does not name the annotation.
-    """
-    crowd = annotation.get("iscrowd", 0)
-    if isinstance(crowd, bool) or crowd not in (0, 1):
-        raise MalformedField("iscrowd", f"its iscrowd must be 0 or 1, got {shown(crowd)}")
-    area = annotation.get("area")
-    if area is not None:
-        area = _read_area(area)
-    box = read_box(annotation["bbox"]) if annotation.get("bbox") else None
-    turned = _read_turned(annotation) if rotated or box is None and not has_mask(annotation) else None
-    if rotated and turned is None:
-        return "without a rotated box"
-    if turned is not None and not min(turned[2:4]) > 0:
-        return "with a rotated box without area"
-    if box is None and turned is not None:
-        box = upright_boxes(turned)[0]
-        area = turned[2] * turned[3] if area is None else area
-    mask = None
-    if masks or box is None or area is None:
-        if has_mask(annotation):
-            mask = _read_mask(annotation["segmentation"], height, width)
-        elif masks:
-            return "without a mask"
-    if mask is not None and _is_empty(mask, height, width):
-        if masks:
-            return "with an empty mask"
-        mask = None
-    if box is None and mask is None:
-        return "without a box"
-    if box is None:
-        box = np.array(box_and_area(mask, height, width)[0])
-    x1, y1, x2, y2 = box.tolist()  # floats: a million boxes go through here
-    if not (x2 > x1 and y2 > y1 and all(map(math.isfinite, (x1, y1, x2, y2)))):
-        return "with a box without area"
-    x1, y1, x2, y2 = max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)
-    if not (x2 > x1 and y2 > y1):
-        return "with a box outside the image"
-    if area is None:
-        area = box_and_area(mask, height, width)[1] if mask is not None else (x2 - x1) * (y2 - y1)
-    points = None if keypoints is None else _read_points(annotation.get("keypoints"), keypoints)
-    return Instance(np.array([x1, y1, x2, y2], np.float64), float(area), crowd == 1, mask if masks else None, points,
-                    turned)
-
-
-def read_box(bbox):
-    """COCO's x, y, width, height as a float64 array x1, y1, x2, y2.
-
-    Raises:
-        MalformedField (a ValueError): not four numbers.
-    """
-    try:
-        x, y, w, h = (float(v) for v in bbox)
-        if isinstance(bbox, (str, Mapping)):
-            raise TypeError
-    except (TypeError, ValueError, OverflowError):
-        raise MalformedField("box", f"a box must be four numbers, got {shown(bbox)}") from None
-    return np.array([x, y, x + w, y + h])
-
-
-def _read_area(area):
-    try:
-        number = float(area) if type(area) in (int, float) else math.nan
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise MalformedField("area", f"its area must be a finite number, got {shown(area)}")
-    return number
-
-
-def _read_mask(segmentation, height, width):
-    try:
-        return read_segmentation(segmentation, height, width)
-    except ValueError as error:
-        raise MalformedField("segmentation", str(error)) from None
-
-
-def _read_points(values, count):
-    try:
-        return read_keypoints(values, count)
-    except ValueError as error:
-        raise MalformedField("keypoints", str(error)) from None
-
-
-def _read_turned(annotation):
-    try:
-        return read_rotated_box(annotation)
-    except ValueError as error:
-        raise MalformedField("rbox", str(error)) from None
-
-
-def _is_empty(mask, height, width):
-    """Whether a mask has no pixel inside the image.
-
-    Rasterising all polygons of a large data set takes minutes, so only those are rasterised that are so
-    thin that they may hold no pixel, or that leave the image.
-    """
-    if isinstance(mask, dict):
-        return not rle.area(mask)
-    for ring in mask:
-        xs, ys = ring[0::2], ring[1::2]
-        x1, y1, x2, y2 = xs.min(), ys.min(), xs.max(), ys.max()
-        if x1 >= 0 and y1 >= 0 and x2 <= width and y2 <= height and min(x2 - x1, y2 - y1) >= 2:
-            return False
-    return not box_and_area(mask, height, width)[1]
-
-
-def refuse_fractions(content):
-    """Refuse boxes and polygons that are fractions of the image where COCO has pixels.
-
-    They are taken for fractions when all lie within [0, 1], not all at whole numbers (a lone object may be the
-    pixel in the corner), and an image is larger than a pixel. The first object elsewhere ends the search.
-
-    Args:
-        content: of `load_annotations`.
-
-    Raises:
-        ValueError: all are fractions.
-    """
-    if all(_is_one_pixel(image) for image in content["images"]):
-        return
-    seen, fraction = 0, False
-    for annotation in content["annotations"]:
-        corners = _corners(annotation)
-        if corners is None or not np.isfinite(corners).all():
-            continue
-        if corners.min() < -_FRACTION_SLACK or corners.max() > 1 + _FRACTION_SLACK:
-            return
-        seen, fraction = seen + 1, fraction or bool((corners != np.round(corners)).any())
-    if fraction:
-        raise ValueError(f"all boxes ({seen}) lie within [0, 1]: they seem to be fractions of the image, where COCO "
-                         "has pixels; multiply x and width by the image's width, y and height by its height")
-
-
-def _is_one_pixel(image):
-    return isinstance(image, dict) and image.get("height") == image.get("width") == 1
-
-
-def _corners(annotation):
-    """Coordinates that an annotation names, as an array; None where there are none that can be read."""
-    if not isinstance(annotation, dict):
-        return None
-    try:
-        if annotation.get("bbox"):
-            return read_box(annotation["bbox"])
-        if has_mask(annotation) and isinstance(annotation["segmentation"], list):
-            return np.concatenate([np.asarray(ring, np.float64) for ring in annotation["segmentation"]])
-    except (TypeError, ValueError, OverflowError):
-        pass
-    return None

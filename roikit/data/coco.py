@@ -2,21 +2,23 @@
 
 import warnings
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from roikit.data.annotations import has_mask, load_annotations, refuse_fractions
+from roikit.data.annotations import has_mask, load_annotations
+from roikit.data.causes import boxes_in_place, causes_of
+from roikit.data.image_folder import ImageFolder, missing_sentence
 from roikit.data.images import open_image, read_image
 from roikit.data.keypoints import skeletons_of
 from roikit.data.packed import Objects, Ragged
-from roikit.data.records import crowds_sentence, fault_of, names_of, shown
+from roikit.data.records import crowds_sentence, fault_of, names_of, repeated_sentence, shown
 from roikit.data.rotated import boxes_of_corners, boxes_of_masks, corners_of_boxes, has_rotated_box, in_a_quarter
 from roikit.data.segmentation import encode
 from roikit.data.semantic import IGNORED, open_semantic, union_of_masks
 from roikit.data.transforms import Sample, image_tensor
+from roikit.data.turned import turned_sentence
 from roikit.errors import RoikitWarning
 
 __all__ = ["CocoDataset"]
@@ -38,6 +40,8 @@ class CocoDataset(Dataset):
         seed: whole number of at least 0.
         ids: ids of the images to use, in the order wanted; None for all of them.
         keep_empty: whether images without a single object stay in the data set.
+        keep_missing: whether images whose file is missing stay in the data set, where asking for one raises; without
+            it, one RoikitWarning names them. Where all are missing they stay.
         keypoints: whether to read keypoints, where categories name some.
         keypoint_pairs: pairs of names of keypoints that change places in a mirror; None for those whose names are the
             same but for "left" and "right".
@@ -65,23 +69,26 @@ class CocoDataset(Dataset):
         semantic     (H, W) uint8, classes from 1, 0 for none of them, 255 to be ignored; absent unless asked for
 
     Objects that cannot be learnt (no area, no pixel, outside the image) are left out, with one
-    RoikitWarning that counts them, and that says so where half of the annotations or more are crowds.
+    RoikitWarning that counts them, and that says so where half of the annotations or more are crowds. So are images
+    whose file is missing, unless all are.
     `roikit.data.inspect_dataset` names each of them. A data set of which no object is left is one for
     prediction: ask `num_objects` before training.
 
     Raises:
         FileNotFoundError, OSError: the annotation file cannot be read; or, for a sample, its image.
-        ValueError: the file is not COCO's format, an id occurs twice or is unknown, a field is malformed,
-            all coordinates are fractions of the image; or, for a sample, the image has another size than
-            the file says.
+        ValueError: the file is not COCO's format, an id occurs twice or is unknown, a field is malformed, or the whole
+            has a fault of `roikit.data.causes` (fractions of the image, all crowds, lines for polygons, corners for
+            boxes that no mask shows to be such; images turned by EXIF); or, for a sample, the image has another size
+            than the file says.
     """
 
-    def __init__(self, annotations, images, *, transform=None, seed=0, ids=None, keep_empty=True, keypoints=False,
-                 keypoint_pairs=None, semantic=None, semantic_classes=None, rotated=False):
+    def __init__(self, annotations, images, *, transform=None, seed=0, ids=None, keep_empty=True, keep_missing=False,
+                 keypoints=False, keypoint_pairs=None, semantic=None, semantic_classes=None, rotated=False):
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
             raise ValueError(f"CocoDataset: seed must be a whole number of at least 0, got {seed!r}")
-        content = _content(annotations, images)
-        self.images = Path(images)
+        folder = ImageFolder(images)
+        content, told = _content(annotations, folder)
+        self.images = folder.path
         self.transform = transform
         self.seed = int(seed)
         # In shared memory: workers that live for many epochs must see a new epoch too.
@@ -90,12 +97,12 @@ class CocoDataset(Dataset):
         categories = sorted(content["categories"], key=lambda c: c["id"])
         self.category_ids = [c["id"] for c in categories]
         self.category_names = names_of(categories)
-        _refuse_twice(self.category_ids, "category")
-        _refuse_twice([record["id"] for record in content["images"]], "image")
         self.skeletons = _skeletons(categories, keypoint_pairs) if keypoints else {}
         self._mirrored = next((skeleton.mirrored for skeleton in self.skeletons.values()), None)
 
         records = _chosen(content["images"], ids)
+        if not keep_missing:
+            records = _with_files(records, folder, told)
         label_of = {c: i for i, c in enumerate(self.category_ids, start=1)}
         self._rotated = _rotated_source(content["annotations"]) if rotated else None
         asked = {"skeletons": self.skeletons, "rotated": self._rotated == "fields"}
@@ -111,7 +118,7 @@ class CocoDataset(Dataset):
         self._sizes = np.array([[r["height"], r["width"]] for r in records], np.int64)
         self._files = Ragged.of_bytes([str(r["file_name"]).encode() for r in records])
         self._semantic = self._semantic_source(semantic, semantic_classes)
-        self._warn_of_dropped(content)
+        self._warn_of_dropped(content, told)
 
     def _semantic_source(self, semantic, classes):
         """None, "instances" or a reader of `roikit.data.semantic`."""
@@ -126,13 +133,12 @@ class CocoDataset(Dataset):
                              f"{len(self.category_ids)}")
         return semantic
 
-    def _warn_of_dropped(self, content):
+    def _warn_of_dropped(self, content, sentences):
         dropped = dict(self._objects.dropped)
         listed = {record["id"] for record in content["images"]}
         strangers = sum(a["image_id"] not in listed for a in content["annotations"])
         if strangers:
             dropped["of an image that the file does not list"] = strangers
-        sentences = []
         if dropped:
             reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items()))
             sentences.append(f"left out {sum(dropped.values())} of {len(content['annotations'])} annotations: "
@@ -292,10 +298,10 @@ class CocoDataset(Dataset):
         return int(index) % len(self)
 
 
-def _content(annotations, images):
-    """The annotation file, when each record has the fields that every use needs."""
+def _content(annotations, folder):
+    """The annotation file, when each record has the fields that every use needs; and sentences about it."""
     try:
-        content = load_annotations(annotations, images=images)
+        content = load_annotations(annotations, images=folder)
     except ValueError as error:
         raise ValueError(f"CocoDataset: {error}") from None
     for what, key in (("image", "images"), ("category", "categories"), ("annotation", "annotations")):
@@ -304,11 +310,28 @@ def _content(annotations, images):
                 number = record.get("id") if isinstance(record, dict) else None
                 name = f"at place {place}" if number is None else shown(number)
                 raise ValueError(f"CocoDataset: {what} {name}: {fault[1]}")
-    try:
-        refuse_fractions(content)
-    except ValueError as error:
-        raise ValueError(f"CocoDataset: {error}") from None
-    return content
+        if what != "annotation" and (sentence := repeated_sentence(content[key], what)) is not None:
+            raise ValueError(f"CocoDataset: {sentence}")
+    told = []
+    for cause in causes_of(content):
+        if not cause.learnable:
+            raise ValueError(f"CocoDataset: {cause.sentence}")
+        content = boxes_in_place(content, cause.reading)
+        told.append(f"{cause.sentence}; here they are taken so")
+    if (sentence := turned_sentence(content["images"], folder)) is not None:
+        raise ValueError(f"CocoDataset: {sentence}")
+    return content, told
+
+
+def _with_files(records, folder, told):
+    """The image records whose files are there; all where none is, for who asks for an image is told then."""
+    found = [record for record in records if folder.holds(record["file_name"])]
+    if not found or len(found) == len(records):
+        return records
+    there = {record["id"] for record in found}
+    told.append(missing_sentence([r["file_name"] for r in records if r["id"] not in there], len(records))
+                + ("; it is left out" if len(records) - len(found) == 1 else "; they are left out"))
+    return found
 
 
 def _rotated_source(annotations):
@@ -328,20 +351,14 @@ def _skeletons(categories, pairs):
         raise ValueError(f"CocoDataset: {error}") from None
 
 
-def _refuse_twice(ids, what):
-    if len(set(ids)) < len(ids):
-        seen = set()
-        twice = next(i for i in ids if i in seen or seen.add(i))
-        raise ValueError(f"CocoDataset: {what} ids must differ, got {twice} twice")
-
-
 def _chosen(records, ids):
     """The image records with these ids in their order; all, by ascending id, for None."""
     by_id = {record["id"]: record for record in records}
     if ids is None:
         return [by_id[i] for i in sorted(by_id)]
     ids = [int(i) for i in ids]
-    _refuse_twice(ids, "image")
+    if len(set(ids)) < len(ids):
+        raise ValueError(f"CocoDataset: image ids must differ, got {next(i for i in ids if ids.count(i) > 1)} twice")
     unknown = [i for i in ids if i not in by_id]
     if unknown:
         raise ValueError(f"CocoDataset: ids must be ids of images in the annotation file, got "

@@ -1,24 +1,26 @@
 """Inspects a COCO data set before anything is trained on it, and names each thing that is wrong."""
 
-import os
-import warnings
 from collections import Counter
 
 import numpy as np
 
+from roikit.data.alike_findings import alike_findings
 from roikit.data.annotations import (
     MalformedField,
+    NoCategories,
     has_mask,
     load_annotations,
     read_box,
     read_object,
-    refuse_fractions,
 )
+from roikit.data.causes import agreeing, boxes_in_place, causes_of
 from roikit.data.findings import Finding, Report, counted
+from roikit.data.fit_findings import fit_findings
+from roikit.data.image_findings import image_findings
 from roikit.data.image_folder import ImageFolder
-from roikit.data.images import open_image, read_image
 from roikit.data.keypoint_findings import keypoint_findings
-from roikit.data.records import crowds_sentence, fault_of, names_of, usable_id
+from roikit.data.records import crowds_sentence, fault_of, named_twice, repeated_sentence, usable_id
+from roikit.data.repeated import repeated_objects
 from roikit.data.rotated import has_rotated_box
 from roikit.data.rotated_findings import rotated_findings
 from roikit.data.segmentation import box_and_area, read_segmentation
@@ -26,15 +28,14 @@ from roikit.data.semantic_findings import semantic_findings
 
 __all__ = ["Inspection", "inspect_dataset"]
 
-# How far, in pixels, a box or a polygon may reach over the border or miss the mask unreported: COCO's
-# own boxes and polygons are drawn by hand and do so by fractions of a pixel to about two.
+# How far, in pixels, a box or a polygon may reach over the border unreported: COCO's own are drawn by hand.
 _BORDER = 1.0
-_AGREEMENT = 2.0
-_AGREEMENT_IOU = 0.7
+# Of a class with fewer objects little is learnt.
+_FEW = 10
 
 
 def inspect_dataset(annotations, images, *, check_pixels=False, keypoints=True, semantic=None, semantic_classes=None,
-                    check_labels=False):
+                    check_labels=False, beside=None, fit=None):
     """Look for everything in a COCO data set that would break training, or quietly spoil it.
 
     Args:
@@ -48,6 +49,9 @@ def inspect_dataset(annotations, images, *, check_pixels=False, keypoints=True, 
         semantic: folder of PNG label maps, or COCO panoptic file, to look at as well.
         semantic_classes: the number of values 0..C that a folder's label maps may have beside 255; None for any.
         check_labels: decode every label map, not those of 256 images alone.
+        beside: (annotations, images) of the other of two parts, train and val, to look whether they share images; the
+            files are compared by their bytes, and with ``check_pixels`` the pictures by what they show.
+        fit: `ModelFit` of the model that is to learn from it; None for any.
 
     Returns:
         Report. What is wrong with the data set is a finding, never an exception.
@@ -55,21 +59,48 @@ def inspect_dataset(annotations, images, *, check_pixels=False, keypoints=True, 
     Raises:
         ImportError: Pillow is missing.
     """
-    inspection = Inspection()
+    inspection, folder, taken = Inspection(), ImageFolder(images), Counter()
     try:
-        content = load_annotations(annotations, images=images)
+        content = load_annotations(annotations, images=folder, taken=taken)
     except (OSError, ValueError) as error:
-        inspection.add("unreadable-file", "error", "the file", str(error))
+        inspection.add("no-categories" if isinstance(error, NoCategories) else "unreadable-file", "error", "the file",
+                       str(error))
         return inspection.report({"images": [], "annotations": [], "categories": []}, Counter())
+    if taken:
+        inspection.add("taken", "note", "the file", taken_sentence(taken))
     categories = inspection.categories(content["categories"])
-    sizes = inspection.images(content["images"], ImageFolder(images), check_pixels)
-    objects = inspection.annotations(content, sizes, categories, keypoints)
+    sizes = inspection.images(content["images"], folder, check_pixels)
+    for finding in alike_findings(_names(content), folder, _other_part(beside), check_pixels):
+        inspection.add(*finding)
+    objects = inspection.annotations(content, sizes, categories, keypoints, fit, folder)
     if semantic is not None:
         sound = [record for record in sizes.values() if record is not None]
         for finding in semantic_findings(semantic, semantic_classes, sound,
                                          check_pixels=check_pixels or check_labels):
             inspection.add(*finding)
     return inspection.report(content, objects)
+
+
+def _names(content):
+    """The file names that a content lists, each once."""
+    return list(dict.fromkeys(r["file_name"] for r in content["images"]
+                              if isinstance(r, dict) and isinstance(r.get("file_name"), str) and r["file_name"]))
+
+
+def _other_part(beside):
+    """Names and folder of another part; None where there is none, or none that can be read, which is not at issue."""
+    if beside is None:
+        return None
+    folder = ImageFolder(beside[1])
+    try:
+        return _names(load_annotations(beside[0], images=folder)), folder
+    except (OSError, ValueError):
+        return None
+
+
+def taken_sentence(taken):
+    """One line about the Counter of `load_annotations`: what was taken for what it means."""
+    return "taken for what it means: " + ", ".join(f"{words} ({count})" for words, count in sorted(taken.items()))
 
 
 class Inspection:
@@ -99,13 +130,16 @@ class Inspection:
 
     def records(self, records, what):
         """The sound ones among the image or category records by their ids; None for one that is faulty."""
-        found = {}
+        found, repeated = {}, set()
         for place, record in enumerate(records):
             number = record.get("id") if isinstance(record, dict) else None
             usable = usable_id(number)
             subject = f"{what} {number}" if usable else f"{what} at place {place}"
             if usable and number in found:
-                self.add(f"duplicate-{what}-id", "error", subject, "its id occurs more than once")
+                if subject not in repeated:
+                    same = [r for r in records if isinstance(r, dict) and r.get("id") == number]
+                    self.add(f"duplicate-{what}-id", "error", subject, repeated_sentence(same, what))
+                    repeated.add(subject)
                 self.unplaced |= what == "image"
                 continue
             fault = fault_of(record, what)
@@ -128,130 +162,82 @@ class Inspection:
             self.add("category-id-gaps", "note", "the file",
                      f"its {len(ids)} category ids lie in {min(ids)}..{max(ids)} with gaps; labels are "
                      f"1..{len(ids)} and results get the original ids")
-        first = {}
-        for record, name in zip(sound, names_of(sound), strict=True):
-            if name in first:
-                self.add("duplicate-category-name", "warning", f"category {record['id']}",
-                         f"its name {name!r} is that of category {first[name]} too")
-            first.setdefault(name, record["id"])
+        for sentence in named_twice(sound):
+            self.add("duplicate-category-name", "warning", "the file", sentence)
         return listed
 
     def images(self, records, folder, check_pixels):
         """The records by image id, None for those that are faulty."""
-        listed, files = self.records(records, "image"), {}
-        if not os.path.isdir(folder.path):
-            self.add("missing-folder", "error", "the images", f"there is no folder {folder.path}")
-            return listed
-        with warnings.catch_warnings():
-            # Large images are findings here.
-            warnings.filterwarnings("ignore", "Image size .* exceeds limit", RuntimeWarning)
-            for number, record in listed.items():
-                if record is None:
-                    continue
-                subject, name = f"image {number}", record["file_name"]
-                if name in files:
-                    self.add("duplicate-file", "warning", subject,
-                             f"its file {name} is that of image {files[name]} too")
-                    continue
-                files[name] = number
-                self.image_file(subject, folder, record, check_pixels)
+        listed = self.records(records, "image")
+        for finding in image_findings(listed, folder, check_pixels):
+            self.add(*finding)
         return listed
 
-    def image_file(self, subject, folder, record, check_pixels):
-        name, path = record["file_name"], folder.path / record["file_name"]
-        try:
-            header = open_image(path)
-        except FileNotFoundError:
-            elsewhere = folder.other_reading(name)
-            self.add("missing-image" if elsewhere is None else "misnamed-image", "error", subject,
-                     f"its file_name is {name!r}, and there is no file {path}"
-                     + (f"; {elsewhere}" if elsewhere else ""))
-            return
-        except (OSError, ValueError) as error:
-            self.add("broken-image" if isinstance(error, OSError) else "too-large-image", "error", subject,
-                     str(error).removeprefix("read_image: "))
-            return
-        self.image_size(subject, name, header, record["height"], record["width"])
-        if header.large:
-            self.add("large-image", "warning", subject,
-                     f"{name} has {header.width}x{header.height} pixels, so many that Pillow warns of it; "
-                     "all are decoded each time")
-        if not (check_pixels or header.doubtful):
-            return
-        try:
-            read_image(path)
-        except (OSError, ValueError) as error:
-            self.add("broken-image" if isinstance(error, OSError) else "pixel-range", "error", subject,
-                     str(error).removeprefix("read_image: "))
-
-    def image_size(self, subject, name, header, height, width):
-        """Compare what an image's header says with the record."""
-        if (header.height, header.width) != (height, width):
-            # Orientations from 5 on turn by 90 degrees.
-            turned = header.orientation >= 5 and (header.width, header.height) == (height, width)
-            self.add("exif-orientation" if turned else "size-mismatch", "error", subject,
-                     f"{name} is {header.width}x{header.height} pixels, the annotation file says {width}x{height}"
-                     + (f", as viewers show it (EXIF orientation {header.orientation}): save it upright, for roikit "
-                        "and COCO's tools take the pixels as stored" if turned else ""))
-        elif header.orientation != 1:
-            self.add("exif-orientation", "warning", subject,
-                     f"{name} asks viewers to turn it (EXIF orientation {header.orientation}); roikit and "
-                     "COCO's tools take the pixels as stored, so its annotations must be made on those")
-
-    def annotations(self, content, images, categories, keypoints):
+    def annotations(self, content, images, categories, keypoints, fit, folder):
         """The number of objects by image id; images without any are not in it."""
         sound = list(self.sound_annotations(content["annotations"], images, categories))
         objects = Counter(record["image_id"] for _, record in sound if record["iscrowd"] != 1)
-        used = {record["category_id"] for _, record in sound if record["iscrowd"] != 1}
-        for number, record in categories.items():
-            if used and record is not None and number not in used:
-                self.add("unused-category", "note", f"category {number}", "no object belongs to it")
+        self.classes(Counter(record["category_id"] for _, record in sound if record["iscrowd"] != 1), categories)
+        for place in repeated_objects([record for _, record in sound]):
+            self.add("duplicate-object", "warning", sound[place][0], "it is another annotation again")
         has_masks = any(has_mask(record) for _, record in sound)
-        without = sum("area" not in record for _, record in sound)
-        if without:
-            self.add("no-area", "note", "the file",
-                     f"{counted(without, 'annotation')} without area: the pixels of the mask, or else of the box, "
-                     "are counted")
         if sound and not has_masks:
             self.add("no-masks", "note", "the file", "no annotation has a mask: fit for boxes alone")
+        causes = {cause.kind: cause for cause in causes_of(content)}
+        for cause in causes.values():
+            self.add(cause.kind, "warning" if cause.learnable else "error", "the file", cause.sentence)
         crowds = crowds_sentence(content["annotations"])
-        if crowds:
-            self.add("all-crowds" if not objects else "many-crowds", "warning" if objects else "error", "the file",
-                     crowds)
-        try:
-            refuse_fractions(content)
-        except ValueError as error:
-            self.add("fractions", "error", "the file", str(error))
-            return objects
+        if crowds and "all-crowds" not in causes:
+            self.add("many-crowds", "warning" if objects else "error", "the file", crowds)
+        if "fractions" in causes or "lines" in causes:
+            return objects  # what can be said of each object follows from the cause
+        if "other-boxes" in causes:
+            read = boxes_in_place({"annotations": [record for _, record in sound]}, causes["other-boxes"].reading)
+            sound = list(zip([subject for subject, _ in sound], read["annotations"], strict=True))
         if keypoints:
             known = [record for record in categories.values() if record is not None]
             for finding in keypoint_findings(known, sound, images):
                 self.add(*finding)
         for finding in rotated_findings(sound, images):
             self.add(*finding)
+        for finding in () if fit is None else fit_findings(sound, images, fit):
+            self.add(*finding)
         kept = 0
+        missing = {number for number, record in images.items() if record is not None
+                   and not folder.holds(record["file_name"])}
+        missing = missing if len(missing) < len(images) else set()  # which is an error of its own
         for subject, record in sound:
             image = images[record["image_id"]]
             if image is None:
                 self.unread += 1
             else:
-                kept += self.object(subject, record, image["height"], image["width"], has_masks)
+                learnt = self.object(subject, record, image["height"], image["width"], has_masks)
+                kept += learnt and record["image_id"] not in missing
         if not kept and not self.unread and not (crowds and not objects):
             self.add("no-objects", "error", "the file",
                      "no image has an object to learn" + (": all are left out" if objects else ""))
         return objects
 
+    def classes(self, counts, categories):
+        """Findings about classes of none and of few objects; ``counts`` are those of the objects by category id."""
+        for number, record in categories.items():
+            if counts and record is not None and number not in counts:
+                self.add("unused-category", "note", f"category {number}", f"category {number} has no objects")
+        few = [(count, number) for number, count in counts.items() if count < _FEW and number in categories]
+        if few:
+            named = ", ".join(f"category {number} ({count})" for count, number in sorted(few)[:10])
+            self.add("few-objects", "note", "the file", f"{counted(len(few), 'category')} with fewer than {_FEW} "
+                     f"objects, too few to learn from: {named}{' and more' if len(few) > 10 else ''}")
+
     def sound_annotations(self, records, images, categories):
         """(subject, record) of the annotations of listed images, with ids that can be read."""
-        times, without = Counter(), 0
+        times = Counter()
         for place, record in enumerate(records):
             number = record.get("id") if isinstance(record, dict) else None
             usable = usable_id(number)
             subject = f"annotation {number}" if usable else f"annotation at place {place}"
             if usable:
                 times[number] += 1
-            elif isinstance(record, dict):
-                without += 1
             fault = fault_of(record, "annotation")
             if fault is not None:
                 self.unread, self.unplaced = self.unread + 1, True
@@ -271,10 +257,6 @@ class Inspection:
             if count > 1:
                 self.add("duplicate-annotation-id", "warning", f"annotation {number}",
                          f"its id occurs {count} times; roikit does not need it, other tools do")
-        if without:
-            self.add("no-annotation-id", "note", "the file",
-                     f"{counted(without, 'annotation')} without an id that is a whole number; roikit does not need it, "
-                     "other tools do")
 
     def object(self, subject, record, height, width, has_masks):
         """Compare one annotation's box and mask with the image and with each other; whether it is left to learn."""
@@ -302,7 +284,7 @@ class Inspection:
             self.add("mask-over-border", "warning", subject,
                      f"its mask reaches {over:g} pixels over the border of the {width}x{height} image")
         mask_box = tuple(float(v) for v in box_and_area(found.mask, height, width)[0])
-        if box is not None and not _agree(found.box, mask_box):
+        if box is not None and not agreeing(found.box, np.array(mask_box)):
             self.add("box-mask-disagreement", "warning", subject,
                      f"its box {shown} is not around its mask, which spans {list(mask_box)}")
         return not found.crowd
@@ -312,6 +294,8 @@ class Inspection:
         image = f"the {width}x{height} image"
         if reason == "without a mask":
             kind, sentence = "missing-mask", "it has no mask while others do"
+        elif reason == "with a polygon of two points":
+            kind, sentence = "line", "its polygons have one or two points and so no area"
         elif reason == "without a box":
             kind, sentence = "missing-box", "it has neither box nor mask"
         elif reason == "with a box without area":
@@ -341,15 +325,3 @@ def _over_border(mask, height, width):
         return 0
     points = np.concatenate([ring.reshape(-1, 2) for ring in mask])
     return max(-points.min(), (points - [width, height]).max())
-
-
-def _agree(box, other):
-    """Whether two boxes are the same but for the freedom that hand-made annotations take."""
-    if np.abs(box - other).max() <= _AGREEMENT:
-        return True
-    w = min(box[2], other[2]) - max(box[0], other[0])
-    h = min(box[3], other[3]) - max(box[1], other[1])
-    if w <= 0 or h <= 0:
-        return False
-    areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (box, other)]
-    return w * h / (sum(areas) - w * h) >= _AGREEMENT_IOU

@@ -5,6 +5,20 @@ from dataclasses import dataclass
 
 __all__ = ["Finding", "Report", "counted"]
 
+# What many findings of a kind come to, for one and for several.
+_HEADINGS = {
+    "degenerate-box": ("box has no area", "boxes have no area"),
+    "missing-mask": ("object has no mask while others have one", "objects have no mask while others have one"),
+    "line": ("object has polygons of two points, which have no area",
+             "objects have polygons of two points, which have no area"),
+    "empty-mask": ("mask has no pixel", "masks have no pixel"),
+    "missing-box": ("object has neither box nor mask", "objects have neither box nor mask"),
+    "box-outside": ("box is outside its image", "boxes are outside their images"),
+    "box-mask-disagreement": ("box is not around its mask", "boxes are not around their masks"),
+    "size-mismatch": ("image has another size than the file says", "images have another size than the file says"),
+    "duplicate-object": ("object is in the file twice", "objects are in the file twice"),
+}
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -73,7 +87,7 @@ class Report:
                          f"{counted(self.most_objects, 'object')} in an image")
         kinds = Counter((f.severity, f.kind) for f in self.findings)
         for (severity, kind), number in kinds.items():
-            lines.append(f"{severity}: {kind} ({number})")
+            lines.append(f"{severity}: {kind} ({number})" + _heading(kind, number))
             same = [f for f in self.findings if (f.severity, f.kind) == (severity, kind)]
             lines += [f"    {finding}" for finding in same[:examples]]
             if number > examples:
@@ -81,6 +95,13 @@ class Report:
         lines.append("Nothing is wrong." if not self.errors + self.warnings else
                      f"{counted(len(self.errors), 'error')}, {counted(len(self.warnings), 'warning')}")
         return "\n".join(lines)
+
+
+def _heading(kind, number):
+    if kind == "duplicate-annotation-id":
+        return ": annotation ids occur more than once"
+    words = _HEADINGS.get(kind)
+    return f": {number} {words[number != 1]}" if words else ""
 
 
 def counted(number, noun):

@@ -1,14 +1,18 @@
 """The images of a folder: all of them, and where one is that an annotation file names in another way."""
 
 import os
+import re
+import unicodedata
+from collections import defaultdict
 from pathlib import Path
+from urllib.parse import unquote
 
 from roikit.data.images import open_image
 
-__all__ = ["ImageFolder", "listed_images"]
+__all__ = ["IMAGE_ENDINGS", "ImageFolder", "listed_images", "missing_sentence", "placed"]
 
 # Formats of pictures that lie in folders of data sets.
-_ENDINGS = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
+IMAGE_ENDINGS = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 
 
 def listed_images(folder):
@@ -24,9 +28,9 @@ def listed_images(folder):
     root, names = Path(folder), []
     for path, folders, files in os.walk(root):
         folders.sort()
-        names += [Path(path, name).relative_to(root) for name in files if Path(name).suffix.lower() in _ENDINGS]
+        names += [Path(path, name).relative_to(root) for name in files if Path(name).suffix.lower() in IMAGE_ENDINGS]
     if not names:
-        raise FileNotFoundError(f"{folder} has no images ({', '.join(sorted(_ENDINGS))})" if root.is_dir() else
+        raise FileNotFoundError(f"{folder} has no images ({', '.join(sorted(IMAGE_ENDINGS))})" if root.is_dir() else
                                 f"there is no folder {folder}")
     records = []
     for number, name in enumerate(sorted(names, key=lambda n: n.parts), start=1):
@@ -40,58 +44,183 @@ def listed_images(folder):
     return records
 
 
+# What Label Studio puts before the name of a file that it is given.
+_UPLOADED = re.compile("[0-9a-f]{8}-.")
+
+
 class ImageFolder:
-    """A folder of images, its names read once."""
+    """A folder of images, the names in it read once.
+
+    Attributes:
+        path: of the folder.
+    """
 
     def __init__(self, folder):
         self.path = Path(folder)
         self._names = {}
+        self._folded = {}
+        self._below = None
 
-    def other_reading(self, name):
-        """Say where the file is that ``path / name`` is not.
+    def holds(self, name):
+        """Whether a file is there under a name as it is."""
+        if not isinstance(name, str) or not name or "\0" in name:
+            return False
+        before, _, last = name.rpartition("/")
+        if name[0] == "/" or ".." in name or "//" in name or "./" in name:
+            return os.path.isfile(self.path / name)
+        return last in self._listed(before)
 
-        Looked at are backslashes as separators, the last part of the name alone, the folder above, and other cases of
-        the letters.
+    def find(self, name):
+        """The name under which a file is here that an annotation file names in another way.
+
+        Looked at are, one after the other: backslashes as separators; the
+        name without the eight letters that Label Studio puts before it; what a URL's ``%20`` and ``?d=`` stand for; the
+        end of the path, the longest part first; each in another case of the letters or another form of accents (NFC,
+        NFD); a file in one of the folders below; and, where the name has no ending of a picture's or no other file is
+        called so, another such ending.
 
         Args:
             name: the ``file_name`` of an image record.
 
         Returns:
-            str, where the file is and what to do; None where it is not found.
+            (str, str): the name and what the one of the record is, in words; None where there is no such file, or more
+            than one.
         """
         slashed = name.replace("\\", "/")
+        forms = {slashed: "file names with \\"}
+        before, slash, last = slashed.rpartition("/")
+        if _UPLOADED.match(last):
+            forms[before + slash + last.partition("-")[2]] = "file names with Label Studio's prefix"
+        if "%" in slashed or "?" in slashed:
+            path, _, query = slashed.partition("?")
+            asked = query.partition("d=")[2]
+            forms |= {unquote(form): "file names of URLs" for form in (slashed, path, asked) if form}
+        for form, words in forms.items():
+            parts = [part for part in form.split("/") if part not in ("", ".")]
+            for k in range(len(parts)):
+                end = "/".join(parts[k:])
+                if k and form is slashed:
+                    words = "file names of another folder"
+                if (end != name or k) and self.holds(end):
+                    return end, words
+                if (found := self._in_another_case(parts[k:])) is not None:
+                    return found, "file names in another case"
         last = slashed.rpartition("/")[2]
-        if slashed != name and self._holds(slashed):
-            return f"{slashed!r} is there: write / for \\ in file_name"
-        if last != name and self._holds(last):
-            above = self.path.absolute().parent
-            instead = f", or give {above} as the folder" if os.path.isfile(above / name) else ""
-            return f"{last!r} is there: take the folders out of file_name{instead}"
-        for candidate in (slashed, last):
-            found = self._in_another_case(candidate)
-            if found is not None:
-                return f"{found!r} is there: write the name in the case of the file's"
+        for key, words in ((_folded(last), "file names of another folder"),
+                           (_stem(last), "file names with another ending")):
+            found = self._files_below().get(key, ())
+            if len(found) == 1:
+                return found[0], words
         return None
 
-    def _holds(self, name):
-        return os.path.isfile(self.path / name)  # which is False, too, for what can be no path
-
-    def _in_another_case(self, name):
-        """The name of a file in the folder that is ``name`` but for the case of its letters, or None."""
+    def _in_another_case(self, parts):
+        """The name of a file in the folder that is these parts but for the case of their letters, or None."""
         found = []
-        for part in name.split("/"):
-            actual = self._listed("/".join(found)).get(part.casefold())
-            if actual is None:
+        for part in parts:
+            actual = self._folded_names("/".join(found)).get(_folded(part), ())
+            if len(actual) != 1:
                 return None
-            found.append(actual)
+            found += actual
         path = "/".join(found)
-        return path if path != name and self._holds(path) else None
+        return path if os.path.isfile(self.path / path) else None
 
     def _listed(self, below):
-        """The names in a folder below this one, by their casefolded forms."""
+        """The names in a folder below this one."""
         if below not in self._names:
             try:
-                self._names[below] = {name.casefold(): name for name in os.listdir(self.path / below)}
+                self._names[below] = frozenset(os.listdir(self.path / below))
             except (OSError, ValueError):
-                self._names[below] = {}
+                self._names[below] = frozenset()
         return self._names[below]
+
+    def _folded_names(self, below):
+        """The names in a folder below this one, by their form without case."""
+        if below not in self._folded:
+            names = defaultdict(list)
+            for name in self._listed(below):
+                names[_folded(name)].append(name)
+            self._folded[below] = names
+        return self._folded[below]
+
+    def _files_below(self):
+        """The pictures in this folder and those below it, by the last part of their names and by its stem."""
+        if self._below is None:
+            self._below = defaultdict(list)
+            for place, _, files in os.walk(self.path):
+                for name in files:
+                    if Path(name).suffix.lower() in IMAGE_ENDINGS:
+                        path = Path(place, name).relative_to(self.path).as_posix()
+                        self._below[_folded(name)].append(path)
+                        self._below[_stem(name)].append(path)
+        return self._below
+
+
+def _folded(name):
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _stem(name):
+    """A key for a name without the ending of a picture's, which no name is."""
+    path = Path(name)
+    return "/" + _folded(path.stem if path.suffix.lower() in IMAGE_ENDINGS else name)
+
+
+def placed(records, folder, taken):
+    """Image records with the names under which their files are in a folder, and the sizes that they do not tell.
+
+    A file that two records would share is given to the one that names it as it is, or else to neither.
+
+    Args:
+        records: list of image records; those of another kind than a dict stay.
+        folder: ImageFolder.
+        taken: Counter that learns what was found otherwise than the record says, in words.
+
+    Returns:
+        list of records, those that differ being copies.
+    """
+    found, owners = {}, defaultdict(set)
+    for place, record in enumerate(records):
+        name = record.get("file_name") if isinstance(record, dict) else None
+        if not isinstance(name, str) or not name:
+            continue
+        if folder.holds(name):
+            owners[name].add(name)
+        elif (other := folder.find(name)) is not None:
+            found[place] = other
+            owners[other[0]].add(name)
+    changed = list(records)
+    for place, (name, words) in found.items():
+        if len(owners[name]) == 1:
+            changed[place] = {**records[place], "file_name": name}
+            taken[words] += 1
+    return [_with_size(record, folder, taken) for record in changed]
+
+
+def missing_sentence(names, count):
+    """What to say of image files that are missing.
+
+    Args:
+        names: list of their names, not empty.
+        count: how many files there are to be.
+    """
+    listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return f"{len(names)} of {count} image files {'is' if len(names) == 1 else 'are'} missing: {listed}"
+
+
+def _with_size(record, folder, taken):
+    """The record with the size of its file, where it has none."""
+    if not isinstance(record, dict) or not all(_is_no_size(record.get(side)) for side in ("height", "width")):
+        return record
+    name = record.get("file_name")
+    if not isinstance(name, str) or not name:
+        return record
+    try:
+        header = open_image(folder.path / name)
+    except (OSError, ValueError):
+        return record  # without a size; whoever needs it says so
+    taken["sizes missing"] += 1
+    return {**record, "height": header.height, "width": header.width}
+
+
+def _is_no_size(value):
+    return value is None or type(value) is int and value <= 0

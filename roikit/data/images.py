@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Header", "open_image", "read_image", "read_labels"]
+__all__ = ["Header", "open_image", "read_image", "read_labels", "read_values"]
 
 _EXIF_ORIENTATION = 0x0112
 _TIFF_SIZE = (0x0100, 0x0101)  # width and height
@@ -122,6 +122,35 @@ def read_labels(path):
             return np.array(image)
         except Exception as error:  # see read_image
             raise _refusal(error, path, "cannot be decoded") from error
+
+
+def read_values(path):
+    """Decode an image file whose pixels are whole numbers, one for each object: grey of any depth, or a palette.
+
+    Grey that is stored as colours is grey; other colours become one number each, red * 65536 + green * 256 + blue.
+
+    Returns:
+        (H, W) int64, from 0.
+
+    Raises:
+        FileNotFoundError, OSError: as `read_labels`.
+        ValueError: a value is no whole number from 0, or there are too many pixels.
+    """
+    with _opened(path) as image:
+        try:
+            if image.mode in ("P", "L", "1", "F") or image.mode.startswith("I"):
+                values = np.array(image)
+            else:
+                colours = np.array(image.convert("RGB")).astype(np.int64)
+                values = colours @ (65536, 256, 1)
+                if (colours == colours[:, :, :1]).all():
+                    values = colours[:, :, 0]
+        except Exception as error:  # see read_image
+            raise _refusal(error, path, "cannot be decoded") from error
+    whole = values.astype(np.int64)
+    if (whole != values).any() or whole.min(initial=0) < 0:
+        raise ValueError(f"read_values: {path}: the values of a label image must be whole numbers from 0")
+    return whole
 
 
 def _opened(path):

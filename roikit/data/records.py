@@ -1,6 +1,7 @@
 """What a record of COCO's file must say of itself, for the data set and the doctor alike."""
 
-__all__ = ["NEEDED", "crowds_sentence", "fault_of", "names_of", "shown", "size_fault", "usable_id"]
+__all__ = ["NEEDED", "crowds_sentence", "fault_of", "named_twice", "names_of", "repeated_sentence", "shown",
+           "size_fault", "sizes_of", "usable_id"]
 
 NEEDED = {"image": ("id", "file_name", "height", "width"), "category": ("id",),
           "annotation": ("image_id", "category_id")}
@@ -28,6 +29,9 @@ def fault_of(record, what):
     if not isinstance(record, dict):
         return "malformed-record", f"it must be a dict, got {type(record).__name__}"
     missing = [field for field in NEEDED[what] if record.get(field) is None]
+    if missing == ["height", "width"]:
+        return "missing-field", ("it has no height and no width, and there is no file of it that can be read to tell "
+                                 "them")
     if missing:
         return "missing-field", f"it has no {' and no '.join(missing)}"
     for field in ("id",) if what != "annotation" else ("image_id", "category_id"):
@@ -53,6 +57,12 @@ def _image_fault(record):
     return None
 
 
+def sizes_of(images):
+    """Image id -> (height, width) of the records that have whole numbers for both; the others are passed over."""
+    return {r["id"]: (r["height"], r["width"]) for r in images if isinstance(r, dict) and type(r.get("id")) is int
+            and all(type(r.get(side)) is int and r[side] > 0 for side in ("height", "width"))}
+
+
 def size_fault(height, width):
     """What is wrong with two whole numbers from 1 as the size of an image, or None."""
     if height * width >= _MOST_PIXELS:
@@ -63,6 +73,37 @@ def size_fault(height, width):
 def names_of(categories):
     """The names of category records, as text; the id where there is none."""
     return [str(c["id"] if c.get("name") is None else c["name"]) for c in categories]
+
+
+def repeated_sentence(records, what):
+    """What to say where an id is that of two records; None where all differ.
+
+    Args:
+        records: image or category records that are dicts.
+        what: "image" or "category".
+    """
+    first = {}
+    for record in records:
+        number = record.get("id")
+        if first.setdefault(number, record) is record:
+            continue
+        field = "file_name" if what == "image" else "name"
+        both = [other[field] for other in (first[number], record) if isinstance(other.get(field), str)]
+        of = f", of {both[0]} and of {both[1]}" if len(both) == 2 else ""
+        return (f"{what} id {shown(number)} occurs twice{of}: each {what} needs its own, and its annotations the one "
+                "that is meant")
+    return None
+
+
+def named_twice(categories):
+    """Sentences about the category records that share a name."""
+    ids = {}
+    for record, name in zip(categories, names_of(categories), strict=True):
+        ids.setdefault(name, []).append(record["id"])
+    many = {2: "two", 3: "three"}
+    return [f"{many.get(len(same), len(same))} categories are named {name}: ids {', '.join(map(str, same))}; they are "
+            "told apart in training; where they are one, give their annotations one id"
+            for name, same in ids.items() if len(same) > 1]
 
 
 def crowds_sentence(annotations):

@@ -12,8 +12,8 @@ from roikit.data.semantic_findings import semantic_findings
 __all__ = ["inspect_semantic"]
 
 # Findings about the file that say something of its objects.
-_OF_OBJECTS = ("no-objects", "no-masks", "all-crowds", "many-crowds", "no-area", "no-annotation-id", "fractions",
-               "unused-category")
+_OF_OBJECTS = ("no-objects", "no-masks", "all-crowds", "many-crowds", "fractions", "lines", "other-boxes",
+               "few-objects", "taken", "unused-category")
 
 
 def inspect_semantic(images, annotations=None, semantic=None, *, classes=None, check_pixels=False):

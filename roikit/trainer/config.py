@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from roikit.models import DetectorConfig, SegmenterConfig
 from roikit.trainer.extras import extra
@@ -28,6 +28,10 @@ def _require(right, text):
 class PartConfig:
     """A COCO instances file and the folder of its images; ``limit`` keeps the lowest image ids.
 
+    ``source`` stands for both: a file or folder of any layout that `roikit.data.layouts` reads, with its images where
+    they are looked for; ``data.train=PATH`` is short for ``data.train.source=PATH``. Of a data set with parts, the part
+    of the same name is meant. ``fraction`` is of ``data.val``: so many of the training images are its, and not learnt.
+
     For a segmenter, ``semantic`` and the folder of the images do without ``annotations``, and ``annotations`` without
     ``semantic`` are the classes of the objects' masks.
 
@@ -36,13 +40,25 @@ class PartConfig:
     without, such a model learns the union of the objects' masks.
     """
 
+    SHORT: ClassVar[str] = "source"  # what a bare value stands for
+
     annotations: UserPath | None = None
     images: UserPath | None = None
     limit: int | None = None
     semantic: UserPath | None = None
     keep_empty: bool = True
+    source: UserPath | None = None
+    fraction: float | None = None
 
     def __post_init__(self):
+        _require(self.limit is None or self.limit >= 1,
+                 f"limit must be at least 1, got {self.limit}")
+        _require(self.fraction is None or 0 < self.fraction < 1,
+                 f"fraction must be above 0 and below 1, got {self.fraction}")
+        if self.source is not None:
+            _require(self.annotations is self.images is None,
+                     f"source stands for annotations and images, got {self.annotations} and {self.images} beside it")
+            return
         named = self.annotations if self.semantic is None else self.semantic
         _require((named is None) == (self.images is None),
                  "annotations and images must be given together, "
@@ -51,8 +67,6 @@ class PartConfig:
                  f"got semantic={self.semantic} and images={self.images}")
         _require(self.keep_empty or self.images is None or self.annotations is not None,
                  "keep_empty=false looks at objects, and so needs annotations")
-        _require(self.limit is None or self.limit >= 1,
-                 f"limit must be at least 1, got {self.limit}")
 
 
 @dataclass(frozen=True)
@@ -73,6 +87,11 @@ class DataConfig:
     classes: tuple[str, ...] | None = None
 
     def __post_init__(self):
+        _require(self.train.fraction is None, "fraction is of data.val: data.val.fraction=0.2 keeps a fifth for it")
+        named = (self.val.source, self.val.annotations, self.val.images, self.val.semantic)
+        _require(self.val.fraction is None or named == (None,) * 4,
+                 "val.fraction takes images of data.train, beside which val's own source, annotations, images and "
+                 "semantic are of no use")
         _require(self.batch_size >= 1, f"batch_size must be at least 1, got {self.batch_size}")
         _require(self.workers >= 0, f"workers must not be negative, got {self.workers}")
         _require(self.classes is None or 2 <= len(self.classes) <= 255,
@@ -247,7 +266,8 @@ class TrainConfig:
             _require(self.data.val.semantic is None,
                      "data.val.semantic is of no use: a class for each pixel is learnt, and not evaluated")
             _require(self.data.classes is None, "data.classes names the values of a segmenter's label maps")
-            _require(self.data.train.semantic is None or self.data.train.annotations is not None,
+            _require(self.data.train.semantic is None or self.data.train.source is not None
+                     or self.data.train.annotations is not None,
                      "data.train.semantic needs annotations and images")
 
 
@@ -270,7 +290,7 @@ def load_config(source, overrides=()):
         ConfigError: no such preset or file, an unknown key, a value of the wrong kind.
     """
     config = source if isinstance(source, TrainConfig) else _layered(source, Path.cwd(), ())
-    changes = dict(overrides) if isinstance(overrides, Mapping) else parse_overrides(overrides)
+    changes = dict(overrides) if isinstance(overrides, Mapping) else parse_overrides(overrides, TrainConfig)
     return merge(config, changes)
 
 

@@ -76,8 +76,6 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
         if annotations is None:
             raise ValueError("evaluate: annotations must be given to score ready results")
         truth = read_truth(annotations, use_cats=use_cats, images=images)
-        if images is not None:
-            _learn_sizes(truth, Path(images))
         results = read_results(content)
         metrics = score(truth, results, iou_types=iou_types, max_detections=limits, use_cats=use_cats, sigmas=sigmas,
                         **_told_beside(source, results))
@@ -100,7 +98,8 @@ def evaluate_detector(trained, annotations, images, *, iou_types, limits, use_ca
     files = evaluation_paths(trained.config, annotations, images)
     truth = read_truth(files[0], use_cats=use_cats, images=files[1])
     categories = _paired(trained.categories, truth, use_cats)
-    dataset = val_set(trained.config, annotations, images, content=None if use_cats else truth.content)
+    dataset = val_set(trained.config, annotations, images, content=None if use_cats else truth.content,
+                      keep_missing=True)  # their objects count as missed
     sigmas = trained.config.eval.sigmas if sigmas is None else sigmas
     if iou_types is None:
         iou_types = kinds_of_model(trained.config.model, masks=True, keypoints=dataset.has_keypoints)
@@ -168,16 +167,6 @@ def _told_beside(source, results):
         raise ValueError(f"evaluate: {beside} must have images with file_name and categories with id, as "
                          "roikit.predict writes it") from None
     return {"categories": categories, "file_names": names}
-
-
-def _learn_sizes(truth, folder):
-    """Sizes of the images that the annotations have none of, from the files."""
-    from roikit.data.images import open_image  # it imports Pillow
-
-    for i, record in truth.images.items():
-        if i not in truth.sizes and isinstance(record.get("file_name"), str):
-            header = open_image(folder / record["file_name"].replace("\\", "/"))
-            truth.sizes[i] = (header.height, header.width)
 
 
 def write_metrics(out, metrics):

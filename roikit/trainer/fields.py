@@ -94,6 +94,8 @@ def _convert(kind, value, where, current=None):
         return _convert_union(args, value, where, current, kind)
     if origin is typing.Literal:
         return _convert_literal(args, value, where)
+    if (short := _short(kind, value)) is not None:
+        value = {short: value}
     if isinstance(value, Written) and kind is not str:
         value = _read(value, where)
     if dataclasses.is_dataclass(kind):
@@ -109,6 +111,15 @@ def _convert(kind, value, where, current=None):
         return {_convert(keys, k, where): _convert(values, v, f"{where}.{k}")
                 for k, v in value.items()}
     return _convert_scalar(kind, value, where)
+
+
+def _short(kind, value):
+    """The field that a bare value stands for, where a dataclass names one as ``SHORT``; None for any other."""
+    if not dataclasses.is_dataclass(kind) or not isinstance(value, (str, os.PathLike)):
+        return None
+    if isinstance(value, Written) and (value.is_null or _as_mapping(value) is not None):
+        return None
+    return getattr(kind, "SHORT", None)
 
 
 def _read(value, where):
@@ -244,8 +255,12 @@ def _name(kind):
     return getattr(kind, "__name__", str(kind)) if not args else str(kind).replace("typing.", "")
 
 
-def parse_overrides(overrides):
+def parse_overrides(overrides, kind=None):
     """``["optimizer.lr=0.01", ...]`` as a nested mapping for ``merge``, which reads each value as its field wants it.
+
+    Args:
+        overrides: list of str.
+        kind: the dataclass that they are for, which tells what a bare value stands for beside other fields.
 
     Raises:
         ConfigError: no ``=``, an empty name, or two overrides that cannot both hold.
@@ -257,11 +272,22 @@ def parse_overrides(overrides):
         if not equals or not all(parts):
             raise ConfigError(f"config: an override must read dotted.key=value, got {item!r}")
         change = Written(text)
+        if (short := _short(_kind_of(kind, parts), change)) is not None:
+            parts.append(short)
         for part in reversed(parts):
             change = {part: change}
         if not _put(tree, change):
             raise ConfigError(f"config: override {item!r} contradicts an earlier one")
     return tree
+
+
+def _kind_of(kind, parts):
+    """The annotation of a field of dataclasses in dataclasses; None where there is none of that name."""
+    for part in parts:
+        if not dataclasses.is_dataclass(kind):
+            return None
+        kind = typing.get_type_hints(kind, include_extras=True).get(part.strip())
+    return kind
 
 
 def _put(tree, change):

@@ -11,6 +11,7 @@ import numpy as np
 from roikit import masks as rle
 from roikit.data.annotations import plain, read_json, whole_number
 from roikit.data.findings import counted
+from roikit.data.forms import box_numbers, outlines
 from roikit.data.records import shown
 from roikit.data.rotated import upright_boxes
 from roikit.data.segmentation import bitmap_of, read_segmentation
@@ -223,7 +224,7 @@ def _boxed(row, image, truth):
             raise ValueError("it has neither a box nor a mask")
         mask = _masked(row, image, truth)
         return {"bbox": mask["bbox"], "area": mask["area"]}
-    box = _numbers(box, "box")
+    box = _numbers(box_numbers(plain(box))[0], "box")
     if len(box) != 4:
         raise ValueError(f"its box must be x, y, width, height, got {shown(box)}")
     return {"bbox": box, "area": box[2] * box[3]}  # of a negative side, too: it overlaps nothing
@@ -266,7 +267,10 @@ def _numbers(values, name):
 def _mask(segmentation, image, truth):
     """A result's mask as an RLE: from an RLE, from polygons, or from an array of the whole image."""
     if isinstance(segmentation, Mapping):
-        mask = {"size": plain(segmentation.get("size")), "counts": plain(segmentation.get("counts"))}
+        segmentation = outlines(plain(segmentation))[0]
+        if isinstance(segmentation, list):
+            return _mask(segmentation, image, truth)
+        mask = {"size": segmentation.get("size"), "counts": segmentation.get("counts")}
         size = mask["size"]
         if image not in truth.sizes and isinstance(size, list) and len(size) == 2:
             truth.sizes[image] = tuple(size)
@@ -278,7 +282,7 @@ def _mask(segmentation, image, truth):
             raise ValueError(f"its mask must have the shape of the image, ({height}, {width}), got {pixels.shape}")
         return rle.encode(np.asfortranarray(pixels, np.uint8))
     height, width = truth.size(image)
-    segmentation = plain(segmentation)
+    segmentation = outlines(plain(segmentation))[0]
     if not segmentation or segmentation == [[]]:
         return empty_mask(height, width)
     return encoded(read_segmentation(segmentation, height, width), height, width)

@@ -1,6 +1,7 @@
 """Finished models from a run's files, and the data sets that a configuration names."""
 
 import json
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,19 +12,21 @@ from torch import nn
 from roikit import data
 from roikit.data import transforms
 from roikit.data.annotations import load_annotations
+from roikit.data.layouts import find_source
 from roikit.models.weights.categories import categories_of
 from roikit.models.weights.download import fetch
 from roikit.models.weights.published import find_published, published
 from roikit.models.weights.published_model import named_model
 from roikit.trainer import checkpoint
 from roikit.trainer.asked import asks_for_keypoints, asks_for_rotated, asks_for_semantic, semantic_classes
+from roikit.trainer.chosen import chosen_ids, part_of_source, val_beside
 from roikit.trainer.config import TrainConfig, load_config
 from roikit.trainer.distributed import pick_device
 from roikit.trainer.extras import extra
 from roikit.trainer.tasks import task_of
 
-__all__ = ["Trained", "augmentation", "evaluation_paths", "is_published", "load_trained", "lowest_ids", "part_paths",
-           "still_transform", "train_paths", "train_set", "val_paths", "val_set", "weights_file"]
+__all__ = ["Trained", "augmentation", "evaluation_paths", "inspected_parts", "is_published", "load_trained",
+           "part_paths", "still_transform", "train_paths", "train_set", "val_paths", "val_set", "weights_file"]
 
 
 @dataclass(frozen=True)
@@ -162,21 +165,36 @@ def _read_safetensors(path):
 
 
 def part_paths(config, part):
-    """(annotations, images) of "train" or "val", or None where none are named."""
-    files = getattr(config.data, part)
-    if files.annotations is None:
-        # With files of one's own for training, the bundled val part would be another data set.
-        bundled = config.data.bundled is not None and config.data.train.annotations is None
-        return data.nuclei_mini(part) if bundled else None
-    return files.annotations, files.images
+    """(annotations, images) of "train" or "val", or None where none are named.
+
+    Raises:
+        OSError, ValueError: a ``source`` is not there, or in no layout that is known.
+    """
+    files, train = getattr(config.data, part), config.data.train
+    if files.fraction is not None:
+        return part_paths(config, "train")
+    if files.source is not None:
+        return part_of_source(files.source, part)
+    if files.annotations is not None:
+        return files.annotations, files.images
+    if part == "val" and train.source is not None:
+        return val_beside(train.source)
+    # With files of one's own for training, the bundled val part would be another data set.
+    bundled = config.data.bundled is not None and train.annotations is train.source is None
+    return data.nuclei_mini(part) if bundled else None
 
 
 def evaluation_paths(config, annotations=None, images=None):
     """(annotations, images) to evaluate on: those given, or the configured val part.
 
+    The images of a path of annotations may be left out, and are looked for beside it.
+
     Raises:
-        ValueError: only one is given, or none and none is configured.
+        OSError: the images are not beside the annotations.
+        ValueError: images alone are given, or annotations that are no path, or none and none is configured.
     """
+    if images is None and isinstance(annotations, (str, os.PathLike)):
+        _, annotations, images = find_source(annotations)
     if (annotations is None) != (images is None):
         raise ValueError("evaluate: annotations and images must be given together, "
                          f"got {annotations} and {images}")
@@ -186,12 +204,6 @@ def evaluation_paths(config, annotations=None, images=None):
     return paths
 
 
-def lowest_ids(content, limit):
-    """The lowest ``limit`` image ids of an annotation file's content, or None for all."""
-    if limit is None:
-        return None
-    ids = [image.get("id") for image in content["images"] if isinstance(image, dict)]
-    return sorted(i for i in ids if isinstance(i, int))[:limit]
 
 
 def val_paths(config):
@@ -211,6 +223,14 @@ def train_paths(config):
     return paths
 
 
+def inspected_parts(config):
+    """Yields the name and (annotations, images) of each part; a val part that is a fraction of the other is none."""
+    yield "train", train_paths(config)
+    paths = None if config.data.val.fraction is not None else val_paths(config)
+    if paths is not None:
+        yield "val", paths
+
+
 def train_set(config):
     """The training part with its augmentation, and with the keypoints and semantic labels that the model asks for.
 
@@ -220,23 +240,25 @@ def train_set(config):
     content = load_annotations(annotations, images=images)
     semantic = (config.data.train.semantic or "instances") if asks_for_semantic(config.model) else None
     return data.CocoDataset(content, images, transform=augmentation(config.augment),
-                            seed=config.run.seed, ids=lowest_ids(content, config.data.train.limit),
+                            seed=config.run.seed, ids=chosen_ids(config, "train", content),
                             keep_empty=config.data.train.keep_empty, keypoints=asks_for_keypoints(config.model),
                             keypoint_pairs=config.augment.keypoint_pairs, semantic=semantic,
                             semantic_classes=semantic_classes(config.model), rotated=asks_for_rotated(config.model))
 
 
-def val_set(config, annotations=None, images=None, *, content=None):
+def val_set(config, annotations=None, images=None, *, content=None, keep_missing=False):
     """The val part, or other files read the way that the val part is.
 
-    ``content`` is what the annotation file holds, where it has been read already.
+    ``content`` is what the annotation file holds, where it has been read already; ``keep_missing`` as `CocoDataset`
+    has it.
     """
-    limit, keep_empty = (config.data.val.limit, config.data.val.keep_empty) if annotations is None else (None, True)
+    part = "val" if annotations is None else None
+    keep_empty = config.data.val.keep_empty if annotations is None else True
     annotations, images = evaluation_paths(config, annotations, images)
     content = load_annotations(annotations, images=images) if content is None else content
-    return data.CocoDataset(content, images, transform=still_transform(config), ids=lowest_ids(content, limit),
-                            keep_empty=keep_empty, keypoints=asks_for_keypoints(config.model),
-                            rotated=asks_for_rotated(config.model))
+    return data.CocoDataset(content, images, transform=still_transform(config), ids=chosen_ids(config, part, content),
+                            keep_empty=keep_empty, keep_missing=keep_missing,
+                            keypoints=asks_for_keypoints(config.model), rotated=asks_for_rotated(config.model))
 
 
 def still_transform(config):

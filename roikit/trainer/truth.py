@@ -13,8 +13,10 @@ from functools import cached_property
 import numpy as np
 
 from roikit import masks as rle
-from roikit.data.annotations import has_mask, load_annotations, read_box, refuse_fractions
-from roikit.data.records import crowds_sentence, shown, size_fault
+from roikit.data.annotations import has_mask, load_annotations, read_box
+from roikit.data.causes import causes_of
+from roikit.data.instances import is_line
+from roikit.data.records import crowds_sentence, repeated_sentence, shown, size_fault
 from roikit.data.rotated import boxes_of_masks, has_rotated_box, read_rotated_box, upright_boxes
 from roikit.data.segmentation import box_and_area, read_segmentation
 from roikit.errors import RoikitWarning
@@ -72,18 +74,17 @@ def read_truth(annotations, *, use_cats=True, images=None):
     Args:
         annotations: path of a COCO file or of a folder in its place, what it holds, or a Truth, which is returned.
         use_cats: False where categories do not matter; a file without any gets one for all objects.
-        images: folder of the images, which only a folder of annotations needs; None for the one beside it.
+        images: folder of the images, which tells sizes that the file does not; None for none, and, for a folder of
+            annotations, for the one beside it.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is not COCO's format, an id occurs twice, all coordinates are fractions of the image, or every
-            object is marked as a crowd.
+        ValueError: it is not COCO's format, an id occurs twice, or the whole has a fault of `roikit.data.causes`.
     """
     if isinstance(annotations, Truth):
         return annotations
     try:
         content = load_annotations(annotations, categories=use_cats, images=images)
-        refuse_fractions(content)
     except ValueError as error:
         raise ValueError(f"evaluate: {error}") from None
     images = _by_id(content["images"], "image")
@@ -98,9 +99,9 @@ def read_truth(annotations, *, use_cats=True, images=None):
         if annotation["iscrowd"] not in (0, 1):
             raise ValueError(f"evaluate: {_called(annotation)}: its iscrowd must be 0 or 1, "
                              f"got {shown(annotation['iscrowd'])}")
+    for cause in causes_of(content):  # figures of a file that other tools read in another way are of no use
+        raise ValueError(f"evaluate: {cause.sentence}")
     if (sentence := crowds_sentence(objects)) is not None:
-        if all(a["iscrowd"] for a in objects):
-            raise ValueError(f"evaluate: {sentence}")
         warnings.warn(f"evaluate: {sentence}", RoikitWarning, stacklevel=3)
     return Truth(images, categories, objects, _sizes(images, objects))
 
@@ -110,9 +111,9 @@ def _by_id(records, what):
     for place, record in enumerate(records):
         if not isinstance(record, dict) or not isinstance(record.get("id"), (int, str)):
             raise ValueError(f"evaluate: {what} at place {place} must be a dict with an id, got {shown(record)}")
-        if record["id"] in found:
-            raise ValueError(f"evaluate: {what} ids must differ, got {shown(record['id'])} twice")
         found[record["id"]] = record
+    if (sentence := repeated_sentence(records, what)) is not None:
+        raise ValueError(f"evaluate: {sentence}")
     return {i: found[i] for i in sorted(found, key=lambda i: (isinstance(i, str), i))}
 
 
@@ -204,7 +205,8 @@ def _masked(annotation, size, known):
     box, mask = _box(annotation), _mask(annotation, size)
     usable = box is not None and _has_area(box)
     if mask is None:
-        reason = "with an empty mask" if has_mask(annotation) else "without a mask"
+        reason = "without a mask" if not has_mask(annotation) else (
+            "with a polygon of two points" if is_line(annotation) else "with an empty mask")
         if not usable:
             return None, reason
         region = encoded([_corners(box)], *size())
@@ -270,7 +272,7 @@ def _outside(box, size):
 
 def _mask(annotation, size):
     """The mask as RLE, or None where there is none or it has no pixel."""
-    if not has_mask(annotation):
+    if not has_mask(annotation) or is_line(annotation):
         return None
     mask = encoded(read_segmentation(annotation["segmentation"], *size()), *size())
     return mask if rle.area(mask) else None

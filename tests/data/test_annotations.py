@@ -14,9 +14,9 @@ from roikit.data.annotations import (
     load_annotations,
     plain,
     read_object,
-    refuse_fractions,
     whole_number,
 )
+from roikit.data.causes import causes_of
 from roikit.errors import RoikitWarning
 
 RING = [4, 5, 10, 5, 10, 11, 4, 11]
@@ -181,6 +181,7 @@ def test_law_objects_with_what_is_missing():
 @pytest.mark.parametrize(("fields", "masks", "reason"), [
     ({"segmentation": [[]]}, True, "without a mask"), ({"segmentation": None}, True, "without a mask"),
     ({"segmentation": [[41, 5, 47, 5, 47, 11, 41, 11]]}, True, "with an empty mask"),
+    ({"segmentation": [[1, 2, 3, 4], []]}, True, "with a polygon of two points"),
     ({"bbox": None, "segmentation": []}, False, "without a box"),
     ({"bbox": [4, 5, 0, 6]}, True, "with a box without area"),
     ({"bbox": [40, 5, 6, 6]}, True, "with a box outside the image")])
@@ -215,26 +216,25 @@ def test_contract_coordinates_that_are_fractions_are_refused(sound, left):
             del a[field]
     report = inspect_dataset(*sound.write())
     assert [f.kind for f in report.errors + report.warnings] == ["fractions"]
-    assert report.errors[0].sentence.startswith("all boxes (2) lie within [0, 1]: they seem to be fractions")
-    with pytest.raises(ValueError, match=r"CocoDataset: all boxes \(2\) lie within \[0, 1\]"):
+    what = "boxes" if "bbox" in left else "polygons"
+    assert f"fractions of the image: all {what} (2) lie within [0, 1]" in report.errors[0].sentence
+    with pytest.raises(ValueError, match=rf"CocoDataset: coordinates are fractions of the image: all {what} \(2\)"):
         CocoDataset(*sound.write())
 
 
 def test_law_what_only_looks_like_fractions_is_taken(made):
     made.image(1)
     made.square(1, x=0, y=0, side=1)  # the pixel in the corner
-    refuse_fractions(load_annotations(made.content))
+    assert not causes_of(load_annotations(made.content))
     in_fractions(made.content)
-    with pytest.raises(ValueError, match="fractions"):
-        refuse_fractions(load_annotations(made.content))
+    assert [cause.kind for cause in causes_of(load_annotations(made.content))] == ["fractions"]
     made.square(1, x=0, y=0, side=2)
-    refuse_fractions(load_annotations(made.content))
+    assert not causes_of(load_annotations(made.content))
     small = {"images": [{"id": 1, "height": 1, "width": 1}], "annotations": [{"bbox": [0, 0, 0.5, 1]}],
              "categories": []}
-    refuse_fractions(load_annotations(small))
+    assert not causes_of(load_annotations(small))
     small["images"].append({"id": 2})
-    with pytest.raises(ValueError, match="fractions"):
-        refuse_fractions(load_annotations(small))
+    assert [cause.kind for cause in causes_of(load_annotations(small))] == ["fractions"]
 
 
 @pytest.mark.parametrize(("crowds", "objects", "kind"), [(4, 0, "all-crowds"), (2, 2, "many-crowds"), (1, 2, None)])
@@ -249,7 +249,11 @@ def test_contract_many_crowds_are_said(made, crowds, objects, kind):
         return
     finding, = report.errors + report.warnings
     assert (finding.kind, finding.severity) == (kind, "warning" if objects else "error")
-    assert finding.sentence.startswith(sentence) and "CVAT" in finding.sentence
+    assert sentence in finding.sentence and "CVAT" in finding.sentence
+    if kind == "all-crowds":
+        with pytest.raises(ValueError, match="CocoDataset: every object is marked as a crowd: 4 of 4"):
+            CocoDataset(*made.write())
+        return
     with pytest.warns(RoikitWarning) as caught:
         dataset = CocoDataset(*made.write())
     assert str(caught[0].message).startswith("CocoDataset: " + sentence) and dataset.num_objects == objects

@@ -13,34 +13,53 @@ def findings(made, images=None):
     return [(f.kind, f.subject) for f in found], [f.sentence for f in found]
 
 
-@pytest.mark.parametrize(("name", "advice"), [
-    ("img\\a0.png", "'img/a0.png' is there: write / for \\ in file_name"),
-    ("elsewhere\\a1.png", "'a1.png' is there: take the folders out of file_name"),
-    ("/home/me/set/a1.png", "'a1.png' is there: take the folders out of file_name"),
-    ("a1.PNG", "'a1.png' is there: write the name in the case of the file's"),
-    ("A1.png", "'a1.png' is there: write the name in the case of the file's"),
-    ("IMG/A0.Png", "'img/a0.png' is there: write the name in the case of the file's"),
-    ("other/A1.PNG", "'a1.png' is there: write the name in the case of the file's"),
+@pytest.mark.parametrize(("name", "path", "words"), [
+    ("img\\a0.png", "img/a0.png", "file names with \\"),
+    ("elsewhere\\a1.png", "a1.png", "file names of another folder"),
+    ("/home/me/set/a1.png", "a1.png", "file names of another folder"),
+    ("/home/me/set/img/a0.png", "img/a0.png", "file names of another folder"),
+    ("a0.png", "img/a0.png", "file names of another folder"),
+    ("a1.PNG", "a1.png", "file names in another case"),
+    ("A1.png", "a1.png", "file names in another case"),
+    ("IMG/A0.Png", "img/a0.png", "file names in another case"),
+    ("other/A1.PNG", "a1.png", "file names in another case"),
+    ("img/a%30.png", "img/a0.png", "file names of URLs"),
+    ("/data/local-files/?d=img/a0.png", "img/a0.png", "file names of URLs"),
+    ("a1.jpg", "a1.png", "file names with another ending"),
+    ("a1", "a1.png", "file names with another ending"),
 ])
-def test_contract_a_file_that_is_there_under_another_name_is_shown(sound, name, advice):
+def test_law_a_file_that_is_there_under_another_name_is_found(sound, name, path, words):
     (sound.images / "img").mkdir()
     (sound.images / "1.png").rename(sound.images / "a1.png")
     (sound.images / "img" / "a0.png").write_bytes((sound.images / "a1.png").read_bytes())
     sound.content["images"][0]["file_name"] = name
-    kinds, (sentence,) = findings(sound)
-    assert kinds == [("misnamed-image", "image 1")]
-    assert sentence == f"its file_name is {name!r}, and there is no file {sound.images / name}; {advice}"
-
-
-def test_contract_the_folder_above_is_offered_where_it_is_the_right_one(sound):
-    inner = sound.images / "img"
-    inner.mkdir()
-    (sound.images / "1.png").rename(inner / "a0.png")
-    sound.content["images"][0]["file_name"] = "img/a0.png"
-    _, (sentence,) = findings(sound, inner)
-    assert sentence == (f"its file_name is 'img/a0.png', and there is no file {inner / 'img/a0.png'}; 'a0.png' is "
-                        f"there: take the folders out of file_name, or give {sound.images} as the folder")
     assert findings(sound) == ([], [])
+    dataset = CocoDataset(*sound.write())
+    assert dataset.image_path(0) == sound.images / path and dataset[0][0].shape == (3, 20, 30)
+    note, = (f for f in inspect_dataset(*sound.write()).findings if f.kind == "taken")
+    assert note.sentence == f"taken for what it means: {words} (1)"
+
+
+def test_contract_a_file_that_two_images_would_share_is_given_to_neither(sound):
+    """Each would get the other's objects, and nobody would know."""
+    sound.image(2, name="2.png")
+    sound.content["images"][0]["file_name"], sound.content["images"][1]["file_name"] = "a/1.png", "b/1.png"
+    sound.image(3)
+    sound.square(3)
+    kinds, (sentence,) = findings(sound)
+    assert kinds == [("missing-image", "the images")]
+    assert sentence.startswith("2 of 3 image files are missing: a/1.png, b/1.png; 2 could be a file that another image "
+                               "has as well, such as '1.png' for 'a/1.png': give the folder above")
+    with pytest.warns(RoikitWarning, match="2 of 3 image files are missing: a/1.png, b/1.png; they are left out"):
+        assert CocoDataset(*sound.write()).image_ids == [3]
+
+
+def test_law_the_file_of_the_name_itself_goes_before_another_reading(sound):
+    sound.image(2)
+    sound.content["images"][1]["file_name"] = "elsewhere/1.png"
+    with pytest.warns(RoikitWarning, match="1 of 2 image files is missing: elsewhere/1.png; it is left out"):
+        dataset = CocoDataset(*sound.write())
+    assert dataset.image_ids == [1] and dataset.image_path(0) == sound.images / "1.png"
 
 
 def test_contract_a_missing_folder_is_one_error(sound):
@@ -50,7 +69,9 @@ def test_contract_a_missing_folder_is_one_error(sound):
 
 
 @pytest.mark.parametrize(("fields", "kind", "sentence"), [
-    ({"height": None, "width": None}, "missing-field", "it has no height and no width"),
+    ({"height": None}, "missing-field", "it has no height"),
+    ({"height": None, "width": None, "file_name": "none.png"}, "missing-field",
+     "it has no height and no width, and there is no file of it that can be read to tell them"),
     ({"file_name": None}, "missing-field", "it has no file_name"),
     ({"height": 20.5}, "malformed-size", "its height and width must be whole numbers from 1, got 20.5 and 30"),
     ({"width": 2**31}, "malformed-size",
@@ -90,8 +111,9 @@ def test_contract_a_category_id_that_is_not_listed(sound):
 
 def test_contract_two_categories_of_one_name(sound):
     sound.content["categories"][1]["name"] = "dog"
-    assert findings(sound) == ([("duplicate-category-name", "category 3")],
-                               ["its name 'dog' is that of category 7 too"])
+    assert findings(sound) == ([("duplicate-category-name", "the file")],
+                               ["two categories are named dog: ids 7, 3; they are told apart in training; where they "
+                                "are one, give their annotations one id"])
 
 
 def test_contract_annotation_ids_are_not_needed(sound):
@@ -103,8 +125,8 @@ def test_contract_annotation_ids_are_not_needed(sound):
     del sound.content["annotations"][0]["id"]
     sound.content["annotations"][1]["id"] = "a7"
     report = inspect_dataset(*sound.write())
-    assert not report.warnings and [f.sentence for f in report.findings if f.kind == "no-annotation-id"] == [
-        "2 annotations without an id that is a whole number; roikit does not need it, other tools do"]
+    assert not report.warnings and [f.sentence for f in report.findings if f.kind == "taken"] == [
+        "taken for what it means: annotation ids missing (1), annotation ids that are no numbers (1)"]
     assert len(CocoDataset(*sound.write())[0][1]["labels"]) == 3
 
 
@@ -139,3 +161,11 @@ def test_contract_annotations_that_belong_nowhere_are_refused_by_both(sound, rec
     assert subject == "annotation at place 2"
     with pytest.raises(ValueError, match="CocoDataset: annotation at place 2: it"):
         CocoDataset(*sound.write())
+
+
+def test_contract_no_object_of_an_image_that_is_there_is_an_error(sound):
+    sound.image(2)
+    sound.content["images"][0]["file_name"] = "gone.png"
+    kinds, sentences = findings(sound)
+    assert kinds == [("no-objects", "the file"), ("missing-image", "image 1")]
+    assert sentences[0] == "no image has an object to learn: all are left out"

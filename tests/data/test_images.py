@@ -126,9 +126,9 @@ def test_contract_the_doctor_sees_an_orientation_in_every_format(made, name, ori
         return
     (kind, severity, subject, sentence), = found
     assert (kind, severity, subject) == ("exif-orientation", "error" if turned else "warning", "image 1")
-    assert f"EXIF orientation {orientation}" in sentence and sentence.startswith(name)
+    assert f"orientation {orientation}" in sentence and name in sentence
     if turned:
-        with pytest.raises(ValueError, match=r"must be 20x30 .* got 30x20 from .*orientation 6 has viewers turn it"):
+        with pytest.raises(ValueError, match=r"30x20 pixels and orientation 6, .* picture of 20x30 that viewers show"):
             CocoDataset(*made.write())[0]
 
 

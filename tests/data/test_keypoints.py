@@ -262,7 +262,7 @@ def test_law_the_doctor_finds_what_is_planted(faces, kind, severity, edit):
     edit(faces.content)
     report = inspect_dataset(*faces.write())
     assert kind in {f.kind for f in report.findings if f.severity == severity}
-    assert {f.kind for f in report.findings} <= {kind, "without-keypoints", "category-id-gaps"}
+    assert {f.kind for f in report.findings} <= {kind, "without-keypoints", "category-id-gaps", "few-objects"}
     assert not any("keypoint" in f.kind for f in inspect_dataset(*faces.write(), keypoints=False).findings)
 
 

@@ -159,7 +159,7 @@ def test_contract_a_malformed_line_of_dota_is_named(dota, line, sentence):
 
 
 @pytest.mark.parametrize("line, sentence", [
-    ("0 0.5 0.5 0.2 0.2", r"deep/a\.txt, line 1: it must be a class and eight fractions .* got 5 words"),
+    ("0 0.5 0.5 0.2", r"deep/a\.txt, line 1: it must be a class and fractions .* got 4 words"),
     ("0 0 0 0.5 0 0.5 512 0 0.5", "must be fractions of the image, not pixels, got 512"),
     ("0.5 0 0 0.5 0 0.5 0.5 0 0.5", "its class must be a whole number from 0, got '0.5'"),
     ("ship 0 0 0.5 0 0.5 0.5 0 0.5", "its class must be a whole number from 0, got 'ship'"),
@@ -181,7 +181,7 @@ def test_contract_malformed_names_are_named(yolo, names, sentence):
 
 def test_contract_what_is_no_folder_of_annotations_is_named(dota, tmp_path):
     (tmp_path / "labels" / "none").mkdir(parents=True)
-    with pytest.raises(ValueError, match="must be a COCO file, or a folder with text files"):
+    with pytest.raises(ValueError, match="is in no layout that is read: it must be COCO's JSON file"):
         load_annotations(tmp_path / "labels")
     (dota / "stray.txt").write_text("")
     with pytest.raises(ValueError, match="1 text file of annotations without an image of the same name in .*stray.txt"):

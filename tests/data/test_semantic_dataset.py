@@ -71,7 +71,8 @@ def test_panoptic_files_stand_by_themselves(folder):
                    {"id": 300, "category_id": 9}, {"id": 7, "category_id": 2}]}]}
     path = root / "panoptic.json"
     path.write_text(json.dumps(content))
-    assert is_semantic_source(path) and is_semantic_source(root) and not is_semantic_source(nuclei_mini("val")[0])
+    assert is_semantic_source(path) and is_semantic_source(root / "labels")
+    assert not is_semantic_source(nuclei_mini("val")[0])
     dataset = SemanticDataset(root / "images", semantic=path)
     assert dataset.class_names == ["background", "dog", "sky"]
     labels = dataset[0][1]["semantic"].numpy()

@@ -76,7 +76,11 @@ def test_contract_doctor_ends_with_its_verdict(squares, tmp_path):
     content = json.loads(path.read_text())
     content["images"][0]["file_name"] = "gone.png"
     (tmp_path / "bad.json").write_text(json.dumps(content))
-    assert "gone.png" in call("doctor", tmp_path / "bad.json", folder, code=1)
+    assert "1 of 7 image files is missing: gone.png; it is left out" in call("doctor", tmp_path / "bad.json", folder)
+    for record in content["images"]:
+        record["file_name"] = "gone" + record["file_name"]
+    (tmp_path / "bad.json").write_text(json.dumps(content))
+    assert "7 of 7 image files are missing: " in call("doctor", tmp_path / "bad.json", folder, code=1)
 
 
 @pytest.mark.parametrize("code", [

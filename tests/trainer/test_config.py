@@ -88,7 +88,7 @@ def test_contract_a_file_that_is_no_yaml_is_named(tmp_path, content):
 @pytest.mark.parametrize("text, sentence", [
     ("base: [1]", "base must be the name of a preset or of a file, got"), ("base: 2024", "'2024' is neither a file"),
     ("data: [a]", "config: data must be a mapping, got"), ("2024: 1", "unknown key 2024"), ("[a]: 1", "is not YAML"),
-    ("model: {mask: 3}", "model.mask must be a mapping, got 3"), ("data: {train: x}", "data.train must be a mapping")])
+    ("model: {mask: 3}", "model.mask must be a mapping, got 3"), ("data: {train: [x]}", "data.train must be a mapp")])
 def test_contract_a_file_of_another_shape_is_a_sentence(tmp_path, text, sentence):
     (tmp_path / "some.yaml").write_text(text)
     with pytest.raises(ConfigError, match=sentence):

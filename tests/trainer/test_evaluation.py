@@ -172,7 +172,7 @@ def test_contract_an_image_that_memory_does_not_suffice_for_is_named(squares, wh
 def test_contract_detection_warns_of_each_image_by_default(run, broken):
     from roikit.data import CocoDataset
 
-    dataset = CocoDataset(*broken)
+    dataset = CocoDataset(*broken, keep_missing=True)
     with pytest.warns(RoikitWarning, match=r"[012]\.png") as said:
         results, speed = detect(Knowing(None), dataset, [{"id": 3}, {"id": None}])
     assert len(said) == 3 and {r["category_id"] for r in results} == {3}

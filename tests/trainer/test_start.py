@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from roikit import models
 from roikit.cli import main
+from roikit.errors import RoikitWarning
 from roikit.trainer import ConfigError, checkpoint, finish, load_config, predict, train, validation
 from roikit.trainer.config import config_text
 
@@ -175,11 +176,19 @@ def test_contract_a_byte_order_mark_in_the_val_file_is_none_of_it(quick, val, tm
 @pytest.mark.parametrize("part", ["train", "val"])
 def test_contract_images_without_a_file_are_found(quick, squares, tmp_path, part):
     (tmp_path / "images").mkdir()
+    name = {"train": "training", "val": "val"}[part]
+    refused(FileNotFoundError, rf"7 of 7 images of the {name} part have no file, the first of them .*0\.png", quick,
+            [f"data.{part}.images={tmp_path / 'images'}"], tmp_path / "run")
+
+
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_contract_a_run_goes_on_without_some_files_and_says_so(quick, squares, tmp_path, part):
+    (tmp_path / "images").mkdir()
     for path in squares[1].glob("[0-4].png"):
         os.link(path, tmp_path / "images" / path.name)
-    name = {"train": "training", "val": "val"}[part]
-    refused(FileNotFoundError, rf"2 of 7 images of the {name} part have no file, the first of them .*5\.png", quick,
-            [f"data.{part}.images={tmp_path / 'images'}"], tmp_path / "run")
+    config = load_config(quick, [f"data.{part}.images={tmp_path / 'images'}", "schedule.steps=0"])
+    with pytest.warns(RoikitWarning, match=r"2 of 7 image files are missing: 5\.png, 6\.png; they are left out"):
+        train(config, out=tmp_path / "run")
 
 
 def test_law_a_run_can_start_from_another_ones_folder(quick, tmp_path, capsys):
@@ -293,8 +302,7 @@ def test_contract_the_command_shows_no_traceback(quick, tmp_path, monkeypatch, w
 
 def test_contract_a_training_part_without_an_object(quick, squares, tmp_path):
     content = json.loads(squares[0].read_text())
-    for annotation in content["annotations"]:
-        annotation["iscrowd"] = 1
+    content["annotations"] = []
     (tmp_path / "train.json").write_text(json.dumps(content))
     words = [f"data.train.annotations={tmp_path / 'train.json'}", "run.doctor=false"]
     refused(ValueError, "none of the 7 training images has an object to learn", quick, words, tmp_path / "run")

@@ -1,70 +1,124 @@
-"""Folders of annotations in other layouts than COCO's file, read into what such a file holds.
+"""Annotations in other layouts than COCO's file, read into what such a file holds.
 
-Each layout has a file of its own, whose reader is given the folder and, of each image, the record and the file of its
-annotations or None; it gives the categories, and of each object its image, category and corners. What all have in
-common is here and in `files`: which layout a folder is in, its images, ids, and boxes around corners. Torch is not
-needed; Pillow is, for the sizes of the images.
+Each layout has a file of its own, which says whether a path is in it, where the images are, and reads it; see
+`roikit.data.layouts.layout`. What all have in common is here: which layout a path is in. Torch is not needed; Pillow
+is, for the sizes of the images.
 """
 
 import os
+from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
+from roikit.data.layouts.coco_files import COCO, with_file_names
+from roikit.data.layouts.cvat import CVAT
+from roikit.data.layouts.files import text_files
+from roikit.data.layouts.json_files import is_coco
+from roikit.data.layouts.label_images import LABEL_IMAGES
+from roikit.data.layouts.labelme import LABELME
+from roikit.data.layouts.layout import files_below
+from roikit.data.layouts.parts import parts_of
+from roikit.data.layouts.text import TEXT
+from roikit.data.layouts.voc import VOC
 
-from roikit.data.layouts.dota import is_dota, read_dota
-from roikit.data.layouts.files import first_line, images_beside, pair_with_images, text_files
-from roikit.data.layouts.yolo_obb import is_yolo, read_yolo_obb
-from roikit.data.records import shown
-from roikit.kernels import min_area_boxes
+__all__ = ["LAYOUTS", "Source", "find_source", "is_annotation_folder", "is_json_file", "layout_of", "parts_of",
+           "read_source", "with_file_names"]
 
-__all__ = ["is_annotation_folder", "read_folder"]
+LAYOUTS = (COCO, CVAT, VOC, LABELME, TEXT, LABEL_IMAGES)  # in the order in which they are tried
+_KNOWN = ("COCO's JSON file, YOLO's or DOTA's text files, Pascal VOC, labelme, CVAT's annotations.xml, or label images "
+          "beside images")
+
+
+class Source(NamedTuple):
+    """Where a data set's annotations and images are.
+
+    Attributes:
+        layout: its name.
+        annotations: what `load_annotations` takes.
+        images: folder of the images.
+    """
+
+    layout: str
+    annotations: Path
+    images: Path
+
+
+def _layout_of(path):
+    """(layout, what it reads) of a path, or None."""
+    path = Path(path)
+    files = files_below(path) if path.is_dir() else ()
+    for layout in LAYOUTS:
+        if (found := layout.find(path, files)) is not None:
+            return layout, found
+    if path.is_dir() and text_files(path) and not any(file.suffix.lower() == ".png" for file in files):
+        return TEXT, path  # whose reader says what is wrong with its lines
+    return None
+
+
+def layout_of(path):
+    """The layout that a path is in, and what it reads: (Layout, path).
+
+    Raises:
+        FileNotFoundError: there is no such path.
+        ValueError: no layout is known.
+    """
+    found = _layout_of(path)
+    if found is None:
+        if not os.path.exists(path):
+            raise FileNotFoundError(f"there is no file or folder {os.fspath(path)}")
+        files = [file.name for file in files_below(path) if file.suffix.lower() == ".json" and is_coco(file)]
+        raise ValueError(f"{os.fspath(path)} is in no layout that is read: it must be {_KNOWN}, or a folder of these"
+                         + (f"; of several COCO files one must be named: {', '.join(files[:5])}" if files else ""))
+    return found
+
+
+def find_source(path):
+    """Which layout a file or folder is in, and where its images are.
+
+    Args:
+        path: of annotations, or of a folder that has annotations and images.
+
+    Returns:
+        Source.
+
+    Raises:
+        FileNotFoundError: there is no such path, or its images are not where they are looked for.
+        OSError: a file cannot be read.
+        ValueError: it is in no layout that is known, or has parts, of which one must be named.
+    """
+    parts = parts_of(path)
+    paths = list(dict.fromkeys(one for some in parts.values() for one in some))
+    if len(paths) > 1:
+        raise ValueError(f"{os.fspath(path)} has the parts {', '.join(parts)}; name one of "
+                         f"{', '.join(map(os.fspath, paths))}")
+    path = paths[0] if paths else path
+    layout, annotations = layout_of(path)
+    return Source(layout.name, annotations, layout.images(annotations))
 
 
 def is_annotation_folder(path):
-    """Whether a path is a folder that `read_folder` is for, and not one of label maps beside some text file."""
-    files = text_files(path) if os.path.isdir(path) else {}
-    if not files:
-        return False
-    if not any(name.lower().endswith(".png") for _, _, names in os.walk(path) for name in names):
-        return True
-    line = first_line(files.values())
-    return line is not None and (is_yolo(line.words) or is_dota(line.words))
+    """Whether a path is a folder that `read_source` is for, and not one of label maps beside some text file."""
+    return os.path.isdir(path) and _layout_of(path) is not None
 
 
-def read_folder(folder, images=None):
-    """What a COCO file would hold of a folder of DOTA's text files, or of YOLO's for oriented boxes.
+def is_json_file(path):
+    """Whether a path is read as COCO's JSON file: it is no folder, and no file of another layout by its ending."""
+    return not os.path.isdir(path) and Path(path).suffix.lower() not in (".txt", ".xml")
 
-    The first line of all with content tells which: one of numbers alone, the second and all after it fractions, is
-    YOLO's. Image ids are 1, 2, ... in the order of the images' paths, annotation ids in that of the lines.
+
+def read_source(annotations, images=None):
+    """What a COCO file would hold of annotations in another layout.
 
     Args:
-        folder: of the text files, each called as its image is; those in folders of it are read, too.
-        images: folder of the images; None for the one whose path has ``images`` for the part ``labels`` or
-            ``labelTxt`` of ``folder``. All its images are listed, also those without a text file.
+        annotations: a folder, or a file of a layout other than COCO's.
+        images: folder of the images; None for the one that belongs to the annotations. File names are relative to it.
 
     Returns:
-        dict ``images``, ``categories`` and ``annotations``. An annotation has ``obb``, the four corners as they are
-        in the file, in pixels; ``bbox`` around them, and ``area``, that of the smallest rectangle around them.
+        dict ``images``, ``categories`` and ``annotations``.
 
     Raises:
-        OSError: a file or the header of an image cannot be read, or there is no folder of images.
-        ValueError: a line is malformed, or a text file has no image; the text names the file.
+        OSError: a file cannot be read, or there is no folder of images.
+        ValueError: no layout is known, or a file is malformed; the text names it.
         ImportError: Pillow is missing, or PyYAML where there is a ``data.yaml``.
     """
-    files = text_files(folder)
-    if not files:
-        raise ValueError(f"{os.fspath(folder)} must be a COCO file, or a folder with text files of annotations (DOTA's "
-                         "or YOLO's oriented boxes), and it has none")
-    line = first_line(files.values())
-    if line is not None and not is_yolo(line.words) and not is_dota(line.words):
-        raise ValueError(f"{line.place}: it must be DOTA's x1 y1 x2 y2 x3 y3 x4 y4 category difficult, or YOLO's class "
-                         f"x1 y1 x2 y2 x3 y3 x4 y4, got {shown(' '.join(line.words))}")
-    read = read_yolo_obb if line is None or is_yolo(line.words) else read_dota
-    pairs = pair_with_images(files, images_beside(folder) if images is None else images)
-    categories, objects = read(folder, pairs)
-    corners = np.array([item.pop("obb") for item in objects], np.float64).reshape(-1, 4, 2)
-    low, high = corners.min(1), corners.max(1)
-    rectangles = min_area_boxes([[ring.reshape(-1)] for ring in corners], dtype=np.float64)
-    boxes, areas = np.concatenate([low, high - low], 1).tolist(), (rectangles[:, 2] * rectangles[:, 3]).tolist()
-    annotations = [{"id": number, **item, "bbox": box, "area": area, "obb": ring} for number, (item, box, area, ring)
-                   in enumerate(zip(objects, boxes, areas, corners.reshape(-1, 8).tolist(), strict=True), start=1)]
-    return {"images": [record for record, _ in pairs], "categories": categories, "annotations": annotations}
+    layout, found = layout_of(annotations)
+    return layout.read(found, layout.images(found) if images is None else images)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from roikit import data, models
+from roikit.data.fit_findings import ModelFit
 from roikit.data.keypoints import skeletons_of
 from roikit.trainer import trained as files
 from roikit.trainer import validation
@@ -29,12 +30,12 @@ class Detection:
         return files.train_set(config)
 
     def reports(self, config):
-        for name, paths in (("train", files.train_paths(config)), ("val", files.val_paths(config))):
-            if paths is None:
-                continue
+        for name, paths in files.inspected_parts(config):
             semantic = config.data.train.semantic if name == "train" and asks_for_semantic(config.model) else None
             yield name, data.inspect_dataset(*paths, keypoints=asks_for_keypoints(config.model), semantic=semantic,
-                                             semantic_classes=semantic_classes(config.model))
+                                             semantic_classes=semantic_classes(config.model),
+                                             beside=files.train_paths(config) if name == "val" else None,
+                                             fit=_fit(self.adjusted(config, at_least=config.eval.max_detections[-1])))
 
     def fitted(self, config, dataset):
         if not dataset.num_objects:
@@ -62,6 +63,14 @@ class Detection:
 
     def prediction(self, trained, *, boxes=True):
         return _Found(trained.categories, boxes)
+
+
+def _fit(config):
+    """What of a configured model decides which objects it can find."""
+    model = config.model
+    sizes = model.rpn.anchor_sizes if model.dense is None else model.dense.prior_sizes
+    resized = (model.image.min_size[-1], model.image.max_size) if model.image.resize else (None, None)
+    return ModelFit(min(min(level) for level in sizes), model.box.detections_per_image, *resized)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from roikit.data.semantic_dataset import is_semantic_source
 from roikit.errors import RoikitWarning
 from roikit.trainer import panoptic_evaluation as panoptic
 from roikit.trainer import trained as files
+from roikit.trainer.chosen import chosen_ids, is_choosy
 from roikit.trainer.draw_pixels import draw_classes
 from roikit.trainer.evaluation import write_detections, write_metrics
 from roikit.trainer.failures import telling
@@ -30,13 +31,11 @@ class Panoptic(Detection):
     """
 
     def train_set(self, config):
-        return _dataset(config, files.train_paths(config), config.data.train, files.augmentation(config.augment),
+        return _dataset(config, files.train_paths(config), "train", files.augmentation(config.augment),
                         config.run.seed)
 
     def reports(self, config):
-        for name, paths in (("train", files.train_paths(config)), ("val", files.val_paths(config))):
-            if paths is None:
-                continue
+        for name, paths in files.inspected_parts(config):
             if is_semantic_source(paths[0]):
                 yield name, data.inspect_semantic(paths[1], semantic=paths[0])
             else:
@@ -53,7 +52,7 @@ class Panoptic(Detection):
         if paths is None:
             return None
         with telling("the val part"):
-            dataset = _dataset(config, paths, config.data.val, files.still_transform(config))
+            dataset = _dataset(config, paths, "val", files.still_transform(config))
             pairs = panoptic.pairs_of(categories, dataset, ("the training part", "the val part"))
         return panoptic.PanopticValidation(dataset, pairs, best, () if pairs.note is None else (pairs.note,))
 
@@ -74,7 +73,7 @@ class Panoptic(Detection):
             if is_given:
                 raise ValueError(f"evaluate: {name} is for detectors, and {trained.path} is a panoptic model")
         config = trained.config
-        part = config.data.val if annotations is None else type(config.data.val)()
+        part = "val" if annotations is None else None
         dataset = _dataset(config, files.evaluation_paths(config, annotations, images), part,
                            files.still_transform(config))
         pairs = panoptic.pairs_of(trained.categories, dataset, ("the model", "the annotations"))
@@ -173,11 +172,11 @@ def _mask(ids, number):
 
 
 def _dataset(config, paths, part, transform, seed=0):
-    """The images and segments of (annotations, images), as the ``PartConfig`` has them."""
+    """The images and segments of (annotations, images), those of ``part``, "train" or "val"; all of None."""
     annotations, images = paths
-    chosen = None if part.limit is None else files.lowest_ids(panoptic_content(annotations, images), part.limit)
-    return data.PanopticDataset(annotations, images, transform=transform, seed=seed, ids=chosen,
-                                keep_empty=part.keep_empty)
+    ids = chosen_ids(config, part, panoptic_content(annotations, images)) if is_choosy(config, part) else None
+    return data.PanopticDataset(annotations, images, transform=transform, seed=seed, ids=ids,
+                                keep_empty=part is None or getattr(config.data, part).keep_empty)
 
 
 TASK = Panoptic()

@@ -14,13 +14,14 @@ from roikit.data.findings import counted
 from roikit.data.semantic_dataset import is_semantic_source, semantic_content
 from roikit.errors import RoikitWarning
 from roikit.trainer import pixel_evaluation as pixels
+from roikit.trainer.chosen import chosen_ids, is_choosy
 from roikit.trainer.draw_pixels import class_colors, draw_classes, save_labels
 from roikit.trainer.evaluation import write_metrics
 from roikit.trainer.failures import telling
 from roikit.trainer.kinds import first_figure
 from roikit.trainer.pixel_scores import pixel_scores
 from roikit.trainer.sentences import sentence_about
-from roikit.trainer.trained import augmentation, lowest_ids, part_paths, still_transform
+from roikit.trainer.trained import augmentation, part_paths, still_transform
 
 __all__ = ["TASK", "Segmentation"]
 
@@ -53,11 +54,11 @@ class Segmentation:
                              "its file names its categories")
 
     def train_set(self, config):
-        return _dataset(config, _files(config, "train"), config.data.train, augmentation(config.augment),
+        return _dataset(config, _files(config, "train"), "train", augmentation(config.augment),
                         config.run.seed)
 
     def reports(self, config):
-        for name in ("train", "val"):
+        for name in ("train", "val") if config.data.val.fraction is None else ("train",):
             files = _files(config, name)
             if files is not None:
                 yield name, data.inspect_semantic(files.images, files.annotations, files.semantic,
@@ -75,7 +76,7 @@ class Segmentation:
         if files is None:
             return None
         with telling("the val part"):
-            dataset = _dataset(config, files, config.data.val, still_transform(config))
+            dataset = _dataset(config, files, "val", still_transform(config))
             table, note = pixels.label_table(categories, dataset, ("the training part", "the val part"))
         return pixels.PixelValidation(dataset, categories, table, best, () if note is None else (note,))
 
@@ -155,25 +156,27 @@ class _Found:
 def _files(config, part):
     """The files of "train" or "val", or None where none are named."""
     named = getattr(config.data, part)
+    if named.fraction is not None:
+        return _files(config, "train")
     if named.images is not None:
         return _Files(named.annotations, named.semantic, named.images)
     # With files of one's own for training, the bundled val part would be another data set.
-    bundled = part_paths(config, part) if config.data.train.images is None else None
-    return None if bundled is None else _Files(bundled[0], None, bundled[1])
+    found = part_paths(config, part) if config.data.train.images is None else None
+    return None if found is None else _Files(found[0], named.semantic, found[1])
 
 
 def _asked_for(config, annotations, images):
-    """The files to evaluate on, and their part of the configuration: those given, or the val part."""
+    """The files to evaluate on, and the name of their part: those given, which are of none, or the val part."""
     if (annotations is None) != (images is None):
         raise ValueError(f"evaluate: annotations and images must be given together, got {annotations} and {images}")
     if annotations is not None:
         is_semantic = is_semantic_source(annotations)
         named = (None, annotations) if is_semantic else (annotations, None)
-        return _Files(*named, images), type(config.data.val)()
+        return _Files(*named, images), None
     files = _files(config, "val")
     if files is None:
         raise ValueError("evaluate: annotations and images must be given; the run had no val part")
-    return files, config.data.val
+    return files, "val"
 
 
 def _class_count(config, semantic):
@@ -184,17 +187,18 @@ def _class_count(config, semantic):
 
 
 def _dataset(config, files, part, transform, seed=0):
-    """The images and label maps of ``files``, as the ``PartConfig`` has them."""
+    """The images and label maps of ``files``, those of ``part``, "train" or "val"; all of None."""
     content = files.annotations
     if content is not None:
         content = load_annotations(content, images=files.images)
-    elif part.limit is not None:
+    elif is_choosy(config, part):
         content = semantic_content(files.semantic, files.images)
-    ids = None if content is None else lowest_ids(content, part.limit)
+    ids = None if content is None else chosen_ids(config, part, content)
     classes = _class_count(config, files.semantic)
     return data.SemanticDataset(files.images, content, files.semantic,
                                 classes=classes if classes is None else config.data.classes or classes,
-                                transform=transform, seed=seed, ids=ids, keep_empty=part.keep_empty)
+                                transform=transform, seed=seed, ids=ids,
+                                keep_empty=part is None or getattr(config.data, part).keep_empty)
 
 
 TASK = Segmentation()

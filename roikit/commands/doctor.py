@@ -1,0 +1,58 @@
+"""`roikit doctor`: looks at a data set."""
+
+import os
+import sys
+
+import click
+
+__all__ = ["doctor"]
+
+
+@click.command()
+@click.argument("annotations", type=click.Path(exists=True))
+@click.argument("images", type=click.Path(exists=True, file_okay=False), required=False)
+@click.option("--pixels", is_flag=True, help="Decode every image, not only those that seem to be cut off.")
+@click.option("--semantic", type=click.Path(exists=True),
+              help="Folder of PNG label maps, or COCO panoptic file, to look at as well.")
+@click.option("--semantic-classes", type=click.IntRange(1, 255), metavar="N",
+              help="Call labels of such a folder unknown from N on, but for 255.")
+@click.option("--beside", nargs=2, type=click.Path(exists=True), metavar="ANNOTATIONS IMAGES",
+              help="Another part of the data set, val say, that must not share images with this one.")
+@click.option("--mend", type=click.Path(dir_okay=False), metavar="OUT.json",
+              help="Write the annotations there with all that can be mended mended; what is left is reported.")
+def doctor(annotations, images, pixels, semantic, semantic_classes, beside, mend):
+    """Inspect a data set: ANNOTATIONS and the folder of its IMAGES, which is looked for beside them if not given.
+
+    ANNOTATIONS is a COCO file (JSON), or a file or folder of YOLO, DOTA, Pascal VOC, labelme, CVAT or label images; or
+    label maps: a folder of PNG files, or a COCO panoptic file; all are looked at then. Ends with status 1 if something
+    makes training impossible.
+    """
+    from roikit.data import inspect_dataset, inspect_semantic
+    from roikit.data.layouts import find_source
+    from roikit.data.semantic_dataset import is_semantic_source
+
+    if images is None:
+        _, annotations, images = find_source(annotations)
+    if mend is not None:
+        annotations = _mended(annotations, images, mend)
+    if semantic is None and is_semantic_source(annotations):
+        report = inspect_semantic(images, None, annotations, classes=semantic_classes, check_pixels=pixels)
+    else:
+        report = inspect_dataset(annotations, images, check_pixels=pixels, semantic=semantic,
+                                 semantic_classes=semantic_classes, beside=beside)
+    click.echo(report.text())
+    sys.exit(1 if report.fatal else 0)
+
+
+def _mended(annotations, images, out):
+    """The path of the mended file, which is written, and what was done is told."""
+    from roikit.data.mend import mend_dataset, write_annotations
+
+    if os.path.exists(out) and os.path.samefile(annotations, out):
+        raise click.UsageError(f"--mend must name another file than the annotations, got {out}")
+    content, done = mend_dataset(annotations, images)
+    write_annotations(content, out)
+    for sentence in done:
+        click.echo(f"mended: {sentence}")
+    click.echo(f"wrote {out}" if done else f"nothing was to mend; wrote {out}")
+    return out

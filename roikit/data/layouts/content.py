@@ -1,0 +1,73 @@
+"""What a COCO file would hold of objects that another layout names."""
+
+import math
+
+import numpy as np
+
+import roikit.masks as rle
+from roikit.data.records import shown
+
+__all__ = ["content_of", "listed_by_name", "mask_of", "ring_of"]
+
+
+def content_of(records, categories, objects):
+    """A COCO file's content, with ids, boxes and areas put in.
+
+    Args:
+        records: of the images, with their sizes.
+        categories: records ``id`` and ``name``.
+        objects: dicts ``image_id``, ``category_id`` and either ``bbox``, or ``segmentation`` (polygons, or an RLE), or
+            both. A box that is missing is that around the segmentation; areas are those of its pixels inside the image,
+            or else of the box.
+
+    Returns:
+        dict ``images``, ``categories``, ``annotations``.
+    """
+    sizes = {record["id"]: (record["height"], record["width"]) for record in records}
+    annotations = []
+    for number, item in enumerate(objects, start=1):
+        segmentation = item.get("segmentation")
+        box, area = item.get("bbox"), None
+        if segmentation:
+            around, area = _measured(segmentation, *sizes[item["image_id"]])
+            box = around if box is None else box
+        area = box[2] * box[3] if area is None else area
+        annotations.append({"id": number, "iscrowd": 0, **item, "bbox": list(box), "area": area})
+    return {"images": records, "categories": categories, "annotations": annotations}
+
+
+def _measured(segmentation, height, width):
+    """Box around, and pixels of, polygons or an RLE."""
+    if isinstance(segmentation, dict):
+        return rle.toBbox(segmentation).tolist(), int(rle.area(segmentation))
+    points = np.concatenate([np.asarray(ring, np.float64) for ring in segmentation]).reshape(-1, 2)
+    low, high = points.min(0), points.max(0)
+    area = int(rle.area(rle.merge(rle.frPyObjects(segmentation, height, width))))
+    return [*low.tolist(), *(high - low).tolist()], area
+
+
+def listed_by_name(names):
+    """Categories of names, and name -> id; ids are 1, 2, ... in the order of the names."""
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names), start=1)}
+    return [{"id": number, "name": name} for name, number in numbers.items()], numbers
+
+
+def mask_of(bitmap):
+    """A bitmap (H, W) of the whole image as an RLE whose counts are text, as JSON takes them."""
+    found = rle.encode(np.asfortranarray(bitmap, np.uint8))
+    return {"size": [int(n) for n in found["size"]], "counts": found["counts"].decode("ascii")}
+
+
+def ring_of(points, place):
+    """Points (x, y) as one flat list of floats.
+
+    Raises:
+        ValueError: a coordinate is no finite number; the text names ``place``.
+    """
+    try:
+        ring = [float(value) for x, y in points for value in (x, y)]
+    except (TypeError, ValueError, OverflowError):
+        ring = [math.nan]
+    if not all(map(math.isfinite, ring)):
+        raise ValueError(f"{place}: its points must be pairs of finite numbers, got {shown(points)}")
+    return ring

@@ -1,0 +1,64 @@
+"""JSON files of annotations: whether one is labelme's or COCO's, found out from its beginning."""
+
+import json
+import os
+import re
+
+__all__ = ["beginning", "is_coco", "is_labelme", "read_file"]
+
+_READ = 1 << 20  # of bytes: labelme's pictures within the file stand behind the shapes
+_SHAPES = re.compile(rb'"shapes"\s*:\s*\[')
+_SEGMENTS = re.compile(rb'"segments_info"\s*:')
+_COCO = re.compile(rb'"(?:images|annotations)"\s*:\s*\[')
+
+
+def beginning(path):
+    """The first million bytes of a file; none of one that cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(_READ)
+    except OSError:
+        return b""
+
+
+def is_labelme(path):
+    """Whether a JSON file has the shapes of labelme."""
+    return _SHAPES.search(beginning(path)) is not None
+
+
+def is_coco(path):
+    """Whether a JSON file has one of COCO's lists, and objects, not segments of a panoptic file."""
+    parts = (beginning(path), _end(path))
+    return (any(_COCO.search(part) for part in parts)
+            and not any(pattern.search(part) for pattern in (_SHAPES, _SEGMENTS) for part in parts))
+
+
+def _end(path):
+    """The last million bytes of a file that is longer."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(0, os.SEEK_END)
+            length = file.tell()
+            file.seek(max(length - _READ, 0))
+            return file.read() if length > _READ else b""
+    except OSError:
+        return b""
+
+
+def read_file(path):
+    """The mapping that a JSON file holds.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not JSON, or no mapping; the text names it.
+    """
+    try:
+        with open(path, "rb") as file:
+            content = json.loads(file.read())
+    except RecursionError:
+        raise ValueError(f"{os.fspath(path)} is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(path)} is not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{os.fspath(path)} must hold a mapping, got {type(content).__name__}")
+    return content
