@@ -13,8 +13,10 @@ from roikit.errors import RoikitWarning
 from roikit.trainer.categories import pair_categories
 from roikit.trainer.kinds import check_keypoints, kinds_of_model, kinds_of_results, limits_of, results_of
 from roikit.trainer.map_files import evaluate_maps, is_label_folder, is_panoptic
+from roikit.trainer.report.detections import paths_below, paths_in, report_detections
+from roikit.trainer.report.training import evaluation_words
 from roikit.trainer.results import place_results, read_results
-from roikit.trainer.scores import COCO_KEYPOINTS, checked_limits, coco_scores, read_json
+from roikit.trainer.scores import COCO_KEYPOINTS, DEFAULT_LIMITS, checked_limits, coco_scores, read_json
 from roikit.trainer.sentences import sentence_about
 from roikit.trainer.truth import read_truth
 
@@ -79,10 +81,14 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
         if images is not None:
             _learn_sizes(truth, Path(images))
         results = read_results(content)
+        told = _told_beside(source, results)
         metrics = score(truth, results, iou_types=iou_types, max_detections=limits, use_cats=use_cats, sigmas=sigmas,
-                        **_told_beside(source, results))
+                        **told)
         if out is not None:
             write_metrics(out, metrics)
+            name = "results" if isinstance(source, list) else Path(source).name
+            _report(out, truth, results, metrics, path_of=paths_below(images, truth), use_cats=use_cats, told=told,
+                    max_detections=dict.fromkeys(metrics, limits or DEFAULT_LIMITS), title=f"evaluation of {name}")
         return metrics
     from roikit.trainer.tasks import task_of
     from roikit.trainer.trained import load_trained  # they import torch
@@ -119,13 +125,28 @@ def evaluate_detector(trained, annotations, images, *, iou_types, limits, use_ca
     if unread:
         warnings.warn(f"evaluate: {len(unread)} of {len(dataset)} images could not be read; their objects count as "
                       "missed", RoikitWarning, stacklevel=3)
-    metrics = score(truth, results, iou_types=iou_types, use_cats=use_cats, image_ids=dataset.image_ids, sigmas=sigmas,
-                    max_detections=limits or {kind: limits_of(kind, trained.config.eval) for kind in iou_types})
-    metrics |= {"speed": speed, "unread": len(unread)}
+    limits = dict.fromkeys(iou_types, limits) if limits else {
+        kind: limits_of(kind, trained.config.eval) for kind in iou_types}
+    scores = score(truth, results, iou_types=iou_types, use_cats=use_cats, image_ids=dataset.image_ids, sigmas=sigmas,
+                   max_detections=limits)
+    metrics = scores | {"speed": speed, "unread": len(unread)}
     if out is not None:
         write_metrics(out, metrics)
         write_detections(out, results)
+        run = trained.config.run
+        if run.report:
+            _report(out, truth, results, scores, path_of=paths_in(dataset), use_cats=use_cats, max_detections=limits,
+                    image_ids=dataset.image_ids, score_threshold=run.score_threshold, pictures=run.report,
+                    **evaluation_words(trained, files[1]))
     return metrics
+
+
+def _report(out, truth, results, scores, **options):
+    """Write the report; where a library for it is missing, that is told, for the figures are there already."""
+    try:
+        report_detections(out, truth, results, list(scores), scores=scores, **options)
+    except ImportError as error:
+        warnings.warn(f"evaluate: report.html was not written: {error}", RoikitWarning, stacklevel=4)
 
 
 def _paired(categories, truth, use_cats):
