@@ -100,9 +100,9 @@ def test_objects_tell_whether_they_are_right(page):
 
 def test_outlines_lie_on_their_boxes(page):
     """Image 3's detection is 5 20 8 8 in a picture of 60 x 40."""
-    script = ("(() => { const box = (e) => e.getBoundingClientRect(), path = box(document.querySelector('#found path')),"
-              " whole = box(document.querySelector('#found image')), k = whole.width / 60; return [path.left - whole.left,"
-              " path.top - whole.top, path.width, path.height].map((v) => v / k); })()")
+    script = ("(() => { const box = (name) => document.querySelector(name).getBoundingClientRect(); "
+              "const path = box('#found path'), whole = box('#found image'), k = whole.width / 60; "
+              "return [path.left - whole.left, path.top - whole.top, path.width, path.height].map((v) => v / k); })()")
     assert page.value(script) == pytest.approx([5, 20, 8, 8], abs=0.05)
 
 
@@ -119,7 +119,8 @@ def test_curves_tables_and_the_chosen_iou_are_there(page):
     assert page.value(matrix) == "2 · · · 1 1 1 · ·"
     page.value(set_to("#confusion select", "9", "change"))
     assert page.value("document.querySelector('#confusion select').selectedOptions[0].text") == "0.95"
-    kinds = "[...document.querySelectorAll('#errors tbody tr')].map((r) => r.cells[0].textContent + r.cells[2].textContent)"
+    kinds = ("[...document.querySelectorAll('#errors tbody tr')]"
+             ".map((r) => r.cells[0].textContent + r.cells[2].textContent)")
     assert page.value(kinds) == ["classification0", "localisation0", "both0", "duplicate1", "background1", "missed1"]
 
 
