@@ -49,7 +49,8 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
         max_detections: ascending numbers of detections an image; AP counts the last one. Default:
             (1, 10, 100), and 20 for keypoints, or what the run was configured with; see ``coco_scores``.
         use_cats: False lets a detection match an object of any category; the annotations need not list any then.
-        out: folder for ``metrics.json`` and, from a model, the files of ``write_detections``.
+        out: folder for ``metrics.json``, ``report.html`` with ``analysis.json`` and ``report_images`` (see
+            ``report_detections``; not of ready maps) and, from a model, the files of ``write_detections``.
         device: "auto", "cpu", "cuda", "cuda:1", ...
         batch_size, workers: images a forward pass and data-loading processes.
         sigmas: for keypoints other than COCO's 17, if not as the run was configured; see ``coco_scores``.
