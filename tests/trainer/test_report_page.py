@@ -106,6 +106,17 @@ def test_outlines_lie_on_their_boxes(page):
     assert page.value(script) == pytest.approx([5, 20, 8, 8], abs=0.05)
 
 
+def test_keys_come_nearer_and_go_back_on_both_sides(page):
+    views = "[...document.querySelectorAll('#pair svg')].map((s) => s.getAttribute('viewBox'))"
+    page.press("+")
+    assert page.value(views) == ["6 4 48 32"] * 2
+    page.press("0")
+    assert page.value(views) == ["0 0 60 40"] * 2
+    page.press("+")
+    page.press("j")
+    assert page.value(views) == ["0 0 700 500"] * 2
+
+
 def test_a_large_picture_lies_over_its_thumbnail(page):
     page.press("ArrowRight")
     hrefs = page.value("[...document.querySelectorAll('#found image')].map((i) => i.getAttribute('href').slice(0, 21))")

@@ -56,13 +56,12 @@ function plot(title, lines, top) {
   return make("figure", {}, make("figcaption", {}, title), picture, names);
 }
 
-// A table of rows of cells; a cell is a word, a number to be sorted by, or an element. Heads sort.
-function table(heads, rows, name = "") {
+// A table of rows of cells; a cell is a word, a count, a figure as [0.5], or an element. Heads sort.
+function table(heads, rows) {
   const body = make("tbody");
-  const value = (cell) => cell instanceof Node ? cell.textContent : cell;
+  const value = (cell) => Array.isArray(cell) ? cell[0] ?? -1 : cell instanceof Node ? cell.textContent : cell;
   const show = () => body.replaceChildren(...rows.map((row) => make("tr", {}, ...row.map((cell) =>
-    make("td", typeof cell === "string" ? {class: "words"} : {},
-      typeof cell === "number" ? (Number.isInteger(cell) && cell >= 0 ? String(cell) : shown(cell)) : cell ?? "–")))));
+    make("td", typeof cell === "string" ? {class: "words"} : {}, Array.isArray(cell) ? shown(cell[0]) : cell)))));
   const cells = heads.map((head, k) => {
     const cell = make("th", {"data-sort": ""}, head);
     let down = true;
@@ -74,7 +73,7 @@ function table(heads, rows, name = "") {
     return cell;
   });
   show();
-  return make("table", {class: name}, make("thead", {}, make("tr", {}, ...cells)), body);
+  return make("table", {}, make("thead", {}, make("tr", {}, ...cells)), body);
 }
 
 function heat(counts, names, from) {
@@ -92,11 +91,11 @@ function heat(counts, names, from) {
 function showScores() {
   const parts = Object.entries(report.scores).map(([kind, figures]) => {
     const names = Object.keys(figures).filter((name) => typeof figures[name] === "number");
-    return table(["", ...names], [[kind, ...names.map((name) => make("span", {}, shown(figures[name])))]]);
+    return table(["", ...names], [[kind, ...names.map((name) => [figures[name]])]]);
   });
   for (const [kind, figures] of Object.entries(report.scores))
     if (figures.per_class && !report.analyses[kind])
-      parts.push(table([kind, ""], Object.entries(figures.per_class).map(([name, value]) => [name, value])));
+      parts.push(table([kind, ""], Object.entries(figures.per_class).map(([name, value]) => [name, [value]])));
   $("#scores .wide").replaceChildren(...parts);
   $("#scores").hidden = !parts.length;
 }
@@ -128,7 +127,7 @@ const analysis = () => report.analyses[$("#kind").value];
 function showErrors() {
   const {kinds, AP50} = analysis().errors;
   const most = Math.max(1e-9, ...Object.values(kinds).map((kind) => kind.cost));
-  const rows = Object.entries(kinds).map(([name, {count, cost}]) => [name, ERRORS[name], count, cost,
+  const rows = Object.entries(kinds).map(([name, {count, cost}]) => [name, ERRORS[name], count, [cost],
     make("span", {class: "bar", style: `width: ${Math.max(0, cost / most) * 160}px`})]);
   $("#errors .wide").replaceChildren(table(["kind", "what it is", "number", "costs AP50", ""], rows),
     make("p", {class: "small"}, `AP50 is ${shown(AP50)}; each cost is what it would be higher by without that kind.`));
@@ -138,8 +137,8 @@ function showClasses() {
   const heads = ["class", "objects", "detections", "AP", "AP50", "AP75", "recall", "best score", "F1 there",
     "precision there", "recall there"];
   $("#table .wide").replaceChildren(table(heads, analysis().classes.map((c) => [c.name, c.objects, c.detections,
-    ...[c.AP, c.AP50, c.AP75, c.recall].map(Number), ...["score", "f1", "precision", "recall"].map((name) =>
-      c.best ? make("span", {}, shown(c.best[name])) : "–")])));
+    ...[c.AP, c.AP50, c.AP75, c.recall].map((figure) => [figure]),
+    ...["score", "f1", "precision", "recall"].map((name) => [c.best && c.best[name]])])));
 }
 
 function showPrecision() {
@@ -179,8 +178,9 @@ function showPixels() {
 
 // The pictures. A detection is [class, score, outcome, place of its object, path], an object [class, score of the
 // detection that found it, whether it is not judged, path]; paths are in half pixels.
-let items = [], at = 0;
+let items = [], at = 0, view = [0, 0, 1, 1];  // what is seen of the picture: x, y, width, height
 const off = new Set();
+const sides = [$("#found"), $("#known")];
 
 function showPictures() {
   $("#pictures").hidden = !report.pictures || !report.pictures.items.length;
@@ -209,12 +209,26 @@ function showPictures() {
   $("#previous").onclick = () => go(at - 1);
   $("#next").onclick = () => go(at + 1);
   document.addEventListener("keydown", (event) => {
-    const step = {ArrowRight: 1, j: 1, ArrowLeft: -1, k: -1}[event.key];
+    const keys = {ArrowRight: () => go(at + 1), j: () => go(at + 1), ArrowLeft: () => go(at - 1), k: () => go(at - 1),
+      "+": () => zoom(.8), "-": () => zoom(1.25), 0: () => look([0, 0, ...items[at].size])};
     const inField = event.key.startsWith("Arrow") && ["INPUT", "SELECT"].includes(event.target.tagName);
-    if (!step || inField || event.ctrlKey || event.altKey || event.metaKey) return;
+    if (!keys[event.key] || inField || event.ctrlKey || event.altKey || event.metaKey) return;
     event.preventDefault();
-    go(at + step);
+    keys[event.key]();
   });
+  for (const side of sides) {
+    side.addEventListener("wheel", (event) => {
+      if (!event.ctrlKey) return;  // pinching is told so, too
+      event.preventDefault();
+      zoom(Math.exp(event.deltaY * .004), new DOMPoint(event.clientX, event.clientY).matrixTransform(
+        side.getScreenCTM().inverse()));
+    }, {passive: false});
+    side.onpointermove = (event) => {
+      if (event.buttons !== 1) return;
+      const scale = side.getScreenCTM().a;
+      look([view[0] - event.movementX / scale, view[1] - event.movementY / scale, view[2], view[3]]);
+    };
+  }
   sortPictures();
 }
 
@@ -230,6 +244,16 @@ function sortPictures() {
   go(0);
 }
 
+function look(part) {
+  view = part;
+  for (const side of sides) side.setAttribute("viewBox", view.join(" "));
+}
+
+// See `factor` times as much, the point staying where it is; the middle by default.
+function zoom(factor, {x, y} = {x: view[0] + view[2] / 2, y: view[1] + view[3] / 2}) {
+  look([x - (x - view[0]) * factor, y - (y - view[1]) * factor, view[2] * factor, view[3] * factor]);
+}
+
 function go(to) {
   const buttons = $("#strip").children;
   if (buttons[at]) buttons[at].removeAttribute("aria-current");
@@ -239,11 +263,11 @@ function go(to) {
   const item = items[at], [width, height] = item.size;
   $("#where").textContent = `${at + 1} of ${items.length}: ${item.name}`;
   $("#fault").textContent = item.fault || "";
-  for (const picture of [$("#found"), $("#known")]) {
-    fill(picture, {viewBox: `0 0 ${width} ${height}`}, []);
+  look([0, 0, width, height]);
+  for (const side of sides) {
     const images = [item.thumb, item.full].filter(Boolean).map((href) =>
       draw("image", {href, width, height, preserveAspectRatio: "none"}));
-    picture.replaceChildren(...images, draw("g", {transform: "scale(.5)"}));
+    side.replaceChildren(...images, draw("g", {transform: "scale(.5)"}));
   }
   showObjects();
 }
@@ -282,8 +306,8 @@ function showObjects() {
 
 $("#theme").onclick = () => {
   const root = document.documentElement;
-  const isDark = (root.style.colorScheme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "")) === "dark";
-  root.style.colorScheme = isDark ? "light" : "dark";
+  const prefers = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+  root.style.colorScheme = (root.style.colorScheme || prefers) === "dark" ? "light" : "dark";
 };
 document.title = `${report.title}: report`;
 $("#title").textContent = report.title;

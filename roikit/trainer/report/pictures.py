@@ -77,7 +77,8 @@ def pictures_of(matches, names, path_of, sizes, out, *, most):
         size = sizes.get(image_id)
         if path is not None:
             try:
-                size = _add_files(item, path, Path(out) / FOLDER, image)
+                shape = _add_files(item, path, Path(out) / FOLDER, image)
+                size = size or shape
             except (OSError, ValueError, MemoryError) as error:
                 item["fault"] = sentence_about(path, error)
         items.append(item | _drawn(matches, image, kind, about, objects, size))
