@@ -211,7 +211,7 @@ function showPictures() {
   document.addEventListener("keydown", (event) => {
     const keys = {ArrowRight: () => go(at + 1), j: () => go(at + 1), ArrowLeft: () => go(at - 1), k: () => go(at - 1),
       "+": () => zoom(.8), "-": () => zoom(1.25), 0: () => look([0, 0, ...items[at].size])};
-    const inField = event.key.startsWith("Arrow") && ["INPUT", "SELECT"].includes(event.target.tagName);
+    const inField = event.key.startsWith("Arrow") && event.target.matches("[type=range], select");
     if (!keys[event.key] || inField || event.ctrlKey || event.altKey || event.metaKey) return;
     event.preventDefault();
     keys[event.key]();
