@@ -23,7 +23,10 @@ function fill(element, attributes, children) {
   element.append(...children);
   return element;
 }
-const colour = (number) => `hsl(${(120 + number * 222.5) % 360} 75% 55%)`;
+const colour = (number) => {
+  const hue = (210 + number * 222.5) % 360;
+  return `light-dark(hsl(${hue} 75% 42%), hsl(${hue} 80% 62%))`;
+};
 const shown = (value, digits = 3) => value === null || value === undefined || value < 0 ? "–" : value.toFixed(digits);
 
 // A plot of lines {name, points, colour}; the y axis begins at 0 and ends at `top`, or above the highest point.
@@ -39,7 +42,7 @@ function plot(title, lines, top) {
     const [x, y] = [x0 + (x1 - x0) * k / 4, y0 + (y1 - y0) * k / 4];
     const [px, py] = at([x, y]);
     picture.append(draw("line", {class: "grid", x1: left, x2: w - right, y1: py, y2: py}),
-      draw("text", {x: left - 5, y: py + 4, "text-anchor": "end"}, +y.toPrecision(3)),
+      draw("text", {x: left - 5, y: py + 4, "text-anchor": "end"}, +y.toPrecision(2)),
       draw("text", {x: px, y: h - 12, "text-anchor": k === 4 ? "end" : "middle"}, +x.toPrecision(3)));
   }
   lines.forEach((line, k) => {
@@ -48,7 +51,7 @@ function plot(title, lines, top) {
     picture.append(draw("polyline", {points, style: `stroke: ${stroke}`}, draw("title", {}, line.name)));
     if (line.points.length === 1) {
       const [cx, cy] = at(line.points[0]);
-      picture.append(draw("circle", {cx, cy, r: 3, fill: stroke}));
+      picture.append(draw("circle", {cx, cy, r: 3, style: `fill: ${stroke}`}));
     }
   });
   const names = make("div", {class: "row small"}, ...lines.map((line, k) =>
@@ -60,10 +63,11 @@ function plot(title, lines, top) {
 function table(heads, rows) {
   const body = make("tbody");
   const value = (cell) => Array.isArray(cell) ? cell[0] ?? -1 : cell instanceof Node ? cell.textContent : cell;
+  const kindOf = (cell) => typeof cell === "string" || cell instanceof Node ? {class: "words"} : {};
   const show = () => body.replaceChildren(...rows.map((row) => make("tr", {}, ...row.map((cell) =>
-    make("td", typeof cell === "string" ? {class: "words"} : {}, Array.isArray(cell) ? shown(cell[0]) : cell)))));
+    make("td", kindOf(cell), Array.isArray(cell) ? shown(cell[0]) : cell)))));
   const cells = heads.map((head, k) => {
-    const cell = make("th", {"data-sort": ""}, head);
+    const cell = make("th", {"data-sort": "", ...kindOf(rows[0][k])}, head);
     let down = true;
     cell.onclick = () => {
       rows.sort((a, b) => (value(a[k]) > value(b[k]) ? 1 : value(a[k]) < value(b[k]) ? -1 : 0) * (down ? -1 : 1));
@@ -89,10 +93,11 @@ function heat(counts, names, from) {
 }
 
 function showScores() {
-  const parts = Object.entries(report.scores).map(([kind, figures]) => {
-    const names = Object.keys(figures).filter((name) => typeof figures[name] === "number");
-    return table(["", ...names], [[kind, ...names.map((name) => [figures[name]])]]);
-  });
+  const kinds = Object.entries(report.scores), parts = [];
+  const names = new Set(kinds.flatMap(([, figures]) =>
+    Object.keys(figures).filter((name) => typeof figures[name] === "number")));
+  if (kinds.length)
+    parts.push(table(["", ...names], kinds.map(([kind, figures]) => [kind, ...[...names].map((n) => [figures[n]])])));
   for (const [kind, figures] of Object.entries(report.scores))
     if (figures.per_class && !report.analyses[kind])
       parts.push(table([kind, ""], Object.entries(figures.per_class).map(([name, value]) => [name, [value]])));

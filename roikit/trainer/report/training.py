@@ -26,7 +26,7 @@ def facts_of(config, state, done):
              ("optimizer", f"{optimizer.kind}, learning rate {optimizer.lr:g}, {config.schedule.kind}"),
              ("seed", str(config.run.seed))]
     if state.best:
-        facts.append(("best", ", ".join(f"{name} {_word(value)}" for name, value in state.best.items())))
+        facts.append(("best", f"{state.best['name']} {state.best['value']:.4f} at step {state.best['step']}"))
     return [pair for pair in facts if pair[1]]
 
 
@@ -53,10 +53,6 @@ def _duration(seconds):
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
-
-
-def _word(value):
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def curves_of(records):
