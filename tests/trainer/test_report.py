@@ -86,11 +86,14 @@ def test_wrongness_counts_neither_crowds_nor_what_covers_them():
 def test_pictures_are_small_within_the_page_and_whole_beside_it(tmp_path):
     from PIL import Image
 
+    (tmp_path / "out" / "report_images").mkdir(parents=True)
+    for name in ("000099.png", "mine.png"):  # one of an earlier report, and one that somebody put there
+        (tmp_path / "out" / "report_images" / name).write_bytes(b"")
     path = case(tmp_path, sizes={1: (700, 500)})
     items = {item["name"]: item for item in data_of(path)["pictures"]["items"]}
     assert "full" not in items["2.png"] and items["1.png"]["full"] == "report_images/000000.png"
     assert Image.open(path.parent / items["1.png"]["full"]).size == (700, 500)
-    assert [p.name for p in (path.parent / "report_images").iterdir()] == ["000000.png"]
+    assert {p.name for p in (path.parent / "report_images").iterdir()} == {"000000.png", "mine.png"}
     assert items["1.png"]["size"] == [700, 500]
 
 

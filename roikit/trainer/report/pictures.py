@@ -70,6 +70,7 @@ def pictures_of(matches, names, path_of, sizes, out, *, most):
     wrong = wrongness(matches, kind)
     objects = _scores_of_objects(matches)
     items = []
+    _clear(Path(out) / FOLDER)
     for image in np.argsort(-wrong, kind="stable")[:most].tolist():
         image_id = matches.image_ids[image]
         path = path_of(image_id)
@@ -83,6 +84,13 @@ def pictures_of(matches, names, path_of, sizes, out, *, most):
                 item["fault"] = sentence_about(path, error)
         items.append(item | _drawn(matches, image, kind, about, objects, size))
     return {"total": len(matches.image_ids), "floor": _FLOOR, "kind": matches.kind, "items": items}
+
+
+def _clear(folder):
+    """Remove the pictures of an earlier report, of which this one may show others."""
+    for path in folder.glob("*.*"):
+        if path.suffix in (".jpg", ".png") and len(path.stem) == 6 and path.stem.isdigit():
+            path.unlink()
 
 
 def _add_files(item, path, folder, number):
