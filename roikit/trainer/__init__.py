@@ -2,7 +2,7 @@
 
 import importlib
 
-__all__ = ["ConfigError", "IncompleteRun", "NonFiniteLoss", "TrainConfig", "coco_scores", "evaluate",
+__all__ = ["ConfigError", "IncompleteRun", "NonFiniteLoss", "TrainConfig", "analyse", "coco_scores", "evaluate",
            "export_onnx", "load_config", "panoptic_quality", "pixel_quality", "predict", "preset_names", "train"]
 
 _HOME = {
@@ -10,6 +10,7 @@ _HOME = {
     "IncompleteRun": "failures",
     "NonFiniteLoss": "step",
     "TrainConfig": "config",
+    "analyse": "analysis",
     "coco_scores": "scores",
     "evaluate": "evaluation",
     "export_onnx": "onnx_file",

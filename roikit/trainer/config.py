@@ -229,7 +229,8 @@ class RunConfig:
     started anew where the number of classes differs; ``init_backbone`` is a classification network's file for the
     backbone alone. ``checkpoint_every`` counts steps between
     writes of the checkpoint ``last`` (null: at evaluations and the end). ``predictions`` val
-    images are drawn at the end, with what scores at least ``score_threshold``. ``doctor`` inspects
+    images are drawn at the end, with what scores at least ``score_threshold``. ``report`` is the most pictures that
+    ``report.html`` shows; 0 writes none. ``doctor`` inspects
     the data first and stops at what cannot be trained on.
     """
 
@@ -243,7 +244,11 @@ class RunConfig:
     checkpoint_every: int | None = None
     predictions: int = 8
     score_threshold: float = 0.5
+    report: int = 1000
     doctor: bool = True
+
+    def __post_init__(self):
+        _require(self.report >= 0, f"report must not be negative, got {self.report}")
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,10 @@ from roikit.errors import RoikitWarning
 from roikit.trainer.categories import pair_categories
 from roikit.trainer.kinds import check_keypoints, kinds_of_model, kinds_of_results, limits_of, results_of
 from roikit.trainer.map_files import evaluate_maps, is_label_folder, is_panoptic
+from roikit.trainer.report.detections import paths_below, paths_in, report_detections
+from roikit.trainer.report.training import evaluation_words
 from roikit.trainer.results import place_results, read_results
-from roikit.trainer.scores import COCO_KEYPOINTS, checked_limits, coco_scores, read_json
+from roikit.trainer.scores import COCO_KEYPOINTS, DEFAULT_LIMITS, checked_limits, coco_scores, read_json
 from roikit.trainer.sentences import sentence_about
 from roikit.trainer.truth import read_truth
 
@@ -47,7 +49,8 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
         max_detections: ascending numbers of detections an image; AP counts the last one. Default:
             (1, 10, 100), and 20 for keypoints, or what the run was configured with; see ``coco_scores``.
         use_cats: False lets a detection match an object of any category; the annotations need not list any then.
-        out: folder for ``metrics.json`` and, from a model, the files of ``write_detections``.
+        out: folder for ``metrics.json``, ``report.html`` with ``analysis.json`` and ``report_images`` (see
+            ``report_detections``; not of ready maps) and, from a model, the files of ``write_detections``.
         device: "auto", "cpu", "cuda", "cuda:1", ...
         batch_size, workers: images a forward pass and data-loading processes.
         sigmas: for keypoints other than COCO's 17, if not as the run was configured; see ``coco_scores``.
@@ -77,10 +80,14 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
             raise ValueError("evaluate: annotations must be given to score ready results")
         truth = read_truth(annotations, use_cats=use_cats, images=images)
         results = read_results(content)
+        told = _told_beside(source, results)
         metrics = score(truth, results, iou_types=iou_types, max_detections=limits, use_cats=use_cats, sigmas=sigmas,
-                        **_told_beside(source, results))
+                        **told)
         if out is not None:
             write_metrics(out, metrics)
+            name = "results" if isinstance(source, list) else Path(source).name
+            _report(out, truth, results, metrics, path_of=paths_below(images, truth), use_cats=use_cats, told=told,
+                    max_detections=dict.fromkeys(metrics, limits or DEFAULT_LIMITS), title=f"evaluation of {name}")
         return metrics
     from roikit.trainer.tasks import task_of
     from roikit.trainer.trained import load_trained  # they import torch
@@ -118,13 +125,28 @@ def evaluate_detector(trained, annotations, images, *, iou_types, limits, use_ca
     if unread:
         warnings.warn(f"evaluate: {len(unread)} of {len(dataset)} images could not be read; their objects count as "
                       "missed", RoikitWarning, stacklevel=3)
-    metrics = score(truth, results, iou_types=iou_types, use_cats=use_cats, image_ids=dataset.image_ids, sigmas=sigmas,
-                    max_detections=limits or {kind: limits_of(kind, trained.config.eval) for kind in iou_types})
-    metrics |= {"speed": speed, "unread": len(unread)}
+    limits = dict.fromkeys(iou_types, limits) if limits else {
+        kind: limits_of(kind, trained.config.eval) for kind in iou_types}
+    scores = score(truth, results, iou_types=iou_types, use_cats=use_cats, image_ids=dataset.image_ids, sigmas=sigmas,
+                   max_detections=limits)
+    metrics = scores | {"speed": speed, "unread": len(unread)}
     if out is not None:
         write_metrics(out, metrics)
         write_detections(out, results)
+        run = trained.config.run
+        if run.report:
+            _report(out, truth, results, scores, path_of=paths_in(dataset), use_cats=use_cats, max_detections=limits,
+                    image_ids=dataset.image_ids, score_threshold=run.score_threshold, pictures=run.report,
+                    **evaluation_words(trained, files[1]))
     return metrics
+
+
+def _report(out, truth, results, scores, **options):
+    """Write the report; where a library for it is missing, that is told, for the figures are there already."""
+    try:
+        report_detections(out, truth, results, list(scores), scores=scores, **options)
+    except ImportError as error:
+        warnings.warn(f"evaluate: report.html was not written: {error}", RoikitWarning, stacklevel=4)
 
 
 def _paired(categories, truth, use_cats):

@@ -4,12 +4,15 @@ from roikit.data.segmentation import encode
 from roikit.trainer.draw import display_image, draw_objects, save_png, side_by_side
 from roikit.trainer.evaluation import write_metrics
 from roikit.trainer.records import draw_curves, read_records
+from roikit.trainer.report import Report, write_page
+from roikit.trainer.report.training import curves_of, facts_of
 
 __all__ = ["detection_sheet", "write"]
 
 
 def write(out, state, config, val, judged, done, failures):
-    """Write ``metrics.json``, what was found, the curves and the pictures, each whatever becomes of the others.
+    """Write ``metrics.json``, what was found, the curves, the pictures and the report, each whatever becomes of the
+    others.
 
     Args:
         out: the run's folder.
@@ -33,7 +36,18 @@ def write(out, state, config, val, judged, done, failures):
         for index in range(min(config.run.predictions, len(val.dataset))):
             failures.attempt("predictions", _draw, out / "predictions", config, val, index, judged["results"], taken)
         val.warn(judged)
+    if config.run.report:
+        failures.attempt("report.html", _report, out, state, config, val, judged, done)
     return metrics
+
+
+def _report(out, state, config, val, judged, done):
+    words = {"title": config.run.name, "facts": facts_of(config, state, done),
+             "curves": curves_of(read_records(out / "log.jsonl"))}
+    if judged is None:
+        write_page(out / "report.html", Report(**words))
+    else:
+        val.report(out, judged, config, **words)
 
 
 def _draw(folder, config, val, index, results, taken):

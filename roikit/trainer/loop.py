@@ -38,7 +38,7 @@ def train(config, overrides=(), *, out=None, resume=False, on_step=None):
         out: the folder; default ``runs/NAME``, numbered if it exists. It gets ``config.yaml``,
             ``log.jsonl``, ``last.pt``, ``best.pt``, ``model.safetensors``, ``metrics.json``,
             ``detections.json`` (and ``detections_segm.json``, see ``write_detections``) or ``confusion.json``,
-            ``curves.png`` and ``predictions/*.png``.
+            ``curves.png``, ``predictions/*.png`` and ``report.html`` with ``analysis.json`` and ``report_images``.
         resume: go on from ``last.pt`` of ``out``, or start where there is none yet. On the CPU a
             run that was interrupted and resumed ends in the same bits as one that was not. An
             evaluation that is due and failed is tried again.

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,15 @@ from roikit.trainer.kinds import limits_of
 from roikit.trainer.panoptic_scores import PANOPTIC_FIGURES, PanopticTally, figures_of
 from roikit.trainer.pixel_evaluation import read_share
 from roikit.trainer.pixel_scores import confusion, pixel_scores
+from roikit.trainer.report import Report, write_page
+from roikit.trainer.report.detections import paths_in, report_detections
 from roikit.trainer.running import each_by_itself, evaluation_of, loader_of
 from roikit.trainer.scores import coco_scores, figure_names
 from roikit.trainer.sentences import sentence_about
+from roikit.trainer.truth import read_truth
 
 __all__ = ["KIND", "Pairs", "PanopticValidation", "Seen", "category_map", "figures_known", "look", "mask_text",
-           "pairs_of", "scores_of"]
+           "pairs_of", "report_segments", "scores_of"]
 
 KIND = "panoptic"
 
@@ -204,16 +208,40 @@ def scores_of(seen, dataset, pairs, config, limits=None):
     """Kind -> figures: "panoptic"; and of its parts "bbox" and "segm" of things, "semantic" of classes of pixels."""
     names, things = pairs.names, pairs.things
     scores = {KIND: figures_of(seen.tally, names, [k < things for k in range(len(names))])}
-    listed = [c for c in dataset.categories if c["isthing"]]
-    images = [{"id": number, "height": int(h), "width": int(w)}
-              for number, (h, w) in zip(dataset.image_ids, dataset.sizes, strict=True)]
-    content = {"images": images, "categories": listed,
-               "annotations": [{**a, "id": k} for k, a in enumerate(seen.objects, start=1)]}
     if any(not a["iscrowd"] for a in seen.objects):
+        content = _things(seen, dataset)
         for kind in ("bbox", "segm"):
             scores[kind] = coco_scores(content, seen.results, kind, max_detections=limits or limits_of(kind, config))
     scores["semantic"] = pixel_scores(seen.matrix, ["things", *names[things:]])
     return scores
+
+
+def _things(seen, dataset):
+    """The things of the truth as what a COCO annotation file holds."""
+    names = [dataset.image_path(place).relative_to(dataset.images).as_posix() for place in range(len(dataset))]
+    images = [{"id": number, "height": int(h), "width": int(w), "file_name": name}
+              for number, (h, w), name in zip(dataset.image_ids, dataset.sizes, names, strict=True)]
+    return {"images": images, "categories": [c for c in dataset.categories if c["isthing"]],
+            "annotations": [{**a, "id": k} for k, a in enumerate(seen.objects, start=1)]}
+
+
+def report_segments(out, seen, dataset, scores, config, limits=None, **words):
+    """Write ``report.html`` on an evaluation into the folder ``out``; its pictures show the things.
+
+    Args:
+        seen: ``Seen``.
+        scores: of `scores_of`.
+        config: ``TrainConfig``.
+        limits: numbers of detections an image, if not as configured.
+        words: others of the Report.
+    """
+    kinds = [kind for kind in ("bbox", "segm") if kind in scores]
+    if not kinds:
+        write_page(Path(out) / "report.html", Report(scores=scores, **words))
+        return
+    report_detections(out, read_truth(_things(seen, dataset)), seen.results, kinds, path_of=paths_in(dataset),
+                      max_detections={kind: limits or limits_of(kind, config.eval) for kind in kinds},
+                      score_threshold=config.run.score_threshold, pictures=config.run.report, scores=scores, **words)
 
 
 def category_map(ids, segments, count):
@@ -303,6 +331,10 @@ class PanopticValidation:
         tally.add(*sides[0], *sides[1])
         return side_by_side(pictures, [f"predicted: {int(tally.matched.sum())} of {len(sides[0][1])} segments match",
                                        f"annotated: {len(sides[1][1])}"])
+
+    def report(self, out, judged, config, **words):
+        """Write ``report.html`` on an evaluation into a folder, and what goes with it."""
+        report_segments(out, judged["results"], self.dataset, judged["scores"], config, **words)
 
     def warn(self, judged):
         """Warn of figures that tell of a mistake in the data."""

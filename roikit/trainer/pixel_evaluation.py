@@ -15,10 +15,11 @@ from roikit.trainer.categories import pair_categories
 from roikit.trainer.draw import display_image, side_by_side
 from roikit.trainer.draw_pixels import draw_classes
 from roikit.trainer.pixel_scores import PIXEL_FIGURES, confusion, pixel_scores
+from roikit.trainer.report import Report, write_page
 from roikit.trainer.running import each_by_itself, evaluation_of, loader_of
 from roikit.trainer.sentences import sentence_about
 
-__all__ = ["FIGURES", "PixelValidation", "label_table", "look", "read_share"]
+__all__ = ["FIGURES", "PixelValidation", "label_table", "look", "read_share", "report_pixels"]
 
 KIND = "semantic"
 FIGURES = tuple(f"{KIND}/{name}" for name in PIXEL_FIGURES)  # that may pick the best checkpoint
@@ -179,6 +180,10 @@ class PixelValidation:
                     for picture in pictures]
         return side_by_side(pictures, [f"predicted: {right}", "annotated"])
 
+    def report(self, out, judged, config, **words):
+        """Write ``report.html`` on an evaluation into a folder."""
+        report_pixels(out, judged["results"]["matrix"], self.names, scores=judged["scores"], **words)
+
     def warn(self, judged):
         """Warn of a mean IoU of exactly 0."""
         warn_of_no_overlap(judged["scores"][KIND])
@@ -188,6 +193,12 @@ def write_confusion(out, matrix, names):
     """Write ``confusion.json`` into the folder ``out``."""
     content = {"classes": names, "matrix": matrix.tolist()}
     (Path(out) / "confusion.json").write_text(json.dumps(content) + "\n")
+
+
+def report_pixels(out, matrix, names, **words):
+    """Write ``report.html`` on a confusion matrix of pixels; ``words`` are others of the Report."""
+    pixels = {"names": [*names, "none of them"], "matrix": matrix.tolist()}
+    write_page(Path(out) / "report.html", Report(pixels=pixels, **words))
 
 
 def warn_of_no_overlap(figures, stacklevel=3):

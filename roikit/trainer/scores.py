@@ -18,10 +18,11 @@ from roikit.trainer.results import Placed, detections_of, place_results, read_re
 from roikit.trainer.rotated_scores import rotated_judge, voc_scores
 from roikit.trainer.truth import objects_of, read_truth
 
-__all__ = ["COCO_KEYPOINTS", "coco_scores", "figure_names", "read_json", "table", "warn_of_reasons"]
+__all__ = ["COCO_KEYPOINTS", "DEFAULT_LIMITS", "coco_scores", "figure_names", "read_json", "table", "warn_of_reasons"]
 
 IOU_TYPES = ("bbox", "segm", "keypoints", "rbox")
 COCO_KEYPOINTS = 17
+DEFAULT_LIMITS = (1, 10, 100)
 VOC = ("VOC07", "VOC12")
 SIZES = {"s": "small", "m": "medium", "l": "large"}
 
@@ -76,7 +77,7 @@ def coco_scores(annotations, results, iou_type, *, max_detections=None, use_cats
         raise ValueError(f"evaluate: iou_type must be one of {', '.join(IOU_TYPES)}, "
                          f"got {iou_type!r}")
     keypoints = iou_type == "keypoints"
-    limits = checked_limits(max_detections or ((20,) if keypoints else (1, 10, 100)))
+    limits = checked_limits(max_detections or ((20,) if keypoints else DEFAULT_LIMITS))
     if keypoints:
         limits = limits[-1:]
     truth = read_truth(annotations, use_cats=use_cats)

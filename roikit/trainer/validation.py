@@ -16,6 +16,7 @@ from roikit.trainer.extras import extra
 from roikit.trainer.failures import on_first, telling
 from roikit.trainer.finish import detection_sheet
 from roikit.trainer.kinds import check_keypoints, kinds_of_model, known_figure, limits_of
+from roikit.trainer.report.detections import paths_in, report_detections
 from roikit.trainer.scores import coco_scores, figure_names, warn_of_reasons
 from roikit.trainer.sentences import sentence_about
 from roikit.trainer.trained import val_paths, val_set
@@ -103,6 +104,13 @@ class Validation:
     def sheet(self, index, results, config):
         """The picture of the index-th image: what was found beside what is annotated."""
         return detection_sheet(self, index, results, config)
+
+    def report(self, out, judged, config, **words):
+        """Write ``report.html`` on an evaluation into a folder, and what goes with it."""
+        report_detections(out, self.truth, judged["results"], self.kinds, path_of=paths_in(self.dataset),
+                          max_detections={kind: limits_of(kind, config.eval) for kind in self.kinds},
+                          image_ids=self.dataset.image_ids, score_threshold=config.run.score_threshold,
+                          pictures=config.run.report, scores=judged["scores"], **words)
 
     def warn(self, judged):
         """Warn of figures that tell of a mistake in the data."""

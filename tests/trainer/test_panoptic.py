@@ -21,6 +21,8 @@ from roikit.trainer.start import fitted, inspect, new_state, seed
 from roikit.trainer.tasks import task_of
 from roikit.trainer.truth import encoded
 
+from .report_case import data_of
+
 for library in ("yaml", "PIL", "matplotlib", "safetensors", "pycocotools"):
     pytest.importorskip(library)
 
@@ -108,6 +110,11 @@ def test_a_panoptic_file_trains_and_is_evaluated_as_the_objects_are(run, panopti
     metrics = train(config, out=tmp_path / "run")
     assert list(metrics["panoptic"]["per_class"]) == ["odd", "even", "background", "sky"]
     assert metrics["panoptic"]["per_class"]["sky"] in (-1.0, 0.0)  # there is none, whether it was found or not
+    report = data_of(tmp_path / "run" / "report.html")
+    assert list(report["scores"]) == ["panoptic", "bbox", "segm", "semantic"] and list(report["analyses"]) == [
+        "bbox", "segm"]
+    assert [item["size"] for item in report["pictures"]["items"]] == [[16, 16]] * 3
+    assert all(item["thumb"] and item["known"] for item in report["pictures"]["items"])
     seen = checkpoint.load(tmp_path / "run" / "last.pt")
     assert [(c["name"], c["isthing"]) for c in seen["categories"]] == [
         ("odd", 1), ("even", 1), ("background", 0), ("sky", 0)]

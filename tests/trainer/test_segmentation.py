@@ -27,6 +27,8 @@ from roikit.trainer.start import fitted, new_state, seed
 from roikit.trainer.step import optimise
 from roikit.trainer.tasks import task_of
 
+from .report_case import data_of
+
 for library in ("yaml", "PIL", "matplotlib", "safetensors", "pycocotools"):
     pytest.importorskip(library)
 
@@ -97,6 +99,9 @@ def test_contract_what_a_run_leaves(pixels, tmp_path):
     assert metrics["best"]["value"] == max(r["semantic/mIoU"] for r in evals)
     confusion = json.loads((out / "confusion.json").read_text())
     assert confusion["classes"] == ["background", "odd", "even"] and np.sum(confusion["matrix"]) == 7 * 16 * 16
+    report = data_of(out / "report.html")
+    assert report["pixels"] == {"names": [*confusion["classes"], "none of them"], "matrix": confusion["matrix"]}
+    assert report["scores"]["semantic"] == metrics["semantic"] and len(report["curves"]) == 3
     saved = load_config(out / "config.yaml")
     assert plain(saved) == checkpoint.load(out / "last.pt")["config"]
     assert isinstance(saved.model, SegmenterConfig) and saved.model.num_classes == 3

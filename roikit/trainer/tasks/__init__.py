@@ -13,8 +13,8 @@ A task is an object with these methods; `roikit.trainer.tasks.detection` is the 
     fitted(config, dataset)           the configuration with what the data decide put in; ValueError where they lack it
     prepare_validation(config, categories, process)
                                       the val part as an object with ``dataset``, ``best``, ``notes``, ``evaluate``,
-                                      ``figure``, ``write``, ``sheet`` and ``warn``, as `roikit.trainer.validation` has
-                                      it; None where the configuration names none
+                                      ``figure``, ``write``, ``sheet``, ``report`` and ``warn``, as
+                                      `roikit.trainer.validation` has it; None where the configuration names none
     adjusted(config, ...)             a finished model's configuration for another number of detections or threshold
     num_classes(categories)           what the model counts where a checkpoint has these categories
     evaluate(trained, ...)            `roikit.evaluate` of a model

@@ -18,6 +18,7 @@ from roikit.trainer.draw_pixels import draw_classes
 from roikit.trainer.evaluation import write_detections, write_metrics
 from roikit.trainer.failures import telling
 from roikit.trainer.kinds import first_figure
+from roikit.trainer.report.training import evaluation_words
 from roikit.trainer.sentences import sentence_about
 from roikit.trainer.tasks.detection import Detection
 
@@ -98,11 +99,14 @@ class Panoptic(Detection):
                                     on_map=None if out is None else keep)
         if unread and len(unread) == len(dataset):
             raise OSError(f"evaluate: none of the {counted(len(unread), 'image')} could be read")
-        metrics = panoptic.scores_of(seen, dataset, pairs, config.eval, limits)
-        metrics |= {"speed": speed, "unread": len(unread)}
+        scores = panoptic.scores_of(seen, dataset, pairs, config.eval, limits)
+        metrics = scores | {"speed": speed, "unread": len(unread)}
         if out is not None:
             write_metrics(out, metrics)
             write_detections(out, seen.results)
+            if config.run.report:
+                panoptic.report_segments(out, seen, dataset, scores, config, limits,
+                                         **evaluation_words(trained, dataset.images))
             kept.write(out)
         return metrics
 

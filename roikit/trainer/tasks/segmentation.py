@@ -20,6 +20,7 @@ from roikit.trainer.evaluation import write_metrics
 from roikit.trainer.failures import telling
 from roikit.trainer.kinds import first_figure
 from roikit.trainer.pixel_scores import pixel_scores
+from roikit.trainer.report.training import evaluation_words
 from roikit.trainer.sentences import sentence_about
 from roikit.trainer.trained import augmentation, part_paths, still_transform
 
@@ -119,6 +120,9 @@ class Segmentation:
         if out is not None:
             write_metrics(out, metrics)
             pixels.write_confusion(out, matrix, names)
+            if config.run.report:
+                pixels.report_pixels(out, matrix, names, scores={pixels.KIND: metrics[pixels.KIND]},
+                                     **evaluation_words(trained, dataset.images))
         return metrics
 
     def prediction(self, trained, *, boxes=True):
