@@ -1,0 +1,1 @@
+"""The commands of `roikit`, a file each. Each is a thin face of a function of roikit."""

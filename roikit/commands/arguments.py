@@ -1,0 +1,39 @@
+"""What the words of several commands mean: lists of numbers, models."""
+
+from pathlib import Path
+
+import click
+
+__all__ = ["limits", "sigmas", "source"]
+
+
+def limits(ctx, param, value):
+    """Whole numbers with commas between."""
+    if value is None:
+        return None
+    try:
+        return tuple(int(n) for n in value.split(","))
+    except ValueError:
+        raise click.BadParameter("numbers with commas between, say 1,10,200") from None
+
+
+def sigmas(ctx, param, value):
+    """Numbers with commas between."""
+    if value is None:
+        return None
+    try:
+        return tuple(float(n) for n in value.split(","))
+    except ValueError:
+        raise click.BadParameter("numbers with commas between, say 0.03,0.05") from None
+
+
+def source(ctx, param, value):
+    """A file or folder that is there, or the name of published weights."""
+    if not Path(value).exists():
+        from roikit.models.weights.published import find_published
+
+        try:
+            find_published(value)
+        except ValueError as error:
+            raise click.BadParameter(f"{click.format_filename(value)} is no file or folder; {error}") from None
+    return value

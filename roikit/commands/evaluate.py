@@ -1,0 +1,50 @@
+"""`roikit eval`: how good a model or its results are."""
+
+import click
+
+import roikit
+from roikit.commands.arguments import limits, sigmas, source
+from roikit.commands.stopping import Failures
+
+__all__ = ["evaluate"]
+
+
+@click.command("eval")
+@click.argument("source", callback=source)
+@click.argument("annotations", type=click.Path(exists=True), required=False)
+@click.argument("images", type=click.Path(exists=True, file_okay=False), required=False)
+@click.option("--iou-type", "iou_types", multiple=True,
+              type=click.Choice(["bbox", "rbox", "segm", "keypoints"]),
+              help="May be given several times; default: bbox (rbox of rotated boxes), segm and keypoints where known.")
+@click.option("--max-detections", callback=limits, metavar="1,10,100",
+              help="Detections an image; AP counts the last number.")
+@click.option("--class-agnostic", is_flag=True, help="Let any category match any other.")
+@click.option("--sigmas", callback=sigmas, metavar="0.03,0.05,...",
+              help="A number for each keypoint, where they are not COCO's 17.")
+@click.option("--out", type=click.Path(file_okay=False),
+              help="Folder for metrics.json and detections.json.")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--batch-size", default=1, show_default=True, type=click.IntRange(1))
+@click.option("--workers", default=0, show_default=True, type=click.IntRange(0))
+def evaluate(source, annotations, images, iou_types, max_detections, class_agnostic, sigmas, out, device,
+             batch_size, workers):
+    """COCO's average precision; of a segmenter, mean IoU and accuracies; of segments, panoptic quality.
+
+    SOURCE is a checkpoint, exported weights, the folder of a run or a published name (`roikit zoo`), whose model is run
+    over IMAGES (default: the run's val part); or a COCO results file (.json), which is scored as it is. Images that
+    cannot be read are named, and their objects count as missed; it then ends with status 1.
+    For a segmenter, ANNOTATIONS may be label maps as for `roikit doctor`. A SOURCE that is a COCO panoptic file or a
+    folder of PNG label maps is scored as it is, against ANNOTATIONS of the same kind.
+    """
+    from roikit.trainer.scores import table
+
+    failed = Failures()
+    metrics = roikit.evaluate(source, annotations, images, iou_types=iou_types or None,
+                              max_detections=max_detections, use_cats=not class_agnostic, out=out, device=device,
+                              batch_size=batch_size, workers=workers, sigmas=sigmas, on_error=failed)
+    speed, _ = metrics.pop("speed", None), metrics.pop("unread", None)
+    click.echo(table(metrics))
+    if speed is not None:
+        parts = ", ".join(f"{name} {1000 * speed[name]:.0f}" for name in ("data", "forward", "post"))
+        click.echo(f"ms an image: {parts}; {speed['images_per_second']:.2f} images/s")
+    failed.end()
