@@ -19,7 +19,8 @@ A task is an object with these methods; `roikit.trainer.tasks.detection` is the 
     num_classes(categories)           what the model counts where a checkpoint has these categories
     evaluate(trained, ...)            `roikit.evaluate` of a model
     prediction(trained, ...)          what `roikit.predict` makes of a model's output: an object with ``results``,
-                                      ``picture``, ``write`` for each image and ``close`` in the end
+                                      ``picture``, ``write`` for each image, and in the end ``close``, which is given
+                                      the records and results of all images and the names of their PNG files
 
 A new task is a file here and a line below.
 """

@@ -81,7 +81,7 @@ class _Found:
     def write(self, folder, name, output):
         """Nothing beside the results."""
 
-    def close(self, folder):
+    def close(self, folder, images, names):
         """Nothing, for the results are written by the one who asks for them."""
 
 

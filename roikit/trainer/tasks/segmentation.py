@@ -147,7 +147,7 @@ class _Found:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_labels(path, output["classes"].cpu().numpy(), class_colors(len(self.names), self.names))
 
-    def close(self, folder):
+    def close(self, folder, images, names):
         """Nothing, for each label map stands for itself."""
 
 
