@@ -65,7 +65,7 @@ def find_pictures(images, *, leave_out=None):
         elif path.exists():
             inside = [(path, path.parent)]
         elif glob.has_magic(str(item)):
-            inside = _matching(str(item), found)
+            inside = _matching(str(item), leave_out, found)
         else:
             error = FileNotFoundError(f"predict: {path} does not exist")
             if len(items) == 1:
@@ -90,13 +90,14 @@ def _pictures_of(folder, leave_out, found):
     return [(path, folder) for path in inside]
 
 
-def _matching(pattern, found):
+def _matching(pattern, leave_out, found):
     """The pictures that a pattern stands for, each with the folder above its first star."""
+    left = None if leave_out is None else Path(os.path.realpath(leave_out))
     parts = Path(pattern).parts
     plain = next(k for k, part in enumerate(parts) if glob.has_magic(part))
     root, inside = Path(*parts[:plain]), []
     for path in sorted(map(Path, glob.glob(pattern, recursive=True)), key=lambda path: path.parts):
-        if path.is_dir():
+        if path.is_dir() or left is not None and left in Path(os.path.realpath(path)).parents:
             continue
         ending = path.suffix.lower()
         if ending in ENDINGS:

@@ -34,12 +34,12 @@ def label_image(found, height, width):
         raise ValueError(f"predict: a label image holds 65,535 objects at most, got {len(found)}")
     labels = np.zeros((height, width), np.uint16)
     for k in sorted(range(len(found)), key=lambda k: (found[k].get("score", 1.0), -k)):
-        y, x, pixels = rle.frames.window(shape_of(found[k], height, width))
+        y, x, pixels = rle.frames.window(_shape(found[k], height, width))
         labels[y:y + pixels.shape[0], x:x + pixels.shape[1]][pixels] = k + 1
     return labels
 
 
-def shape_of(item, height, width):
+def _shape(item, height, width):
     """The RLE of a result's mask, or of its box where it has none."""
     if item.get("segmentation"):
         return item["segmentation"]
