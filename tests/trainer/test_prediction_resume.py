@@ -50,8 +50,8 @@ def content(folder):
             if path.is_file() and path.suffix != ".jsonl"}
 
 
-def killed_after(seconds, work):
-    """Run ``work`` in a process that is killed after some seconds; whether it was still at it."""
+def killed_at(lines, journal, work):
+    """Run ``work`` in a process that is killed as soon as its journal has so many lines; whether it was still at it."""
     child = os.fork()
     if not child:
         torch.set_num_threads(1)
@@ -59,7 +59,9 @@ def killed_after(seconds, work):
             work()
         finally:
             os._exit(0)
-    time.sleep(seconds)
+    end = time.monotonic() + 60
+    while time.monotonic() < end and not (journal.exists() and journal.read_bytes().count(b"\n") >= lines):
+        pass
     os.kill(child, signal.SIGKILL)
     return os.waitpid(child, 0)[1] != 0
 
@@ -72,10 +74,10 @@ def test_law_a_prediction_killed_at_random_moments_has_every_image_once(run, tmp
     def go_on():
         return predict(run, folder, out=out, write=FILES, score_threshold=0, device="cpu", resume=True)
 
-    drawn, kills = random.Random(0), 0
-    for _ in range(12):
-        kills += killed_after(drawn.uniform(0.0, 0.2), go_on)
-    assert kills > 3
+    journal, kills, drawn = out / "predictions.jsonl", 0, random.Random(0)
+    for lines in sorted(drawn.sample(range(1, 110), 10)):
+        kills += killed_at(lines, journal, go_on)
+    assert kills > 5
     results = go_on()
     whole = predict(run, folder, out=tmp_path / "whole", write=FILES, score_threshold=0, device="cpu")
     assert results == whole and len(results) == 120
