@@ -1,0 +1,6 @@
+"""Pictures larger than a network is to see at once: looked at in tiles that overlap, and their objects joined."""
+
+from roikit.trainer.tiles.grid import Tiles
+from roikit.trainer.tiles.looking import detect_in_tiles
+
+__all__ = ["Tiles", "detect_in_tiles"]
