@@ -24,6 +24,10 @@ __all__ = ["predict"]
               help="Length of a pixel's side, in whose unit objects.csv measures.")
 @click.option("--score-threshold", default=0.5, show_default=True, type=click.FloatRange(0, 1))
 @click.option("--max-detections", type=click.IntRange(1), help="Detections an image.")
+@click.option("--tile", type=click.IntRange(1), metavar="PIXELS",
+              help="Look at images in tiles of this side, for images larger than the network is to see at once.")
+@click.option("--overlap", type=click.IntRange(0), metavar="PIXELS",
+              help="What neighbouring tiles have in common; default: 128, or a quarter of tiles below 512.")
 @click.option("--device", default="auto", show_default=True)
 @click.option("--boxes/--no-boxes", default=True, show_default=True, help="Whether to draw boxes around masks.")
 @click.option("--overlays/--no-overlays", default=True, show_default=True,

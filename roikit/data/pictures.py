@@ -33,6 +33,13 @@ class Picture:
         return self.pixels
 
 
-def open_picture(path, *, upright=False, max_pixels=None):
-    """The picture in a file; arguments and errors are those of `read_image`."""
+def open_picture(path, *, upright=False, max_pixels=None, windows=False):
+    """The picture in a file.
+
+    Args:
+        path, upright, max_pixels: as `read_image` has them.
+        windows: whether parts of it are to be read rather than the whole.
+
+    Raises: as `read_image` does.
+    """
     return Picture(read_image(path, upright=upright, max_pixels=max_pixels))

@@ -23,7 +23,8 @@ __all__ = ["coco_results", "detect", "evaluate", "evaluate_detector", "score", "
 
 
 def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detections=None,
-             use_cats=True, out=None, device="auto", batch_size=1, workers=0, sigmas=None, on_error=None):
+             use_cats=True, out=None, device="auto", batch_size=1, workers=0, sigmas=None, tile=None, overlap=None,
+             on_error=None):
     """Average precision of ready results or of a trained model.
 
     Categories are paired by name where both sides have names, else by id; where the two differ, a RoikitWarning says
@@ -51,6 +52,7 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
         device: "auto", "cpu", "cuda", "cuda:1", ...
         batch_size, workers: images a forward pass and data-loading processes.
         sigmas: for keypoints other than COCO's 17, if not as the run was configured; see ``coco_scores``.
+        tile, overlap: look at images in tiles, as `roikit.predict` does; ``batch_size`` is then the number of tiles.
         on_error: called with the path and the exception for each image that cannot be read; without it, each is a
             RoikitWarning.
 
@@ -85,15 +87,22 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
             write_metrics(out, metrics)
         return metrics
     from roikit.trainer.tasks import task_of
-    from roikit.trainer.trained import load_trained  # they import torch
+    from roikit.trainer.tiles import tiles_of
+    from roikit.trainer.trained import load_trained, require_objects  # they import torch
 
+    tiles = tiles_of(tile, overlap, batch_size)
     trained = load_trained(source, device, at_least=limits[-1] if limits else 0)
+    more = {}
+    if tiles is not None:
+        require_objects(trained, "tile")
+        more["tiles"] = tiles
     return task_of(trained.config.model).evaluate(
         trained, annotations, images, iou_types=iou_types, limits=limits, use_cats=use_cats, out=out, sigmas=sigmas,
-        on_error=on_error, batch_size=batch_size, workers=workers)
+        on_error=on_error, batch_size=batch_size, workers=workers, **more)
 
 
-def evaluate_detector(trained, annotations, images, *, iou_types, limits, use_cats, out, sigmas, on_error, **loading):
+def evaluate_detector(trained, annotations, images, *, iou_types, limits, use_cats, out, sigmas, on_error, tiles=None,
+                      **loading):
     """``evaluate`` of a loaded detector; ``limits`` are checked ``max_detections``, or None."""
     from roikit.trainer.trained import evaluation_paths, val_set
 
@@ -112,8 +121,7 @@ def evaluate_detector(trained, annotations, images, *, iou_types, limits, use_ca
         unread.append(path)
         (on_error or _warn_of_unread)(path, error)
 
-    results, speed = detect(trained.model, dataset, categories, device=trained.device, amp=trained.config.run.amp,
-                            on_error=note, **loading)
+    results, speed = _detected(trained, dataset, categories, tiles, note, loading)
     if unread and len(unread) == len(dataset):
         raise OSError(f"evaluate: none of the {counted(len(unread), 'image')} could be read")
     if unread:
@@ -126,6 +134,22 @@ def evaluate_detector(trained, annotations, images, *, iou_types, limits, use_ca
         write_metrics(out, metrics)
         write_detections(out, results)
     return metrics
+
+
+def _detected(trained, dataset, categories, tiles, note, loading):
+    """Results and speed of `detect`, or of tiles."""
+    config = trained.config
+    if tiles is None:
+        return detect(trained.model, dataset, categories, device=trained.device, amp=config.run.amp, on_error=note,
+                      **loading)
+    from roikit.trainer.running import evaluation_of
+    from roikit.trainer.tiles import detect_on_pictures
+    from roikit.trainer.trained import image_preparation
+
+    ids = [c["id"] for c in categories]
+    with evaluation_of(trained.model, trained.device, config.run.amp) as run:
+        return detect_on_pictures(run, dataset, image_preparation(config), tiles,
+                                  lambda output, image_id: coco_results(output, image_id, ids), on_error=note)
 
 
 def _paired(categories, truth, use_cats):

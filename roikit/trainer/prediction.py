@@ -5,10 +5,11 @@ import hashlib
 import itertools
 import os
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from roikit.data.pictures import open_picture
-from roikit.data.transforms import image_tensor
 from roikit.errors import RoikitWarning
 from roikit.trainer.outputs import check_outputs, image_writers, whole_files
 from roikit.trainer.picture_files import find_pictures, overlay_names
@@ -16,14 +17,15 @@ from roikit.trainer.result_files import ResultFiles
 from roikit.trainer.running import evaluation_of
 from roikit.trainer.sentences import out_of_memory, sentence_about, sentence_of
 from roikit.trainer.tasks import task_of
-from roikit.trainer.trained import load_trained, still_transform
+from roikit.trainer.tiles import Tiles, detect_in_tiles, tiles_of
+from roikit.trainer.trained import image_preparation, load_trained, require_objects
 
 __all__ = ["predict"]
 
 
 def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_detections=None, device="auto",
-            overlays=True, boxes=True, resume=False, upright=True, max_pixels=None, pixel_size=None, on_image=None,
-            on_error=None, progress=None):
+            overlays=True, boxes=True, resume=False, tile=None, overlap=None, upright=True, max_pixels=None,
+            pixel_size=None, on_image=None, on_error=None, progress=None):
     """Find objects, or with a segmenter classes of pixels, on image files.
 
     An image that cannot be read, or for which memory does not suffice, is named, and the others are gone on with. Files
@@ -49,6 +51,12 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
             masks.
         resume: go on with what ``out`` has: images in the journal are not looked at again, and keep their ids. Those
             that could not be read are tried again.
+        tile: look at pictures in tiles of so many pixels a side, for pictures that are larger than the network is to
+            see at once; the objects of all tiles are joined. The network sees a tile as it would see an image of that
+            size, and ``max_detections`` as configured are those of a tile. A picture that fits one tile has the results
+            that it has without.
+        overlap: pixels that neighbouring tiles have in common, at most half a tile: more than an object is long, but
+            for few. Default: 128, or a quarter of a tile below 512.
         upright: whether to turn images as EXIF says, as photographs are meant to be seen; their records in
             ``images.json`` have that size. False takes the pixels as stored, which is what annotations of a data set
             are made on.
@@ -79,6 +87,7 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
         raise ValueError(f"predict: pixel_size must be above 0, got {pixel_size}")
     if resume and out is None:
         raise ValueError("predict: resume needs the folder out, whose journal is gone on with")
+    tiles = tiles_of(tile, overlap)
     files = find_pictures(images, leave_out=out)
     failed = _warn if on_error is None else on_error
     for path, error in files.closed:
@@ -88,14 +97,15 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
     if out is not None and "overlays" in write:
         _refuse_to_replace(files.paths, [Path(out, name) for name in overlay_names(files.names)])
     trained = load_trained(source, device, detections=max_detections, score_threshold=score_threshold)
-    still = still_transform(trained.config)
+    if tiles is not None:
+        require_objects(trained, "tile")
     names = {c["id"]: c["name"] for c in trained.categories}
     prediction = task_of(trained.config.model).prediction(trained, boxes=boxes)
     results, kept, writers = [], None, []
     with contextlib.ExitStack() as stack:
         if out is not None:
             about = {"weights": _digest(trained.path), "score_threshold": score_threshold, "upright": upright,
-                     "max_detections": max_detections}
+                     "max_detections": max_detections, "tile": tiles and tiles.size, "overlap": tiles and tiles.overlap}
             kept = stack.enter_context(ResultFiles(out, trained.categories, about=about, resume=resume,
                                                    writers=whole_files(write, trained.categories, pixel_size)))
             writers = image_writers(write, out, prediction)
@@ -105,13 +115,14 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
             if "overlays" in write and resume:
                 _refuse_to_replace(files.paths, [Path(out, name) for name in pictures.values()])
             stack.callback(lambda: prediction.close(out, kept.journal.images(), pictures))
+        run = stack.enter_context(evaluation_of(trained.model, trained.device, trained.config.run.amp))
+        look = _Look(run, image_preparation(trained.config), tiles, max_detections)
         todo = [(path, name) for path, name in zip(files.paths, files.names, strict=True)
                 if kept is None or name not in kept.journal]
-        run = stack.enter_context(evaluation_of(trained.model, trained.device, trained.config.run.amp))
         for done, (path, name) in enumerate(todo, start=len(files.names) - len(todo)):
             if progress is not None:
                 progress(done, len(files.names))
-            picture, output = _detected(path, run, still, upright=upright, max_pixels=max_pixels)
+            picture, output = look.at(path, upright=upright, max_pixels=max_pixels)
             if picture is None:
                 failed(path, output)
                 if kept is not None:
@@ -140,20 +151,30 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
     return results
 
 
-def _detected(path, run, still, **reading):
-    """The picture and the model's output on it; or None and the exception of an image that cannot be read."""
-    try:
-        picture = open_picture(path, **reading)
-    except (OSError, ValueError, MemoryError) as error:
-        return None, error
-    try:
-        image = picture.whole()
-        (output,), *_ = run([image_tensor(image if still is None else still.image(image))])
-    except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
-            raise
-        return None, error  # this image's size; the next may be smaller
-    return picture, output
+@dataclass(frozen=True)
+class _Look:
+    """How a picture is looked at: as a whole, or in tiles."""
+
+    run: Callable
+    prepare: Callable
+    tiles: Tiles | None
+    limit: int | None
+
+    def at(self, path, **reading):
+        """The picture and the model's output on it; or None and the exception of an image that cannot be read."""
+        try:
+            picture = open_picture(path, windows=self.tiles is not None, **reading)
+            if self.tiles is None:
+                (output,), *_ = self.run([self.prepare(picture.whole())])
+            else:
+                output, *_ = detect_in_tiles(self.run, picture, self.prepare, self.tiles, limit=self.limit)
+        except (OSError, ValueError, MemoryError) as error:
+            return None, error
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            return None, error  # this image's size; the next may be smaller
+        return picture, output
 
 
 def _numbered(names, known):

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import random
+import shutil
 import signal
 import time
 import warnings
@@ -13,9 +14,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from roikit import masks as rle
 from roikit.cli import main
 from roikit.errors import RoikitWarning
-from roikit.trainer import load_config, predict, train
+from roikit.trainer import evaluate, load_config, predict, train
 from roikit.trainer.picture_files import find_pictures
 
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -178,3 +180,45 @@ def test_contract_patterns_and_lists_stand_for_their_files(tmp_path, monkeypatch
     (folder / "list.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match=r"list\.txt must be a list of images"):
         find_pictures(folder / "list.txt")
+
+
+def test_law_pictures_that_fit_one_tile_have_the_results_that_they_have_without(run, squares, tmp_path):
+    folder = pictures(tmp_path / "photos", 3)
+    plain = predict(run, folder, out=tmp_path / "plain", score_threshold=0, device="cpu")
+    assert predict(run, folder, out=tmp_path / "tiled", score_threshold=0, device="cpu", tile=9, overlap=2) == plain
+    assert content(tmp_path / "plain") == content(tmp_path / "tiled")
+    figures = [evaluate(run, *squares, device="cpu", **options) for options in ({}, {"tile": 16})]
+    for each in figures:
+        assert each.pop("speed")["images_per_second"] > 0
+    assert figures[0] == figures[1]
+
+
+def test_law_what_every_tile_is_full_of_is_one_object_of_the_picture(run, tmp_path):
+    Image.new("RGB", (70, 50), (200, 0, 0)).save(tmp_path / "a.png")
+    found, = predict(run, tmp_path / "a.png", score_threshold=0, device="cpu", tile=32, overlap=8)
+    assert found["bbox"] == [0, 0, 70, 50] and rle.area(found["segmentation"]) == 70 * 50
+    ended = CliRunner().invoke(main, ["predict", str(run), str(tmp_path / "a.png"), "--out", str(tmp_path / "out"),
+                                      "--score-threshold", "0", "--tile", "32"])
+    assert ended.exit_code == 0 and "a.png: 1 objects" in ended.output
+
+
+def test_contract_tiles_are_for_objects_and_an_overlap_for_tiles(run, tmp_path, monkeypatch):
+    Image.new("RGB", (70, 50)).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="no size of tiles"):
+        predict(run, tmp_path / "a.png", overlap=8)
+    with pytest.raises(ValueError, match="overlap must be 0 to half of the tile, 16, got 17"):
+        predict(run, tmp_path / "a.png", tile=32, overlap=17)
+    monkeypatch.setattr("roikit.trainer.tasks.detection.Detection.finds_objects", False)
+    for work in (predict, evaluate):
+        with pytest.raises(ValueError, match="tile is for models that find objects"):
+            work(run, *(() if work is evaluate else (tmp_path / "a.png",)), tile=32, device="cpu")
+
+
+@pytest.mark.filterwarnings("ignore::roikit.errors.RoikitWarning")
+def test_contract_an_evaluation_in_tiles_names_what_it_cannot_read(run, squares, tmp_path):
+    shutil.copytree(squares[1], tmp_path / "squares")
+    (tmp_path / "squares" / "2.png").write_bytes(b"x")
+    failed = []
+    figures = evaluate(run, squares[0], tmp_path / "squares", device="cpu", tile=8, overlap=2,
+                       on_error=lambda path, error: failed.append(path.name))
+    assert failed == ["2.png"] and figures["unread"] == 1

@@ -16,6 +16,8 @@ __all__ = ["TASK", "Detection"]
 class Detection:
     """The task of a ``DetectorConfig``."""
 
+    finds_objects = True
+
     def build(self, model):
         return models.build_detector(model)
 

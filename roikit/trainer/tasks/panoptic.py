@@ -28,6 +28,8 @@ class Panoptic(Detection):
     Its annotations are a COCO panoptic file, or a COCO file with masks, around whose objects is background.
     """
 
+    finds_objects = False
+
     def train_set(self, config):
         return _dataset(config, files.train_paths(config), config.data.train, files.augmentation(config.augment),
                         config.run.seed)

@@ -36,6 +36,8 @@ class _Files:
 class Segmentation:
     """The task of a ``SegmenterConfig``."""
 
+    finds_objects = False
+
     def build(self, model):
         return models.build_segmenter(model)
 

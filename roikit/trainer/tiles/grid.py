@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["Tiles", "Window", "windows"]
+__all__ = ["Tiles", "Window", "tiles_of", "windows"]
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,22 @@ class Tiles:
 
     def __post_init__(self):
         if self.size < 1:
-            raise ValueError(f"predict: tile must be 1 or more pixels, got {self.size}")
+            raise ValueError(f"tile must be 1 or more pixels, got {self.size}")
         if not 0 <= self.overlap <= self.size // 2:
-            raise ValueError(f"predict: overlap must be 0 to half of the tile, {self.size // 2}, got {self.overlap}")
+            raise ValueError(f"overlap must be 0 to half of the tile, {self.size // 2}, got {self.overlap}")
+
+
+def tiles_of(tile, overlap, batch=4):
+    """`Tiles` of what a user says: None without a tile; the overlap is 128, or a quarter of tiles below 512.
+
+    Raises:
+        ValueError: there is an overlap and no tile, or they make no sense.
+    """
+    if tile is None:
+        if overlap is not None:
+            raise ValueError("overlap is that of tiles, and no size of tiles is given")
+        return None
+    return Tiles(tile, min(128, tile // 4) if overlap is None else overlap, batch)
 
 
 @dataclass(frozen=True)
