@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from roikit.data.tiff import is_tiff, open_tiff
+
 __all__ = ["Header", "open_image", "read_image", "read_labels"]
 
 _EXIF_ORIENTATION = 0x0112
@@ -78,7 +80,7 @@ def read_image(path, *, upright=False, max_pixels=None):
     stored. (TIFF's own tag of orientation is: Pillow turns such an image upright.)
 
     Args:
-        path: path of a file that Pillow knows.
+        path: path of a file that Pillow knows, or a TIFF file that tifffile does, where it is installed.
         upright: whether to turn the image as EXIF says, as cameras and telephones mean it to be seen.
         max_pixels: refuse larger images before any pixel is decoded; None for Pillow's limit, twice
             ``PIL.Image.MAX_IMAGE_PIXELS``.
@@ -93,7 +95,13 @@ def read_image(path, *, upright=False, max_pixels=None):
         ValueError: a 32-bit image holds values outside 0..65535, or a float image outside [0, 1]; or the
             image has too many pixels.
     """
-    with _opened(path, max_pixels) as image:
+    try:
+        opened = _opened(path, max_pixels)
+    except OSError as error:
+        if not isinstance(error.__cause__, _pillow().UnidentifiedImageError) or not is_tiff(path):
+            raise
+        return _by_tifffile(path, max_pixels, error)
+    with opened as image:
         orientation = _orientation(image, path) if upright and image.format != "TIFF" else 1
         try:
             image.load()
@@ -144,6 +152,26 @@ def _opened(path, max_pixels=None):
         raise _refusal(error, path, "cannot be opened") from error
 
 
+def _by_tifffile(path, max_pixels, refusal):
+    """The pixels of a TIFF file that Pillow refuses."""
+    try:
+        found = open_tiff(path)
+    except ImportError as error:
+        raise OSError(f"{refusal}; {error}") from refusal
+    if found is None:
+        raise refusal
+    pillow_limit = _pillow().MAX_IMAGE_PIXELS
+    limit = pillow_limit and 2 * pillow_limit if max_pixels is None else max_pixels
+    height, width = found.size
+    if limit is not None and height * width > limit:
+        raise _refusal(_too_large(height * width, limit), path, "cannot be opened")
+    return found.read(0, 0, height, width)
+
+
+def _too_large(pixels, limit):
+    return _pillow().DecompressionBombError(f"Image size ({pixels} pixels) exceeds limit of {limit} pixels")
+
+
 def _opened_within(path, max_pixels):
     """Pillow's image of a file, with another limit of pixels than Pillow's."""
     pillow = _pillow()
@@ -156,8 +184,7 @@ def _opened_within(path, max_pixels):
     width, height = image.size
     if width * height > max_pixels:
         image.close()
-        raise pillow.DecompressionBombError(f"Image size ({width * height} pixels) exceeds limit of {max_pixels} "
-                                            "pixels")
+        raise _too_large(width * height, max_pixels)
     return image
 
 
