@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-__all__ = ["limits", "sigmas", "source", "words"]
+__all__ = ["limits", "numbers", "source", "words"]
 
 
 def limits(ctx, param, value):
@@ -17,7 +17,7 @@ def limits(ctx, param, value):
         raise click.BadParameter("numbers with commas between, say 1,10,200") from None
 
 
-def sigmas(ctx, param, value):
+def numbers(ctx, param, value):
     """Numbers with commas between."""
     if value is None:
         return None

@@ -5,7 +5,7 @@ import contextlib
 import click
 
 import roikit
-from roikit.commands.arguments import source, words
+from roikit.commands.arguments import numbers, source, words
 from roikit.commands.stopping import Failures, terminated_as_interrupted
 
 __all__ = ["predict"]
@@ -28,6 +28,10 @@ __all__ = ["predict"]
               help="Look at images in tiles of this side, for images larger than the network is to see at once.")
 @click.option("--overlap", type=click.IntRange(0), metavar="PIXELS",
               help="What neighbouring tiles have in common; default: 128, or a quarter of tiles below 512.")
+@click.option("--tta-flips", callback=words, metavar="horizontal,vertical,both",
+              help="Look at images mirrored as well, and put together what all views show.")
+@click.option("--tta-scales", callback=numbers, metavar="0.8,1,1.25",
+              help="Look at images at several sizes, factors of the network's, and put together what all views show.")
 @click.option("--device", default="auto", show_default=True)
 @click.option("--boxes/--no-boxes", default=True, show_default=True, help="Whether to draw boxes around masks.")
 @click.option("--overlays/--no-overlays", default=True, show_default=True,

@@ -19,13 +19,16 @@ from roikit.trainer.sentences import out_of_memory, sentence_about, sentence_of
 from roikit.trainer.tasks import task_of
 from roikit.trainer.tiles import Tiles, detect_in_tiles, tiles_of
 from roikit.trainer.trained import image_preparation, load_trained, require_objects
+from roikit.trainer.views import check_views, in_views, views_of
 
 __all__ = ["predict"]
 
+LOWEST = 0.05  # score of what a view shows of an image that is looked at in several
+
 
 def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_detections=None, device="auto",
-            overlays=True, boxes=True, resume=False, tile=None, overlap=None, upright=True, max_pixels=None,
-            pixel_size=None, on_image=None, on_error=None, progress=None):
+            overlays=True, boxes=True, resume=False, tile=None, overlap=None, tta_flips=(), tta_scales=(),
+            upright=True, max_pixels=None, pixel_size=None, on_image=None, on_error=None, progress=None):
     """Find objects, or with a segmenter classes of pixels, on image files.
 
     An image that cannot be read, or for which memory does not suffice, is named, and the others are gone on with. Files
@@ -57,6 +60,9 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
             that it has without.
         overlap: pixels that neighbouring tiles have in common, at most half a tile: more than an object is long, but
             for few. Default: 128, or a quarter of a tile below 512.
+        tta_flips: look at each image mirrored as well, any of "horizontal", "vertical", "both". tta_scales: look at it
+            at these factors of the size that the network sees, say (0.8, 1.0, 1.25). What all views show of an object
+            is put together; see `roikit.trainer.views`.
         upright: whether to turn images as EXIF says, as photographs are meant to be seen; their records in
             ``images.json`` have that size. False takes the pixels as stored, which is what annotations of a data set
             are made on.
@@ -87,7 +93,7 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
         raise ValueError(f"predict: pixel_size must be above 0, got {pixel_size}")
     if resume and out is None:
         raise ValueError("predict: resume needs the folder out, whose journal is gone on with")
-    tiles = tiles_of(tile, overlap)
+    tiles, views = tiles_of(tile, overlap), views_of(tta_flips, tta_scales)
     files = find_pictures(images, leave_out=out)
     failed = _warn if on_error is None else on_error
     for path, error in files.closed:
@@ -96,16 +102,18 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
         warnings.warn(f"predict: {files.passed_text()}", RoikitWarning, stacklevel=2)
     if out is not None and "overlays" in write:
         _refuse_to_replace(files.paths, [Path(out, name) for name in overlay_names(files.names)])
-    trained = load_trained(source, device, detections=max_detections, score_threshold=score_threshold)
-    if tiles is not None:
-        require_objects(trained, "tile")
+    # The mean of an object's scores decides; a view by itself is to show it below the threshold, too.
+    lowest = score_threshold if views is None else min(score_threshold, LOWEST)
+    trained = load_trained(source, device, detections=max_detections, score_threshold=lowest)
+    _check_options(trained, tiles, views)
     names = {c["id"]: c["name"] for c in trained.categories}
     prediction = task_of(trained.config.model).prediction(trained, boxes=boxes)
     results, kept, writers = [], None, []
     with contextlib.ExitStack() as stack:
         if out is not None:
             about = {"weights": _digest(trained.path), "score_threshold": score_threshold, "upright": upright,
-                     "max_detections": max_detections, "tile": tiles and tiles.size, "overlap": tiles and tiles.overlap}
+                     "max_detections": max_detections, "tile": tiles and tiles.size, "overlap": tiles and tiles.overlap,
+                     "tta_flips": views and views.flips, "tta_scales": views and views.scales}
             kept = stack.enter_context(ResultFiles(out, trained.categories, about=about, resume=resume,
                                                    writers=whole_files(write, trained.categories, pixel_size)))
             writers = image_writers(write, out, prediction)
@@ -116,6 +124,9 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
                 _refuse_to_replace(files.paths, [Path(out, name) for name in pictures.values()])
             stack.callback(lambda: prediction.close(out, kept.journal.images(), pictures))
         run = stack.enter_context(evaluation_of(trained.model, trained.device, trained.config.run.amp))
+        if views is not None:
+            run = in_views(run, trained.model, views, limit=trained.config.model.box.detections_per_image,
+                           threshold=score_threshold)
         look = _Look(run, image_preparation(trained.config), tiles, max_detections)
         todo = [(path, name) for path, name in zip(files.paths, files.names, strict=True)
                 if kept is None or name not in kept.journal]
@@ -149,6 +160,14 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
         if kept is not None:
             results = [result for _, found in kept.journal.images() for result in found]
     return results
+
+
+def _check_options(trained, tiles, views):
+    if tiles is not None:
+        require_objects(trained, "tile")
+    if views is not None:
+        require_objects(trained, "test-time augmentation")
+        check_views(trained.config.model)
 
 
 @dataclass(frozen=True)

@@ -222,3 +222,20 @@ def test_contract_an_evaluation_in_tiles_names_what_it_cannot_read(run, squares,
     figures = evaluate(run, squares[0], tmp_path / "squares", device="cpu", tile=8, overlap=2,
                        on_error=lambda path, error: failed.append(path.name))
     assert failed == ["2.png"] and figures["unread"] == 1
+
+
+@pytest.mark.filterwarnings("ignore::roikit.errors.RoikitWarning")
+def test_contract_views_are_options_of_prediction_and_evaluation(run, squares, tmp_path):
+    folder = pictures(tmp_path / "photos", 2)
+    plain = predict(run, folder, score_threshold=0, device="cpu")
+    flips = ("horizontal", "vertical", "both")
+    viewed = predict(run, folder, score_threshold=0, device="cpu", tta_flips=flips)
+    assert [r["segmentation"] for r in viewed] == [r["segmentation"] for r in plain]
+    assert predict(run, folder, score_threshold=1, device="cpu", tta_flips=flips) == []
+    for options in ({}, {"tile": 8, "overlap": 4}):
+        assert evaluate(run, *squares, device="cpu", tta_flips="both", **options)["segm"]["AP"] >= 0
+    words = ["--tta-flips", "horizontal,both", "--device", "cpu"]
+    ended = CliRunner().invoke(main, ["predict", str(run), str(folder), "--out", str(tmp_path / "found"), *words])
+    assert ended.exit_code == 0, ended.output
+    ended = CliRunner().invoke(main, ["eval", str(run), *words, "--tta-scales", "99"])
+    assert ended.exit_code == 1 and "tta_scales must be numbers" in ended.output
