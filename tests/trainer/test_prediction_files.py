@@ -13,8 +13,9 @@ from click.testing import CliRunner
 
 from roikit import models
 from roikit.cli import main
+from roikit.data import transforms
 from roikit.errors import RoikitWarning
-from roikit.trainer import load_config, predict, prediction, train
+from roikit.trainer import load_config, predict, train
 from roikit.trainer.outputs import overlays
 from roikit.trainer.picture_files import find_pictures, overlay_names
 from roikit.trainer.result_files import ResultFiles, write_results
@@ -102,7 +103,7 @@ def unless_wide(function, error):
 def test_contract_a_picture_that_memory_does_not_suffice_for_is_named(run, tmp_path, monkeypatch, error):
     for k, width in enumerate((16, 40, 16)):
         picture(tmp_path / "photos" / f"{k}.png", (width, 16))
-    monkeypatch.setattr(prediction, "image_tensor", unless_wide(prediction.image_tensor, error))
+    monkeypatch.setattr(transforms, "image_tensor", unless_wide(transforms.image_tensor, error))
     ended = command("predict", run, tmp_path / "photos", "--out", tmp_path / "found", "--score-threshold", 0)
     assert ended.exit_code == 1 and isinstance(ended.exception, SystemExit), ended.exception
     assert "1.png: not enough memory" in ended.output and "alloc_cpu.cpp" not in ended.output

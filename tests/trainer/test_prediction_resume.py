@@ -182,6 +182,7 @@ def test_contract_patterns_and_lists_stand_for_their_files(tmp_path, monkeypatch
         find_pictures(folder / "list.txt")
 
 
+@pytest.mark.filterwarnings("ignore::roikit.errors.RoikitWarning")
 def test_law_pictures_that_fit_one_tile_have_the_results_that_they_have_without(run, squares, tmp_path):
     folder = pictures(tmp_path / "photos", 3)
     plain = predict(run, folder, out=tmp_path / "plain", score_threshold=0, device="cpu")

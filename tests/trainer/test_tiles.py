@@ -1,11 +1,15 @@
 """Tiles: where they lie, which tile an object is taken from, and how what several saw of one is joined."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from roikit import masks as rle
+from roikit.data import nuclei_mini
 from roikit.data.pictures import Picture
+from roikit.trainer.evaluation import coco_results, evaluate
 from roikit.trainer.tiles import Tiles, detect_in_tiles
 from roikit.trainer.tiles.grid import spans, windows
 
@@ -155,3 +159,57 @@ def test_law_masks_are_of_the_pictures_size_and_no_tile_is_read_twice():
     output, *_ = detect_in_tiles(exact(), noted, prepare, Tiles(64, 16))
     assert all(mask["size"] == [150, 200] for mask in output["masks"])
     assert len(reads) == len(set(reads)) == len(windows(150, 200, Tiles(64, 16)))
+
+
+def nuclei_labels():
+    """The nuclei of the bundled val images as 16 label images of 256 x 256, each number one nucleus of all."""
+    path, _ = nuclei_mini("val")
+    content = json.loads(path.read_text())
+    images = {image["id"]: np.zeros((image["height"], image["width"]), np.uint16) for image in content["images"]}
+    for number, item in enumerate(content["annotations"], start=1):
+        images[item["image_id"]][rle.decode(item["segmentation"]) > 0] = number
+    return [images[i] for i in sorted(images)]
+
+
+def told(images):
+    """Annotations of label images, a record each."""
+    annotations = []
+    for i, labels in enumerate(images, start=1):
+        for number in np.unique(labels[labels > 0]).tolist():
+            mask = rle.encode(np.asfortranarray(labels == number, np.uint8))
+            annotations.append({"id": number, "image_id": i, "category_id": 1, "iscrowd": 0, "segmentation": {
+                **mask, "counts": mask["counts"].decode()}, "area": int(rle.area(mask)),
+                "bbox": rle.toBbox(mask).tolist()})
+    return {"images": [{"id": i, "file_name": f"{i}.png", "height": labels.shape[0], "width": labels.shape[1]}
+                       for i, labels in enumerate(images, start=1)], "annotations": annotations,
+            "categories": [{"id": 1, "name": "nucleus"}]}
+
+
+def scored(images, run):
+    """Mask AP of what ``run`` finds in tiles of label images."""
+    results = []
+    for i, labels in enumerate(images, start=1):
+        output, *_ = detect_in_tiles(run, picture_of(labels), prepare, Tiles(256, 64))
+        output["labels"][:] = 1
+        results += coco_results(output, i, [1])
+    return evaluate(results, told(images), iou_types=("segm",), max_detections=(5000,))["segm"]["AP"]
+
+
+def test_law_a_mosaic_of_nuclei_in_tiles_has_the_ap_of_its_images():
+    """With a detector that draws each nucleus a little aside."""
+    singles = nuclei_labels()
+    columns = [np.concatenate(singles[k:k + 4]) for k in range(0, 16, 4)]
+
+    def run(images):
+        outputs, *times = exact()(images)
+        for output, image in zip(outputs, images, strict=True):
+            for k, mask in enumerate(output["masks"]):
+                pixels = rle.decode(mask)
+                number = int(image[0].numpy()[pixels > 0][0])
+                dy, dx = number % 5 - 2, number // 5 % 5 - 2
+                output["masks"][k] = rle.encode(np.asfortranarray(moved(pixels, dy, dx)))
+                output["scores"][k] = 0.5 + number * 7 % 10 / 20
+        return outputs, *times
+
+    alone, together = scored(singles, run), scored([np.concatenate(columns, 1)], run)
+    assert 0.3 < alone < 0.9 and abs(alone - together) < 0.01
