@@ -6,7 +6,7 @@ import itertools
 import os
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from roikit.data.pictures import open_picture
@@ -106,6 +106,8 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
     lowest = score_threshold if views is None else min(score_threshold, LOWEST)
     trained = load_trained(source, device, detections=max_detections, score_threshold=lowest)
     _check_options(trained, tiles, views)
+    if tiles is not None and trained.device.type == "cpu":
+        tiles = replace(tiles, batch=1)  # several at once need the more memory and no less time
     names = {c["id"]: c["name"] for c in trained.categories}
     prediction = task_of(trained.config.model).prediction(trained, boxes=boxes)
     results, kept, writers = [], None, []

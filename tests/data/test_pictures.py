@@ -1,5 +1,7 @@
 """Windows of pictures: of TIFF files of many kinds they are what the whole picture has there."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -98,3 +100,30 @@ def test_law_decoded_tiles_that_are_kept_stay_below_their_limit(tmp_path, monkey
     for _ in range(2):
         assert (windows.read(0, 0, 150, 211) == COLOUR).all()
         assert windows._bytes == sum(part.nbytes for part in windows._kept.values()) <= 5000
+
+
+def test_law_memory_of_tiles_does_not_grow_with_the_picture(tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch")
+    from roikit.trainer.tiles import Tiles, detect_in_tiles
+
+    monkeypatch.setattr("roikit.data.tiff._KEPT", 1 << 20)
+
+    def run(images):
+        return [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64), "scores": torch.zeros(0),
+                 "masks": []} for _ in images], 0.0, 0.0
+
+    def prepare(image):
+        return torch.from_numpy(image.astype(np.float32))
+
+    peaks = []
+    for side in (1024, 4096):
+        blocks = (np.full((256, 256, 3), k % 251, np.uint8) for k in range((side // 256) ** 2))
+        tifffile.imwrite(tmp_path / "a.tif", blocks, shape=(side, side, 3), dtype=np.uint8, tile=(256, 256),
+                         photometric="rgb", compression="zlib")
+        picture = open_picture(tmp_path / "a.tif", windows=True)
+        assert (picture.read(side - 5, side - 5, 5, 5) == ((side // 256) ** 2 - 1) % 251).all()
+        tracemalloc.start()
+        detect_in_tiles(run, picture, prepare, Tiles(512, 64, batch=1))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + (1 << 20) < 4096 * 4096 * 3 / 4

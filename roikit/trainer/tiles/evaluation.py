@@ -9,7 +9,7 @@ from roikit.trainer.tiles.looking import detect_in_tiles
 __all__ = ["detect_on_pictures"]
 
 
-def detect_on_pictures(run, dataset, prepare, tiles, results_of, *, on_error, progress=None):
+def detect_on_pictures(run, dataset, prepare, tiles, results_of, *, on_error):
     """What `roikit.trainer.evaluation.detect` does, with pictures read and looked at tile by tile.
 
     Args:
@@ -17,7 +17,6 @@ def detect_on_pictures(run, dataset, prepare, tiles, results_of, *, on_error, pr
         dataset: ``CocoDataset``, of which the files and the ids of the images are asked for alone.
         results_of: the output of an image and its id -> COCO results.
         on_error: called with the path and the exception for each image that could not be read.
-        progress: called with the number of images done and of all.
 
     Returns:
         COCO results in the order of the data set, and seconds an image by part.
@@ -38,8 +37,6 @@ def detect_on_pictures(run, dataset, prepare, tiles, results_of, *, on_error, pr
         spent["forward"] += forward
         spent["post"] += paste + time.perf_counter() - looked
         spent["data"] += looked - mark - forward - paste
-        if progress is not None:
-            progress(place + 1, len(dataset))
     seen = max(1, len(dataset))
     speed = {name: value / seen for name, value in spent.items()}
     speed["images_per_second"] = len(dataset) / max(time.perf_counter() - begun, 1e-9)

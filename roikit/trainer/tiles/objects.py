@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
 from roikit import masks as rle
 from roikit.data.rotated import corners_of_boxes, upright_boxes
@@ -46,7 +47,7 @@ class TileObjects:
 
 def objects_of(window, output):
     """What a model gave for a tile as `TileObjects`."""
-    rows = {name: values.detach().cpu().numpy() for name, values in output.items() if name != "masks"}
+    rows = {name: _array(values) for name, values in output.items() if name != "masks"}
     masks = output.get("masks")
     boxes = rows["boxes"].astype(np.float64)
     shapes = list(masks) if masks is not None else [None] * len(boxes)
@@ -58,6 +59,12 @@ def objects_of(window, output):
     extents = rle.toBbox(shapes) if shapes else np.zeros((0, 4))
     extents[:, 2:] += extents[:, :2]
     return TileObjects(window, rows, masks, shapes, extents.astype(np.int64))
+
+
+def _array(values):
+    """A tensor as an array; NumPy has no bfloat16."""
+    values = values.detach().cpu()
+    return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
 
 
 def _drawn(boxes, window):
