@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-__all__ = ["limits", "sigmas", "source"]
+__all__ = ["limits", "numbers", "source", "words"]
 
 
 def limits(ctx, param, value):
@@ -17,7 +17,7 @@ def limits(ctx, param, value):
         raise click.BadParameter("numbers with commas between, say 1,10,200") from None
 
 
-def sigmas(ctx, param, value):
+def numbers(ctx, param, value):
     """Numbers with commas between."""
     if value is None:
         return None
@@ -25,6 +25,11 @@ def sigmas(ctx, param, value):
         return tuple(float(n) for n in value.split(","))
     except ValueError:
         raise click.BadParameter("numbers with commas between, say 0.03,0.05") from None
+
+
+def words(ctx, param, value):
+    """Words with commas between."""
+    return None if value is None else tuple(word.strip() for word in value.split(",") if word.strip())
 
 
 def source(ctx, param, value):

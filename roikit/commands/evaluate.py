@@ -3,7 +3,7 @@
 import click
 
 import roikit
-from roikit.commands.arguments import limits, sigmas, source
+from roikit.commands.arguments import limits, numbers, source, words
 from roikit.commands.stopping import Failures
 
 __all__ = ["evaluate"]
@@ -19,15 +19,23 @@ __all__ = ["evaluate"]
 @click.option("--max-detections", callback=limits, metavar="1,10,100",
               help="Detections an image; AP counts the last number.")
 @click.option("--class-agnostic", is_flag=True, help="Let any category match any other.")
-@click.option("--sigmas", callback=sigmas, metavar="0.03,0.05,...",
+@click.option("--sigmas", callback=numbers, metavar="0.03,0.05,...",
               help="A number for each keypoint, where they are not COCO's 17.")
+@click.option("--tile", type=click.IntRange(1), metavar="PIXELS",
+              help="Look at images in tiles of this side, for images larger than the network is to see at once.")
+@click.option("--overlap", type=click.IntRange(0), metavar="PIXELS",
+              help="What neighbouring tiles have in common; default: 128, or a quarter of tiles below 512.")
+@click.option("--tta-flips", callback=words, metavar="horizontal,vertical,both",
+              help="Look at images mirrored as well, and put together what all views show.")
+@click.option("--tta-scales", callback=numbers, metavar="0.8,1,1.25",
+              help="Look at images at several sizes, factors of the network's, and put together what all views show.")
 @click.option("--out", type=click.Path(file_okay=False),
               help="Folder for metrics.json and detections.json.")
 @click.option("--device", default="auto", show_default=True)
 @click.option("--batch-size", default=1, show_default=True, type=click.IntRange(1))
 @click.option("--workers", default=0, show_default=True, type=click.IntRange(0))
-def evaluate(source, annotations, images, iou_types, max_detections, class_agnostic, sigmas, out, device,
-             batch_size, workers):
+def evaluate(source, annotations, images, iou_types, max_detections, class_agnostic, sigmas, tile, overlap, tta_flips,
+             tta_scales, out, device, batch_size, workers):
     """COCO's average precision; of a segmenter, mean IoU and accuracies; of segments, panoptic quality.
 
     SOURCE is a checkpoint, exported weights, the folder of a run or a published name (`roikit zoo`), whose model is run
@@ -41,7 +49,8 @@ def evaluate(source, annotations, images, iou_types, max_detections, class_agnos
     failed = Failures()
     metrics = roikit.evaluate(source, annotations, images, iou_types=iou_types or None,
                               max_detections=max_detections, use_cats=not class_agnostic, out=out, device=device,
-                              batch_size=batch_size, workers=workers, sigmas=sigmas, on_error=failed)
+                              batch_size=batch_size, workers=workers, sigmas=sigmas, tile=tile, overlap=overlap,
+                              tta_flips=tta_flips, tta_scales=tta_scales, on_error=failed)
     speed, _ = metrics.pop("speed", None), metrics.pop("unread", None)
     click.echo(table(metrics))
     if speed is not None:

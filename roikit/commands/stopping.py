@@ -24,14 +24,19 @@ def terminated_as_interrupted():
 
 
 class Failures:
-    """Names each file that failed and ends the command with status 1 if there were any."""
+    """Names each file that failed and ends the command with status 1 if there were any.
 
-    def __init__(self):
+    Args:
+        say: called with a line of text; default: standard error.
+    """
+
+    def __init__(self, say=None):
         self.count = 0
+        self._say = say or (lambda text: click.echo(text, err=True))
 
     def __call__(self, path, error):
         self.count += 1
-        click.echo(click.format_filename(sentence_about(path, error)), err=True)
+        self._say(click.format_filename(sentence_about(path, error)))
 
     def end(self):
         if self.count:

@@ -1,15 +1,19 @@
 """Opens image files as RGB arrays, whatever they are stored as. Pillow is asked for here alone."""
 
 import struct
+import threading
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from roikit.data.tiff import is_tiff, open_tiff
+
 __all__ = ["Header", "open_image", "read_image", "read_labels", "read_values"]
 
 _EXIF_ORIENTATION = 0x0112
 _TIFF_SIZE = (0x0100, 0x0101)  # width and height
+_LIMIT = threading.Lock()  # Pillow's limit of pixels is one for all threads
 _LAST_BYTES = {"PNG": b"IEND", "JPEG": b"\xff\xd9"}  # what stands at the end of a file that is whole
 
 
@@ -67,16 +71,19 @@ def open_image(path):
                       ranged or _may_be_cut(path, image.format))
 
 
-def read_image(path):
+def read_image(path, *, upright=False, max_pixels=None):
     """Decode an image file into RGB.
 
     Grey images are repeated over three channels, palettes are looked up, an alpha channel is dropped
     (not blended), CMYK is converted, and of several frames the first is taken. EXIF's orientation
-    is not applied: COCO's tools do not apply it either, so annotations are made on the pixels as stored.
-    (TIFF's own tag of orientation is: Pillow turns such an image upright.)
+    is not applied unless asked for: COCO's tools do not apply it either, so annotations are made on the pixels as
+    stored. (TIFF's own tag of orientation is: Pillow turns such an image upright.)
 
     Args:
-        path: path of a file that Pillow knows.
+        path: path of a file that Pillow knows, or a TIFF file that tifffile does, where it is installed.
+        upright: whether to turn the image as EXIF says, as cameras and telephones mean it to be seen.
+        max_pixels: refuse larger images before any pixel is decoded; None for Pillow's limit, twice
+            ``PIL.Image.MAX_IMAGE_PIXELS``.
 
     Returns:
         (H, W, 3) array: uint16 for 16-bit grey images, float32 for floating-point grey images, whose
@@ -86,22 +93,30 @@ def read_image(path):
         FileNotFoundError: there is no such file.
         OSError: the file cannot be opened, is broken or not an image; the text names it.
         ValueError: a 32-bit image holds values outside 0..65535, or a float image outside [0, 1]; or the
-            image has more pixels than Pillow takes for safe (twice ``PIL.Image.MAX_IMAGE_PIXELS``).
+            image has too many pixels.
     """
-    with _opened(path) as image:
+    try:
+        opened = _opened(path, max_pixels)
+    except OSError as error:
+        if not isinstance(error.__cause__, _pillow().UnidentifiedImageError) or not is_tiff(path):
+            raise
+        return _by_tifffile(path, max_pixels, error)
+    with opened as image:
+        orientation = _orientation(image, path) if upright and image.format != "TIFF" else 1
         try:
             image.load()
             if image.mode == "F" or image.mode.startswith("I"):
-                grey = np.asarray(image)
+                pixels = np.asarray(image)
             elif image.mode in ("L", "1"):
-                grey = np.asarray(image.convert("L"))
+                pixels = np.asarray(image.convert("L"))
             else:
-                return np.array(image.convert("RGB"))
+                pixels = np.array(image.convert("RGB"))
         except Exception as error:  # Pillow's readers raise whatever a broken file makes them stumble over
             raise _refusal(error, path, "cannot be decoded") from error
     if image.mode == "F" or image.mode.startswith("I"):
-        grey = _deep(grey, path)
-    return np.repeat(grey[:, :, None], 3, axis=2)
+        pixels = _deep(pixels, path)
+    pixels = _turned(pixels, orientation)
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
 
 
 def read_labels(path):
@@ -153,10 +168,10 @@ def read_values(path):
     return whole
 
 
-def _opened(path):
+def _opened(path, max_pixels=None):
     pillow = _pillow()
     try:
-        return pillow.open(path)
+        return pillow.open(path) if max_pixels is None else _opened_within(path, max_pixels)
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(f"read_image: there is no file {path}") from None
     except pillow.UnidentifiedImageError as error:
@@ -166,12 +181,61 @@ def _opened(path):
         raise _refusal(error, path, "cannot be opened") from error
 
 
+def _by_tifffile(path, max_pixels, refusal):
+    """The pixels of a TIFF file that Pillow refuses."""
+    try:
+        found = open_tiff(path)
+    except ImportError as error:
+        raise OSError(f"{refusal}; {error}") from refusal
+    if found is None:
+        raise refusal
+    pillow_limit = _pillow().MAX_IMAGE_PIXELS
+    limit = pillow_limit and 2 * pillow_limit if max_pixels is None else max_pixels
+    height, width = found.size
+    if limit is not None and height * width > limit:
+        raise _refusal(_too_large(height * width, limit), path, "cannot be opened")
+    return found.read(0, 0, height, width)
+
+
+def _too_large(pixels, limit):
+    return _pillow().DecompressionBombError(f"Image size ({pixels} pixels) exceeds limit of {limit} pixels")
+
+
+def _opened_within(path, max_pixels):
+    """Pillow's image of a file, with another limit of pixels than Pillow's."""
+    pillow = _pillow()
+    with _LIMIT:
+        before, pillow.MAX_IMAGE_PIXELS = pillow.MAX_IMAGE_PIXELS, None
+        try:
+            image = pillow.open(path)
+        finally:
+            pillow.MAX_IMAGE_PIXELS = before
+    width, height = image.size
+    if width * height > max_pixels:
+        image.close()
+        raise _too_large(width * height, max_pixels)
+    return image
+
+
+def _turned(pixels, orientation):
+    """(H, W) or (H, W, 3) pixels as EXIF's orientation, 1 to 8, means them to be seen."""
+    if orientation == 1:
+        return pixels
+    if orientation >= 5:  # rows and columns change places
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
 def _refusal(error, path, what):
     """The OSError or ValueError that stands for whatever a file made Pillow raise."""
     pillow = _pillow()
     if isinstance(error, (pillow.DecompressionBombError, pillow.DecompressionBombWarning)):
-        return ValueError(f"read_image: {path} has more pixels than Pillow takes for safe ({error}); cut it into "
-                          "smaller ones, or raise PIL.Image.MAX_IMAGE_PIXELS")
+        return ValueError(f"read_image: {path} has more pixels than are taken for safe ({error}); cut it into "
+                          "smaller ones, or allow more by max_pixels or PIL.Image.MAX_IMAGE_PIXELS")
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return OSError(f"read_image: {path} {what}: {reason}")
 

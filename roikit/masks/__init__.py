@@ -1,10 +1,10 @@
 """Masks on the host: run-length encoding and polygons, with pycocotools.mask's names and results.
 
-Needs NumPy only. ``roikit.masks.polygon.rasterize`` draws polygons into a bitmap; the rest are the
-seven functions that ``pycocotools.mask`` has.
+Needs NumPy only. ``roikit.masks.polygon.rasterize`` draws polygons into a bitmap, ``roikit.masks.frames`` moves masks
+into windows and larger pictures; the rest are the seven functions that ``pycocotools.mask`` has.
 """
 
-from roikit.masks import polygon, rle
+from roikit.masks import frames, polygon, rle
 from roikit.masks.polygon import frPyObjects
 from roikit.masks.rle import area, decode, encode, iou, merge, toBbox
 
@@ -13,6 +13,7 @@ __all__ = [
     "decode",
     "encode",
     "frPyObjects",
+    "frames",
     "iou",
     "merge",
     "polygon",

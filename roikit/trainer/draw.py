@@ -99,9 +99,8 @@ def _mask(item, height, width):
         segmentation = rle.merge(rle.frPyObjects(segmentation, height, width))
     elif isinstance(segmentation["counts"], list):
         segmentation = rle.frPyObjects(segmentation, height, width)
-    x, y, w, h = (int(v) for v in rle.toBbox(segmentation))
-    whole = rle.decode(segmentation)
-    return (y, x), whole[y:y + h, x:x + w].astype(bool)
+    y, x, pixels = rle.frames.window(segmentation)
+    return (y, x), pixels
 
 
 def _outline(mask):

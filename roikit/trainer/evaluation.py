@@ -25,7 +25,8 @@ __all__ = ["coco_results", "detect", "evaluate", "evaluate_detector", "score", "
 
 
 def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detections=None,
-             use_cats=True, out=None, device="auto", batch_size=1, workers=0, sigmas=None, on_error=None):
+             use_cats=True, out=None, device="auto", batch_size=1, workers=0, sigmas=None, tile=None, overlap=None,
+             tta_flips=(), tta_scales=(), on_error=None):
     """Average precision of ready results or of a trained model.
 
     Categories are paired by name where both sides have names, else by id; where the two differ, a RoikitWarning says
@@ -54,6 +55,8 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
         device: "auto", "cpu", "cuda", "cuda:1", ...
         batch_size, workers: images a forward pass and data-loading processes.
         sigmas: for keypoints other than COCO's 17, if not as the run was configured; see ``coco_scores``.
+        tile, overlap: look at images in tiles, as `roikit.predict` does; ``batch_size`` is then the number of tiles.
+        tta_flips, tta_scales: look at images in several views, as `roikit.predict` does.
         on_error: called with the path and the exception for each image that cannot be read; without it, each is a
             RoikitWarning.
 
@@ -90,15 +93,27 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
                     max_detections=dict.fromkeys(metrics, limits or DEFAULT_LIMITS), title=f"evaluation of {name}")
         return metrics
     from roikit.trainer.tasks import task_of
-    from roikit.trainer.trained import load_trained  # they import torch
+    from roikit.trainer.tiles import tiles_of
+    from roikit.trainer.trained import load_trained, require_objects
+    from roikit.trainer.views import check_views, views_of  # they import torch
 
+    tiles, views = tiles_of(tile, overlap, batch_size), views_of(tta_flips, tta_scales)
     trained = load_trained(source, device, at_least=limits[-1] if limits else 0)
+    more = {}
+    if tiles is not None:
+        require_objects(trained, "tile")
+        more["tiles"] = tiles
+    if views is not None:
+        require_objects(trained, "test-time augmentation")
+        check_views(trained.config.model)
+        more["views"] = views
     return task_of(trained.config.model).evaluate(
         trained, annotations, images, iou_types=iou_types, limits=limits, use_cats=use_cats, out=out, sigmas=sigmas,
-        on_error=on_error, batch_size=batch_size, workers=workers)
+        on_error=on_error, batch_size=batch_size, workers=workers, **more)
 
 
-def evaluate_detector(trained, annotations, images, *, iou_types, limits, use_cats, out, sigmas, on_error, **loading):
+def evaluate_detector(trained, annotations, images, *, iou_types, limits, use_cats, out, sigmas, on_error, tiles=None,
+                      views=None, **loading):
     """``evaluate`` of a loaded detector; ``limits`` are checked ``max_detections``, or None."""
     from roikit.trainer.trained import evaluation_paths, val_set
 
@@ -118,8 +133,7 @@ def evaluate_detector(trained, annotations, images, *, iou_types, limits, use_ca
         unread.append(path)
         (on_error or _warn_of_unread)(path, error)
 
-    results, speed = detect(trained.model, dataset, categories, device=trained.device, amp=trained.config.run.amp,
-                            on_error=note, **loading)
+    results, speed = _detected(trained, dataset, categories, tiles, views, note, loading)
     if unread and len(unread) == len(dataset):
         raise OSError(f"evaluate: none of the {counted(len(unread), 'image')} could be read")
     if unread:
@@ -147,6 +161,27 @@ def _report(out, truth, results, scores, **options):
         report_detections(out, truth, results, list(scores), scores=scores, **options)
     except ImportError as error:
         warnings.warn(f"evaluate: report.html was not written: {error}", RoikitWarning, stacklevel=4)
+
+
+def _detected(trained, dataset, categories, tiles, views, note, loading):
+    """Results and speed of `detect`, or of tiles; either in several views, where there are ``views``."""
+    config, around = trained.config, None
+    if views is not None:
+        from roikit.trainer.views import in_views
+
+        def around(run):
+            return in_views(run, trained.model, views, limit=config.model.box.detections_per_image)
+    if tiles is None:
+        return detect(trained.model, dataset, categories, device=trained.device, amp=config.run.amp, on_error=note,
+                      around=around, **loading)
+    from roikit.trainer.running import evaluation_of
+    from roikit.trainer.tiles import detect_on_pictures
+    from roikit.trainer.trained import image_preparation
+
+    ids = [c["id"] for c in categories]
+    with evaluation_of(trained.model, trained.device, config.run.amp) as run:
+        return detect_on_pictures(run if around is None else around(run), dataset, image_preparation(config), tiles,
+                                  lambda output, image_id: coco_results(output, image_id, ids), on_error=note)
 
 
 def _paired(categories, truth, use_cats):
@@ -299,7 +334,7 @@ def coco_results(output, image_id, category_ids):
 
 
 def detect(model, dataset, categories, *, device="cpu", amp="off", batch_size=1, workers=0,
-           progress=None, on_error=None):
+           progress=None, on_error=None, around=None):
     """Run a model over a data set.
 
     Images that cannot be read, or for which memory does not suffice, are named, and the others are gone on with.
@@ -314,6 +349,7 @@ def detect(model, dataset, categories, *, device="cpu", amp="off", batch_size=1,
         progress: called with the number of images done and of all.
         on_error: called with the path and the exception for each image that could not be read;
             without it, each is a RoikitWarning.
+        around: the function that runs the model -> the one that is used, such as that of `in_views`.
 
     Returns:
         COCO results in the order of the data set, and seconds an image by part: ``data`` waiting
@@ -326,6 +362,7 @@ def detect(model, dataset, categories, *, device="cpu", amp="off", batch_size=1,
     share = range(len(dataset))
     found, failed, spent = {}, {}, {"data": 0.0, "forward": 0.0, "post": 0.0}
     with evaluation_of(model, device, amp) as run:
+        run = run if around is None else around(run)
         begun = mark = time.perf_counter()
         for places, images, targets, unread in loader_of(dataset, share, batch_size, workers):
             spent["data"] += time.perf_counter() - mark

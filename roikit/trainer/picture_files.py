@@ -1,5 +1,6 @@
-"""Which files a path, a folder or a list of those stands for, and what each is called."""
+"""Which files a path, a folder, a pattern or a list of those stands for, and what each is called."""
 
+import glob
 import os
 from collections import Counter
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ class PictureFiles:
         names: what each is called: its path relative to the folder that was given, with "/" between the parts; a file
             given by itself has its own name. Where two would be called the same, the folders above them go before.
         passed: kind of file that is no picture, say ".txt" -> how many are in the folders.
-        closed: (path, OSError) of folders that could not be read.
+        closed: (path, OSError) of folders that could not be read, and of files of a list that are not there.
     """
 
     paths: list[Path] = field(default_factory=list)
@@ -44,28 +45,90 @@ def find_pictures(images, *, leave_out=None):
 
     Args:
         images: a file, which is taken whatever its name; a folder, whose pictures and those of the folders in it are
-            taken in the order of their paths; or a list of those.
+            taken in the order of their paths; a pattern such as ``photos/**/*.jpg``, where no file has that name; a
+            text file (``.txt``) with a path on each line, from its own folder or else from the current one; or a list
+            of those.
         leave_out: a folder that is not entered, such as the one that the results go to.
 
     Raises:
-        FileNotFoundError: there is no such file, or a folder has no pictures.
+        FileNotFoundError: there is none of them, or a folder or a pattern has no pictures.
+        OSError, ValueError: a list cannot be read.
     """
     found, roots = PictureFiles(), {}
-    for item in images if isinstance(images, (list, tuple)) else [images]:
+    items = list(images) if isinstance(images, (list, tuple)) else [images]
+    for item in items:
         path = Path(item)
         if path.is_dir():
-            inside = sorted(_walk(path, leave_out, found), key=lambda p: p.parts)
-            if not inside:
-                raise FileNotFoundError(f"predict: {path} has no images ({', '.join(sorted(ENDINGS))})")
+            inside = _pictures_of(path, leave_out, found)
+        elif path.suffix.lower() == ".txt" and path.is_file():
+            inside = _listed(path, found)
         elif path.exists():
-            inside = [path]
+            inside = [(path, path.parent)]
+        elif glob.has_magic(str(item)):
+            inside = _matching(str(item), leave_out, found)
         else:
-            raise FileNotFoundError(f"predict: {path} does not exist")
-        for file in inside:
-            roots.setdefault(os.path.abspath(file), (file, path if path.is_dir() else path.parent))
+            error = FileNotFoundError(f"predict: {path} does not exist")
+            if len(items) == 1:
+                raise error
+            found.closed.append((path, error))
+            continue
+        for file, root in inside:
+            roots.setdefault(os.path.abspath(file), (file, root))
+    if not roots:
+        raise FileNotFoundError("predict: there is no image to look at" if not found.closed else
+                                str(found.closed[0][1]) + f" (one of {len(found.closed)})" * (len(found.closed) > 1))
     found.paths = [path for path, _ in roots.values()]
     found.names = _names(list(roots.values()))
     return found
+
+
+def _pictures_of(folder, leave_out, found):
+    """The pictures of a folder, in the order of their paths, each with the folder."""
+    inside = sorted(_walk(folder, leave_out, found), key=lambda path: path.parts)
+    if not inside:
+        raise FileNotFoundError(f"predict: {folder} has no images ({', '.join(sorted(ENDINGS))})")
+    return [(path, folder) for path in inside]
+
+
+def _matching(pattern, leave_out, found):
+    """The pictures that a pattern stands for, each with the folder above its first star."""
+    left = None if leave_out is None else Path(os.path.realpath(leave_out))
+    parts = Path(pattern).parts
+    plain = next(k for k, part in enumerate(parts) if glob.has_magic(part))
+    root, inside = Path(*parts[:plain]), []
+    for path in sorted(map(Path, glob.glob(pattern, recursive=True)), key=lambda path: path.parts):
+        if path.is_dir() or left is not None and left in Path(os.path.realpath(path)).parents:
+            continue
+        ending = path.suffix.lower()
+        if ending in ENDINGS:
+            inside.append((path, root))
+        else:
+            found.passed[ending or "without an ending"] += 1
+    if not inside:
+        raise FileNotFoundError(f"predict: no image is called as {pattern} says")
+    return inside
+
+
+def _listed(path, found):
+    """The files that a text file lists, each with the folder that its line starts from."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise ValueError(f"predict: {path} must be a list of images, a path on each line, and is no text in "
+                         "UTF-8") from None
+    inside = []
+    for line in filter(None, map(str.strip, lines)):
+        name = Path(line.replace("\\", "/"))
+        places = [(root / name, root) for root in (path.parent, Path()) if (root / name).is_file()]
+        if not places:
+            found.closed.append((name, FileNotFoundError(f"predict: {name}, which {path} lists, does not exist")))
+        elif name.is_absolute():
+            inside.append((name, name.parent))
+        else:
+            inside.append(places[0])
+    if not inside and not found.closed:
+        raise FileNotFoundError(f"predict: {path} lists no image")
+    return inside
 
 
 def _walk(folder, leave_out, found):

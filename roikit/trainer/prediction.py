@@ -1,26 +1,34 @@
 """Prediction: a trained model over image files, with overlays and COCO results."""
 
 import contextlib
+import hashlib
+import itertools
 import os
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from roikit.data import read_image
-from roikit.data.transforms import image_tensor
+from roikit.data.pictures import open_picture
 from roikit.errors import RoikitWarning
-from roikit.trainer.draw import display_image, save_png
+from roikit.trainer.outputs import check_outputs, image_writers, whole_files
 from roikit.trainer.picture_files import find_pictures, overlay_names
 from roikit.trainer.result_files import ResultFiles
 from roikit.trainer.running import evaluation_of
 from roikit.trainer.sentences import out_of_memory, sentence_about, sentence_of
 from roikit.trainer.tasks import task_of
-from roikit.trainer.trained import load_trained, still_transform
+from roikit.trainer.tiles import Tiles, detect_in_tiles, tiles_of
+from roikit.trainer.trained import image_preparation, load_trained, require_objects
+from roikit.trainer.views import check_views, in_views, views_of
 
 __all__ = ["predict"]
 
+LOWEST = 0.05  # score of what a view shows of an image that is looked at in several
 
-def predict(source, images, *, out=None, score_threshold=0.5, max_detections=None, device="auto",
-            overlays=True, boxes=True, on_image=None, on_error=None):
+
+def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_detections=None, device="auto",
+            overlays=True, boxes=True, resume=False, tile=None, overlap=None, tta_flips=(), tta_scales=(),
+            upright=True, max_pixels=None, pixel_size=None, on_image=None, on_error=None, progress=None):
     """Find objects, or with a segmenter classes of pixels, on image files.
 
     An image that cannot be read, or for which memory does not suffice, is named, and the others are gone on with. Files
@@ -28,19 +36,42 @@ def predict(source, images, *, out=None, score_threshold=0.5, max_detections=Non
 
     Args:
         source: checkpoint, exported weights, or the folder of a run.
-        images: a file; a folder, whose images and those of the folders in it are taken in the order of their paths; or
-            a list of those. ``out`` is not looked into.
-        out: folder for overlays, ``predictions.json`` (COCO results) and ``images.json`` (the images behind the ids
-            and the categories in COCO's form, and the ``unread`` files). Overlays are PNG files at the images' own
-            relative paths. Both JSON files are there, and whole, whatever ends the prediction; while it goes on they
-            are renewed every few seconds.
+        images: a file; a folder, whose images and those of the folders in it are taken in the order of their paths; a
+            pattern such as ``photos/**/*.jpg``; a text file (``.txt``) with a path on each line; or a list of those.
+            ``out`` is not looked into.
+        out: folder for what is written. ``predictions.jsonl`` is the journal: a line for each image, which is there as
+            soon as the image and its files are done, whatever happens afterwards. ``images.json`` has the images behind
+            the ids, the categories in COCO's form, and the ``unread`` files.
+        write: of what is written besides, any of "overlays" (PNG files at the images' own relative paths), "coco"
+            (``predictions.json``, COCO results), "csv" (``objects.csv``, a row an object with what is measured on it)
+            and "instances" (16-bit PNG files, each pixel the number of its object); default: overlays and coco. The
+            JSON and CSV files are there, and whole, whatever ends the prediction; while it goes on they are renewed
+            every few seconds.
         score_threshold: 0.0 to 1.0, detections below are left out.
         max_detections: so many an image at most; default: as configured.
         device: "auto", "cpu", "cuda", ...
-        overlays: whether to draw. ``boxes``: whether to draw boxes around masks.
+        overlays: False leaves the overlays out of the default of ``write``. ``boxes``: whether to draw boxes around
+            masks.
+        resume: go on with what ``out`` has: images in the journal are not looked at again, and keep their ids. Those
+            that could not be read are tried again.
+        tile: look at pictures in tiles of so many pixels a side, for pictures that are larger than the network is to
+            see at once; the objects of all tiles are joined. The network sees a tile as it would see an image of that
+            size, and ``max_detections`` as configured are those of a tile. A picture that fits one tile has the results
+            that it has without.
+        overlap: pixels that neighbouring tiles have in common, at most half a tile: more than an object is long, but
+            for few. Default: 128, or a quarter of a tile below 512.
+        tta_flips: look at each image mirrored as well, any of "horizontal", "vertical", "both". tta_scales: look at it
+            at these factors of the size that the network sees, say (0.8, 1.0, 1.25). What all views show of an object
+            is put together; see `roikit.trainer.views`.
+        upright: whether to turn images as EXIF says, as photographs are meant to be seen; their records in
+            ``images.json`` have that size. False takes the pixels as stored, which is what annotations of a data set
+            are made on.
+        max_pixels: refuse larger images before decoding them; default: Pillow's limit, 179 million.
+        pixel_size: length of a pixel's side, for the measures in ``objects.csv``; default: they are in pixels.
         on_image: called with the path and the results of each image.
         on_error: called with the path and the exception for each image that could not be read or drawn and each folder
             that could not be opened; without it, each is a RoikitWarning.
+        progress: called with the number of images done, those of before among them, and of all.
 
     Returns:
         list of COCO results: ``image_id`` (1, 2, ... in the order of the files), ``file_name`` (relative to the folder
@@ -49,70 +80,139 @@ def predict(source, images, *, out=None, score_threshold=0.5, max_detections=Non
         ``coco_results`` has them. Of a segmenter one for each class that is on an image, with its mask as
         ``segmentation`` and the number of its pixels as ``area``; ``score_threshold`` means nothing to it, and ``out``
         gets a PNG label map of each image in the folder ``labels``. Of a panoptic model one for each segment, a thing's
-        with its ``score``, and ``out`` gets a COCO panoptic file, ``panoptic.json`` and the folder ``panoptic``.
+        with its ``score``, and ``out`` gets a COCO panoptic file, ``panoptic.json`` and the folder ``panoptic``. With
+        ``resume``, the results of before are among them.
 
     Raises:
         FileNotFoundError: no such file, or a folder without images.
-        ValueError: an overlay would replace an image.
+        ValueError: an overlay would replace an image; an output is unknown; or what is to be gone on with was made with
+            another model or other options.
     """
+    write = check_outputs((("overlays", "coco") if overlays else ("coco",)) if write is None else write)
+    if pixel_size is not None and not 0 < pixel_size < float("inf"):
+        raise ValueError(f"predict: pixel_size must be above 0, got {pixel_size}")
+    if resume and out is None:
+        raise ValueError("predict: resume needs the folder out, whose journal is gone on with")
+    tiles, views = tiles_of(tile, overlap), views_of(tta_flips, tta_scales)
     files = find_pictures(images, leave_out=out)
     failed = _warn if on_error is None else on_error
     for path, error in files.closed:
         failed(path, error)
     if files.passed:
         warnings.warn(f"predict: {files.passed_text()}", RoikitWarning, stacklevel=2)
-    pictures = overlay_names(files.names)
-    drawn = [Path(out, name) for name in pictures] if out is not None and overlays else None
-    if drawn is not None:
-        _refuse_to_replace(files.paths, drawn)
-    trained = load_trained(source, device, detections=max_detections, score_threshold=score_threshold)
-    still = still_transform(trained.config)
+    if out is not None and "overlays" in write:
+        _refuse_to_replace(files.paths, [Path(out, name) for name in overlay_names(files.names)])
+    # The mean of an object's scores decides; a view by itself is to show it below the threshold, too.
+    lowest = score_threshold if views is None else min(score_threshold, LOWEST)
+    trained = load_trained(source, device, detections=max_detections, score_threshold=lowest)
+    _check_options(trained, tiles, views)
+    if tiles is not None and trained.device.type == "cpu":
+        tiles = replace(tiles, batch=1)  # several at once need the more memory and no less time
     names = {c["id"]: c["name"] for c in trained.categories}
     prediction = task_of(trained.config.model).prediction(trained, boxes=boxes)
-    results = []
+    results, kept, writers = [], None, []
     with contextlib.ExitStack() as stack:
-        kept = None if out is None else stack.enter_context(ResultFiles(out, trained.categories))
         if out is not None:
-            stack.callback(prediction.close, out)
+            about = {"weights": _digest(trained.path), "score_threshold": score_threshold, "upright": upright,
+                     "max_detections": max_detections, "tile": tiles and tiles.size, "overlap": tiles and tiles.overlap,
+                     "tta_flips": views and views.flips, "tta_scales": views and views.scales}
+            kept = stack.enter_context(ResultFiles(out, trained.categories, about=about, resume=resume,
+                                                   writers=whole_files(write, trained.categories, pixel_size)))
+            writers = image_writers(write, out, prediction)
+        ids = _numbered(files.names, {} if kept is None else kept.journal.ids)
+        if out is not None:
+            pictures = dict(zip(ids, overlay_names(list(ids)), strict=True))
+            if "overlays" in write and resume:
+                _refuse_to_replace(files.paths, [Path(out, name) for name in pictures.values()])
+            stack.callback(lambda: prediction.close(out, kept.journal.images(), pictures))
         run = stack.enter_context(evaluation_of(trained.model, trained.device, trained.config.run.amp))
-        for number, (path, name) in enumerate(zip(files.paths, files.names, strict=True), start=1):
-            image, output = _detected(path, run, still)
-            if image is None:
+        if views is not None:
+            run = in_views(run, trained.model, views, limit=trained.config.model.box.detections_per_image,
+                           threshold=score_threshold)
+        look = _Look(run, image_preparation(trained.config), tiles, max_detections)
+        todo = [(path, name) for path, name in zip(files.paths, files.names, strict=True)
+                if kept is None or name not in kept.journal]
+        for done, (path, name) in enumerate(todo, start=len(files.names) - len(todo)):
+            if progress is not None:
+                progress(done, len(files.names))
+            picture, output = look.at(path, upright=upright, max_pixels=max_pixels)
+            if picture is None:
                 failed(path, output)
                 if kept is not None:
-                    kept.add_unread(name, sentence_of(output))
+                    kept.add_unread(name, ids[name], sentence_of(output))
                 continue
-            found = [{"image_id": number, "file_name": name, "category_id": result["category_id"],
+            found = [{"image_id": ids[name], "file_name": name, "category_id": result["category_id"],
                       "category_name": names[result["category_id"]], **result}
-                     for result in prediction.results(output, number)]
-            results += found
+                     for result in prediction.results(output, ids[name])]
             if kept is not None:
-                kept.add({"id": number, "file_name": name, "height": image.shape[0], "width": image.shape[1]}, found)
-                prediction.write(out, pictures[number - 1], output)
-            if drawn is not None:
-                try:
-                    drawn[number - 1].parent.mkdir(parents=True, exist_ok=True)
-                    save_png(drawn[number - 1], prediction.picture(display_image(image), output, found))
-                except (OSError, MemoryError) as error:
-                    failed(drawn[number - 1], error)
+                prediction.write(out, pictures[name], output)
+                for writer in writers:
+                    try:
+                        writer(pictures[name], picture, output, found)
+                    except (OSError, MemoryError, ValueError) as error:
+                        failed(Path(out, pictures[name]), error)
+                height, width = picture.size
+                kept.add({"id": ids[name], "file_name": name, "height": height, "width": width}, found)
+            else:
+                results += found
             if on_image is not None:
                 on_image(path, found)
+        if progress is not None:
+            progress(len(files.names), len(files.names))
+        if kept is not None:
+            results = [result for _, found in kept.journal.images() for result in found]
     return results
 
 
-def _detected(path, run, still):
-    """The image and the model's output on it; or None and the exception of an image that cannot be read."""
-    try:
-        image = read_image(path)
-    except (OSError, ValueError, MemoryError) as error:
-        return None, error
-    try:
-        (output,), *_ = run([image_tensor(image if still is None else still.image(image))])
-    except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
-            raise
-        return None, error  # this image's size; the next may be smaller
-    return image, output
+def _check_options(trained, tiles, views):
+    if tiles is not None:
+        require_objects(trained, "tile")
+    if views is not None:
+        require_objects(trained, "test-time augmentation")
+        check_views(trained.config.model)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """How a picture is looked at: as a whole, or in tiles."""
+
+    run: Callable
+    prepare: Callable
+    tiles: Tiles | None
+    limit: int | None
+
+    def at(self, path, **reading):
+        """The picture and the model's output on it; or None and the exception of an image that cannot be read."""
+        try:
+            picture = open_picture(path, windows=self.tiles is not None, **reading)
+            if self.tiles is None:
+                (output,), *_ = self.run([self.prepare(picture.whole())])
+            else:
+                output, *_ = detect_in_tiles(self.run, picture, self.prepare, self.tiles, limit=self.limit)
+        except (OSError, ValueError, MemoryError) as error:
+            return None, error
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            return None, error  # this image's size; the next may be smaller
+        return picture, output
+
+
+def _numbered(names, known):
+    """File name -> image id, those known and the new ones, which get the next numbers that are free; by the ids."""
+    taken = set(known.values())
+    free = (number for number in itertools.count(1) if number not in taken)
+    ids = {**known, **{name: next(free) for name in names if name not in known}}
+    return dict(sorted(ids.items(), key=lambda item: item[1]))
+
+
+def _digest(path):
+    """A short name for what a file holds."""
+    digest = hashlib.blake2b(digest_size=8)
+    with open(path, "rb") as file:
+        for part in iter(lambda: file.read(1 << 20), b""):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def _warn(path, error):

@@ -1,51 +1,67 @@
-"""``predictions.json`` and ``images.json``, which are whole on the disk while a prediction goes on."""
+"""The files of a prediction as a whole: the journal that is added to, and what is made of it."""
 
+import contextlib
 import json
 import os
 import time
 from pathlib import Path
 
 from roikit.trainer.checkpoint import write_atomically
+from roikit.trainer.journal import Journal
 
-__all__ = ["ResultFiles"]
+__all__ = ["JOURNAL", "ResultFiles", "write_results"]
+
+JOURNAL = "predictions.jsonl"
 
 
 class ResultFiles:
-    """Writes the results of a prediction as they come.
+    """Keeps the results of a prediction as they come.
 
-    What a reader finds is always whole: both files are replaced at once, every ``every`` seconds and in the end,
-    whatever ended it (use as a context manager). Each result is made text once, and writing the growing text waits
-    until it takes a twentieth of the time at most.
+    Each image is a line of the journal as soon as it is done. ``images.json`` and the chosen files are made of the
+    journal, and a reader finds them whole: they are replaced at once, every ``every`` seconds and in the end, whatever
+    ended it (use as a context manager), and writing them waits until it takes a twentieth of the time at most.
 
     Args:
         out: folder, made if need be.
         categories: as a checkpoint has them, for ``images.json``.
+        about, resume: see `Journal`.
+        writers: file name -> function that writes the pairs of `Journal.images` to an open binary file;
+            `write_results` is the one of ``predictions.json``.
         every: seconds.
+
+    Attributes:
+        journal: the `Journal`, inside the context.
     """
 
-    def __init__(self, out, categories, *, every=10.0):
+    def __init__(self, out, categories, *, about, writers, resume=False, every=10.0):
         self._out, self._categories, self._every = Path(out), categories, every
-        self._results, self._images, self._unread = [], [], []
+        self._about, self._resume, self._writers = about, resume, writers
         self._written, self._cost = time.monotonic(), 0.0
+        self.journal = None
 
     def __enter__(self):
         self._out.mkdir(parents=True, exist_ok=True)
         if not os.access(self._out, os.W_OK):  # found now, not after an hour
             raise PermissionError(f"predict: {self._out} cannot be written to")
+        self.journal = Journal(self._out / JOURNAL, self._about, resume=self._resume)
         return self
 
     def __exit__(self, kind, error, trace):
-        self._write()
+        try:
+            # A disk that is full has ended the work already; what it is told of is that.
+            with contextlib.suppress(*(() if error is None else (OSError,))):
+                self._write()
+        finally:
+            self.journal.close()
 
     def add(self, record, results):
         """Note an image (``id``, ``file_name``, ``height``, ``width``) and what was found on it."""
-        self._images.append(json.dumps(record))
-        self._results += [json.dumps(result) for result in results]
+        self.journal.add(record, results)
         self._write_in_time()
 
-    def add_unread(self, name, error):
+    def add_unread(self, name, number, sentence):
         """Note an image that could not be read."""
-        self._unread.append(json.dumps({"file_name": name, "error": str(error)}))
+        self.journal.add_fault(name, number, sentence)
         self._write_in_time()
 
     def _write_in_time(self):
@@ -54,17 +70,30 @@ class ResultFiles:
 
     def _write(self):
         begun = time.monotonic()
-        _replace(self._out / "predictions.json", _list(self._results))
-        _replace(self._out / "images.json",
-                 f'{{"images": {_list(self._images)}, "unread": {_list(self._unread)}, '
-                 f'"categories": {json.dumps(self._categories)}}}')
+        self.journal.sync()
+        for name, write in {**self._writers, "images.json": self._write_images}.items():
+            write_atomically(self._out / name, lambda file, write=write: write(file, self.journal.images()))
         self._written = time.monotonic()
         self._cost = self._written - begun
 
+    def _write_images(self, file, images):
+        faults = sorted(self.journal.faults.items(), key=lambda fault: self.journal.ids[fault[0]])
+        unread = [{"file_name": name, "error": sentence} for name, sentence in faults]
+        file.write(b'{"images": ')
+        _write_list(file, (record for record, _ in images))
+        file.write(f', "unread": {json.dumps(unread)}, "categories": {json.dumps(self._categories)}}}'.encode())
 
-def _list(items):
-    return f"[{', '.join(items)}]"
+
+def write_results(file, images):
+    """Write the results of all images as one JSON list."""
+    _write_list(file, (result for _, results in images for result in results))
 
 
-def _replace(path, text):
-    write_atomically(path, lambda file: file.write(text.encode()))
+def _write_list(file, items):
+    """Write a JSON list item by item: not all of them need to be in memory."""
+    begun = False
+    file.write(b"[")
+    for item in items:
+        file.write((", " if begun else "").encode() + json.dumps(item).encode())
+        begun = True
+    file.write(b"]")

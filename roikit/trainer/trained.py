@@ -25,8 +25,9 @@ from roikit.trainer.distributed import pick_device
 from roikit.trainer.extras import extra
 from roikit.trainer.tasks import task_of
 
-__all__ = ["Trained", "augmentation", "evaluation_paths", "inspected_parts", "is_published", "load_trained",
-           "part_paths", "still_transform", "train_paths", "train_set", "val_paths", "val_set", "weights_file"]
+__all__ = ["Trained", "augmentation", "evaluation_paths", "image_preparation", "inspected_parts", "is_published",
+           "load_trained", "part_paths", "require_objects", "still_transform", "train_paths", "train_set", "val_paths",
+           "val_set", "weights_file"]
 
 
 @dataclass(frozen=True)
@@ -264,6 +265,22 @@ def val_set(config, annotations=None, images=None, *, content=None, keep_missing
 def still_transform(config):
     """What evaluation and prediction do to an image: nothing random."""
     return transforms.PerImageNormalize() if config.augment.per_image_normalize else None
+
+
+def image_preparation(config):
+    """What makes an (H, W, 3) image array the tensor that the model of a configuration is to be given."""
+    still = still_transform(config)
+    return lambda image: transforms.image_tensor(image if still is None else still.image(image))
+
+
+def require_objects(trained, option):
+    """Refuse an option that is for models of objects alone.
+
+    Raises:
+        ValueError: the model gives a map of the image.
+    """
+    if not task_of(trained.config.model).finds_objects:
+        raise ValueError(f"{option} is for models that find objects, and {trained.path} gives a map of the image")
 
 
 def augmentation(config):

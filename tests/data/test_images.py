@@ -57,7 +57,7 @@ BROKEN = {  # what is done to a path, and what read_image says of it
     "cut.webp": (cut, OSError, "can"),
     "cut.bmp": (cut, OSError, "cannot be decoded"),
     "chunk.png": (broken_chunk, OSError, "can"),
-    "bomb.png": (bomb, ValueError, "more pixels than Pillow takes for safe .*200000000 pixels.*MAX_IMAGE_PIXELS"),
+    "bomb.png": (bomb, ValueError, "more pixels than are taken for safe .*200000000 pixels.*MAX_IMAGE_PIXELS"),
     "float.tif": (lambda path: Image.fromarray(NOISE[..., 0].astype(np.float32)).save(path), ValueError,
                   r"a float image must lie in \[0, 1\], .*float.tif spans \[0.0, 255.0\]"),
     "nan.tif": (lambda path: Image.fromarray(np.full((4, 5), np.nan, np.float32)).save(path), ValueError, "nan"),
@@ -195,3 +195,31 @@ def test_law_the_command_decodes_pixels_when_asked(made):
     assert CliRunner().invoke(main, words).exit_code == 0
     found = CliRunner().invoke(main, [*words, "--pixels"])
     assert found.exit_code == 1 and "1.png cannot be decoded" in found.output
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_law_upright_images_are_as_pillow_turns_them(tmp_path, orientation, mode):
+    image, ops = pytest.importorskip("PIL.Image"), pytest.importorskip("PIL.ImageOps")
+    values = np.random.default_rng(0).integers(0, 255, (5, 7, 3) if mode == "RGB" else (5, 7), dtype=np.uint8)
+    exif = image.Exif()
+    exif[0x0112] = orientation
+    image.fromarray(values).save(tmp_path / "a.png", exif=exif)
+    with image.open(tmp_path / "a.png") as opened:
+        expected = np.array(ops.exif_transpose(opened).convert("RGB"))
+    assert (read_image(tmp_path / "a.png", upright=True) == expected).all()
+    assert read_image(tmp_path / "a.png").shape == (5, 7, 3)
+
+
+def test_contract_max_pixels_is_looked_at_before_decoding(tmp_path, monkeypatch):
+    image = pytest.importorskip("PIL.Image")
+    image.new("L", (40, 30)).save(tmp_path / "a.png")
+    before = image.MAX_IMAGE_PIXELS
+    with pytest.raises(ValueError, match=r"a\.png has more pixels .*1200 pixels\) exceeds limit of 1199"):
+        read_image(tmp_path / "a.png", max_pixels=1199)
+    assert read_image(tmp_path / "a.png", max_pixels=1200).shape == (30, 40, 3)
+    assert before == image.MAX_IMAGE_PIXELS
+    monkeypatch.setattr(image, "MAX_IMAGE_PIXELS", 500)  # Pillow refuses twice as many
+    with pytest.raises(ValueError, match="limit of 1000 pixels"):
+        read_image(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png", max_pixels=1200).shape == (30, 40, 3)

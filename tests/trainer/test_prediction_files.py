@@ -13,10 +13,12 @@ from click.testing import CliRunner
 
 from roikit import models
 from roikit.cli import main
+from roikit.data import transforms
 from roikit.errors import RoikitWarning
-from roikit.trainer import load_config, predict, prediction, train
+from roikit.trainer import load_config, predict, train
+from roikit.trainer.outputs import overlays
 from roikit.trainer.picture_files import find_pictures, overlay_names
-from roikit.trainer.result_files import ResultFiles
+from roikit.trainer.result_files import ResultFiles, write_results
 
 from .stand_in import StandIn
 
@@ -101,7 +103,7 @@ def unless_wide(function, error):
 def test_contract_a_picture_that_memory_does_not_suffice_for_is_named(run, tmp_path, monkeypatch, error):
     for k, width in enumerate((16, 40, 16)):
         picture(tmp_path / "photos" / f"{k}.png", (width, 16))
-    monkeypatch.setattr(prediction, "image_tensor", unless_wide(prediction.image_tensor, error))
+    monkeypatch.setattr(transforms, "image_tensor", unless_wide(transforms.image_tensor, error))
     ended = command("predict", run, tmp_path / "photos", "--out", tmp_path / "found", "--score-threshold", 0)
     assert ended.exit_code == 1 and isinstance(ended.exception, SystemExit), ended.exception
     assert "1.png: not enough memory" in ended.output and "alloc_cpu.cpp" not in ended.output
@@ -111,7 +113,7 @@ def test_contract_a_picture_that_memory_does_not_suffice_for_is_named(run, tmp_p
 
 def test_contract_an_overlay_that_memory_does_not_suffice_for_costs_no_result(run, tmp_path, monkeypatch):
     picture(tmp_path / "a.png", (40, 16))
-    monkeypatch.setattr(prediction, "display_image", unless_wide(prediction.display_image, MemoryError()))
+    monkeypatch.setattr(overlays, "display_image", unless_wide(overlays.display_image, MemoryError()))
     failed = []
     results = predict(run, tmp_path / "a.png", out=tmp_path / "found", score_threshold=0, device="cpu",
                       on_error=lambda path, error: failed.append(path))
@@ -146,13 +148,13 @@ def test_contract_what_was_found_is_kept_whatever_ends_a_prediction(run, tmp_pat
 def test_contract_what_was_found_is_kept_when_the_command_is_terminated(run, tmp_path, monkeypatch):
     for k in range(4):
         picture(tmp_path / "photos" / f"{k}.png")
-    monkeypatch.setattr("roikit.trainer.prediction.save_png",
+    monkeypatch.setattr("roikit.trainer.outputs.overlays.save_png",
                         lambda path, pixels: path.stem == "2" and os.kill(os.getpid(), signal.SIGTERM))
     before = signal.getsignal(signal.SIGTERM)
     ended = command("predict", run, tmp_path / "photos", "--out", tmp_path / "found", "--score-threshold", 0)
     assert ended.exit_code == 130 and "terminated" in ended.output
     kept = json.loads((tmp_path / "found" / "predictions.json").read_text())
-    assert [r["file_name"] for r in kept] == ["0.png", "1.png", "2.png"]
+    assert [r["file_name"] for r in kept] == ["0.png", "1.png"]  # the third has no picture yet
     assert signal.getsignal(signal.SIGTERM) is before
 
 
@@ -163,28 +165,32 @@ def test_contract_devices_without_kernels_get_a_sentence(run, tmp_path):
         assert ended.exit_code == 1 and ended.output.startswith("Error: device: must be auto, cpu"), ended.output
 
 
+def result_files(out, **options):
+    return ResultFiles(out, [{"id": 1, "name": "x"}], about={}, writers={"predictions.json": write_results}, **options)
+
+
 def test_law_result_files_are_whole_at_any_time_and_not_rewritten_for_each_image(tmp_path, monkeypatch):
     written = []
     monkeypatch.setattr("roikit.trainer.result_files.write_atomically", lambda path, write: written.append(path.name))
-    with ResultFiles(tmp_path, [], every=1e9) as kept:
+    with result_files(tmp_path, every=1e9) as kept:
         for k in range(100):
-            kept.add({"id": k}, [{"image_id": k}])
+            kept.add({"id": k, "file_name": f"{k}.png"}, [{"image_id": k}])
         assert written == []
     assert written == ["predictions.json", "images.json"]
     monkeypatch.undo()
-    with ResultFiles(tmp_path, [{"id": 1, "name": "x"}], every=0) as kept:
+    with result_files(tmp_path, every=0) as kept:
         kept._cost = 0.0
-        kept.add({"id": 1}, [{"image_id": 1}])
+        kept.add({"id": 1, "file_name": "a.png"}, [{"image_id": 1}])
         assert json.loads((tmp_path / "predictions.json").read_text()) == [{"image_id": 1}]
-        kept.add_unread("b.png", OSError("cut"))
+        kept.add_unread("b.png", 2, "cut")
     listed = json.loads((tmp_path / "images.json").read_text())
-    assert listed == {"images": [{"id": 1}], "unread": [{"file_name": "b.png", "error": "cut"}],
+    assert listed == {"images": [{"id": 1, "file_name": "a.png"}], "unread": [{"file_name": "b.png", "error": "cut"}],
                       "categories": [{"id": 1, "name": "x"}]}
 
 
 def test_contract_a_folder_that_cannot_be_written_to_is_found_before_the_work(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    with pytest.raises(PermissionError, match="cannot be written to"), ResultFiles(tmp_path, []):
+    with pytest.raises(PermissionError, match="cannot be written to"), result_files(tmp_path):
         pass
 
 

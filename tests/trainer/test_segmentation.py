@@ -148,7 +148,7 @@ def test_predictions_are_label_maps_results_and_pictures(pixels, squares, tmp_pa
     images = [str(squares[1] / f"{k}.png") for k in range(3)]
     results = predict(tmp_path / "run", images, out=tmp_path / "found")
     assert {p.name for p in (tmp_path / "found").iterdir()} == {"0.png", "1.png", "2.png", "images.json", "labels",
-                                                              "predictions.json"}
+                                                              "predictions.json", "predictions.jsonl"}
     assert json.loads((tmp_path / "found" / "predictions.json").read_text()) == results
     for number in (1, 2, 3):
         labels = read_labels(tmp_path / "found" / "labels" / f"{number - 1}.png")

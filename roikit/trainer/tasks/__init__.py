@@ -2,7 +2,7 @@
 
 The trainer asks its task and no model.
 
-A task is an object with these methods; `roikit.trainer.tasks.detection` is the plainest one:
+A task is an object with this; `roikit.trainer.tasks.detection` is the plainest one:
 
     build(model)                      the network of a configuration's ``model``
     network(model)                    its body and its heads, for `load_backbone`
@@ -17,9 +17,11 @@ A task is an object with these methods; `roikit.trainer.tasks.detection` is the 
                                       `roikit.trainer.validation` has it; None where the configuration names none
     adjusted(config, ...)             a finished model's configuration for another number of detections or threshold
     num_classes(categories)           what the model counts where a checkpoint has these categories
+    finds_objects                     whether it gives objects and no map of the image
     evaluate(trained, ...)            `roikit.evaluate` of a model
     prediction(trained, ...)          what `roikit.predict` makes of a model's output: an object with ``results``,
-                                      ``picture``, ``write`` for each image and ``close`` in the end
+                                      ``picture``, ``write`` for each image, and in the end ``close``, which is given
+                                      the records and results of all images and the names of their PNG files
 
 A new task is a file here and a line below.
 """

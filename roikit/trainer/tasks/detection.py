@@ -17,6 +17,8 @@ __all__ = ["TASK", "Detection"]
 class Detection:
     """The task of a ``DetectorConfig``."""
 
+    finds_objects = True
+
     def build(self, model):
         return models.build_detector(model)
 
@@ -90,7 +92,7 @@ class _Found:
     def write(self, folder, name, output):
         """Nothing beside the results."""
 
-    def close(self, folder):
+    def close(self, folder, images, names):
         """Nothing, for the results are written by the one who asks for them."""
 
 

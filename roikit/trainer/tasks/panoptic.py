@@ -31,6 +31,8 @@ class Panoptic(Detection):
     Its annotations are a COCO panoptic file, or a COCO file with masks, around whose objects is background.
     """
 
+    finds_objects = False
+
     def train_set(self, config):
         return _dataset(config, files.train_paths(config), "train", files.augmentation(config.augment),
                         config.run.seed)
@@ -111,7 +113,7 @@ class Panoptic(Detection):
         return metrics
 
     def prediction(self, trained, *, boxes=True):
-        return _Found(_Maps(trained.categories))
+        return _Found(trained.categories)
 
 
 @dataclass
@@ -142,14 +144,14 @@ class _Maps:
 class _Found:
     """Results and pictures of what a panoptic model gives."""
 
-    maps: _Maps
+    categories: list
 
     def results(self, output, image_id):
         """A COCO result for each segment, with ``isthing`` and ``area``, and of a thing its ``score``."""
         ids, found = output["panoptic"].cpu().numpy(), []
         for segment in output["segments"]:
             mask = _mask(ids, segment["id"])
-            result = {"image_id": image_id, "category_id": self.maps.categories[segment["category"] - 1]["id"],
+            result = {"image_id": image_id, "category_id": self.categories[segment["category"] - 1]["id"],
                       "isthing": int(segment["isthing"]), "area": segment["area"], "bbox": rle.toBbox(mask).tolist()}
             if segment["isthing"]:
                 result["score"] = segment["score"]
@@ -157,18 +159,27 @@ class _Found:
         return found
 
     def picture(self, image, output, results):
-        ids, names = output["panoptic"].cpu().numpy(), [c["name"] for c in self.maps.categories]
+        ids, names = output["panoptic"].cpu().numpy(), [c["name"] for c in self.categories]
         classes = panoptic.category_map(ids, output["segments"], len(names))
         return draw_classes(image, classes, names, segments=ids)
 
     def write(self, folder, name, output):
-        """Keep the map for `close`."""
-        record = {"id": len(self.maps.found) + 1, "file_name": name}
-        self.maps.add(record, output["panoptic"].cpu().numpy(), output["segments"])
+        """Nothing beside the results, of which `close` makes the maps."""
 
-    def close(self, folder):
-        """Write ``panoptic.json`` and the folder ``panoptic``."""
-        self.maps.write(folder)
+    def close(self, folder, images, names):
+        """Write ``panoptic.json`` and the folder ``panoptic``: of each image a map, its segments numbered as its
+        results."""
+        def opened():
+            for record, results in images:
+                ids = np.zeros((record["height"], record["width"]), np.int64)
+                segments = []
+                for number, result in enumerate(results, start=1):
+                    ids[rle.decode(result["segmentation"]) > 0] = number
+                    segments.append({"id": number, "category_id": result["category_id"],
+                                     **{key: result[key] for key in ("score",) if key in result}})
+                yield {"id": record["id"], "file_name": names[record["file_name"]]}, ids, segments
+
+        data.write_panoptic(f"{folder}/panoptic.json", opened(), self.categories)
 
 
 def _mask(ids, number):

@@ -39,6 +39,8 @@ class _Files:
 class Segmentation:
     """The task of a ``SegmenterConfig``."""
 
+    finds_objects = False
+
     def build(self, model):
         return models.build_segmenter(model)
 
@@ -153,7 +155,7 @@ class _Found:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_labels(path, output["classes"].cpu().numpy(), class_colors(len(self.names), self.names))
 
-    def close(self, folder):
+    def close(self, folder, images, names):
         """Nothing, for each label map stands for itself."""
 
 

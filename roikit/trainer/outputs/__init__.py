@@ -1,0 +1,51 @@
+"""What a prediction leaves, each kind in a file of its own here, chosen by name.
+
+Some are one file of all objects, made of the journal whenever it is asked for; others are a file an image, which is
+there before the image's line is in the journal.
+"""
+
+from functools import partial
+from pathlib import Path
+
+from roikit.trainer.outputs import label_images, overlays, table
+from roikit.trainer.result_files import write_results
+
+__all__ = ["OUTPUTS", "check_outputs", "image_writers", "whole_files"]
+
+OUTPUTS = ("overlays", "coco", "csv", "instances")
+
+
+def check_outputs(names):
+    """The names as a tuple.
+
+    Raises:
+        ValueError: one is unknown.
+    """
+    names = (names,) if isinstance(names, str) else tuple(names)
+    unknown = [str(name) for name in names if name not in OUTPUTS]
+    if unknown:
+        raise ValueError(f"predict: write must be of {', '.join(OUTPUTS)}, got {', '.join(unknown)}")
+    return names
+
+
+def whole_files(names, categories, pixel_size):
+    """Of the chosen outputs, those that are one file: its name -> how it is written, as `ResultFiles` takes them."""
+    writers = {"coco": ("predictions.json", write_results),
+               "csv": ("objects.csv", partial(table.write_table, categories=categories, pixel_size=pixel_size))}
+    return dict(writers[name] for name in names if name in writers)
+
+
+def image_writers(names, out, prediction):
+    """Of the chosen outputs, those that are a file an image.
+
+    Args:
+        out: folder.
+        prediction: what a task's ``prediction`` gives.
+
+    Returns:
+        list of functions of a file name that ends in ``.png``, a `Picture`, the model's output and its results; each
+        gives the path that it wrote, and where an OSError or MemoryError keeps it from that, only that file is missing.
+    """
+    writers = {"overlays": partial(overlays.write_overlay, Path(out), prediction),
+               "instances": partial(label_images.write_label_image, Path(out) / "instances")}
+    return [writers[name] for name in names if name in writers]
