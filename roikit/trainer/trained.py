@@ -205,8 +205,6 @@ def evaluation_paths(config, annotations=None, images=None):
     return paths
 
 
-
-
 def val_paths(config):
     """(annotations, images) of the val part, or None where none are named."""
     return part_paths(config, "val")

@@ -64,8 +64,10 @@ def test_contract_prediction_errors(run, tmp_path):
         predict(run, tmp_path / "empty")
     with pytest.raises(FileNotFoundError, match="none of best.pt, last.pt and model.safetensors"):
         predict(tmp_path / "empty", run / "predictions" / "0.png")
-    with pytest.raises(ValueError, match="given together"):
+    with pytest.raises(FileNotFoundError, match="no file or folder"):
         evaluate(run, tmp_path / "a.json")
+    with pytest.raises(ValueError, match="given together"):
+        evaluate(run, images=tmp_path)
     with pytest.raises(ValueError, match="annotations must be given"):
         evaluate(run / "detections.json")
     with pytest.raises(ValueError, match="device"):
