@@ -29,7 +29,8 @@ class CocoDataset(Dataset):
 
     Labels are 1..K in the order of the category ids, which may have gaps and start anywhere; 0 stays
     the background's. Images are in the order of their ids. What is random about a sample depends on
-    (seed, epoch, index) and nothing else: not on the number of workers, nor on the order of access.
+    (seed, epoch, index) and nothing else: not on the number of workers, nor on the order of access. A pair
+    (index, k) in the place of an index is the same image, changed otherwise for each k above 0.
 
     Args:
         annotations: path of the JSON file, or its content as a dict; or of a folder of DOTA's text files, or YOLO's for
@@ -152,10 +153,7 @@ class CocoDataset(Dataset):
         return len(self._ids)
 
     def __getitem__(self, index):
-        index = self._checked(index)
-        sample = self.sample(index)
-        if self.transform is not None:
-            sample = self.transform(sample, self.rng(index))
+        index, sample = self._changed(index)
         masks = None if sample.masks is None else [encode(mask, *sample.size) for mask in sample.masks]
         boxes = sample.boxes if self._rotated is None else self.rotated_boxes(sample, masks)
         target = {
@@ -173,6 +171,13 @@ class CocoDataset(Dataset):
         if sample.semantic is not None:
             target["semantic"] = torch.from_numpy(np.array(sample.semantic, np.uint8))
         return image_tensor(sample.image), target
+
+    def _changed(self, index):
+        """The index of a whole number, or of (index, how often it was shown before), and its sample as transformed."""
+        index, before = index if isinstance(index, tuple) else (index, 0)
+        index = self._checked(index)
+        sample = self.sample(index)
+        return index, sample if self.transform is None else self.transform(sample, self.rng(index, before))
 
     def sample(self, index):
         """The index-th image and its objects as a Sample, before any transform."""
@@ -217,9 +222,9 @@ class CocoDataset(Dataset):
             raise ValueError(f"set_epoch: epoch must be at least 0, got {epoch}")
         self._epoch.fill_(epoch)
 
-    def rng(self, index):
-        """The random generator of the index-th sample in the present epoch."""
-        return np.random.default_rng([self.seed, int(self._epoch), index])
+    def rng(self, index, before=0):
+        """The random generator of the index-th sample in the present epoch, which has shown it ``before`` times."""
+        return np.random.default_rng([self.seed, int(self._epoch), index, *([before] if before else [])])
 
     def image_path(self, index):
         """Path of the index-th image's file."""
@@ -250,6 +255,14 @@ class CocoDataset(Dataset):
         """Whether an object to learn has a labelled keypoint, of those that were asked for."""
         points = self._objects.keypoints
         return points is not None and bool((points[~self._objects.crowd, :, 2] > 0).any())
+
+    @property
+    def labels_of_images(self):
+        """(P, 2) int64: the place of an image and the label of a class that it has objects of, each pair once; crowds
+        are not counted."""
+        objects = self._objects
+        places = np.repeat(np.arange(len(self)), np.diff(objects.starts))
+        return np.unique(np.stack([places, objects.labels], 1)[~objects.crowd], axis=0).astype(np.int64)
 
     @property
     def semantic_classes(self):

@@ -90,10 +90,7 @@ class SemanticDataset(CocoDataset):
                          semantic="instances" if semantic is None else semantic, semantic_classes=count)
 
     def __getitem__(self, index):
-        index = self._checked(index)
-        sample = self.sample(index)
-        if self.transform is not None:
-            sample = self.transform(sample, self.rng(index))
+        index, sample = self._changed(index)
         return image_tensor(sample.image), {"semantic": torch.from_numpy(np.array(sample.semantic, np.uint8)),
                                             "image_id": self.image_ids[index]}
 

@@ -75,16 +75,20 @@ class DataConfig:
 
     ``bundled`` stands for the set inside the package wherever a part names no files.
     ``batch_size`` counts the images of a step over all processes. ``workers`` are data-loading
-    processes beside each training process. ``classes`` are the names of the values 0, 1, ... of a segmenter's label
-    maps, where they are PNG files.
+    processes beside each training process, "auto" as many as the cores allow. ``classes`` are the names of the values
+    0, 1, ... of a segmenter's label maps, where they are PNG files. ``on_error`` "skip" puts the next image in the place
+    of a training image that cannot be read, up to 1 % of them. ``repeat_below`` shows images more often whose classes
+    are on less than that part of all images, a class on the part f by the square root of repeat_below / f.
     """
 
     bundled: Literal["nuclei-mini"] | None = None
     train: PartConfig = field(default_factory=PartConfig)
     val: PartConfig = field(default_factory=PartConfig)
     batch_size: int = 2
-    workers: int = 0
+    workers: int | Literal["auto"] = 0
     classes: tuple[str, ...] | None = None
+    on_error: Literal["stop", "skip"] = "stop"
+    repeat_below: float | None = None
 
     def __post_init__(self):
         _require(self.train.fraction is None, "fraction is of data.val: data.val.fraction=0.2 keeps a fifth for it")
@@ -93,7 +97,10 @@ class DataConfig:
                  "val.fraction takes images of data.train, beside which val's own source, annotations, images and "
                  "semantic are of no use")
         _require(self.batch_size >= 1, f"batch_size must be at least 1, got {self.batch_size}")
-        _require(self.workers >= 0, f"workers must not be negative, got {self.workers}")
+        _require(self.workers == "auto" or self.workers >= 0,
+                 f"workers must be auto or not negative, got {self.workers}")
+        _require(self.repeat_below is None or 0 < self.repeat_below <= 1,
+                 f"repeat_below must be above 0 and at most 1, a part of the images, got {self.repeat_below}")
         _require(self.classes is None or 2 <= len(self.classes) <= 255,
                  f"classes must be 2 to 255 names, got {self.classes}")
 
@@ -106,7 +113,9 @@ class AugmentConfig:
     degrees. ``crop`` (height, width) cuts or pads to that size after resizing by a random factor
     from ``scale`` (low, high), where at 1 the image just fits, or with ``scale_of`` "pixels" keeps its own
     pixels. ``brightness`` and ``contrast``
-    shift and stretch the values by up to that part of their range. Random sizes without a crop are
+    shift and stretch the values by up to that part of their range. ``degrees`` turns by any angle up to that, either
+    way, about the centre. ``copy_paste`` and ``mosaic`` are the probabilities that objects of another image are pasted
+    on one, and that an image is made of windows of four. Random sizes without a crop are
     the model's ``image.min_size``. ``keypoint_pairs`` are names of keypoints that change places in a
     mirror; null for those that are the same but for "left" and "right".
     """
@@ -121,9 +130,13 @@ class AugmentConfig:
     per_image_normalize: bool = False
     keypoint_pairs: tuple[tuple[str, str], ...] | None = None
     scale_of: Literal["fit", "pixels"] = "fit"
+    degrees: float = 0.0
+    copy_paste: float = 0.0
+    mosaic: float = 0.0
 
     def __post_init__(self):
-        for name in ("flip", "vertical_flip"):
+        _require(0 <= self.degrees <= 180, f"degrees must be within 0 and 180, got {self.degrees}")
+        for name in ("flip", "vertical_flip", "copy_paste", "mosaic"):
             value = getattr(self, name)
             _require(0 <= value <= 1, f"{name} must be within 0 and 1, got {value}")
         _require(self.scale is None or self.crop is not None, "scale needs a crop")
@@ -140,10 +153,13 @@ class OptimizerConfig:
 
     ``clip_norm`` bounds the Euclidean norm of all gradients together. ``ema`` is the decay of a
     running average of the weights (0.99 to 0.9999), evaluated and saved in their place.
+
+    ``lr`` "auto" is ``reference_lr`` times ``data.batch_size`` by ``reference_batch``: a preset says which rate is good
+    for which number of images a step.
     """
 
     kind: Literal["sgd", "adamw"] = "sgd"
-    lr: float = 0.005
+    lr: float | Literal["auto"] = 0.005
     momentum: float = 0.9
     nesterov: bool = False
     betas: tuple[float, float] = (0.9, 0.999)
@@ -151,9 +167,13 @@ class OptimizerConfig:
     decay_norm_and_bias: bool = True
     clip_norm: float | None = None
     ema: float | None = None
+    reference_lr: float = 0.005
+    reference_batch: int = 2
 
     def __post_init__(self):
-        _require(self.lr > 0, f"lr must be above 0, got {self.lr}")
+        _require(self.lr == "auto" or self.lr > 0, f"lr must be auto or above 0, got {self.lr}")
+        _require(self.reference_lr > 0, f"reference_lr must be above 0, got {self.reference_lr}")
+        _require(self.reference_batch >= 1, f"reference_batch must be at least 1, got {self.reference_batch}")
         _require(self.ema is None or 0 <= self.ema < 1,
                  f"ema must be within 0 and 1, got {self.ema}")
         _require(self.clip_norm is None or self.clip_norm > 0,
@@ -196,7 +216,8 @@ class EvalConfig:
     AP counts the last of ``max_detections``, and the model is told to give as many; AP of keypoints
     counts ``max_keypoint_detections``. ``sigmas`` are needed for keypoints other than COCO's 17: of each, how
     far annotators differ on it as a part of the object's size. ``best`` names the figure that picks
-    the checkpoint ``best``; for a segmenter "segm/AP" means "semantic/mIoU".
+    the checkpoint ``best``, any of ``metrics.json``: "segm/AP50", or of one class "segm/per_class/NAME"; for a segmenter
+    "segm/AP" means "semantic/mIoU". ``patience`` ends the run after so many evaluations in a row without a better one.
     """
 
     every: int | None = None
@@ -205,10 +226,14 @@ class EvalConfig:
     sigmas: tuple[float, ...] | None = None
     batch_size: int = 1
     best: str = "segm/AP"
+    patience: int | None = None
 
     def __post_init__(self):
         _require(self.every is None or self.every >= 1,
                  f"every must be at least 1, got {self.every}")
+        _require(self.patience is None or self.patience >= 1, f"patience must be at least 1, got {self.patience}")
+        _require(self.patience is None or self.every is not None,
+                 "patience counts evaluations, and so needs every, the steps between them")
         _require(self.batch_size >= 1, f"batch_size must be at least 1, got {self.batch_size}")
         _require(bool(self.max_detections)
                  and list(self.max_detections) == sorted(set(self.max_detections))
@@ -231,7 +256,8 @@ class RunConfig:
     writes of the checkpoint ``last`` (null: at evaluations and the end). ``predictions`` val
     images are drawn at the end, with what scores at least ``score_threshold``. ``report`` is the most pictures that
     ``report.html`` shows; 0 writes none. ``doctor`` inspects
-    the data first and stops at what cannot be trained on.
+    the data first and stops at what cannot be trained on. ``batch_picture`` images of the first step are drawn as
+    ``batch.png``; 0 draws none.
     """
 
     name: str = "run"
@@ -246,9 +272,11 @@ class RunConfig:
     score_threshold: float = 0.5
     report: int = 1000
     doctor: bool = True
+    batch_picture: int = 8
 
     def __post_init__(self):
-        _require(self.report >= 0, f"report must not be negative, got {self.report}")
+        for name in ("report", "batch_picture"):
+            _require(getattr(self, name) >= 0, f"{name} must not be negative, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

@@ -250,6 +250,8 @@ def _name(kind):
     if kind is type(None):
         return "null"
     args = typing.get_args(kind)
+    if typing.get_origin(kind) is typing.Literal:
+        return " or ".join(map(str, args))
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         return " or ".join(_name(a) for a in args)
     return getattr(kind, "__name__", str(kind)) if not args else str(kind).replace("typing.", "")
