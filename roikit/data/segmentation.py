@@ -18,7 +18,7 @@ import roikit.masks as rle
 from roikit.data.records import shown
 
 __all__ = ["BoxedMask", "bitmap_of", "box_and_area", "crop", "encode", "flip_horizontal", "flip_vertical",
-           "opened", "rasterised", "read_segmentation", "resize", "rotate"]
+           "opened", "rasterised", "read_segmentation", "resize", "rotate", "trimmed", "within"]
 
 
 class BoxedMask(NamedTuple):
@@ -151,7 +151,7 @@ def _counts(mask, height, width):
     return counts[:-1] if counts[-1] == 0 else counts
 
 
-def _trimmed(bitmap, y, x):
+def trimmed(bitmap, y, x):
     """The BoxedMask of what is set in ``bitmap``, its box made tight; None when nothing is set."""
     rows = np.flatnonzero(bitmap.any(axis=1))
     if not len(rows):
@@ -178,6 +178,12 @@ def box_and_area(mask, height, width):
 def _rasterised(polygons, height, width):
     parts = rle.frPyObjects(polygons, height, width)
     return rle.merge(parts) if len(parts) > 1 else parts[0]
+
+
+def within(mask, height, width):
+    """Polygons that reach over the border of an image as what the border leaves of them, a BoxedMask; any other as it
+    is."""
+    return rasterised(mask, height, width) if isinstance(mask, list) and _overhangs(mask, height, width) else mask
 
 
 def _overhangs(polygons, height, width):
@@ -232,8 +238,8 @@ def crop(mask, window, image_size):
     """
     y, x, height, width = window
     beyond = y < 0 or x < 0 or y + height > image_size[0] or x + width > image_size[1]
-    if isinstance(mask, list) and beyond and _overhangs(mask, *image_size):
-        mask = rasterised(mask, *image_size)
+    if beyond:
+        mask = within(mask, *image_size)
     if isinstance(mask, list):
         kept = []
         for ring in mask:
@@ -248,7 +254,7 @@ def crop(mask, window, image_size):
     inside = mask.bitmap[top:max(y + height - mask.y, 0), left:max(x + width - mask.x, 0)]
     if inside.shape == mask.bitmap.shape:  # whole, and tight as it was
         return BoxedMask(mask.bitmap, mask.y - y, mask.x - x)
-    return _trimmed(inside, mask.y + top - y, mask.x + left - x) if inside.size else None
+    return trimmed(inside, mask.y + top - y, mask.x + left - x) if inside.size else None
 
 
 def resize(mask, y_scale, x_scale):
@@ -270,7 +276,7 @@ def resize(mask, y_scale, x_scale):
     sums = sums[:, index] * (1 - part) + sums[:, index + 1] * part
     covered = sums[:, 1:] - sums[:, :-1]
     # The slack keeps a pixel that is covered to one half exactly, whatever the rounding of the sums.
-    return _trimmed(covered >= (0.5 - 1e-9) / (y_scale * x_scale), first_y, first_x)
+    return trimmed(covered >= (0.5 - 1e-9) / (y_scale * x_scale), first_y, first_x)
 
 
 def _edges(start, length, scale):
