@@ -246,6 +246,11 @@ class CocoDataset(Dataset):
         return self._objects.has_masks
 
     @property
+    def has_rotated_boxes(self):
+        """Whether rotated boxes were asked for and are those of the annotations, not the smallest around masks."""
+        return self._objects.rotated is not None
+
+    @property
     def num_keypoints(self):
         """Number of keypoints of an object; 0 where none were asked for, or none are named by a category."""
         return 0 if self._objects.keypoints is None else self._objects.keypoints.shape[1]

@@ -19,7 +19,7 @@ class CopyPaste:
 
     The pixels of their masks replace those of the image. What they cover is no longer of the objects below: those masks
     lose it, boxes and areas become those of what is left, wholly covered objects are gone, and their keypoints that are
-    covered are labelled but not visible (1). Label maps have the pasted pixels' classes. Rotated boxes that stand in the
+    covered are labelled but not visible (1). Label maps have the pasted pixels' classes. Rotated boxes of the
     annotations stay whole, and boxes of crowds stay. An image of another size is cut, or lies anywhere within this one.
 
     Args:

@@ -12,7 +12,8 @@ from roikit.data import keypoints as kp
 from roikit.data import segmentation as seg
 from roikit.data.semantic import IGNORED
 
-__all__ = ["Sample", "changed", "clipped", "cropped", "has_area", "moved", "opened_masks", "resized", "select", "with_masks"]
+__all__ = ["Sample", "changed", "clipped", "cropped", "has_area", "moved", "opened_masks", "resized", "select",
+           "with_masks"]
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ class RandomRotation:
 
     Polygons turn point by point, cut at the old border where they reached over it. A pixel of a bitmap, or of a label
     map, is the one that its centre comes from. Boxes and areas become those of the masks, never those around turned
-    boxes, and objects of which no pixel is left are gone. Keypoints that leave the image are no longer labelled. Rotated
-    boxes turn exactly, and are not cut. Boxes of crowds, which are regions to ignore, become those around their turned
-    corners. The image is resampled bilinearly, black beyond its border, where a label map is ignored (255).
+    boxes, and objects of which no pixel is left are gone. Keypoints that leave the image are no longer labelled.
+    Rotated boxes turn exactly, and are not cut. Boxes of crowds, which are regions to ignore, become those around their
+    turned corners. The image is resampled bilinearly, black beyond its border, where a label map is ignored (255).
 
     Args:
         degrees: 0 to 180.
@@ -40,8 +40,8 @@ class RandomRotation:
 def rotated(sample, degrees):
     """A sample turned by degrees counter-clockwise."""
     if sample.masks is None and sample.corners is None and len(sample.boxes):
-        raise ValueError("RandomRotation: objects must have masks, for the box of a turned object follows from its mask; "
-                         "got boxes alone")
+        raise ValueError("RandomRotation: objects must have masks, from which the boxes of turned objects follow, got "
+                         "boxes alone")
     turn = _Turn(math.radians(degrees), *sample.size)
     height, width = sample.size
     limits = np.array([0.0, 0.0, width, height])

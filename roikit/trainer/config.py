@@ -76,9 +76,9 @@ class DataConfig:
     ``bundled`` stands for the set inside the package wherever a part names no files.
     ``batch_size`` counts the images of a step over all processes. ``workers`` are data-loading
     processes beside each training process, "auto" as many as the cores allow. ``classes`` are the names of the values
-    0, 1, ... of a segmenter's label maps, where they are PNG files. ``on_error`` "skip" puts the next image in the place
-    of a training image that cannot be read, up to 1 % of them. ``repeat_below`` shows images more often whose classes
-    are on less than that part of all images, a class on the part f by the square root of repeat_below / f.
+    0, 1, ... of a segmenter's label maps, where they are PNG files. ``on_error`` "skip" puts the next image in the
+    place of a training image that cannot be read, up to 1 % of them. ``repeat_below`` shows images more often whose
+    classes are on less than that part of all images, a class on the part f by the square root of repeat_below / f.
     """
 
     bundled: Literal["nuclei-mini"] | None = None
@@ -216,8 +216,8 @@ class EvalConfig:
     AP counts the last of ``max_detections``, and the model is told to give as many; AP of keypoints
     counts ``max_keypoint_detections``. ``sigmas`` are needed for keypoints other than COCO's 17: of each, how
     far annotators differ on it as a part of the object's size. ``best`` names the figure that picks
-    the checkpoint ``best``, any of ``metrics.json``: "segm/AP50", or of one class "segm/per_class/NAME"; for a segmenter
-    "segm/AP" means "semantic/mIoU". ``patience`` ends the run after so many evaluations in a row without a better one.
+    the checkpoint ``best``, any of ``metrics.json``: "segm/AP50", or of a class "segm/per_class/NAME"; for a
+    segmenter "segm/AP" means "semantic/mIoU". ``patience`` ends the run after so many evaluations in a row without a better one.
     """
 
     every: int | None = None

@@ -37,8 +37,8 @@ class EpochBatches(Sampler):
     ``batch_size`` of them, of which process ``rank`` of ``world`` takes every ``world``-th. An
     order is filled up from its start to whole steps, so all processes and steps have equally many.
 
-    With ``factors`` an epoch is longer, their sum rounded up, and shows image i ``factors[i]`` times on average over the
-    epochs. An image that is there again is given as (index, how often it was before), for the data set to change it
+    With ``factors`` an epoch is longer, their sum rounded up, and shows image i ``factors[i]`` times on average over
+    the epochs. An image that is there again is given as (index, how often it was before), for the data set to change it
     otherwise each time.
 
     Being a function of the step, the place in it needs no state: ``seek`` goes to any step.
@@ -86,17 +86,18 @@ class EpochBatches(Sampler):
 
     def __iter__(self):
         order = self.order(self.epoch)
-        turns = np.zeros_like(order) if self.factors is None else _turns(order.ravel(), self.length).reshape(order.shape)
+        turns = np.zeros_like(order) if self.factors is None else _turns(order, self.length)
         for batch, turn in zip(order[self.within:], turns[self.within:], strict=True):
             yield [(index, before) if before else index for index, before in zip(
                 batch[self.rank::self.world].tolist(), turn[self.rank::self.world].tolist(), strict=True)]
 
 
 def _turns(order, length):
-    """Of each entry of an order how often its image stands before it."""
+    """Of each entry of an order, of any shape, how often its image stands before it."""
+    shape, order = order.shape, order.ravel()
     places = np.argsort(order, kind="stable")
     starts = np.zeros(length + 1, np.int64)
     np.cumsum(np.bincount(order, minlength=length), out=starts[1:])
     turns = np.empty_like(order)
     turns[places] = np.arange(len(order)) - starts[order[places]]
-    return turns
+    return turns.reshape(shape)

@@ -19,13 +19,14 @@ from roikit.models.weights.published import find_published, published
 from roikit.models.weights.published_model import named_model
 from roikit.trainer import checkpoint
 from roikit.trainer.asked import asks_for_keypoints, asks_for_rotated, asks_for_semantic, semantic_classes
+from roikit.trainer.augmentation import augmented
 from roikit.trainer.chosen import chosen_ids, part_of_source, val_beside
 from roikit.trainer.config import TrainConfig, load_config
 from roikit.trainer.distributed import pick_device
 from roikit.trainer.extras import extra
 from roikit.trainer.tasks import task_of
 
-__all__ = ["Trained", "augmentation", "evaluation_paths", "image_preparation", "inspected_parts", "is_published",
+__all__ = ["Trained", "evaluation_paths", "image_preparation", "inspected_parts", "is_published",
            "load_trained", "part_paths", "require_objects", "still_transform", "train_paths", "train_set", "val_paths",
            "val_set", "weights_file"]
 
@@ -238,11 +239,11 @@ def train_set(config):
     annotations, images = train_paths(config)
     content = load_annotations(annotations, images=images)
     semantic = (config.data.train.semantic or "instances") if asks_for_semantic(config.model) else None
-    return data.CocoDataset(content, images, transform=augmentation(config.augment),
-                            seed=config.run.seed, ids=chosen_ids(config, "train", content),
-                            keep_empty=config.data.train.keep_empty, keypoints=asks_for_keypoints(config.model),
-                            keypoint_pairs=config.augment.keypoint_pairs, semantic=semantic,
-                            semantic_classes=semantic_classes(config.model), rotated=asks_for_rotated(config.model))
+    dataset = data.CocoDataset(content, images, seed=config.run.seed, ids=chosen_ids(config, "train", content),
+                               keep_empty=config.data.train.keep_empty, keypoints=asks_for_keypoints(config.model),
+                               keypoint_pairs=config.augment.keypoint_pairs, semantic=semantic,
+                               semantic_classes=semantic_classes(config.model), rotated=asks_for_rotated(config.model))
+    return augmented(dataset, config.augment)
 
 
 def val_set(config, annotations=None, images=None, *, content=None, keep_missing=False):
@@ -279,22 +280,3 @@ def require_objects(trained, option):
     """
     if not task_of(trained.config.model).finds_objects:
         raise ValueError(f"{option} is for models that find objects, and {trained.path} gives a map of the image")
-
-
-def augmentation(config):
-    """The random changes of training images of an ``AugmentConfig``."""
-    steps = []
-    if config.per_image_normalize:
-        steps.append(transforms.PerImageNormalize())
-    if config.crop is not None:
-        steps.append(transforms.RandomScaleCrop(config.crop, config.scale or (1.0, 1.0),
-                                                of=config.scale_of))
-    if config.brightness or config.contrast:
-        steps.append(transforms.BrightnessContrast(config.brightness, config.contrast))
-    if config.flip:
-        steps.append(transforms.HorizontalFlip(config.flip))
-    if config.vertical_flip:
-        steps.append(transforms.VerticalFlip(config.vertical_flip))
-    if config.rotate:
-        steps.append(transforms.Rotate90())
-    return transforms.Compose(tuple(steps))

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from roikit.data import transforms as T
 from roikit.data.rotated import boxes_of_corners, corners_of_boxes
 from roikit.data.rotation import RandomRotation, rotated
-from tests.data.test_transforms import as_sample, dense, generator, tight
+
+from .bitmaps import as_sample, dense, generator, tight
 
 
 def square(seed=0, side=20):

@@ -13,6 +13,7 @@ from roikit.data.semantic_dataset import is_semantic_source
 from roikit.errors import RoikitWarning
 from roikit.trainer import panoptic_evaluation as panoptic
 from roikit.trainer import trained as files
+from roikit.trainer.augmentation import augmented
 from roikit.trainer.chosen import chosen_ids, is_choosy
 from roikit.trainer.draw_pixels import draw_classes
 from roikit.trainer.evaluation import write_detections, write_metrics
@@ -34,8 +35,7 @@ class Panoptic(Detection):
     finds_objects = False
 
     def train_set(self, config):
-        return _dataset(config, files.train_paths(config), "train", files.augmentation(config.augment),
-                        config.run.seed)
+        return augmented(_dataset(config, files.train_paths(config), "train", None, config.run.seed), config.augment)
 
     def reports(self, config):
         for name, paths in files.inspected_parts(config):

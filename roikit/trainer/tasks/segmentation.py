@@ -14,15 +14,17 @@ from roikit.data.findings import counted
 from roikit.data.semantic_dataset import is_semantic_source, semantic_content
 from roikit.errors import RoikitWarning
 from roikit.trainer import pixel_evaluation as pixels
+from roikit.trainer.augmentation import augmented
 from roikit.trainer.chosen import chosen_ids, is_choosy
 from roikit.trainer.draw_pixels import class_colors, draw_classes, save_labels
 from roikit.trainer.evaluation import write_metrics
 from roikit.trainer.failures import telling
+from roikit.trainer.fields import ConfigError
 from roikit.trainer.kinds import first_figure
 from roikit.trainer.pixel_scores import pixel_scores
 from roikit.trainer.report.training import evaluation_words
 from roikit.trainer.sentences import sentence_about
-from roikit.trainer.trained import augmentation, part_paths, still_transform
+from roikit.trainer.trained import part_paths, still_transform
 
 __all__ = ["TASK", "Segmentation"]
 
@@ -57,8 +59,12 @@ class Segmentation:
                              "its file names its categories")
 
     def train_set(self, config):
-        return _dataset(config, _files(config, "train"), "train", augmentation(config.augment),
-                        config.run.seed)
+        for field, is_given in (("data.repeat_below", config.data.repeat_below is not None),
+                                ("augment.copy_paste", config.augment.copy_paste > 0)):
+            if is_given:
+                raise ConfigError(f"config: {field} is about objects, and a segmenter learns a class for each pixel")
+        return augmented(_dataset(config, _files(config, "train"), "train", None, config.run.seed), config.augment,
+                         objects=False)
 
     def reports(self, config):
         for name in ("train", "val") if config.data.val.fraction is None else ("train",):
