@@ -4,12 +4,13 @@ from roikit.data import transforms
 from roikit.data.mixing import CopyPaste, Mosaic
 from roikit.data.rotation import RandomRotation
 from roikit.trainer.fields import ConfigError
+from roikit.trainer.skipping import Skipping
 
 __all__ = ["augmented"]
 
 
 def augmented(dataset, config, *, objects=True):
-    """The training data set with the random changes of an ``AugmentConfig``, which take other images from itself.
+    """The training data set with the random changes of a ``TrainConfig``, which take other images from itself.
 
     Args:
         objects: whether its samples have objects.
@@ -17,22 +18,24 @@ def augmented(dataset, config, *, objects=True):
     Raises:
         ConfigError: they need masks, which the data set has not.
     """
+    change = config.augment
     if objects and not dataset.has_masks:
-        if config.copy_paste:
-            raise ConfigError("config: augment.copy_paste needs masks, by which objects are pasted, and the training data "
-                              "have none")
-        if config.degrees and not dataset.has_rotated_boxes:
+        if change.copy_paste:
+            raise ConfigError("config: augment.copy_paste needs masks, by which objects are pasted, and the training "
+                              "data have none")
+        if change.degrees and not dataset.has_rotated_boxes:
             raise ConfigError("config: augment.degrees needs masks, from which the boxes of turned objects follow, and "
                               "the training data have none; augment.rotate turns by quarters without")
-    dataset.transform = transforms.Compose(tuple(_steps(config, dataset)))
+    source = Skipping(dataset) if config.data.on_error == "skip" else dataset
+    dataset.transform = transforms.Compose(tuple(_steps(change, source)))
     return dataset
 
 
-def _steps(config, dataset):
+def _steps(config, source):
     still = [transforms.PerImageNormalize()] if config.per_image_normalize else []
     steps = list(still)
     if config.mosaic:
-        steps.append(Mosaic(config.mosaic, dataset, transforms.Compose(tuple(still))))
+        steps.append(Mosaic(config.mosaic, source, transforms.Compose(tuple(still))))
     if config.crop is not None:
         steps.append(transforms.RandomScaleCrop(config.crop, config.scale or (1.0, 1.0), of=config.scale_of))
     if config.brightness or config.contrast:
@@ -46,5 +49,5 @@ def _steps(config, dataset):
     if config.degrees:
         steps.append(RandomRotation(config.degrees))
     if config.copy_paste:  # last: the other image changes as this one does, by its own draws
-        steps.append(CopyPaste(config.copy_paste, dataset, transforms.Compose(tuple(steps))))
+        steps.append(CopyPaste(config.copy_paste, source, transforms.Compose(tuple(steps))))
     return steps

@@ -217,7 +217,8 @@ class EvalConfig:
     counts ``max_keypoint_detections``. ``sigmas`` are needed for keypoints other than COCO's 17: of each, how
     far annotators differ on it as a part of the object's size. ``best`` names the figure that picks
     the checkpoint ``best``, any of ``metrics.json``: "segm/AP50", or of a class "segm/per_class/NAME"; for a
-    segmenter "segm/AP" means "semantic/mIoU". ``patience`` ends the run after so many evaluations in a row without a better one.
+    segmenter "segm/AP" means "semantic/mIoU". ``patience`` ends the run after so many evaluations in a row that did not
+    better that figure.
     """
 
     every: int | None = None

@@ -9,8 +9,10 @@ from roikit.trainer.asked import asks_for_keypoints
 from roikit.trainer.fields import ConfigError
 from roikit.trainer.scores import COCO_KEYPOINTS
 
-__all__ = ["check_keypoints", "first_figure", "kinds_of_model", "kinds_of_results", "known_figure", "limits_of",
-           "results_of"]
+__all__ = ["check_keypoints", "class_figures", "figure_of", "first_figure", "kinds_of_model", "kinds_of_results",
+           "known_figure", "limits_of", "results_of"]
+
+_CLASS = "per_class/"
 
 
 def kinds_of_model(model, *, masks, keypoints):
@@ -81,6 +83,24 @@ def check_keypoints(categories, dataset, sigmas):
     if dataset.num_keypoints != count:
         raise ValueError(f"evaluate: objects have {dataset.num_keypoints} keypoints and need as many sigmas, which "
                          f"eval.sigmas holds; there are {count}{' of COCO' if sigmas is None else ''}")
+
+
+def class_figures(kinds, names):
+    """The names of the figures of single classes, "segm/per_class/cell" say."""
+    return [f"{kind}/{_CLASS}{name}" for kind in kinds for name in names]
+
+
+def figure_of(scores, figure):
+    """The value of a figure, "segm/AP" or "segm/per_class/cell"; -1, as of an AP without an object, where it is none.
+
+    Args:
+        scores: kind -> name -> value, or for ``per_class`` name of a class -> value.
+    """
+    kind, _, name = figure.partition("/")
+    found = scores.get(kind, {})
+    if name.startswith(_CLASS):
+        return found.get("per_class", {}).get(name.removeprefix(_CLASS), -1.0)
+    return found.get(name, -1.0)
 
 
 def known_figure(wanted, meant, known):

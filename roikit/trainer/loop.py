@@ -8,14 +8,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from roikit.trainer import checkpoint, finish, start
+from roikit.trainer.automatic import rate_from_batch, workers_of
 from roikit.trainer.config import config_text, load_config
 from roikit.trainer.distributed import Process, pick_device
 from roikit.trainer.failures import Failures, on_first, telling
+from roikit.trainer.fields import ConfigError
 from roikit.trainer.progress import Progress
 from roikit.trainer.records import Records
 from roikit.trainer.run import Run
-from roikit.trainer.sampler import EpochBatches
+from roikit.trainer.sampler import EpochBatches, repeat_factors
 from roikit.trainer.schedule import run_length
+from roikit.trainer.skipping import Unread
 from roikit.trainer.tasks import task_of
 
 __all__ = ["train"]
@@ -38,7 +41,8 @@ def train(config, overrides=(), *, out=None, resume=False, on_step=None):
         out: the folder; default ``runs/NAME``, numbered if it exists. It gets ``config.yaml``,
             ``log.jsonl``, ``last.pt``, ``best.pt``, ``model.safetensors``, ``metrics.json``,
             ``detections.json`` (and ``detections_segm.json``, see ``write_detections``) or ``confusion.json``,
-            ``curves.png``, ``predictions/*.png`` and ``report.html`` with ``analysis.json`` and ``report_images``.
+            ``curves.png``, ``batch.png``, ``predictions/*.png`` and ``report.html`` with ``analysis.json`` and
+            ``report_images``.
         resume: go on from ``last.pt`` of ``out``, or start where there is none yet. On the CPU a
             run that was interrupted and resumed ends in the same bits as one that was not. An
             evaluation that is due and failed is tried again.
@@ -73,11 +77,14 @@ def _train(config, process, out, saved, resume, on_step):
     run, lines = _prepared(config, process, out, saved, resume)
     for line in lines:
         run.progress.say(line)
-    begun, total = time.perf_counter(), run.total
+    begun = time.perf_counter()
     try:
         with _stop_signals() as stopped:
             metrics = run.go_on(stopped, on_step)
-        done = {"steps": total, "seconds": time.perf_counter() - begun, "images": total * run.config.data.batch_size}
+        done = {"steps": run.state.step, "seconds": time.perf_counter() - begun,
+                "images": run.state.step * run.config.data.batch_size}
+        if run.config.data.on_error == "skip":
+            done["unread"] = len(run.unread.known)
         summary = {}
         if process.first:
             summary = finish.write(run.out, run.state, run.config, run.val, metrics, done, run.failures)
@@ -100,12 +107,18 @@ def _prepared(config, process, out, saved, resume):
     with telling("the training part"):
         dataset = task.train_set(config)
     config = start.fitted(config, dataset)
+    config, told = rate_from_batch(config)
     categories = dataset.categories
     val = task.prepare_validation(config, categories, process)
     if not config.run.doctor:  # which looks for them as well
         on_first(process, start.look_for_images, {"training": dataset, "val": val and val.dataset})
+    if val is None and config.eval.patience is not None:
+        raise ConfigError("config: eval.patience counts evaluations, and there is no val part")
+    factors = None
+    if config.data.repeat_below is not None:
+        factors = repeat_factors(dataset.labels_of_images, len(dataset), config.data.repeat_below)
     batches = EpochBatches(len(dataset), config.data.batch_size, seed=config.run.seed,
-                           rank=process.rank, world=process.world)
+                           rank=process.rank, world=process.world, factors=factors)
     total = run_length(config.schedule, batches.steps_per_epoch)
 
     start.seed(config.run.seed)
@@ -116,6 +129,11 @@ def _prepared(config, process, out, saved, resume):
         lines = list(start.resumed(saved, config, state.step))
     elif resume:
         lines.append(f"{out / 'last.pt'} is not there, so there is nothing to resume: the run starts anew")
+    workers, workers_told = workers_of(config, device)
+    lines += [line for line in (told, workers_told) if line is not None]
+    if factors is not None:
+        lines.append(f"data.repeat_below={config.data.repeat_below:g}: an epoch shows {batches.shown} images for "
+                     f"{len(dataset)}, the one of the rarest class {factors.max():.3g} times")
     if val is not None:
         lines += val.notes
     progress = Progress(total, state.step, show=process.first)
@@ -124,8 +142,9 @@ def _prepared(config, process, out, saved, resume):
         checkpoint.write_atomically(out / "config.yaml",
                                     lambda file: file.write(config_text(config).encode()))
         records = Records(out, state.step)
+    unread = Unread(len(dataset), process.share_first(records and records.unread) or ())
     return Run(config, process, device, out, dataset, batches, total, categories, val, state, progress, records,
-                Failures(process, progress.say)), lines
+               Failures(process, progress.say), unread, workers), lines
 
 
 @contextmanager

@@ -14,10 +14,10 @@ from roikit.trainer.categories import pair_categories
 from roikit.trainer.draw import display_image, side_by_side
 from roikit.trainer.draw_pixels import draw_classes
 from roikit.trainer.evaluation import coco_results, warn_of_zero, write_detections
-from roikit.trainer.kinds import limits_of
+from roikit.trainer.kinds import class_figures, figure_of, limits_of
 from roikit.trainer.panoptic_scores import PANOPTIC_FIGURES, PanopticTally, figures_of
 from roikit.trainer.pixel_evaluation import read_share
-from roikit.trainer.pixel_scores import confusion, pixel_scores
+from roikit.trainer.pixel_scores import PIXEL_FIGURES, confusion, pixel_scores
 from roikit.trainer.report import Report, write_page
 from roikit.trainer.report.detections import paths_in, report_detections
 from roikit.trainer.running import each_by_itself, evaluation_of, loader_of
@@ -252,10 +252,13 @@ def category_map(ids, segments, count):
     return np.array([table.get(number, IGNORED) for number in known.tolist()])[places.reshape(np.shape(ids))]
 
 
-def figures_known(max_detections):
-    """Names kind/figure of what may pick the best checkpoint; PQ comes first."""
+def figures_known(max_detections, categories):
+    """Names kind/figure of what may pick the best checkpoint, of a model's categories; PQ comes first."""
+    things, stuff = ([c["name"] for c in categories if bool(c["isthing"]) is kind] for kind in (True, False))
     return [f"{KIND}/{name}" for name in PANOPTIC_FIGURES] + [
-        f"{kind}/{name}" for kind in ("bbox", "segm") for name in figure_names(kind, max_detections)]
+        f"{kind}/{name}" for kind in ("bbox", "segm") for name in figure_names(kind, max_detections)] + [
+        f"semantic/{name}" for name in PIXEL_FIGURES] + class_figures([KIND], [*things, *stuff]) + class_figures(
+        ("bbox", "segm"), things) + class_figures(["semantic"], stuff)
 
 
 @dataclass(frozen=True)
@@ -309,8 +312,7 @@ class PanopticValidation:
 
     def figure(self, metrics):
         """The value in ``metrics`` that picks the best checkpoint; -1 of APs where there is no object."""
-        kind, _, name = self.best.partition("/")
-        return metrics["scores"].get(kind, {}).get(name, -1.0)
+        return figure_of(metrics["scores"], self.best)
 
     def write(self, out, results):
         """Write the detections of things into a folder."""

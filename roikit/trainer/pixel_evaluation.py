@@ -14,6 +14,7 @@ from roikit.errors import RoikitWarning
 from roikit.trainer.categories import pair_categories
 from roikit.trainer.draw import display_image, side_by_side
 from roikit.trainer.draw_pixels import draw_classes
+from roikit.trainer.kinds import figure_of
 from roikit.trainer.pixel_scores import PIXEL_FIGURES, confusion, pixel_scores
 from roikit.trainer.report import Report, write_page
 from roikit.trainer.running import each_by_itself, evaluation_of, loader_of
@@ -158,8 +159,7 @@ class PixelValidation:
 
     def figure(self, metrics):
         """The value in ``metrics`` that picks the best checkpoint."""
-        kind, _, name = self.best.partition("/")
-        return metrics["scores"][kind][name]
+        return figure_of(metrics["scores"], self.best)
 
     def write(self, out, results):
         """Write ``confusion.json``: the classes, and how many pixels of each were taken for which."""

@@ -17,7 +17,8 @@ _CURVES = ("AP", "AP50", "mIoU", "pixel_accuracy")
 class Records:
     """Appends records to ``log.jsonl`` and mirrors their numbers to TensorBoard.
 
-    Each record is a flat dict with ``kind`` ("train" or "eval") and ``step`` (steps done).
+    Each record is a flat dict with ``kind`` ("train", "eval", or "unread" for an image that was passed over) and
+    ``step`` (steps done).
 
     Args:
         folder: the run's folder.
@@ -26,12 +27,14 @@ class Records:
 
     Attributes:
         evaluated: the steps whose evaluation is in the log; a second one of the same step is not added.
+        unread: place in the data set -> sentence, of the images that the log says could not be read.
     """
 
     def __init__(self, folder, step=0):
         self.path = Path(folder) / "log.jsonl"
         kept = [r for r in read_records(self.path) if r["step"] <= step] if step else []
         self.evaluated = {r["step"] for r in kept if r["kind"] == "eval"}
+        self.unread = {r["place"]: r["text"] for r in kept if r["kind"] == "unread"}
         text = "".join(json.dumps(r) + "\n" for r in kept)
         write_atomically(self.path, lambda file: file.write(text.encode()))
         self._file = open(self.path, "a", encoding="utf-8")

@@ -14,12 +14,14 @@ from roikit.trainer.config import TrainConfig
 from roikit.trainer.distributed import Process
 from roikit.trainer.failures import Failures, sentence
 from roikit.trainer.fields import plain
+from roikit.trainer.first_batch import draw_batch
 from roikit.trainer.progress import Progress
 from roikit.trainer.records import Records
 from roikit.trainer.running import to_device
 from roikit.trainer.sampler import EpochBatches
 from roikit.trainer.schedule import learning_rate_factor
 from roikit.trainer.scores import table
+from roikit.trainer.skipping import Skipping, Unread
 from roikit.trainer.state import TrainState
 from roikit.trainer.step import optimise
 from roikit.trainer.validation import Validation
@@ -47,6 +49,8 @@ class Run:
     progress: Progress
     records: Records | None
     failures: Failures
+    unread: Unread
+    workers: int
     wrapped: torch.nn.Module | None = None
 
     def go_on(self, stopped, on_step):
@@ -56,17 +60,22 @@ class Run:
             KeyboardInterrupt: once ``stopped`` is not empty; the checkpoint is written then.
         """
         state, metrics = self.state, None
-        if state.step == self.total or self._evaluation_is_missing():
+        over = state.step == self.total or self._is_stale()
+        if over or self._evaluation_is_missing():
             if not (self.out / "last.pt").exists():  # a run of no steps
                 self.save("last")
-            metrics = self.evaluate(final=state.step == self.total)
+            metrics = self.evaluate(final=over)
+            over = over or self._stops_early()
         self.wrapped = _wrap(state.model, self.device, self.process)
-        fetch = _batches(self.dataset, self.batches, self.config, state.step, self.total)
-        while state.step < self.total:
+        fetch = _batches(self.dataset, self.batches, self.workers, self.config, state.step, self.total)
+        while not over:
             batch, waited = self._fetched(fetch)
+            self._draw(*batch)
             record, stop = _one_step(self.wrapped, state, batch, waited, self.config, self.total, device=self.device,
                                      process=self.process, stop=bool(stopped),
                                      epoch=state.step // self.batches.steps_per_epoch)
+            if self.config.data.on_error == "skip":
+                record["unread"] = len(self.unread.known)
             self.note(record)
             self.progress.step(record)
             if on_step is not None:
@@ -75,9 +84,11 @@ class Run:
             is_saved = True
             if last or stop or self._evaluation_is_due() or every and state.step % every == 0:
                 is_saved = self.save("last")
+            over = last
             if last or self._evaluation_is_due():
                 metrics = self.evaluate(final=last)
-            if stop and not last:
+                over = last or self._stops_early()
+            if stop and not over:
                 words = "was written, resume goes on from there" if is_saved else "could not be written"
                 raise KeyboardInterrupt(f"train: stopped at step {state.step} of {self.total}; "
                                         f"{self.out / 'last.pt'} {words}")
@@ -93,6 +104,24 @@ class Run:
         told = self.process.share_first(self.records and self.records.evaluated)
         return self._evaluation_is_due() and self.state.step not in told
 
+    def _is_stale(self):
+        """Whether ``eval.patience`` evaluations have come since the best one; those in the log count."""
+        patience, best = self.config.eval.patience, self.state.best
+        if patience is None or best is None:
+            return False
+        return self.process.share_first(
+            self.records and sum(step > best["step"] for step in self.records.evaluated) >= patience)
+
+    def _stops_early(self):
+        """Whether the run ends before its last step; its weights are exported and it is told then."""
+        if self.state.step == self.total or not self._is_stale():
+            return False
+        self._export()
+        best = self.state.best
+        self.progress.say(f"stopped at step {self.state.step} of {self.total}: {self.config.eval.patience} evaluations "
+                          f"since the best {best['name']}, {best['value']:.4f} at step {best['step']}")
+        return True
+
     def _fetched(self, fetch):
         """The next batch on the device and the seconds of waiting for it.
 
@@ -101,7 +130,9 @@ class Run:
         """
         begun = time.perf_counter()
         try:
-            return to_device(*next(fetch), self.device), time.perf_counter() - begun
+            images, targets = next(fetch)
+            self._pass_over(targets)
+            return to_device(images, targets, self.device), time.perf_counter() - begun
         except Exception as error:
             words = ""
             # Several processes gather their random states for a checkpoint, and the others are within the step.
@@ -109,6 +140,23 @@ class Run:
                 words = f"; {self.out / 'last.pt'} was written, resume goes on from there"
             kind = OSError if isinstance(error, OSError) else ValueError
             raise kind(f"train: step {self.state.step + 1}: {sentence(error)}{words}") from error
+
+    def _pass_over(self, targets):
+        """Note the images that ``data.on_error`` "skip" has passed over for these targets."""
+        if self.config.data.on_error != "skip":
+            return
+        own = {place: text for target in targets for place, text in target.pop("unread", {}).items()}
+        every = {place: text for part in self.process.gather(own) for place, text in part.items()}
+        for place, text in self.unread.add(every).items():
+            self.note({"kind": "unread", "step": self.state.step, "place": place,
+                       "image_id": self.dataset.image_ids[place], "text": text})
+            self.progress.say(f"passed over: {text}")
+
+    def _draw(self, images, targets):
+        """Draw the first step's images of the first process, as they are given to the model."""
+        if self.state.step == 0 and self.process.first and self.config.run.batch_picture:
+            self.failures.attempt("batch.png", draw_batch, self.out / "batch.png", images, targets, self.categories,
+                                  self.config.run.batch_picture)
 
     def note(self, record):
         """Add a record to the log."""
@@ -132,9 +180,8 @@ class Run:
 
         ``final`` weights are exported first.
         """
-        if final and self.process.first:
-            self.failures.attempt("model.safetensors", lambda: checkpoint.export_safetensors(
-                self.out / "model.safetensors", self.state.judged.state_dict(), plain(self.config), self.categories))
+        if final:
+            self._export()
         if self.val is None:
             return None
         metrics = self.val.evaluate(self.state.judged, self.config, device=self.device, process=self.process,
@@ -146,6 +193,12 @@ class Run:
         self.note(_eval_record(self.state.step, metrics))
         self.progress.say(f"step {self.state.step}\n{table(metrics['scores'])}")
         return metrics
+
+    def _export(self):
+        """Write ``model.safetensors``."""
+        if self.process.first:
+            self.failures.attempt("model.safetensors", lambda: checkpoint.export_safetensors(
+                self.out / "model.safetensors", self.state.judged.state_dict(), plain(self.config), self.categories))
 
     def close(self):
         """Close the log and the progress bar, and let go of the group of processes, whatever an exception keeps."""
@@ -163,9 +216,10 @@ def _wrap(model, device, process):
                                    find_unused_parameters=True)
 
 
-def _batches(dataset, batches, config, step, total):
+def _batches(dataset, batches, workers, config, step, total):
     """Yields (images, targets) from ``step`` to the end of the run."""
-    workers = config.data.workers
+    if config.data.on_error == "skip":
+        dataset = Skipping(dataset)
     loader = DataLoader(dataset, batch_sampler=batches, num_workers=workers,
                         collate_fn=data.collate, persistent_workers=workers > 0,
                         generator=torch.Generator())  # the global one must not feel the loader

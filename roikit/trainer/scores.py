@@ -18,7 +18,8 @@ from roikit.trainer.results import Placed, detections_of, place_results, read_re
 from roikit.trainer.rotated_scores import rotated_judge, voc_scores
 from roikit.trainer.truth import objects_of, read_truth
 
-__all__ = ["COCO_KEYPOINTS", "DEFAULT_LIMITS", "coco_scores", "figure_names", "read_json", "table", "warn_of_reasons"]
+__all__ = ["COCO_KEYPOINTS", "DEFAULT_LIMITS", "class_names", "coco_scores", "figure_names", "read_json", "table",
+           "warn_of_reasons"]
 
 IOU_TYPES = ("bbox", "segm", "keypoints", "rbox")
 COCO_KEYPOINTS = 17
@@ -104,7 +105,7 @@ def coco_scores(annotations, results, iou_type, *, max_detections=None, use_cats
         scores |= _voc(objects, found, judge.params)
     if per_class and use_cats:
         precision = judge.eval["precision"]
-        scores["per_class"] = {name: _mean(precision[:, :, k, 0, -1]) for k, name in enumerate(_names(truth))}
+        scores["per_class"] = {name: _mean(precision[:, :, k, 0, -1]) for k, name in enumerate(class_names(truth))}
     return scores
 
 
@@ -139,7 +140,7 @@ def checked_limits(limits):
     return numbers
 
 
-def _names(truth):
+def class_names(truth):
     """A name for each category, its id added where several have the same."""
     names = [str(c["id"] if c.get("name") is None else c["name"]) for c in truth.categories]
     count = Counter(names)

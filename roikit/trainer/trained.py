@@ -243,7 +243,7 @@ def train_set(config):
                                keep_empty=config.data.train.keep_empty, keypoints=asks_for_keypoints(config.model),
                                keypoint_pairs=config.augment.keypoint_pairs, semantic=semantic,
                                semantic_classes=semantic_classes(config.model), rotated=asks_for_rotated(config.model))
-    return augmented(dataset, config.augment)
+    return augmented(dataset, config)
 
 
 def val_set(config, annotations=None, images=None, *, content=None, keep_missing=False):

@@ -15,9 +15,9 @@ from roikit.trainer.evaluation import detect, warn_of_zero, write_detections
 from roikit.trainer.extras import extra
 from roikit.trainer.failures import on_first, telling
 from roikit.trainer.finish import detection_sheet
-from roikit.trainer.kinds import check_keypoints, kinds_of_model, known_figure, limits_of
+from roikit.trainer.kinds import check_keypoints, class_figures, figure_of, kinds_of_model, known_figure, limits_of
 from roikit.trainer.report.detections import paths_in, report_detections
-from roikit.trainer.scores import coco_scores, figure_names, warn_of_reasons
+from roikit.trainer.scores import class_names, coco_scores, figure_names, warn_of_reasons
 from roikit.trainer.sentences import sentence_about
 from roikit.trainer.trained import val_paths, val_set
 from roikit.trainer.truth import Truth, objects_of, read_truth
@@ -94,8 +94,7 @@ class Validation:
 
     def figure(self, metrics):
         """The value in ``metrics`` that picks the best checkpoint."""
-        kind, _, name = self.best.partition("/")
-        return metrics["scores"][kind][name]
+        return figure_of(metrics["scores"], self.best)
 
     def write(self, out, results):
         """Write the detections of an evaluation into a folder."""
@@ -172,7 +171,8 @@ def _figures(config, truth, kinds):
     with telling("the val part"):
         for kind in kinds:
             warn_of_reasons(objects_of(truth, kind)[1], kind)
-        return [f"{kind}/{name}" for kind in kinds for name in figure_names(kind, config.eval.max_detections)]
+        return [f"{kind}/{name}" for kind in kinds for name in figure_names(kind, config.eval.max_detections)
+                ] + class_figures(kinds, class_names(truth))
 
 
 def _best(wanted, known):

@@ -35,7 +35,7 @@ class Panoptic(Detection):
     finds_objects = False
 
     def train_set(self, config):
-        return augmented(_dataset(config, files.train_paths(config), "train", None, config.run.seed), config.augment)
+        return augmented(_dataset(config, files.train_paths(config), "train", None, config.run.seed), config)
 
     def reports(self, config):
         for name, paths in files.inspected_parts(config):
@@ -50,7 +50,7 @@ class Panoptic(Detection):
         return replace(config, model=replace(config.model, panoptic=stuff))
 
     def prepare_validation(self, config, categories, process):
-        best = first_figure(config.eval.best, panoptic.figures_known(config.eval.max_detections))
+        best = first_figure(config.eval.best, panoptic.figures_known(config.eval.max_detections, categories))
         paths = files.val_paths(config)
         if paths is None:
             return None

@@ -20,7 +20,7 @@ from roikit.trainer.draw_pixels import class_colors, draw_classes, save_labels
 from roikit.trainer.evaluation import write_metrics
 from roikit.trainer.failures import telling
 from roikit.trainer.fields import ConfigError
-from roikit.trainer.kinds import first_figure
+from roikit.trainer.kinds import class_figures, first_figure
 from roikit.trainer.pixel_scores import pixel_scores
 from roikit.trainer.report.training import evaluation_words
 from roikit.trainer.sentences import sentence_about
@@ -63,7 +63,7 @@ class Segmentation:
                                 ("augment.copy_paste", config.augment.copy_paste > 0)):
             if is_given:
                 raise ConfigError(f"config: {field} is about objects, and a segmenter learns a class for each pixel")
-        return augmented(_dataset(config, _files(config, "train"), "train", None, config.run.seed), config.augment,
+        return augmented(_dataset(config, _files(config, "train"), "train", None, config.run.seed), config,
                          objects=False)
 
     def reports(self, config):
@@ -81,7 +81,8 @@ class Segmentation:
 
     def prepare_validation(self, config, categories, process):
         files = _files(config, "val")
-        best = first_figure(config.eval.best, pixels.FIGURES)
+        best = first_figure(config.eval.best, [*pixels.FIGURES, *class_figures(
+            [pixels.KIND], [c["name"] for c in categories])])
         if files is None:
             return None
         with telling("the val part"):
