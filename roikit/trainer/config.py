@@ -258,7 +258,7 @@ class RunConfig:
     images are drawn at the end, with what scores at least ``score_threshold``. ``report`` is the most pictures that
     ``report.html`` shows; 0 writes none. ``doctor`` inspects
     the data first and stops at what cannot be trained on. ``batch_picture`` images of the first step are drawn as
-    ``batch.png``; 0 draws none.
+    ``batch.png``; 0 draws none. ``memory`` says before the first step how much memory one takes.
     """
 
     name: str = "run"
@@ -274,6 +274,7 @@ class RunConfig:
     report: int = 1000
     doctor: bool = True
     batch_picture: int = 8
+    memory: bool = True
 
     def __post_init__(self):
         for name in ("report", "batch_picture"):

@@ -13,6 +13,7 @@ from roikit.trainer.config import config_text, load_config
 from roikit.trainer.distributed import Process, pick_device
 from roikit.trainer.failures import Failures, on_first, telling
 from roikit.trainer.fields import ConfigError
+from roikit.trainer.memory import step_memory
 from roikit.trainer.progress import Progress
 from roikit.trainer.records import Records
 from roikit.trainer.run import Run
@@ -131,6 +132,8 @@ def _prepared(config, process, out, saved, resume):
         lines.append(f"{out / 'last.pt'} is not there, so there is nothing to resume: the run starts anew")
     workers, workers_told = workers_of(config, device)
     lines += [line for line in (told, workers_told) if line is not None]
+    if config.run.memory and process.first:
+        lines.append(step_memory(state.model, config, dataset.sizes, device, process.world).line())
     if factors is not None:
         lines.append(f"data.repeat_below={config.data.repeat_below:g}: an epoch shows {batches.shown} images for "
                      f"{len(dataset)}, the one of the rarest class {factors.max():.3g} times")

@@ -14,7 +14,7 @@ from roikit.cli import main
 from roikit.masks import area, decode
 from roikit.trainer import checkpoint, evaluate, load_config, predict, train
 from roikit.trainer.config import ConfigError
-from roikit.trainer.kinds import first_figure
+from roikit.trainer.kinds import figure_of, first_figure
 from roikit.trainer.panoptic_evaluation import category_map, figures_known, look, pairs_of, scores_of
 from roikit.trainer.panoptic_scores import PanopticTally, figures_of
 from roikit.trainer.start import fitted, inspect, new_state, seed
@@ -151,6 +151,10 @@ def test_law_the_truth_has_the_best_figures(source, squares, panoptic_file):
     scores = scores_of(seen, dataset, pairs, load_config({}).eval)
     assert scores["panoptic"]["PQ"] == scores["semantic"]["mIoU"] == 1.0
     assert scores["bbox"]["AP"] == scores["segm"]["AP"] == pytest.approx(1.0)
+    for name in figures_known((1, 10, 100), dataset.categories):
+        kind, _, figure = name.partition("/")
+        known = scores[kind]["per_class"] if figure.startswith("per_class/") else scores[kind]
+        assert figure_of(scores, name) == known[figure.removeprefix("per_class/")]
 
 
 def test_an_image_that_cannot_be_read_counts_as_missed(run, tmp_path, monkeypatch):
@@ -204,15 +208,20 @@ def test_the_report_names_segments_that_are_not_listed(run, panoptic_file, capsy
     assert "which" in capsys.readouterr().out
 
 
+NAMED = [{"id": 1, "name": "cell", "isthing": 1}, {"id": 2, "name": "sky", "isthing": 0}]
+
+
 @pytest.mark.parametrize(("wanted", "meant"), [("segm/AP", "panoptic/PQ"), ("panoptic/SQ_stuff", "panoptic/SQ_stuff"),
-                                               ("bbox/AP50", "bbox/AP50")])
+                                               ("bbox/AP50", "bbox/AP50"), ("semantic/mIoU", "semantic/mIoU"),
+                                               ("panoptic/per_class/cell", "panoptic/per_class/cell"),
+                                               ("semantic/per_class/sky", "semantic/per_class/sky")])
 def test_the_best_figure(wanted, meant):
-    assert first_figure(wanted, figures_known((1, 10, 100))) == meant
+    assert first_figure(wanted, figures_known((1, 10, 100), NAMED)) == meant
 
 
 def test_an_unknown_figure_is_refused():
     with pytest.raises(ConfigError, match="did you mean panoptic/PQ"):
-        first_figure("panoptic/PW", figures_known((1, 10, 100)))
+        first_figure("panoptic/PW", figures_known((1, 10, 100), NAMED))
 
 
 def test_options_of_detectors_are_refused(trained):
