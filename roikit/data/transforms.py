@@ -14,10 +14,12 @@ import torch
 from roikit.data import keypoints as kp
 from roikit.data import rotated as turned
 from roikit.data import segmentation as seg
+from roikit.data.mixing import CopyPaste, Mosaic
 from roikit.data.motions import Sample, cropped, moved, resized
+from roikit.data.rotation import RandomRotation
 
-__all__ = ["BrightnessContrast", "Compose", "HorizontalFlip", "PerImageNormalize",
-           "RandomScaleCrop", "Resize", "Rotate90", "Sample", "VerticalFlip", "image_tensor"]
+__all__ = ["BrightnessContrast", "Compose", "CopyPaste", "HorizontalFlip", "Mosaic", "PerImageNormalize",
+           "RandomRotation", "RandomScaleCrop", "Resize", "Rotate90", "Sample", "VerticalFlip", "image_tensor"]
 
 
 @dataclass(frozen=True)

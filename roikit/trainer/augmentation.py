@@ -1,8 +1,6 @@
 """The random changes of training images that a configuration asks for."""
 
 from roikit.data import transforms
-from roikit.data.mixing import CopyPaste, Mosaic
-from roikit.data.rotation import RandomRotation
 from roikit.trainer.fields import ConfigError
 from roikit.trainer.skipping import Skipping
 
@@ -35,7 +33,7 @@ def _steps(config, source):
     still = [transforms.PerImageNormalize()] if config.per_image_normalize else []
     steps = list(still)
     if config.mosaic:
-        steps.append(Mosaic(config.mosaic, source, transforms.Compose(tuple(still))))
+        steps.append(transforms.Mosaic(config.mosaic, source, transforms.Compose(tuple(still))))
     if config.crop is not None:
         steps.append(transforms.RandomScaleCrop(config.crop, config.scale or (1.0, 1.0), of=config.scale_of))
     if config.brightness or config.contrast:
@@ -47,7 +45,7 @@ def _steps(config, source):
     if config.rotate:
         steps.append(transforms.Rotate90())
     if config.degrees:
-        steps.append(RandomRotation(config.degrees))
+        steps.append(transforms.RandomRotation(config.degrees))
     if config.copy_paste:  # last: the other image changes as this one does, by its own draws
-        steps.append(CopyPaste(config.copy_paste, source, transforms.Compose(tuple(steps))))
+        steps.append(transforms.CopyPaste(config.copy_paste, source, transforms.Compose(tuple(steps))))
     return steps
