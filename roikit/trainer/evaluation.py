@@ -1,7 +1,6 @@
 """Evaluation: COCO results from a model or from a file, and their average precision."""
 
 import json
-import time
 import warnings
 from pathlib import Path
 
@@ -352,40 +351,19 @@ def detect(model, dataset, categories, *, device="cpu", amp="off", batch_size=1,
         around: the function that runs the model -> the one that is used, such as that of `in_views`.
 
     Returns:
-        COCO results in the order of the data set, and seconds an image by part: ``data`` waiting
-        for images, ``forward`` the network down to boxes and mask probabilities, ``post``
-        masks into RLE and results, ``images`` per second over all.
+        COCO results in the order of the data set, and the ``speed`` of `roikit.trainer.running.Looking`.
     """
-    from roikit.trainer.running import each_by_itself, evaluation_of, loader_of  # they import torch
+    from roikit.trainer.running import Looking, evaluation_of  # they import torch
 
-    ids = [c["id"] for c in categories]
-    share = range(len(dataset))
-    found, failed, spent = {}, {}, {"data": 0.0, "forward": 0.0, "post": 0.0}
+    ids, found = [c["id"] for c in categories], {}
     with evaluation_of(model, device, amp) as run:
-        run = run if around is None else around(run)
-        begun = mark = time.perf_counter()
-        for places, images, targets, unread in loader_of(dataset, share, batch_size, workers):
-            spent["data"] += time.perf_counter() - mark
-            failed |= unread
-            outputs, forward, paste, faults = each_by_itself(run, images) if images else ([], 0.0, 0.0, {})
-            failed |= {places[k]: text for k, text in faults.items()}
-            spent["forward"] += forward
-            mark = time.perf_counter()
-            for place, output, target in zip(places, outputs, targets, strict=True):
-                if output is not None:
-                    found[place] = coco_results(output, int(target["image_id"]), ids)
-            if progress is not None:
-                progress(len(found) + len(failed), len(share))
-            now = time.perf_counter()
-            spent["post"] += paste + now - mark
-            mark = now
-        total = max(mark - begun, 1e-9)
-    seen = max(1, len(share))
-    speed = {name: value / seen for name, value in spent.items()}
-    speed["images_per_second"] = len(share) / total
-    for place in sorted(failed):
-        (on_error or _warn_of_unread)(_path_of(dataset, place), OSError(failed[place]))
-    return [r for index in sorted(found) for r in found[index]], speed
+        looking = Looking(run if around is None else around(run), dataset, batch_size=batch_size, workers=workers,
+                          progress=progress)
+        for place, output, target in looking:
+            found[place] = coco_results(output, int(target["image_id"]), ids)
+    for place, text in sorted(looking.failed.items()):
+        (on_error or _warn_of_unread)(_path_of(dataset, place), OSError(text))
+    return [r for index in sorted(found) for r in found[index]], looking.speed
 
 
 def _path_of(dataset, place):
