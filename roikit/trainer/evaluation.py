@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from roikit.errors import RoikitWarning
 from roikit.trainer.categories import pair_categories
 from roikit.trainer.kinds import check_keypoints, kinds_of_model, kinds_of_results, limits_of, results_of
 from roikit.trainer.map_files import evaluate_maps, is_label_folder, is_panoptic
+from roikit.trainer.reading import say_taken
 from roikit.trainer.report.detections import paths_below, paths_in, report_detections
 from roikit.trainer.report.training import evaluation_words
 from roikit.trainer.results import place_results, read_results
@@ -80,7 +82,7 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
     if ready:
         if annotations is None:
             raise ValueError("evaluate: annotations must be given to score ready results")
-        truth = read_truth(annotations, use_cats=use_cats, images=images)
+        truth = _told_truth(annotations, use_cats=use_cats, images=images)
         results = read_results(content)
         told = _told_beside(source, results)
         metrics = score(truth, results, iou_types=iou_types, max_detections=limits, use_cats=use_cats, sigmas=sigmas,
@@ -117,7 +119,7 @@ def evaluate_detector(trained, annotations, images, *, iou_types, limits, use_ca
     from roikit.trainer.trained import evaluation_paths, val_set
 
     files = evaluation_paths(trained.config, annotations, images)
-    truth = read_truth(files[0], use_cats=use_cats, images=files[1])
+    truth = _told_truth(files[0], use_cats=use_cats, images=files[1])
     categories = _paired(trained.categories, truth, use_cats)
     dataset = val_set(trained.config, annotations, images, content=None if use_cats else truth.content,
                       keep_missing=True)  # their objects count as missed
@@ -152,6 +154,14 @@ def evaluate_detector(trained, annotations, images, *, iou_types, limits, use_ca
                     image_ids=dataset.image_ids, score_threshold=run.score_threshold, pictures=run.report,
                     **evaluation_words(trained, files[1]))
     return metrics
+
+
+def _told_truth(annotations, **options):
+    """`read_truth`, and a line about what was taken for what it means."""
+    taken = Counter()
+    truth = read_truth(annotations, taken=taken, **options)
+    say_taken("evaluate", taken)
+    return truth
 
 
 def _report(out, truth, results, scores, **options):
