@@ -19,7 +19,8 @@ __all__ = ["predict"]
 @click.option("--resume", is_flag=True, help="Go on with what --out has: only images that it lacks are looked at.")
 @click.option("--write", callback=words, metavar="WHAT,...",
               help="Any of overlays, coco (predictions.json), csv (objects.csv: class, score, box, area, perimeter, "
-                   "equivalent diameter), instances (label images).  [default: overlays,coco]")
+                   "equivalent diameter), instances (label images), yolo, labelme (annotations).  "
+                   "[default: overlays,coco]")
 @click.option("--pixel-size", type=click.FloatRange(0, min_open=True), metavar="LENGTH",
               help="Length of a pixel's side, in whose unit objects.csv measures.")
 @click.option("--score-threshold", default=0.5, show_default=True, type=click.FloatRange(0, 1))

@@ -105,6 +105,8 @@ def _heading(kind, number):
 
 
 def counted(number, noun):
-    """A number and its noun, in the plural but for 1."""
+    """A number and its noun, in the plural but for 1; what follows the noun, as in "object without a pixel", stays."""
+    place = min((found for word in (" without ", " of ") if (found := noun.find(word)) > 0), default=len(noun))
+    noun, rest = noun[:place], noun[place:]
     plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
-    return f"{number} {noun if number == 1 else plural}"
+    return f"{number} {noun if number == 1 else plural}{rest}"

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from roikit.data import segmentation as seg
-from roikit.data.annotations import load_annotations, read_json
+from roikit.data.annotations import read_json
 from roikit.data.coco import CocoDataset
 from roikit.data.semantic import IGNORED, PanopticFile
-from roikit.data.semantic_dataset import BACKGROUND, is_semantic_source, semantic_content
+from roikit.data.semantic_dataset import BACKGROUND, is_semantic_source
 
-__all__ = ["PanopticDataset", "panoptic_content", "write_panoptic"]
+__all__ = ["PanopticDataset", "write_panoptic"]
 
 _HIGHEST = 256**3 - 1  # of three bytes
 
@@ -122,17 +122,6 @@ class PanopticDataset(CocoDataset):
             listed.append((place + 1, objects.labels[rows[place]], objects.crowd[rows[place]]))
         ids[ids == 0] = len(rows) + 1
         return ids, _counted(ids, [*listed, (len(rows) + 1, things + 1, 0)])
-
-
-def panoptic_content(annotations, images):
-    """What an annotation file holds of images and categories, a COCO panoptic file or a COCO file.
-
-    Raises:
-        OSError, ValueError: it cannot be read, or is neither.
-    """
-    if is_semantic_source(annotations):
-        return semantic_content(annotations, images)
-    return load_annotations(annotations, images=images)
 
 
 def _as_instances(content, file):

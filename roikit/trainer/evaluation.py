@@ -1,8 +1,8 @@
 """Evaluation: COCO results from a model or from a file, and their average precision."""
 
 import json
-import time
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from roikit.errors import RoikitWarning
 from roikit.trainer.categories import pair_categories
 from roikit.trainer.kinds import check_keypoints, kinds_of_model, kinds_of_results, limits_of, results_of
 from roikit.trainer.map_files import evaluate_maps, is_label_folder, is_panoptic
+from roikit.trainer.reading import say_taken
 from roikit.trainer.report.detections import paths_below, paths_in, report_detections
 from roikit.trainer.report.training import evaluation_words
 from roikit.trainer.results import place_results, read_results
@@ -81,7 +82,7 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
     if ready:
         if annotations is None:
             raise ValueError("evaluate: annotations must be given to score ready results")
-        truth = read_truth(annotations, use_cats=use_cats, images=images)
+        truth = _told_truth(annotations, use_cats=use_cats, images=images)
         results = read_results(content)
         told = _told_beside(source, results)
         metrics = score(truth, results, iou_types=iou_types, max_detections=limits, use_cats=use_cats, sigmas=sigmas,
@@ -118,7 +119,7 @@ def evaluate_detector(trained, annotations, images, *, iou_types, limits, use_ca
     from roikit.trainer.trained import evaluation_paths, val_set
 
     files = evaluation_paths(trained.config, annotations, images)
-    truth = read_truth(files[0], use_cats=use_cats, images=files[1])
+    truth = _told_truth(files[0], use_cats=use_cats, images=files[1])
     categories = _paired(trained.categories, truth, use_cats)
     dataset = val_set(trained.config, annotations, images, content=None if use_cats else truth.content,
                       keep_missing=True)  # their objects count as missed
@@ -153,6 +154,14 @@ def evaluate_detector(trained, annotations, images, *, iou_types, limits, use_ca
                     image_ids=dataset.image_ids, score_threshold=run.score_threshold, pictures=run.report,
                     **evaluation_words(trained, files[1]))
     return metrics
+
+
+def _told_truth(annotations, **options):
+    """`read_truth`, and a line about what was taken for what it means."""
+    taken = Counter()
+    truth = read_truth(annotations, taken=taken, **options)
+    say_taken("evaluate", taken)
+    return truth
 
 
 def _report(out, truth, results, scores, **options):
@@ -352,40 +361,19 @@ def detect(model, dataset, categories, *, device="cpu", amp="off", batch_size=1,
         around: the function that runs the model -> the one that is used, such as that of `in_views`.
 
     Returns:
-        COCO results in the order of the data set, and seconds an image by part: ``data`` waiting
-        for images, ``forward`` the network down to boxes and mask probabilities, ``post``
-        masks into RLE and results, ``images`` per second over all.
+        COCO results in the order of the data set, and the ``speed`` of `roikit.trainer.running.Looking`.
     """
-    from roikit.trainer.running import each_by_itself, evaluation_of, loader_of  # they import torch
+    from roikit.trainer.running import Looking, evaluation_of  # they import torch
 
-    ids = [c["id"] for c in categories]
-    share = range(len(dataset))
-    found, failed, spent = {}, {}, {"data": 0.0, "forward": 0.0, "post": 0.0}
+    ids, found = [c["id"] for c in categories], {}
     with evaluation_of(model, device, amp) as run:
-        run = run if around is None else around(run)
-        begun = mark = time.perf_counter()
-        for places, images, targets, unread in loader_of(dataset, share, batch_size, workers):
-            spent["data"] += time.perf_counter() - mark
-            failed |= unread
-            outputs, forward, paste, faults = each_by_itself(run, images) if images else ([], 0.0, 0.0, {})
-            failed |= {places[k]: text for k, text in faults.items()}
-            spent["forward"] += forward
-            mark = time.perf_counter()
-            for place, output, target in zip(places, outputs, targets, strict=True):
-                if output is not None:
-                    found[place] = coco_results(output, int(target["image_id"]), ids)
-            if progress is not None:
-                progress(len(found) + len(failed), len(share))
-            now = time.perf_counter()
-            spent["post"] += paste + now - mark
-            mark = now
-        total = max(mark - begun, 1e-9)
-    seen = max(1, len(share))
-    speed = {name: value / seen for name, value in spent.items()}
-    speed["images_per_second"] = len(share) / total
-    for place in sorted(failed):
-        (on_error or _warn_of_unread)(_path_of(dataset, place), OSError(failed[place]))
-    return [r for index in sorted(found) for r in found[index]], speed
+        looking = Looking(run if around is None else around(run), dataset, batch_size=batch_size, workers=workers,
+                          progress=progress)
+        for place, output, target in looking:
+            found[place] = coco_results(output, int(target["image_id"]), ids)
+    for place, text in sorted(looking.failed.items()):
+        (on_error or _warn_of_unread)(_path_of(dataset, place), OSError(text))
+    return [r for index in sorted(found) for r in found[index]], looking.speed
 
 
 def _path_of(dataset, place):

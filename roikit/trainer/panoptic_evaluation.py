@@ -1,6 +1,5 @@
 """A panoptic model over the images of a data set, and the val part that it is judged on."""
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from roikit.trainer.pixel_evaluation import read_share
 from roikit.trainer.pixel_scores import PIXEL_FIGURES, confusion, pixel_scores
 from roikit.trainer.report import Report, write_page
 from roikit.trainer.report.detections import paths_in, report_detections
-from roikit.trainer.running import each_by_itself, evaluation_of, loader_of
+from roikit.trainer.running import Looking, evaluation_of
 from roikit.trainer.scores import coco_scores, figure_names
 from roikit.trainer.sentences import sentence_about
 from roikit.trainer.truth import read_truth
@@ -117,48 +116,32 @@ def look(model, dataset, pairs, *, share=None, keep=0, device="cpu", amp="off", 
         on_map: called with the place, (H, W) int32 ids and the segments found of each image.
 
     Returns:
-        ``Seen``; and seconds an image by part, as `roikit.trainer.evaluation.detect`.
+        ``Seen``; and the ``speed`` of `Looking`.
     """
-    share, things = range(len(dataset)) if share is None else share, pairs.things
+    things = pairs.things
     stuff = len(pairs.categories) - things
     seen = Seen(PanopticTally(len(pairs.categories)), np.zeros((stuff + 1, stuff + 2), np.int64), [], [], {})
     # Of the data set's categories the value in label maps: 0 of things, 1, 2, ... of stuff, 255 of what is unknown.
     value = np.where(pairs.own > things, pairs.own - things, np.where(pairs.own > 0, 0, IGNORED))
-    failed, spent = {}, {"data": 0.0, "forward": 0.0, "post": 0.0}
     with evaluation_of(model, device, amp) as run:
-        begun = mark = time.perf_counter()
-        for places, images, targets, unread in loader_of(dataset, share, batch_size, workers):
-            spent["data"] += time.perf_counter() - mark
-            failed |= unread
-            outputs, forward, last, faults = each_by_itself(run, images) if images else ([], 0.0, 0.0, {})
-            failed |= {places[k]: text for k, text in faults.items()}
-            spent["forward"] += forward
-            mark = time.perf_counter()
-            for place, output, target in zip(places, outputs, targets, strict=True):
-                if output is None:
-                    continue
-                ids, segments = output["panoptic"].cpu().numpy(), output["segments"]
-                truth, listed = _true(dataset, place, pairs)
-                seen.tally.add(ids, segments, truth, listed)
-                labels = _labels(truth, listed, value)
-                seen.matrix += confusion(output["classes"].cpu().numpy(), labels, stuff + 1, IGNORED)
-                seen.results += coco_results(output, int(target["image_id"]), pairs.ids)
-                seen.objects += _objects(dataset, place, truth, listed)
-                if place < keep:
-                    seen.maps[place] = ids, segments
-                if on_map is not None:
-                    on_map(place, ids, segments)
-            now = time.perf_counter()
-            spent["post"] += last + now - mark
-            mark = now
-        total = max(mark - begun, 1e-9)
-    for place in sorted(failed):
+        looking = Looking(run, dataset, share=share, batch_size=batch_size, workers=workers)
+        for place, output, target in looking:
+            ids, segments = output["panoptic"].cpu().numpy(), output["segments"]
+            truth, listed = _true(dataset, place, pairs)
+            seen.tally.add(ids, segments, truth, listed)
+            labels = _labels(truth, listed, value)
+            seen.matrix += confusion(output["classes"].cpu().numpy(), labels, stuff + 1, IGNORED)
+            seen.results += coco_results(output, int(target["image_id"]), pairs.ids)
+            seen.objects += _objects(dataset, place, truth, listed)
+            if place < keep:
+                seen.maps[place] = ids, segments
+            if on_map is not None:
+                on_map(place, ids, segments)
+    for place, text in sorted(looking.failed.items()):
         _miss(seen, dataset, place, pairs)
         if on_error is not None:
-            on_error(dataset.image_path(place), OSError(failed[place]))
-    speed = {name: value / max(1, len(share)) for name, value in spent.items()}
-    speed["images_per_second"] = len(share) / total
-    return seen, speed
+            on_error(dataset.image_path(place), OSError(text))
+    return seen, looking.speed
 
 
 def _true(dataset, place, pairs):

@@ -1,7 +1,6 @@
 """A segmenter over the images of a data set, and the val part that it is judged on."""
 
 import json
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from roikit.trainer.draw_pixels import draw_classes
 from roikit.trainer.kinds import figure_of
 from roikit.trainer.pixel_scores import PIXEL_FIGURES, confusion, pixel_scores
 from roikit.trainer.report import Report, write_page
-from roikit.trainer.running import each_by_itself, evaluation_of, loader_of
+from roikit.trainer.running import Looking, evaluation_of
 from roikit.trainer.sentences import sentence_about
 
 __all__ = ["FIGURES", "PixelValidation", "label_table", "look", "read_share", "report_pixels"]
@@ -69,38 +68,21 @@ def look(model, dataset, table, num_classes, *, share=None, keep=0, device="cpu"
             memory; its pixels do not count.
 
     Returns:
-        (C, C + 1) int64, as `confusion` of all images; a dict, place -> (H, W) uint8 label map; and seconds an image by
-        part, as `roikit.trainer.evaluation.detect`.
+        (C, C + 1) int64, as `confusion` of all images; a dict, place -> (H, W) uint8 label map; and the ``speed``
+        of `Looking`.
     """
-    share = range(len(dataset)) if share is None else share
-    matrix = np.zeros((num_classes, num_classes + 1), np.int64)
-    kept, failed, spent = {}, {}, {"data": 0.0, "forward": 0.0, "post": 0.0}
+    matrix, kept = np.zeros((num_classes, num_classes + 1), np.int64), {}
     with evaluation_of(model, device, amp) as run:
-        begun = mark = time.perf_counter()
-        for places, images, targets, unread in loader_of(dataset, share, batch_size, workers):
-            spent["data"] += time.perf_counter() - mark
-            failed |= unread
-            outputs, forward, last, faults = each_by_itself(run, images) if images else ([], 0.0, 0.0, {})
-            failed |= {places[k]: text for k, text in faults.items()}
-            spent["forward"] += forward
-            mark = time.perf_counter()
-            for place, output, target in zip(places, outputs, targets, strict=True):
-                if output is None:
-                    continue
-                classes = output["classes"].to("cpu").numpy()
-                matrix += confusion(classes, table[target["semantic"].numpy()], num_classes, IGNORED)
-                if place < keep:
-                    kept[place] = classes.astype(np.uint8)
-            now = time.perf_counter()
-            spent["post"] += last + now - mark
-            mark = now
-        total = max(mark - begun, 1e-9)
-    speed = {name: value / max(1, len(share)) for name, value in spent.items()}
-    speed["images_per_second"] = len(share) / total
-    for place in sorted(failed):
+        looking = Looking(run, dataset, share=share, batch_size=batch_size, workers=workers)
+        for place, output, target in looking:
+            classes = output["classes"].to("cpu").numpy()
+            matrix += confusion(classes, table[target["semantic"].numpy()], num_classes, IGNORED)
+            if place < keep:
+                kept[place] = classes.astype(np.uint8)
+    for place, text in sorted(looking.failed.items()):
         if on_error is not None:
-            on_error(dataset.image_path(place), OSError(failed[place]))
-    return matrix, kept, speed
+            on_error(dataset.image_path(place), OSError(text))
+    return matrix, kept, looking.speed
 
 
 def read_share(process, dataset):

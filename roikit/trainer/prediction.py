@@ -11,7 +11,8 @@ from pathlib import Path
 
 from roikit.data.pictures import open_picture
 from roikit.errors import RoikitWarning
-from roikit.trainer.outputs import check_outputs, image_writers, whole_files
+from roikit.trainer.outputs import annotations_of, check_outputs, image_writers, whole_files
+from roikit.trainer.outputs.looked import Looked
 from roikit.trainer.picture_files import find_pictures, overlay_names
 from roikit.trainer.result_files import ResultFiles
 from roikit.trainer.running import evaluation_of
@@ -43,10 +44,10 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
             soon as the image and its files are done, whatever happens afterwards. ``images.json`` has the images behind
             the ids, the categories in COCO's form, and the ``unread`` files.
         write: of what is written besides, any of "overlays" (PNG files at the images' own relative paths), "coco"
-            (``predictions.json``, COCO results), "csv" (``objects.csv``, a row an object with what is measured on it)
-            and "instances" (16-bit PNG files, each pixel the number of its object); default: overlays and coco. The
-            JSON and CSV files are there, and whole, whatever ends the prediction; while it goes on they are renewed
-            every few seconds.
+            (``predictions.json``, COCO results), "csv" (``objects.csv``, a row an object with what is measured on it),
+            "instances" (16-bit PNG files, each pixel the number of its object), "yolo" and "labelme" (annotations, a
+            file an image, in the folder of that name); default: overlays and coco. The JSON and CSV files are there,
+            and whole, whatever ends the prediction; while it goes on they are renewed every few seconds.
         score_threshold: 0.0 to 1.0, detections below are left out.
         max_detections: so many an image at most; default: as configured.
         device: "auto", "cpu", "cuda", ...
@@ -118,13 +119,17 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
                      "tta_flips": views and views.flips, "tta_scales": views and views.scales}
             kept = stack.enter_context(ResultFiles(out, trained.categories, about=about, resume=resume,
                                                    writers=whole_files(write, trained.categories, pixel_size)))
-            writers = image_writers(write, out, prediction)
+            layouts = annotations_of(write, out, trained.categories)
+            writers = image_writers(write, out, prediction, layouts)
         ids = _numbered(files.names, {} if kept is None else kept.journal.ids)
         if out is not None:
             pictures = dict(zip(ids, overlay_names(list(ids)), strict=True))
             if "overlays" in write and resume:
                 _refuse_to_replace(files.paths, [Path(out, name) for name in pictures.values()])
             stack.callback(lambda: prediction.close(out, kept.journal.images(), pictures))
+            for layout in layouts:
+                layout.begin(ids)
+                stack.callback(layout.end)
         run = stack.enter_context(evaluation_of(trained.model, trained.device, trained.config.run.amp))
         if views is not None:
             run = in_views(run, trained.model, views, limit=trained.config.model.box.detections_per_image,
@@ -145,14 +150,16 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
                       "category_name": names[result["category_id"]], **result}
                      for result in prediction.results(output, ids[name])]
             if kept is not None:
+                height, width = picture.size
+                record = {"id": ids[name], "file_name": name, "height": height, "width": width}
+                looked = Looked(path, record, pictures[name], picture, output, found)
                 prediction.write(out, pictures[name], output)
                 for writer in writers:
                     try:
-                        writer(pictures[name], picture, output, found)
+                        writer(looked)
                     except (OSError, MemoryError, ValueError) as error:
                         failed(Path(out, pictures[name]), error)
-                height, width = picture.size
-                kept.add({"id": ids[name], "file_name": name, "height": height, "width": width}, found)
+                kept.add(record, found)
             else:
                 results += found
             if on_image is not None:

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 from roikit.data import collate
 from roikit.trainer.sentences import out_of_memory, sentence_of
 
-__all__ = ["autocast", "each_by_itself", "evaluation_of", "loader_of", "native_bf16", "to_device"]
+__all__ = ["Looking", "autocast", "each_by_itself", "evaluation_of", "loader_of", "native_bf16", "to_device"]
 
 
 def native_bf16(device):
@@ -101,6 +101,54 @@ def each_by_itself(run, images):
     parts = [each_by_itself(run, [image]) for image in images]
     return ([output for (output,), *_ in parts], sum(part[1] for part in parts), sum(part[2] for part in parts),
             {k: fault[0] for k, (*_, fault) in enumerate(parts) if fault})
+
+
+class Looking:
+    """Runs a model over images, and yields place, output and target of each that could be looked at.
+
+    What its user does with an output counts as time of the last part. Images that cannot be read, or are too large for
+    the memory, are gone past.
+
+    Args:
+        run: of `evaluation_of`.
+        dataset: its items are (image, target).
+        share: places in the data set to look at; None for all.
+        batch_size, workers: images a forward pass, and processes that load them.
+        progress: called with the number of images done and of all.
+
+    Attributes:
+        failed: place -> what is wrong, in words.
+        speed: afterwards, seconds an image by part: ``data`` waiting for images, ``forward`` the network down to boxes
+            and mask probabilities, ``post`` the rest; ``images_per_second`` over all.
+    """
+
+    def __init__(self, run, dataset, *, share=None, batch_size=1, workers=0, progress=None):
+        self._run, self._dataset, self._progress = run, dataset, progress
+        self._share = range(len(dataset)) if share is None else share
+        self._loading = batch_size, workers
+        self.failed, self.speed = {}, {}
+
+    def __iter__(self):
+        spent, done = {"data": 0.0, "forward": 0.0, "post": 0.0}, 0
+        begun = mark = time.perf_counter()
+        for places, images, targets, unread in loader_of(self._dataset, self._share, *self._loading):
+            spent["data"] += time.perf_counter() - mark
+            self.failed |= unread
+            outputs, forward, last, faults = each_by_itself(self._run, images) if images else ([], 0.0, 0.0, {})
+            self.failed |= {places[k]: text for k, text in faults.items()}
+            spent["forward"] += forward
+            mark = time.perf_counter()
+            for place, output, target in zip(places, outputs, targets, strict=True):
+                if output is not None:
+                    done += 1
+                    yield place, output, target
+            if self._progress is not None:
+                self._progress(done + len(self.failed), len(self._share))
+            now = time.perf_counter()
+            spent["post"] += last + now - mark
+            mark = now
+        self.speed = {name: value / max(1, len(self._share)) for name, value in spent.items()}
+        self.speed["images_per_second"] = len(self._share) / max(mark - begun, 1e-9)
 
 
 @contextlib.contextmanager

@@ -24,11 +24,12 @@ from roikit.trainer.chosen import chosen_ids, part_of_source, val_beside
 from roikit.trainer.config import TrainConfig, load_config
 from roikit.trainer.distributed import pick_device
 from roikit.trainer.extras import extra
+from roikit.trainer.reading import read_annotations
 from roikit.trainer.tasks import task_of
 
 __all__ = ["Trained", "evaluation_paths", "image_preparation", "inspected_parts", "is_published",
-           "load_trained", "part_paths", "require_objects", "still_transform", "train_paths", "train_set", "val_paths",
-           "val_set", "weights_file"]
+           "load_trained", "part_paths", "require_objects", "still_transform", "told_name", "train_paths", "train_set",
+           "val_paths", "val_set", "weights_file"]
 
 
 @dataclass(frozen=True)
@@ -237,13 +238,23 @@ def train_set(config):
     Semantic labels are those of ``data.train.semantic``, or else the union of the objects' masks.
     """
     annotations, images = train_paths(config)
-    content = load_annotations(annotations, images=images)
+    content = read_annotations(annotations, images, told_name(config, "train"))
     semantic = (config.data.train.semantic or "instances") if asks_for_semantic(config.model) else None
     dataset = data.CocoDataset(content, images, seed=config.run.seed, ids=chosen_ids(config, "train", content),
                                keep_empty=config.data.train.keep_empty, keypoints=asks_for_keypoints(config.model),
                                keypoint_pairs=config.augment.keypoint_pairs, semantic=semantic,
                                semantic_classes=semantic_classes(config.model), rotated=asks_for_rotated(config.model))
     return augmented(dataset, config)
+
+
+def told_name(config, part):
+    """What a line about the annotations of "train" or "val" begins with; None where another line has said it.
+
+    The doctor says it in its report; where val is a fraction of train, there is one file.
+    """
+    if config.run.doctor or part == "val" and config.data.val.fraction is not None:
+        return None
+    return part
 
 
 def val_set(config, annotations=None, images=None, *, content=None, keep_missing=False):

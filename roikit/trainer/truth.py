@@ -68,7 +68,7 @@ class Truth:
                              "give the folder of the images") from None
 
 
-def read_truth(annotations, *, use_cats=True, images=None):
+def read_truth(annotations, *, use_cats=True, images=None, taken=None):
     """Read an annotation file for evaluation.
 
     Args:
@@ -76,6 +76,7 @@ def read_truth(annotations, *, use_cats=True, images=None):
         use_cats: False where categories do not matter; a file without any gets one for all objects.
         images: folder of the images, which tells sizes that the file does not; None for none, and, for a folder of
             annotations, for the one beside it.
+        taken: as `load_annotations` has it.
 
     Raises:
         OSError: the file cannot be read.
@@ -84,7 +85,7 @@ def read_truth(annotations, *, use_cats=True, images=None):
     if isinstance(annotations, Truth):
         return annotations
     try:
-        content = load_annotations(annotations, categories=use_cats, images=images)
+        content = load_annotations(annotations, categories=use_cats, images=images, taken=taken)
     except ValueError as error:
         raise ValueError(f"evaluate: {error}") from None
     images = _by_id(content["images"], "image")
@@ -96,6 +97,8 @@ def read_truth(annotations, *, use_cats=True, images=None):
     for place, annotation in enumerate(objects):
         if not isinstance(annotation, dict):
             raise ValueError(f"evaluate: annotation at place {place} must be a dict, got {shown(annotation)}")
+        for name in ("image_id", "category_id"):
+            _require_number(annotation, name, _called(annotation))
         if annotation["iscrowd"] not in (0, 1):
             raise ValueError(f"evaluate: {_called(annotation)}: its iscrowd must be 0 or 1, "
                              f"got {shown(annotation['iscrowd'])}")
@@ -106,11 +109,19 @@ def read_truth(annotations, *, use_cats=True, images=None):
     return Truth(images, categories, objects, _sizes(images, objects))
 
 
+def _require_number(record, name, called):
+    """Refuse an id that is text, as the data set does, for a model's results have whole numbers."""
+    if isinstance(record.get(name), str):
+        raise ValueError(f"evaluate: {called}: its {name} must be a whole number, got {shown(record[name])}; "
+                         "`roikit doctor --mend` numbers them")
+
+
 def _by_id(records, what):
     found = {}
     for place, record in enumerate(records):
         if not isinstance(record, dict) or not isinstance(record.get("id"), (int, str)):
             raise ValueError(f"evaluate: {what} at place {place} must be a dict with an id, got {shown(record)}")
+        _require_number(record, "id", f"{what} {shown(record['id'])}")
         found[record["id"]] = record
     if (sentence := repeated_sentence(records, what)) is not None:
         raise ValueError(f"evaluate: {sentence}")

@@ -7,7 +7,6 @@ from typing import Any
 from torch.utils.data import Subset
 
 from roikit.data import CocoDataset
-from roikit.data.annotations import load_annotations
 from roikit.data.keypoints import skeletons_of
 from roikit.trainer.asked import asks_for_keypoints
 from roikit.trainer.categories import pair_categories
@@ -16,10 +15,11 @@ from roikit.trainer.extras import extra
 from roikit.trainer.failures import on_first, telling
 from roikit.trainer.finish import detection_sheet
 from roikit.trainer.kinds import check_keypoints, class_figures, figure_of, kinds_of_model, known_figure, limits_of
+from roikit.trainer.reading import read_annotations
 from roikit.trainer.report.detections import paths_in, report_detections
 from roikit.trainer.scores import class_names, coco_scores, figure_names, warn_of_reasons
 from roikit.trainer.sentences import sentence_about
-from roikit.trainer.trained import val_paths, val_set
+from roikit.trainer.trained import told_name, val_paths, val_set
 from roikit.trainer.truth import Truth, objects_of, read_truth
 
 __all__ = ["Validation", "prepare_validation"]
@@ -139,7 +139,7 @@ def prepare_validation(config, categories, process):
     if paths is None:
         return None
     with telling("the val part"):
-        content = load_annotations(paths[0], images=paths[1])
+        content = read_annotations(*paths, told_name(config, "val"))
         truth, dataset = read_truth(content), val_set(config, content=content)
     pairs = pair_categories(categories, truth.categories, sides=("train", "val"))
     notes = [pairs.text()] if pairs.differ else []

@@ -139,7 +139,8 @@ def _(messy):
         a["segmentation"] = [[{"x": x, "y": y} for x, y in points(a).tolist()]]
 
 
-@case("Labelbox: ids are text of letters and digits", objects=None, cause="its id must be a whole number", mended=12)
+@case("Labelbox: ids are text of letters and digits", objects=None, ap=None, cause="its id must be a whole number",
+      mended=12)
 def _(messy):
     for record in messy.content["images"]:
         record["id"] = f"ckz{record['id']}v0000abc"

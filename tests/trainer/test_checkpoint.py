@@ -1,6 +1,8 @@
 """Checkpoints: whole or absent, plain data, every random state in them."""
 
+import os
 import random
+import subprocess
 
 import numpy as np
 import pytest
@@ -55,6 +57,17 @@ def test_law_a_failed_write_leaves_the_old_file(tmp_path):
         checkpoint.write_atomically(path, half)
     assert checkpoint.load(path)["step"] == 1
     assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX tells whether a process is there")
+def test_law_what_killed_processes_left_is_taken_away(tmp_path):
+    child = subprocess.Popen(["true"])
+    child.wait()
+    for name in (f".last.pt.{child.pid}.part", f".last.pt.{os.getppid()}.part", ".last.pt.x.part", ".other.pt.1.part"):
+        (tmp_path / name).write_bytes(b"half")
+    checkpoint.save(tmp_path / "last.pt", state())
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        f".last.pt.{os.getppid()}.part", ".last.pt.x.part", ".other.pt.1.part", "last.pt"]
 
 
 def test_contract_files_that_are_no_checkpoint_say_so(tmp_path):

@@ -11,6 +11,7 @@ from roikit import masks as rle
 from roikit.data.pictures import Picture
 from roikit.trainer.outputs import check_outputs, overlays
 from roikit.trainer.outputs.label_images import label_image, write_label_image
+from roikit.trainer.outputs.looked import Looked
 from roikit.trainer.outputs.table import COLUMNS, measures, perimeter, write_table
 
 
@@ -72,7 +73,8 @@ def test_law_a_label_image_numbers_the_objects_and_the_surer_one_is_seen(tmp_pat
     labels = label_image(found, 20, 30)
     assert (labels == 2)[other].all() and (labels == 1)[one & ~other].all()
     assert (labels == 3).sum() == 20 and labels.sum() == 2 * 100 + 64 - 25 + 60
-    write_label_image(tmp_path / "in", "a.png", Picture(np.zeros((20, 30, 3), np.uint8)), {}, found)
+    picture = Picture(np.zeros((20, 30, 3), np.uint8))
+    write_label_image(tmp_path / "in", Looked(tmp_path / "a.jpg", {}, "a.png", picture, {}, found))
     assert (np.array(image.open(tmp_path / "in" / "a.png")) == labels).all()
 
 
@@ -91,5 +93,5 @@ def test_law_a_shrunk_picture_and_its_objects_fit(factor):
 
 def test_contract_outputs_are_called_by_their_names():
     assert check_outputs("csv") == ("csv",) and check_outputs(["csv", "coco"]) == ("csv", "coco")
-    with pytest.raises(ValueError, match="write must be of overlays, coco, csv, instances, got csw"):
+    with pytest.raises(ValueError, match="write must be of overlays, coco, csv, instances, yolo, labelme, got csw"):
         check_outputs(["csw", "coco"])

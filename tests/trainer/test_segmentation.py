@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from roikit import data
 from roikit.cli import main
 from roikit.data.images import read_labels
+from roikit.errors import RoikitWarning
 from roikit.masks import decode
 from roikit.models import DetectorConfig, FCNHeadConfig, SegmenterConfig, SemanticFPNConfig
 from roikit.trainer import IncompleteRun, checkpoint, evaluate, finish, load_config, predict, preset_names, train
@@ -106,6 +107,10 @@ def test_contract_what_a_run_leaves(pixels, tmp_path):
     assert plain(saved) == checkpoint.load(out / "last.pt")["config"]
     assert isinstance(saved.model, SegmenterConfig) and saved.model.num_classes == 3
     assert [c["id"] for c in checkpoint.load(out / "best.pt")["categories"]] == [0, 1, 2]
+    # The images of another layout are found as those of `data.train=PATH` are.
+    data.convert_data(pixels["data"]["val"]["annotations"], tmp_path / "folder", layout="labelme")
+    with pytest.warns(RoikitWarning, match="paired by name"):  # labelme's categories are in the order of their names
+        assert evaluate(out / "last.pt", tmp_path / "folder")["semantic"]["mIoU"] > 0
     # What was trained can be evaluated, to the same figures, from each of its files.
     for file in ("", "model.safetensors", "last.pt"):
         again = evaluate(out / file)
@@ -128,6 +133,8 @@ def test_label_maps_are_trained_on_and_evaluated_on(pixels, maps, tmp_path):
     assert np.sum(json.loads((tmp_path / "again" / "confusion.json").read_text())["matrix"]) == 7 * 15 * 16
     result = CliRunner().invoke(main, ["eval", str(tmp_path / "run"), labels, images])
     assert result.exit_code == 0 and "mIoU" in result.output and "ground: IoU" in result.output
+    with pytest.raises(ValueError, match="annotations and images must be given together"):
+        evaluate(tmp_path / "run", labels)
     # Two classes do not fit maps of three: the doctor says so before the first step.
     with pytest.raises(ValueError, match="the train part cannot be used as it is"):
         train(config, ["data.classes=[ground, odd]"], out=tmp_path / "wrong")

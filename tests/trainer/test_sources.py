@@ -125,3 +125,46 @@ def test_a_run_learns_what_it_is_not_judged_by(tiny, squares, tmp_path):
         (tmp_path / "whole/detections.json").read_text())}) == 7
     again = evaluate(tmp_path / "run", device="cpu")
     assert again["bbox"]["AP"] == pytest.approx(metrics["bbox"]["AP"])
+
+
+def told(content, tmp_path, images):
+    """Annotations that say less than COCO's do, and their images."""
+    for item in content["annotations"]:
+        item["category_id"] = str(item["category_id"])
+        del item["iscrowd"]
+    path = tmp_path / "annotations.json"
+    path.write_text(json.dumps(content))
+    return {"annotations": str(path), "images": str(images)}
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.filterwarnings("ignore::roikit.errors.RoikitWarning")
+def test_what_was_taken_for_what_it_means_is_said_once(squares, settings, tmp_path, capfd):
+    line = "taken for what it means: ids as text or floats (6), iscrowd missing (6)"
+    part = told(json.loads(squares[0].read_text()), tmp_path, squares[1])
+    settings["data"] |= {"train": part, "val": part, "workers": 1}
+    settings["eval"] = {"every": 1}
+    for words, expected in (
+            (["run.doctor=false"], [f"train: {line}", f"val: {line}"]), (["run.doctor=true"], []),
+            (["run.doctor=false", "data.val.annotations=null", "data.val.images=null", "data.val.fraction=0.5"],
+             [f"train: {line}"])):
+        config = load_config(settings, [*words, "schedule.steps=2", "run.predictions=0"])
+        train(config, out=tmp_path / str(len(words)) / words[0])
+        said = capfd.readouterr()
+        assert [text for text in said.err.splitlines() if "taken for" in text] == expected
+        assert said.out.count("taken for what it means") == (2 if words == ["run.doctor=true"] else 0)
+    run = tmp_path / "1" / "run.doctor=true"
+    evaluate(run, part["annotations"], part["images"], device="cpu", workers=1)
+    assert capfd.readouterr().err.splitlines().count(f"evaluate: {line}") == 1
+    evaluate([{"image_id": 10, "category_id": 3, "bbox": [0, 0, 5, 5], "score": 0.5}], part["annotations"],
+             iou_types=["bbox"])
+    assert capfd.readouterr().err.splitlines().count(f"evaluate: {line}") == 1
+
+
+def test_pictures_within_the_json_files_are_named(squares, tmp_path):
+    convert_data(squares[0], tmp_path / "set", layout="labelme", copy=False)
+    for data, words in ((None, "name their folder$"), ("iVBORw0KGgo=", r"hold them \(imageData\), and labelme_export")):
+        for path in (tmp_path / "set").glob("*.json"):
+            path.write_text(json.dumps({**json.loads(path.read_text()), "imageData": data}))
+        with pytest.raises(FileNotFoundError, match=words):
+            train_set(configured(f"data.train={tmp_path / 'set'}"))

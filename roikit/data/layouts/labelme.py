@@ -37,12 +37,16 @@ def _files(folder):
 
 def _images(annotations):
     """The folder that holds all images: that of the JSON files, or the nearest above that has theirs in it."""
-    found = [picture.parent for path in _files(annotations)
-             if (picture := _picture(path, read_file(path), None)) is not None]
+    found, holds = [], False
+    for path in _files(annotations):
+        content = read_file(path)
+        holds |= bool(content.get("imageData"))
+        if (picture := _picture(path, content, None)) is not None:
+            found.append(picture.parent)
     if not found:
+        hint = ("; the JSON files hold them (imageData), and labelme_export_json takes them out" if holds else "")
         raise FileNotFoundError(f"the images of {os.fspath(annotations)} are not beside its JSON files; name their "
-                                "folder (where the pictures are within the JSON files only, labelme_export_json or "
-                                "opening and saving them in labelme writes them)")
+                                f"folder{hint}")
     return Path(os.path.commonpath([os.path.abspath(folder) for folder in found]))
 
 

@@ -14,7 +14,7 @@ from types import ModuleType
 from roikit.data.records import names_of
 from roikit.data.writers import label_images, labelme, mask_images, voc, yolo
 
-__all__ = ["WRITERS", "write_layout"]
+__all__ = ["WRITERS", "check_layout", "write_layout"]
 
 WRITERS: dict[str, ModuleType] = {"yolo": yolo, "voc": voc, "labelme": labelme, "label-images": label_images,
                                   "mask-images": mask_images}
@@ -45,7 +45,7 @@ def write_layout(layout, content, images, out, *, copy=True):
         raise ValueError(f"write_layout: {os.fspath(out)} must be an empty folder, or none yet")
     categories = sorted(content["categories"], key=lambda c: c["id"])
     categories = [{"id": c["id"], "name": name} for c, name in zip(categories, names_of(categories), strict=True)]
-    _refuse_alike(writer, content["images"], categories)
+    check_layout(writer, content["images"], categories, "write_layout")
     objects = {record["id"]: [] for record in content["images"]}
     for annotation in content["annotations"]:
         if annotation.get("image_id") in objects:
@@ -64,18 +64,30 @@ def write_layout(layout, content, images, out, *, copy=True):
     return +lost
 
 
-def _refuse_alike(writer, records, categories):
+def check_layout(writer, records, categories, who):
+    """Refuse what files of a layout would not tell apart.
+
+    Args:
+        writer: of `WRITERS`.
+        records: dicts with the ``file_name`` of the images.
+        categories: dicts with a ``name``.
+        who: what the sentence begins with.
+
+    Raises:
+        ValueError: two categories are named alike where names alone tell them apart; an image lies outside its folder;
+            or two would have one file of annotations.
+    """
     names = [c["name"] for c in categories]
     if writer.BY_NAME and len(set(names)) < len(names):
         twice = next(name for k, name in enumerate(names) if name in names[:k])
-        raise ValueError(f"write_layout: two categories are named {twice}, and the layout tells them apart by names")
+        raise ValueError(f"{who}: two categories are named {twice}, and the layout tells them apart by names")
     stems = {}
     for record in records:
         stem = Path(record["file_name"]).with_suffix("").as_posix()
         if Path(stem).is_absolute() or ".." in Path(stem).parts:
-            raise ValueError(f"write_layout: file_name must be a path below the folder of the images, got "
+            raise ValueError(f"{who}: file_name must be a path below the folder of the images, got "
                              f"{record['file_name']}")
         if stem in stems:
-            raise ValueError(f"write_layout: the images {stems[stem]} and {record['file_name']} would have one file of "
+            raise ValueError(f"{who}: the images {stems[stem]} and {record['file_name']} would have one file of "
                              "annotations, which is called as the image without its ending")
         stems[stem] = record["file_name"]

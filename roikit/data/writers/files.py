@@ -7,9 +7,10 @@ import numpy as np
 
 from roikit.data.annotations import has_mask, read_box
 from roikit.data.layouts.label_classes import COLUMNS, TABLE
+from roikit.data.rotated import corners_of_boxes, has_rotated_box, read_rotated_box
 from roikit.data.segmentation import BoxedMask, rasterised, read_segmentation
 
-__all__ = ["add_classes", "box_of", "file_of", "is_crowd", "mask_of_object", "painted"]
+__all__ = ["add_classes", "box_of", "corners_of", "file_of", "is_crowd", "mask_of_object", "painted"]
 
 
 def file_of(folder, record, ending):
@@ -37,6 +38,12 @@ def box_of(item, record):
     mask = mask_of_object(item, record)
     h, w = mask.bitmap.shape
     return [float(mask.x), float(mask.y), float(mask.x + w), float(mask.y + h)]
+
+
+def corners_of(item):
+    """The corners of an object's rotated box, (4, 2); None where it has none."""
+    box = read_rotated_box(item) if has_rotated_box(item) else None
+    return None if box is None else corners_of_boxes(box).reshape(4, 2)
 
 
 def mask_of_object(item, record):

@@ -12,8 +12,7 @@ import numpy as np
 
 from roikit.data.annotations import has_mask
 from roikit.data.outlines import one_ring
-from roikit.data.rotated import corners_of_boxes, has_rotated_box, read_rotated_box
-from roikit.data.writers.files import box_of, file_of, is_crowd
+from roikit.data.writers.files import box_of, corners_of, file_of, is_crowd
 
 __all__ = ["BY_NAME", "IMAGES", "close", "write_image"]
 
@@ -35,7 +34,7 @@ def write_image(folder, record, objects, categories):
                 lost["object without a pixel"] += 1
                 continue
             values = _fractions(ring, np.array(sides, np.float64)).reshape(-1).tolist()
-        elif (corners := _corners(item)) is not None:
+        elif (corners := corners_of(item)) is not None:
             values = (corners / sides).reshape(-1).tolist()
         else:
             x1, y1, x2, y2 = box_of(item, record)
@@ -43,12 +42,6 @@ def write_image(folder, record, objects, categories):
         lines.append(" ".join([str(classes[item["category_id"]]), *map(repr, values)]) + "\n")
     file_of(Path(folder, "labels"), record, ".txt").write_text("".join(lines))
     return lost
-
-
-def _corners(item):
-    """The corners of an object's rotated box, (4, 2); None where it has none."""
-    box = read_rotated_box(item) if has_rotated_box(item) else None
-    return None if box is None else corners_of_boxes(box).reshape(4, 2)
 
 
 def _fractions(ring, sides):

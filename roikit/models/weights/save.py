@@ -1,5 +1,6 @@
 """Weights from models into files: roikit's layout, torchvision's, detectron2's, YOLACT's."""
 
+import glob
 import os
 import pickle
 from collections.abc import Callable
@@ -73,10 +74,14 @@ def _compact(content: Any) -> Any:
 def write_atomically(path: str | os.PathLike, write: Callable[[BinaryIO], None]) -> None:
     """Make `path` by `write(file)` so that a crash leaves the old file or the new one.
 
-    The bytes go to a neighbour, reach the disk (fsync), and the neighbour is renamed.
+    The bytes go to a neighbour, reach the disk (fsync), and the neighbour is renamed. Neighbours that killed processes
+    left are taken away.
     """
     path = Path(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        if not _is_alive(left.suffixes[-2][1:]):
+            left.unlink(missing_ok=True)
     try:
         with open(beside, "wb") as file:
             write(file)
@@ -91,3 +96,16 @@ def write_atomically(path: str | os.PathLike, write: Callable[[BinaryIO], None])
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _is_alive(process: str) -> bool:
+    """Whether the process of this number may still be at work; only POSIX can tell."""
+    if os.name != "posix" or not process.isdecimal():
+        return True
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        pass  # another user's
+    return True

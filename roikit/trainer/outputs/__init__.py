@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path
 
 from roikit.trainer.outputs import label_images, overlays, table
+from roikit.trainer.outputs.annotations import Annotations
 from roikit.trainer.result_files import write_results
 
-__all__ = ["OUTPUTS", "check_outputs", "image_writers", "whole_files"]
+__all__ = ["OUTPUTS", "annotations_of", "check_outputs", "image_writers", "whole_files"]
 
-OUTPUTS = ("overlays", "coco", "csv", "instances")
+OUTPUTS = ("overlays", "coco", "csv", "instances", "yolo", "labelme")
 
 
 def check_outputs(names):
@@ -35,17 +36,28 @@ def whole_files(names, categories, pixel_size):
     return dict(writers[name] for name in names if name in writers)
 
 
-def image_writers(names, out, prediction):
+def annotations_of(names, out, categories):
+    """Of the chosen outputs, those that are a layout of annotations: a list of `Annotations`.
+
+    Raises:
+        ValueError: a layout cannot tell the categories apart.
+    """
+    return [Annotations(name, Path(out) / name, categories) for name in names if name in ("yolo", "labelme")]
+
+
+def image_writers(names, out, prediction, layouts):
     """Of the chosen outputs, those that are a file an image.
 
     Args:
         out: folder.
         prediction: what a task's ``prediction`` gives.
+        layouts: of `annotations_of`.
 
     Returns:
-        list of functions of a file name that ends in ``.png``, a `Picture`, the model's output and its results; each
-        gives the path that it wrote, and where an OSError or MemoryError keeps it from that, only that file is missing.
+        list of functions of a `Looked`; where an OSError, MemoryError or ValueError keeps one from writing its file,
+        only that file is missing.
     """
     writers = {"overlays": partial(overlays.write_overlay, Path(out), prediction),
-               "instances": partial(label_images.write_label_image, Path(out) / "instances")}
+               "instances": partial(label_images.write_label_image, Path(out) / "instances"),
+               **{layout.name: layout.write for layout in layouts}}
     return [writers[name] for name in names if name in writers]

@@ -9,10 +9,10 @@ from roikit.trainer.extras import extra
 __all__ = ["label_image", "write_label_image"]
 
 
-def write_label_image(folder, name, picture, output, found):
-    """Write the label image of a picture as ``folder/name``, a 16-bit grey PNG; arguments as `image_writers` says."""
-    path = folder / name
-    labels = label_image(found, *picture.size)
+def write_label_image(folder, looked):
+    """Write the label image of a `Looked`, a 16-bit grey PNG, into a folder."""
+    path = folder / looked.name
+    labels = label_image(looked.found, *looked.picture.size)
     path.parent.mkdir(parents=True, exist_ok=True)
     extra("PIL.Image", "writing label images").fromarray(labels).save(path)
 

@@ -10,9 +10,9 @@ __all__ = ["LARGEST", "shrunk", "write_overlay"]
 LARGEST = 8192  # pixels of the longer side; larger pictures are drawn smaller by a whole factor
 
 
-def write_overlay(folder, prediction, name, picture, output, found):
-    """Write the overlay of a picture as ``folder/name``; arguments as `image_writers` says."""
-    path = folder / name
+def write_overlay(folder, prediction, looked):
+    """Write the overlay of a `Looked` into a folder."""
+    path, picture, output, found = folder / looked.name, looked.picture, looked.output, looked.found
     path.parent.mkdir(parents=True, exist_ok=True)
     factor = -(-max(picture.size) // LARGEST) if "boxes" in output else 1  # maps of classes are as large as the picture
     if factor > 1:

@@ -8,8 +8,7 @@ import numpy as np
 from roikit import data
 from roikit import masks as rle
 from roikit.data.findings import counted
-from roikit.data.panoptic import panoptic_content
-from roikit.data.semantic_dataset import is_semantic_source
+from roikit.data.semantic_dataset import is_semantic_source, semantic_content
 from roikit.errors import RoikitWarning
 from roikit.trainer import panoptic_evaluation as panoptic
 from roikit.trainer import trained as files
@@ -19,6 +18,7 @@ from roikit.trainer.draw_pixels import draw_classes
 from roikit.trainer.evaluation import write_detections, write_metrics
 from roikit.trainer.failures import telling
 from roikit.trainer.kinds import first_figure
+from roikit.trainer.reading import read_annotations
 from roikit.trainer.report.training import evaluation_words
 from roikit.trainer.sentences import sentence_about
 from roikit.trainer.tasks.detection import Detection
@@ -35,7 +35,8 @@ class Panoptic(Detection):
     finds_objects = False
 
     def train_set(self, config):
-        return augmented(_dataset(config, files.train_paths(config), "train", None, config.run.seed), config)
+        return augmented(_dataset(config, files.train_paths(config), "train", None, config.run.seed,
+                                  told=files.told_name(config, "train")), config)
 
     def reports(self, config):
         for name, paths in files.inspected_parts(config):
@@ -55,7 +56,8 @@ class Panoptic(Detection):
         if paths is None:
             return None
         with telling("the val part"):
-            dataset = _dataset(config, paths, "val", files.still_transform(config))
+            dataset = _dataset(config, paths, "val", files.still_transform(config),
+                               told=files.told_name(config, "val"))
             pairs = panoptic.pairs_of(categories, dataset, ("the training part", "the val part"))
         return panoptic.PanopticValidation(dataset, pairs, best, () if pairs.note is None else (pairs.note,))
 
@@ -78,7 +80,7 @@ class Panoptic(Detection):
         config = trained.config
         part = "val" if annotations is None else None
         dataset = _dataset(config, files.evaluation_paths(config, annotations, images), part,
-                           files.still_transform(config))
+                           files.still_transform(config), told="evaluate")
         pairs = panoptic.pairs_of(trained.categories, dataset, ("the model", "the annotations"))
         if pairs.note is not None:
             warnings.warn(f"evaluate: {pairs.note}", RoikitWarning, stacklevel=3)
@@ -186,10 +188,17 @@ def _mask(ids, number):
     return rle.encode(np.asfortranarray(ids == number, np.uint8))
 
 
-def _dataset(config, paths, part, transform, seed=0):
-    """The images and segments of (annotations, images), those of ``part``, "train" or "val"; all of None."""
+def _dataset(config, paths, part, transform, seed=0, *, told):
+    """The images and segments of (annotations, images), those of ``part``, "train" or "val"; all of None.
+
+    ``told`` is the name of `read_annotations`.
+    """
     annotations, images = paths
-    ids = chosen_ids(config, part, panoptic_content(annotations, images)) if is_choosy(config, part) else None
+    if is_semantic_source(annotations):
+        content = semantic_content(annotations, images) if is_choosy(config, part) else None
+    else:
+        content = annotations = read_annotations(annotations, images, told)
+    ids = chosen_ids(config, part, content) if is_choosy(config, part) else None
     return data.PanopticDataset(annotations, images, transform=transform, seed=seed, ids=ids,
                                 keep_empty=part is None or getattr(config.data, part).keep_empty)
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from roikit import data, models
 from roikit import masks as rle
-from roikit.data.annotations import load_annotations
 from roikit.data.findings import counted
+from roikit.data.layouts import find_source
 from roikit.data.semantic_dataset import is_semantic_source, semantic_content
 from roikit.errors import RoikitWarning
 from roikit.trainer import pixel_evaluation as pixels
@@ -22,9 +22,10 @@ from roikit.trainer.failures import telling
 from roikit.trainer.fields import ConfigError
 from roikit.trainer.kinds import class_figures, first_figure
 from roikit.trainer.pixel_scores import pixel_scores
+from roikit.trainer.reading import read_annotations
 from roikit.trainer.report.training import evaluation_words
 from roikit.trainer.sentences import sentence_about
-from roikit.trainer.trained import part_paths, still_transform
+from roikit.trainer.trained import part_paths, still_transform, told_name
 
 __all__ = ["TASK", "Segmentation"]
 
@@ -63,8 +64,8 @@ class Segmentation:
                                 ("augment.copy_paste", config.augment.copy_paste > 0)):
             if is_given:
                 raise ConfigError(f"config: {field} is about objects, and a segmenter learns a class for each pixel")
-        return augmented(_dataset(config, _files(config, "train"), "train", None, config.run.seed), config,
-                         objects=False)
+        return augmented(_dataset(config, _files(config, "train"), "train", None, config.run.seed,
+                                  told=told_name(config, "train")), config, objects=False)
 
     def reports(self, config):
         for name in ("train", "val") if config.data.val.fraction is None else ("train",):
@@ -86,7 +87,7 @@ class Segmentation:
         if files is None:
             return None
         with telling("the val part"):
-            dataset = _dataset(config, files, "val", still_transform(config))
+            dataset = _dataset(config, files, "val", still_transform(config), told=told_name(config, "val"))
             table, note = pixels.label_table(categories, dataset, ("the training part", "the val part"))
         return pixels.PixelValidation(dataset, categories, table, best, () if note is None else (note,))
 
@@ -106,7 +107,7 @@ class Segmentation:
             if is_given:
                 raise ValueError(f"evaluate: {name} is for detectors, and {trained.path} is a segmenter")
         config = trained.config
-        dataset = _dataset(config, *_asked_for(config, annotations, images), still_transform(config))
+        dataset = _dataset(config, *_asked_for(config, annotations, images), still_transform(config), told="evaluate")
         names = [c["name"] for c in trained.categories]
         table, note = pixels.label_table(trained.categories, dataset, ("the model", "the annotations"))
         if note is not None:
@@ -179,7 +180,12 @@ def _files(config, part):
 
 
 def _asked_for(config, annotations, images):
-    """The files to evaluate on, and the name of their part: those given, which are of none, or the val part."""
+    """The files to evaluate on, and the name of their part: those given, which are of none, or the val part.
+
+    The images of annotations that are no label maps may be left out, and are looked for beside them.
+    """
+    if images is None and isinstance(annotations, (str, os.PathLike)) and not is_semantic_source(annotations):
+        _, annotations, images = find_source(annotations)
     if (annotations is None) != (images is None):
         raise ValueError(f"evaluate: annotations and images must be given together, got {annotations} and {images}")
     if annotations is not None:
@@ -199,11 +205,14 @@ def _class_count(config, semantic):
     return config.model.num_classes if config.data.classes is None else len(config.data.classes)
 
 
-def _dataset(config, files, part, transform, seed=0):
-    """The images and label maps of ``files``, those of ``part``, "train" or "val"; all of None."""
+def _dataset(config, files, part, transform, seed=0, *, told):
+    """The images and label maps of ``files``, those of ``part``, "train" or "val"; all of None.
+
+    ``told`` is the name of `read_annotations`.
+    """
     content = files.annotations
     if content is not None:
-        content = load_annotations(content, images=files.images)
+        content = read_annotations(content, files.images, told)
     elif is_choosy(config, part):
         content = semantic_content(files.semantic, files.images)
     ids = None if content is None else chosen_ids(config, part, content)
