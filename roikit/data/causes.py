@@ -9,13 +9,12 @@ from typing import NamedTuple
 import numpy as np
 
 from roikit import masks as rle
+from roikit.data.fractions import FRACTIONAL, box_order, fractional_fields
 from roikit.data.instances import has_mask, is_line, read_box
 from roikit.data.records import crowds_sentence
 
-__all__ = ["Cause", "agreeing", "boxes_in_place", "causes_of", "extent", "fractional_fields"]
+__all__ = ["Cause", "agreeing", "boxes_in_place", "causes_of", "extent"]
 
-# How far beyond [0, 1] a fraction of the image may lie by the rounding of the tool that wrote it.
-_FRACTION_SLACK = 0.01
 # How far, in pixels, a box may miss its mask, and at least how much of the two must be common where it misses by more:
 # COCO's own boxes are drawn by hand.
 _AGREEMENT = 2.0
@@ -82,46 +81,21 @@ def _lines(annotations):
                  "corners of boxes; leave segmentation out where there are boxes alone, or draw the outlines")
 
 
-def fractional_fields(images, annotations):
-    """Which of ``bbox`` and ``segmentation`` are fractions of the image where COCO has pixels; and of how many objects.
-
-    Args:
-        images: image records.
-        annotations: annotation records that are dicts.
-
-    Returns:
-        dict, field -> number of annotations.
-    """
-    if all(isinstance(r, dict) and r.get("height") == r.get("width") == 1 for r in images):
-        return {}
-    found = {"bbox": _all_fractions(map(_box, annotations)), "segmentation": _all_fractions(map(_points, annotations))}
-    return {field: count for field, count in found.items() if count}
-
-
 def _fractions(images, annotations):
     fields = fractional_fields(images, annotations)
     if not fields:
         return None
     field, count = next(iter(fields.items()))
-    what = "boxes" if field == "bbox" else "polygons"
-    return Cause("fractions", f"coordinates are fractions of the image: all {what} ({count}) lie within [0, 1], where "
-                 "COCO has pixels; multiply x and width by the image's width, y and height by its height" + _MEND)
-
-
-def _all_fractions(arrays):
-    """How many arrays there are, all of fractions; 0 where they are not.
-
-    They are fractions when all lie within [0, 1], not all at whole numbers, for a lone object may be the pixel in the
-    corner. The first array elsewhere ends the search.
-    """
-    seen, fraction = 0, False
-    for values in arrays:
-        if values is None or not np.isfinite(values).all():
-            continue
-        if values.min() < -_FRACTION_SLACK or values.max() > 1 + _FRACTION_SLACK:
-            return 0
-        seen, fraction = seen + 1, fraction or bool((values != np.round(values)).any())
-    return seen if fraction else 0
+    order = box_order(annotations) if field == "bbox" else None
+    told = f"coordinates are fractions of the image: all {FRACTIONAL[field]} ({count}) lie within [0, 1]"
+    if count < (there := sum(bool(a.get(field)) for a in annotations)):
+        told = f"coordinates are fractions of the image: {count} of {there} {FRACTIONAL[field]} lie within [0, 1]"
+    if order == "":
+        return Cause("fractions", f"{told}, where COCO has pixels; as x y width height some would reach over the border, "
+                     "and others would as corners or as centres: write x y width height in pixels")
+    return Cause("fractions", told + (f" and are {order}" if order else "") + ", where COCO has "
+                 + ("x y width height in pixels" if order else "pixels") + "; multiply x and width by the image's width, "
+                 f"y and height by its height{_MEND}")
 
 
 def _box(annotation):

@@ -14,8 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from roikit.data.annotations import NoCategories, load_annotations
-from roikit.data.causes import boxes_in_place, causes_of, fractional_fields
+from roikit.data.causes import boxes_in_place, causes_of
 from roikit.data.findings import counted
+from roikit.data.fractions import FRACTIONAL, box_order, fractional_fields, is_fractional
 from roikit.data.image_folder import ImageFolder
 from roikit.data.images import open_image
 from roikit.data.instances import has_mask
@@ -114,23 +115,28 @@ def _without_crowds(content, done):
 def _in_pixels(content, done):
     objects = [a for a in content["annotations"] if isinstance(a, dict)]
     fields = fractional_fields(content["images"], objects)
-    if not fields:
+    order = box_order(objects) if "bbox" in fields else None
+    if not fields or order == "":
         return content
     sizes, count = sizes_of(content["images"]), Counter()
 
     def scaled(annotation):
         size = sizes.get(annotation.get("image_id")) if isinstance(annotation, dict) else None
-        if size is None:
+        own = () if size is None else tuple(field for field in fields if is_fractional(annotation, field))
+        if not own:
             return annotation
-        found = _moved(annotation, scaling((1, 1), *size), tuple(fields))
+        if order and "bbox" in own:
+            annotation = boxes_in_place({"annotations": [annotation]}, order)["annotations"][0]
+        found = _moved(annotation, scaling((1, 1), *size), own)
         if found is not annotation:
             found.pop("area", None)  # of whatever unit
             count["scaled"] += 1
         return found
 
     annotations = [scaled(a) for a in content["annotations"]]
-    what = " and ".join({"bbox": "boxes", "segmentation": "polygons"}[field] for field in fields)
-    done.append(f"multiplied the {what} of {counted(count['scaled'], 'object')} by the size of the image")
+    what = " and ".join(FRACTIONAL[field] for field in fields)
+    done.append(f"multiplied the {what} of {counted(count['scaled'], 'object')} by the size of the image"
+                + (f" and wrote x y width height for {order}" if order else ""))
     return {**content, "annotations": annotations}
 
 
