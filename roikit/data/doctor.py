@@ -30,6 +30,8 @@ __all__ = ["Inspection", "inspect_dataset"]
 
 # How far, in pixels, a box or a polygon may reach over the border unreported: COCO's own are drawn by hand.
 _BORDER = 1.0
+# So many annotations of categories that are not listed are each named.
+_NAMED = 5
 # Of a class with fewer objects little is learnt.
 _FEW = 10
 
@@ -184,12 +186,18 @@ class Inspection:
         if sound and not has_masks:
             self.add("no-masks", "note", "the file", "no annotation has a mask: fit for boxes alone")
         causes = {cause.kind: cause for cause in causes_of(content)}
+        strangers = [f for f in self.findings if f.kind == "unknown-category-id"]
+        if len(strangers) > _NAMED:  # their cause says it once
+            self.findings = [f for f in self.findings if f.kind != "unknown-category-id"]
+        else:
+            causes.pop("unknown-category-id", None)
         for cause in causes.values():
             self.add(cause.kind, "warning" if cause.learnable else "error", "the file", cause.sentence)
         crowds = crowds_sentence(content["annotations"])
         if crowds and "all-crowds" not in causes:
             self.add("many-crowds", "warning" if objects else "error", "the file", crowds)
-        if "fractions" in causes or "lines" in causes:
+        if causes.keys() & {"fractions", "lines", "other-masks", "outside"} or any(
+                cause.kind == "other-boxes" and cause.reading is None for cause in causes.values()):
             return objects  # what can be said of each object follows from the cause
         if "other-boxes" in causes:
             read = boxes_in_place({"annotations": [record for _, record in sound]}, causes["other-boxes"].reading)

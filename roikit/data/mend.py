@@ -20,6 +20,7 @@ from roikit.data.fractions import FRACTIONAL, box_order, fractional_fields, is_f
 from roikit.data.image_folder import ImageFolder
 from roikit.data.images import open_image
 from roikit.data.instances import has_mask
+from roikit.data.mask_causes import masks_in_place
 from roikit.data.mend_objects import mended_objects
 from roikit.data.mend_records import (
     categories_from_ids,
@@ -32,6 +33,10 @@ from roikit.data.records import sizes_of
 from roikit.data.turned import is_swapped, is_turned
 
 __all__ = ["Mended", "mend_dataset", "write_annotations"]
+
+
+# Causes that only the one who annotated can undo, and of which many objects are of no use until then.
+_UNKNOWN = frozenset({"fractions", "other-boxes", "other-masks", "outside"})
 
 
 class Mended(NamedTuple):
@@ -74,11 +79,15 @@ def mend_dataset(annotations, images):
     content = _without_crowds(content, done)
     content = _in_pixels(content, done)
     for cause in causes_of(content):
-        if cause.reading is not None:
+        if cause.kind == "other-masks" and cause.reading is not None:
+            content = masks_in_place(content, cause.reading)
+            done.append(f"wrote the masks in COCO's way: {cause.sentence.partition(':')[0]}")
+        elif cause.reading is not None:
             content = boxes_in_place(content, cause.reading)
             done.append(f"took the boxes for {cause.reading} and wrote x y width height")
     content = _on_stored_pixels(content, folder, done)
-    content = mended_objects(content, done)
+    if not any(cause.kind in _UNKNOWN for cause in causes_of(content)):
+        content = mended_objects(content, done)
     return Mended({"info": {}, **content}, done)
 
 
