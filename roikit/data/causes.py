@@ -84,16 +84,16 @@ def _outside(images, annotations):
 def _categories(categories, annotations):
     """The cause where annotations use ids that categories does not list: figures without them would be wrong."""
     listed = {c.get("id") for c in categories if isinstance(c, dict) and isinstance(c.get("id"), (int, str))}
-    strange = [a for a in annotations if isinstance(a.get("category_id"), int) and a["category_id"] not in listed]
+    strange = [a for a in annotations if not isinstance(a.get("category_id"), (int, str)) or a["category_id"] not in listed]
     if not strange or not listed or len(listed) < len(categories):
         return None
     ids = [str(i) for i in sorted(listed, key=lambda i: (isinstance(i, str), i))]
-    more = sorted({a["category_id"] for a in strange[1:]})[:5]
+    more = sorted({shown(a.get("category_id")) for a in strange[1:]})[:5]
     return Cause("unknown-category-id", f"annotation {shown(strange[0].get('id'))} of image "
-                 f"{shown(strange[0].get('image_id'))} has category id {strange[0]['category_id']}, which categories does not "
-                 f"list: it lists {', '.join(ids[:5]) or 'none'}{', ...' if len(ids) > 5 else ''}"
+                 f"{shown(strange[0].get('image_id'))} has category id {shown(strange[0].get('category_id'))}, which "
+                 f"categories does not list: it lists {', '.join(ids[:5]) or 'none'}{', ...' if len(ids) > 5 else ''}"
                  + (f"; {len(strange) - 1} more of {len(annotations)} annotations have such ids, "
-                    f"{', '.join(map(str, more))}" if more else "")
+                    f"{', '.join(more)}" if more else "")
                  + "; list the id, or give its annotations the one that is meant")
 
 

@@ -309,7 +309,8 @@ def _content(annotations, folder):
             if (fault := fault_of(record, what)) is not None:
                 number = record.get("id") if isinstance(record, dict) else None
                 name = f"at place {place}" if number is None else shown(number)
-                raise ValueError(f"CocoDataset: {what} {name}: {fault[1]}")
+                mend = "; `roikit doctor --mend` numbers them anew" if fault[0] == "malformed-id" and what != "annotation" else ""
+                raise ValueError(f"CocoDataset: {what} {name}: {fault[1]}{mend}")
         if what != "annotation" and (sentence := repeated_sentence(content[key], what)) is not None:
             raise ValueError(f"CocoDataset: {sentence}")
     told = []

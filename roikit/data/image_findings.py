@@ -102,6 +102,8 @@ def _missing(missing, count, folder):
     if shared := [name for name in names if folder.find(name) is not None]:
         sentence += (f"; {len(shared)} could be a file that another image has as well, such as "
                      f"{folder.find(shared[0])[0]!r} for {shared[0]!r}: give the folder above, or complete the names")
+    elif several := next(((name, found) for name in names if (found := folder.likely(name))), None):
+        sentence += f"; {several[0]} could be {' or '.join(several[1][:3])}: write into file_name which it is"
     if len(missing) == count:
         return "missing-image", "error", subject, f"{sentence}; is {folder.path} the folder of these images?"
     return ("missing-image", "warning", subject,

@@ -15,12 +15,28 @@ from roikit.data.segmentation import box_and_area, read_segmentation
 __all__ = ["Instance", "MalformedField", "has_mask", "is_line", "read_box", "read_object"]
 
 
+# What to do about a field that cannot be read.
+_REMEDIES = {
+    "segmentation": "; write polygons of three points or more, x0 y0 x1 y1 ..., or an RLE of the image's size, or take the "
+                    "object out",
+    "box": "; write x, y, width, height, or leave it out beside a mask",
+    "area": "; leave it out, and it is counted",
+    "iscrowd": "; write 0 for one object, 1 for a region of many",
+}
+
+
 class MalformedField(ValueError):
-    """A field of an annotation that cannot be read: ``field`` names it, the text says what is wrong."""
+    """A field of an annotation that cannot be read: ``field`` names it, the text says what is wrong.
+
+    Attributes:
+        field: its name.
+        remedy: what to do about it, to be put behind the text; may be empty.
+    """
 
     def __init__(self, field, sentence):
         super().__init__(sentence)
         self.field = field
+        self.remedy = _REMEDIES.get(field, "")
 
 
 class Instance(NamedTuple):
