@@ -84,7 +84,8 @@ def _outside(images, annotations):
 def _categories(categories, annotations):
     """The cause where annotations use ids that categories does not list: figures without them would be wrong."""
     listed = {c.get("id") for c in categories if isinstance(c, dict) and isinstance(c.get("id"), (int, str))}
-    strange = [a for a in annotations if not isinstance(a.get("category_id"), (int, str)) or a["category_id"] not in listed]
+    strange = [a for a in annotations
+               if not isinstance(a.get("category_id"), (int, str)) or a["category_id"] not in listed]
     if not strange or not listed or len(listed) < len(categories):
         return None
     ids = [str(i) for i in sorted(listed, key=lambda i: (isinstance(i, str), i))]
@@ -121,11 +122,11 @@ def _fractions(images, annotations):
     if count < (there := sum(bool(a.get(field)) for a in annotations)):
         told = f"coordinates are fractions of the image: {count} of {there} {FRACTIONAL[field]} lie within [0, 1]"
     if order == "":
-        return Cause("fractions", f"{told}, where COCO has pixels; as x y width height some would reach over the border, "
-                     "and others would as corners or as centres: write x y width height in pixels")
+        return Cause("fractions", f"{told}, where COCO has pixels; as x y width height some would reach "
+                     "over the border, and others would as corners or as centres: write x y width height in pixels")
     return Cause("fractions", told + (f" and are {order}" if order else "") + ", where COCO has "
-                 + ("x y width height in pixels" if order else "pixels") + "; multiply x and width by the image's width, "
-                 f"y and height by its height{_MEND}")
+                 + ("x y width height in pixels" if order else "pixels") + "; multiply x and width by the image's "
+                 f"width, y and height by its height{_MEND}")
 
 
 def _box(annotation):
@@ -204,10 +205,11 @@ def _shown_by_masks(images, annotations):
     reading = max(proved, key=proved.get)
     if not proved[reading]:
         return None
-    if reading == _EXCHANGED and not any(_overhangs(a, sizes_of(images)) for a in sampled(annotations)):
-        return Cause(_KIND, f"boxes and masks of {proved[reading]} objects have x and y exchanged: either the boxes are y x "
-                     "height width, or the masks are: polygons of row and column, as skimage.measure.find_contours gives "
-                     "them, or RLEs whose counts go along the rows; write those anew that are wrong")
+    sizes = sizes_of(images)
+    if reading == _EXCHANGED and not any(_overhangs(a, sizes) for a in sampled(annotations)):
+        return Cause(_KIND, f"boxes and masks of {proved[reading]} objects have x and y exchanged: either the boxes "
+                     "are y x height width, or the masks are: polygons of row and column, as skimage.measure.find_contours "
+                     "gives them, or RLEs whose counts go along the rows; write those anew that are wrong")
     return Cause(_KIND, f"the boxes are {reading}, not x y width height, as the masks of {proved[reading]} objects "
                  f"show: write x y width height{_MEND}", reading, learnable=True)
 

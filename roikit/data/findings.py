@@ -15,11 +15,12 @@ _HEADINGS = {
     "missing-box": ("object has neither box nor mask", "objects have neither box nor mask"),
     "box-outside": ("box is outside its image", "boxes are outside their images"),
     "box-mask-disagreement": ("box is not around its mask", "boxes are not around their masks"),
-    "size-mismatch": ("image has another size than the file says: write that of the picture that was annotated, and give "
-                      "that picture", "images have another size than the file says: write those of the pictures that were "
-                      "annotated, and give these pictures"),
-    "malformed-segmentation": ("mask that cannot be read: write polygons or an RLE of the image's size, or take it out",
-                               "masks that cannot be read: write polygons or RLEs of the image's size, or take them out"),
+    "size-mismatch": ("image has another size than the file says; `roikit doctor --mend` scales its annotations or "
+                      "writes its size, where coordinates show which",
+                      "images have another size than the file says; `roikit doctor --mend` scales their annotations or "
+                      "writes their sizes, where coordinates show which"),
+    "malformed-segmentation": ("mask that cannot be read: write polygons or an RLE of the image's size",
+                               "masks that cannot be read: write polygons or RLEs of the images' sizes"),
     "malformed-box": ("box that cannot be read: write x, y, width, height",
                       "boxes that cannot be read: write x, y, width, height"),
     "malformed-area": ("area that cannot be read: leave it out, and it is counted",

@@ -25,8 +25,9 @@ def outlines(segmentation, box=None):
 
     Taken are: one flat polygon; points in pairs, also as OpenCV's contours have them, as dicts ``x`` and ``y``, and as
     VIA's ``all_points_x`` and ``all_points_y``; numbers as text; the whole written as JSON text; empty or null
-    polygons, and those of one or two points, beside others; RLEs in a list, whose union it is; the characters of an RLE as Python
-    prints bytes; GeoJSON's polygons without holes; the object's box for a polygon, which becomes a rectangle.
+    polygons, and those of one or two points, beside others; RLEs in a list, whose union it is; the characters of an
+    RLE as Python prints bytes; GeoJSON's polygons without holes; the object's box for a polygon, which becomes a
+    rectangle.
 
     Args:
         segmentation: of plain values, as `roikit.data.values.plain` leaves them.

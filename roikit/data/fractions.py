@@ -1,4 +1,4 @@
-"""Coordinates that are fractions of the image where COCO has pixels: which fields of a file are such, and their order."""
+"""Coordinates that are fractions of the image where COCO has pixels: which fields are such, and in which order."""
 
 from itertools import chain
 
@@ -43,7 +43,7 @@ def box_order(annotations):
         annotations: annotation records whose boxes are fractions, all but few.
 
     Returns:
-        None for x y width height; "x1 y1 x2 y2" or "centre x, centre y, width, height"; "" where they are none of these.
+        None for x y width height; "x1 y1 x2 y2"; "centre x, centre y, width, height"; "" where they are none of these.
     """
     boxes = np.array([values for a in annotations if (values := _values(a, "bbox")) is not None and _within(values)])
     if not len(boxes):

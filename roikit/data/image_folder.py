@@ -120,7 +120,7 @@ class ImageFolder:
         return None
 
     def likely(self, name):
-        """The files here that are called as the last part of a name is, but for its ending, of which there are several."""
+        """The several files here that are called as the last part of a name is, but for its ending; [] elsewhere."""
         last = name.replace("\\", "/").rpartition("/")[2]
         return next((found for key in (_folded(last), _stem(last))
                      if len(found := sorted(self._files_below().get(key, ()))) > 1), [])

@@ -17,8 +17,8 @@ __all__ = ["Instance", "MalformedField", "has_mask", "is_line", "read_box", "rea
 
 # What to do about a field that cannot be read.
 _REMEDIES = {
-    "segmentation": "; write polygons of three points or more, x0 y0 x1 y1 ..., or an RLE of the image's size, or take the "
-                    "object out",
+    "segmentation": "; write polygons of three points or more, x0 y0 x1 y1 ..., or an RLE of the image's size, or take "
+                    "the object out",
     "box": "; write x, y, width, height, or leave it out beside a mask",
     "area": "; leave it out, and it is counted",
     "iscrowd": "; write 0 for one object, 1 for a region of many",

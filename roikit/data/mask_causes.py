@@ -1,7 +1,7 @@
 """Faults that all masks of a file have, as the boxes beside them or the sizes of the images show: each with one cause.
 
-A library that counts an RLE along the rows, or one that gives points as row and column, yields masks that can be read and
-lie elsewhere. Each such reading is found here, and undone where the boxes prove it. Torch is not needed.
+A library that counts an RLE along the rows, or one that gives points as row and column, yields masks that can be read
+and lie elsewhere. Each such reading is found here, and undone where the boxes prove it. Torch is not needed.
 """
 
 from typing import NamedTuple
@@ -69,7 +69,7 @@ def _is_bitmap(rows):
 
 
 def mask_cause(images, annotations):
-    """The MaskCause of masks of which more than half lie outside their boxes, or that have their sides exchanged; or None.
+    """The MaskCause where more than half of the masks lie outside their boxes, or have sides exchanged; else None.
 
     Args:
         images: image records.
@@ -96,10 +96,10 @@ def mask_cause(images, annotations):
             return MaskCause(f"{words}, as the boxes of {proved} objects show: write them in COCO's way; "
                              "`roikit doctor --mend` does it", reading)
     annotation = elsewhere[0][0]
-    return MaskCause(f"the masks of {len(elsewhere)} of {looked} objects lie outside their boxes, the first of which is "
-                     f"annotation {annotation.get('id')} of image {annotation.get('image_id')}: boxes and masks are of "
-                     "different pictures, scales or orders of coordinates; write one of the two anew, or leave it out",
-                     None)
+    return MaskCause(f"the masks of {len(elsewhere)} of {looked} objects lie outside their boxes, the first of which "
+                     f"is annotation {annotation.get('id')} of image {annotation.get('image_id')}: boxes and masks are "
+                     "of different pictures, scales or orders of coordinates; write one of the two anew, or leave it "
+                     "out", None)
 
 
 def masks_in_place(content, reading):
@@ -132,8 +132,8 @@ def outside_sentence(images, annotations):
     far = np.max([box[2:] for box, _ in outside], axis=0)
     height, width = outside[0][1]
     return (f"{len(outside)} of {looked} objects lie outside their images, which are {width}x{height}, say, where "
-            f"coordinates reach {far[0]:g} and {far[1]:g}: they are of larger pictures, or of a scale of their own such as "
-            "1000; scale them to the pixels of the images")
+            f"coordinates reach {far[0]:g} and {far[1]:g}: they are of larger pictures, or of a scale of their own "
+            "such as 1000; scale them to the pixels of the images")
 
 
 def _box(annotation):

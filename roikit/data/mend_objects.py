@@ -64,7 +64,8 @@ def _mended(annotation, height, width, has_masks, counts):
     if has_mask(annotation):
         around, area = box_and_area(read_segmentation(annotation["segmentation"], height, width), height, width)
         around = np.array(around)
-        if area and box is not None and not agreeing(box, around) and (corners := as_corners(annotation, around)) is not None:
+        shown = area and box is not None and not agreeing(box, around)
+        if shown and (corners := as_corners(annotation, around)) is not None:
             annotation, box = {**annotation, "bbox": _written(corners)}, corners
             counts["took the box for x1 y1 x2 y2, as the mask shows, in {}"] += 1
     inside = None if box is None else _inside(box, height, width)

@@ -4,6 +4,8 @@ import json
 import os
 import re
 
+from roikit.data.layouts.strangers import not_json
+
 __all__ = ["beginning", "is_coco", "is_labelme", "read_file"]
 
 _READ = 1 << 20  # of bytes: labelme's pictures within the file stand behind the shapes
@@ -52,13 +54,14 @@ def read_file(path):
         OSError: it cannot be read.
         ValueError: it is not JSON, or no mapping; the text names it.
     """
+    with open(path, "rb") as file:
+        data = file.read()
     try:
-        with open(path, "rb") as file:
-            content = json.loads(file.read())
+        content = json.loads(data)
     except RecursionError:
         raise ValueError(f"{os.fspath(path)} is nested too deeply") from None
     except ValueError as error:
-        raise ValueError(f"{os.fspath(path)} is not JSON: {error}") from None
+        raise ValueError(f"{os.fspath(path)} {not_json(data, error)}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{os.fspath(path)} must hold a mapping, got {type(content).__name__}")
     return content

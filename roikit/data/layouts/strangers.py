@@ -35,7 +35,7 @@ _ANNOTATIONS = (
 
 
 def seeming(content):
-    """What the content of a JSON file seems to be in place of COCO's instances, and what to do; None where nobody knows.
+    """What the content of a JSON file seems to be in place of COCO's instances, and what to do; or None.
 
     Args:
         content: of any kind.
