@@ -92,13 +92,13 @@ def _read(annotations, images):
             values = _values(path, record)
             if path in separate and values.any():
                 values = np.where(values > 0, values.max(), 0)
-            name, count = Path(os.path.relpath(path, masks)).as_posix(), 0
-            for count, (value, places) in enumerate(places_of(values), start=1):
+            name, present = Path(os.path.relpath(path, masks)).as_posix(), list(places_of(values))
+            for value, places in present:
                 found.append({"image_id": record["id"], "name": classes.get((name, value), OBJECT),
                               "segmentation": mask_at(places, *values.shape)})
-            passed["mask without a pixel"] += path in separate and not count
+            passed["mask without a pixel"] += path in separate and not present
             if path in labels:
-                single.append((path, count, count == 1 and _has_parts(values > 0)))
+                single.append((path, len(present), len(present) == 1 and _has_parts(values > 0)))
     _refuse_binary(single)
     if not records:
         raise ValueError(f"{os.fspath(annotations)} has no label image that is called as an image of {images} is")

@@ -181,17 +181,24 @@ def _with_masks(record, boxes, masks):
     left = set(range(len(boxes)))
     for value, (mask, name) in masks.items():
         box = rle.toBbox(mask)
-        overlaps = {k: float(rle.iou([box], [boxes[k]["bbox"]], [0])[0, 0]) for k in left}
-        likely = {k: overlap for k, overlap in overlaps.items() if overlap >= _SAME}
         # VOC's values count the objects of the file, of which others may hide a part; else the boxes tell.
-        best = value - 1 if value - 1 in left and _within(box, boxes[value - 1]["bbox"]) else max(
-            likely, key=likely.get, default=None)
+        best = value - 1 if value - 1 in left and _within(box, boxes[value - 1]["bbox"]) else _likeliest(box, boxes, left)
         if best is not None:
             left.remove(best)
             found[best]["segmentation"] = mask
         else:
             found.append({"image_id": record["id"], "name": name or "object", "iscrowd": 0, "segmentation": mask})
     return found
+
+
+def _likeliest(box, boxes, left):
+    """Of the objects ``left`` the one whose box is most like a mask's; None where none is."""
+    places = sorted(left)
+    if not places:
+        return None
+    overlaps = rle.iou([box], [boxes[k]["bbox"] for k in places], [0] * len(places))[0]
+    best = int(overlaps.argmax())
+    return places[best] if overlaps[best] >= _SAME else None
 
 
 def _within(box, other):
