@@ -17,7 +17,7 @@ from roikit.data.forms import box_numbers, outlines
 from roikit.data.image_folder import ImageFolder, placed
 from roikit.data.instances import Instance, MalformedField, has_mask, read_box, read_object
 from roikit.data.layouts import is_json_file, read_source, with_file_names
-from roikit.data.layouts.strangers import not_json, seeming
+from roikit.data.layouts.strangers import not_json, refuse_repeated_list, seeming
 from roikit.data.named_ids import category_called, with_image_ids
 from roikit.data.segmentation import bitmap_of
 from roikit.data.values import number, plain, whole_number
@@ -45,11 +45,13 @@ def read_json(path):
     """
     data = Path(path).read_bytes()
     try:
-        return json.loads(data)
+        content = json.loads(data)
     except RecursionError:
         raise ValueError(f"{os.fspath(path)} is nested too deeply") from None
     except ValueError as error:
         raise ValueError(f"{os.fspath(path)} {not_json(data, error)}") from None
+    refuse_repeated_list(data, os.fspath(path))
+    return content
 
 
 def load_annotations(annotations, *, categories=True, images=None, taken=None):

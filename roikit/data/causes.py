@@ -208,8 +208,8 @@ def _shown_by_masks(images, annotations):
     sizes = sizes_of(images)
     if reading == _EXCHANGED and not any(_overhangs(a, sizes) for a in sampled(annotations)):
         return Cause(_KIND, f"boxes and masks of {proved[reading]} objects have x and y exchanged: either the boxes "
-                     "are y x height width, or the masks are: polygons of row and column, as skimage.measure."
-                     "find_contours gives them, or RLEs whose counts go along the rows; write those anew that are wrong")
+                     "are y x height width, or the masks are: polygons of row and column, as "
+                     "skimage.measure.find_contours gives them, or RLEs with counts along the rows; write those anew")
     return Cause(_KIND, f"the boxes are {reading}, not x y width height, as the masks of {proved[reading]} objects "
                  f"show: write x y width height{_MEND}", reading, learnable=True)
 

@@ -32,6 +32,8 @@ __all__ = ["Inspection", "inspect_dataset"]
 _BORDER = 1.0
 # So many annotations of categories that are not listed are each named.
 _NAMED = 5
+# What some call the masks of objects.
+_MASK_FIELDS = ("polygon", "polygons", "mask", "segments", "rle", "points")
 # Of a class with fewer objects little is learnt.
 _FEW = 10
 
@@ -114,6 +116,7 @@ class Inspection:
     def __init__(self):
         self.findings = []
         self.unread = 0  # annotations of which nothing can be said, as an error found says
+        self.nameless = False  # whether a category has no id, so that others cannot be told to be unknown
         self.unplaced = False  # whether some images, or annotations' images, cannot be told
 
     def add(self, kind, severity, subject, sentence):
@@ -155,6 +158,7 @@ class Inspection:
     def categories(self, records):
         """The ids that the categories list, in whatever form they do."""
         listed = self.records(records, "category")
+        self.nameless = any(not isinstance(record, dict) or record.get("id") is None for record in records)
         sound = [record for record in listed.values() if record is not None]
         ids = {record["id"] for record in sound}
         if 0 in ids:
@@ -184,7 +188,9 @@ class Inspection:
             self.add("duplicate-object", "warning", sound[place][0], "it is another annotation again")
         has_masks = any(has_mask(record) for _, record in sound)
         if sound and not has_masks:
-            self.add("no-masks", "note", "the file", "no annotation has a mask: fit for boxes alone")
+            other = next((field for field in _MASK_FIELDS if any(record.get(field) for _, record in sound)), None)
+            self.add("no-masks", "note", "the file", "no annotation has a mask: fit for boxes alone"
+                     + (f"; the field {other!r} is not read, COCO calls it 'segmentation'" if other else ""))
         causes = {cause.kind: cause for cause in causes_of(content)}
         strangers = [f for f in self.findings if f.kind == "unknown-category-id"]
         if len(strangers) > _NAMED:  # their cause says it once
@@ -253,7 +259,7 @@ class Inspection:
                     self.add(fault[0], "error", subject, fault[1])
                 continue
             subject = f"{subject} of image {record['image_id']}"
-            if record["category_id"] not in categories:
+            if record["category_id"] not in categories and not self.nameless:
                 self.add("unknown-category-id", "error", subject,
                          f"categories does not list its category id {record['category_id']}")
             if record["image_id"] not in images:

@@ -28,7 +28,7 @@ from roikit.data.mend_sizes import moved_or_same, on_stored_pixels
 from roikit.data.moved import scaling
 from roikit.data.records import sizes_of
 
-__all__ = ["Mended", "mend_dataset", "write_annotations"]
+__all__ = ["Mended", "mend_dataset", "refuse_device", "write_annotations"]
 
 
 # Causes that only the one who annotated can undo, and of which many objects are of no use until then.
@@ -94,6 +94,9 @@ def write_annotations(content, path):
         OSError: it cannot be written.
     """
     path = Path(path)
+    refuse_device(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} to")
     part = path.with_name(path.name + ".part")
     try:
         with open(part, "w", encoding="utf-8") as file:
@@ -101,6 +104,16 @@ def write_annotations(content, path):
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def refuse_device(path):
+    """Refuse a path of a device or a pipe, in whose place a file would be put.
+
+    Raises:
+        OSError: it is one.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} must be the name of a file to write, got a {'folder' if path.is_dir() else 'device'}")
 
 
 def _ascii(value):

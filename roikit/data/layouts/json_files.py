@@ -6,7 +6,7 @@ import re
 
 from roikit.data.layouts.strangers import not_json
 
-__all__ = ["beginning", "is_coco", "is_labelme", "read_file"]
+__all__ = ["beginning", "is_coco", "is_labelme", "read_file", "read_json"]
 
 _READ = 1 << 20  # of bytes: labelme's pictures within the file stand behind the shapes
 _SHAPES = re.compile(rb'"shapes"\s*:\s*\[')
@@ -47,6 +47,23 @@ def _end(path):
         return b""
 
 
+def read_json(path):
+    """What a JSON file holds, with or without a byte order mark.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not JSON; the text names it.
+    """
+    with open(path, "rb") as file:
+        data = file.read()
+    try:
+        return json.loads(data)
+    except RecursionError:
+        raise ValueError(f"{os.fspath(path)} is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(path)} {not_json(data, error)}") from None
+
+
 def read_file(path):
     """The mapping that a JSON file holds.
 
@@ -54,14 +71,7 @@ def read_file(path):
         OSError: it cannot be read.
         ValueError: it is not JSON, or no mapping; the text names it.
     """
-    with open(path, "rb") as file:
-        data = file.read()
-    try:
-        content = json.loads(data)
-    except RecursionError:
-        raise ValueError(f"{os.fspath(path)} is nested too deeply") from None
-    except ValueError as error:
-        raise ValueError(f"{os.fspath(path)} {not_json(data, error)}") from None
+    content = read_json(path)
     if not isinstance(content, dict):
         raise ValueError(f"{os.fspath(path)} must hold a mapping, got {type(content).__name__}")
     return content

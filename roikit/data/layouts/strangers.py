@@ -2,7 +2,7 @@
 
 import json
 
-__all__ = ["not_json", "seeming"]
+__all__ = ["not_json", "refuse_repeated_list", "seeming"]
 
 _MEANT = "a COCO file is one JSON object with the lists images, annotations and categories"
 # What the first entry of a list has, and what such a list is.
@@ -66,6 +66,27 @@ def seeming(content):
 
 def _known(keys, table):
     return next((words for needed, words in table if needed <= keys), None)
+
+
+def refuse_repeated_list(data, path):
+    """Refuse a file that has a list of annotations twice, as two that were put together have, of which JSON keeps one.
+
+    Args:
+        data: bytes of the file, which are JSON.
+        path: of the file, for the sentence.
+
+    Raises:
+        ValueError: it has.
+    """
+    if data.count(b'"annotations"') < 2:
+        return
+
+    def pairs(found):
+        if sum(key == "annotations" and isinstance(value, list) for key, value in found) > 1:
+            raise ValueError(f"{path} has the list 'annotations' twice in one object, of which the last counts: join them")
+        return dict(found)
+
+    json.loads(data, object_pairs_hook=pairs)
 
 
 def not_json(data, error):

@@ -182,7 +182,8 @@ def _with_masks(record, boxes, masks):
     for value, (mask, name) in masks.items():
         box = rle.toBbox(mask)
         # VOC's values count the objects of the file, of which others may hide a part; else the boxes tell.
-        best = value - 1 if value - 1 in left and _within(box, boxes[value - 1]["bbox"]) else _likeliest(box, boxes, left)
+        own = value - 1 if value - 1 in left and _within(box, boxes[value - 1]["bbox"]) else None
+        best = _likeliest(box, boxes, left) if own is None else own
         if best is not None:
             left.remove(best)
             found[best]["segmentation"] = mask
