@@ -18,6 +18,7 @@ from roikit.data.findings import Finding, Report, counted
 from roikit.data.fit_findings import fit_findings
 from roikit.data.image_findings import image_findings
 from roikit.data.image_folder import ImageFolder
+from roikit.data.instances import is_wrong_area
 from roikit.data.keypoint_findings import keypoint_findings
 from roikit.data.records import crowds_sentence, fault_of, named_twice, repeated_sentence, usable_id
 from roikit.data.repeated import repeated_objects
@@ -32,6 +33,7 @@ __all__ = ["Inspection", "inspect_dataset"]
 _BORDER = 1.0
 # So many annotations of categories that are not listed are each named.
 _NAMED = 5
+_FEWEST_WRONG = 3
 # What some call the masks of objects.
 _MASK_FIELDS = ("polygon", "polygons", "mask", "segments", "rle", "points")
 # Of a class with fewer objects little is learnt.
@@ -216,7 +218,7 @@ class Inspection:
             self.add(*finding)
         for finding in () if fit is None else fit_findings(sound, images, fit):
             self.add(*finding)
-        kept = 0
+        kept, self.wrong = 0, []
         missing = {number for number, record in images.items() if record is not None
                    and not folder.holds(record["file_name"])}
         missing = missing if len(missing) < len(images) else set()  # which is an error of its own
@@ -227,6 +229,7 @@ class Inspection:
             else:
                 learnt = self.object(subject, record, image["height"], image["width"], has_masks)
                 kept += learnt and record["image_id"] not in missing
+        self.areas(self.wrong, len(sound))
         if not kept and not self.unread and not (crowds and not objects):
             self.add("no-objects", "error", "the file",
                      "no image has an object to learn" + (": all are left out" if objects else ""))
@@ -288,6 +291,8 @@ class Inspection:
                 return False  # for its rotated box, which is named already
             self.left_out(subject, found, record, shown, height, width)
             return False
+        if record.get("area") is not None and is_wrong_area(found.area, found.box):
+            self.wrong.append(subject)
         if box is not None and np.abs(box - found.box).max() > _BORDER:
             self.add("box-over-border", "warning", subject,
                      f"its box {shown} reaches over the border of the {width}x{height} image and is cut")
@@ -302,6 +307,13 @@ class Inspection:
             self.add("box-mask-disagreement", "warning", subject,
                      f"its box {shown} is not around its mask, which spans {list(mask_box)}")
         return not found.crowd
+
+    def areas(self, wrong, count):
+        """The one finding about areas that are wrong; ``wrong`` are the subjects of these of ``count`` objects."""
+        if len(wrong) >= _FEWEST_WRONG:
+            self.add("wrong-area", "warning", "the file", f"the area of {len(wrong)} of {count} objects is larger than "
+                     f"their boxes, or less than a pixel, the first of which is {wrong[0]}: figures of small and large "
+                     "objects go by it; `roikit doctor --mend` counts it anew")
 
     def left_out(self, subject, reason, record, box, height, width):
         """The finding for each of the reasons of `read_object`."""

@@ -12,7 +12,7 @@ from roikit.data.records import shown
 from roikit.data.rotated import read_rotated_box, upright_boxes
 from roikit.data.segmentation import box_and_area, read_segmentation
 
-__all__ = ["Instance", "MalformedField", "has_mask", "is_line", "read_box", "read_object"]
+__all__ = ["Instance", "MalformedField", "has_mask", "is_line", "is_wrong_area", "read_box", "read_object"]
 
 
 # What to do about a field that cannot be read.
@@ -23,6 +23,8 @@ _REMEDIES = {
     "area": "; leave it out, and it is counted",
     "iscrowd": "; write 0 for one object, 1 for a region of many",
 }
+# An area may be so much larger than its box by the rounding of both.
+_WRONG = 1.5
 
 
 class MalformedField(ValueError):
@@ -151,6 +153,17 @@ def read_box(bbox):
     except (TypeError, ValueError, OverflowError):
         raise MalformedField("box", f"a box must be four numbers, got {shown(bbox)}") from None
     return np.array([x, y, x + w, y + h])
+
+
+def is_wrong_area(area, box):
+    """Whether an area, pixels, cannot be that of an object: it is larger than the box, or less than a pixel of several.
+
+    Args:
+        area: float.
+        box: (4,) x1 y1 x2 y2 inside the image.
+    """
+    whole = float((box[2] - box[0]) * (box[3] - box[1]))
+    return area > _WRONG * whole + 1 or area < 1 and whole > 4
 
 
 def _read_area(area):

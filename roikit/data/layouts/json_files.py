@@ -8,7 +8,7 @@ from roikit.data.layouts.strangers import not_json
 
 __all__ = ["beginning", "is_coco", "is_labelme", "read_file", "read_json"]
 
-_READ = 1 << 20  # of bytes: labelme's pictures within the file stand behind the shapes
+_READ = 1 << 20  # of bytes: labelme's pictures within the file stand behind the shapes, or before them
 _SHAPES = re.compile(rb'"shapes"\s*:\s*\[')
 _SEGMENTS = re.compile(rb'"segments_info"\s*:')
 _COCO = re.compile(rb'"(?:images|annotations)"\s*:\s*\[')
@@ -25,7 +25,7 @@ def beginning(path):
 
 def is_labelme(path):
     """Whether a JSON file has the shapes of labelme."""
-    return _SHAPES.search(beginning(path)) is not None
+    return any(_SHAPES.search(part) for part in (beginning(path), _end(path)))
 
 
 def is_coco(path):

@@ -25,6 +25,8 @@ _OBJECTS = (
     ({"objects", "size"}, "it seems to be Supervisely's file of one image: export the project as COCO"),
     ({"item", "annotations"}, "it seems to be V7 Darwin's file of one image: export the data as COCO"),
     ({"items", "categories"}, "it seems to be Datumaro's file: convert it with `datum convert -f coco_instances`"),
+    ({"image", "annotations"}, "it seems to be a file of SA-1B, of one image and no categories: join such files to one "
+     "COCO file, each annotation with an image_id and a category_id"),
     ({"assets"}, "it seems to be VoTT's file: export the project as Pascal VOC"),
     ({"features"}, "it seems to be GeoJSON: write its polygons as COCO's, in pixels of the images"),
 )
@@ -83,7 +85,7 @@ def refuse_repeated_list(data, path):
 
     def pairs(found):
         if sum(key == "annotations" and isinstance(value, list) for key, value in found) > 1:
-            raise ValueError(f"{path} has the list 'annotations' twice in one object, of which the last counts: join them")
+            raise ValueError(f"{path} has the list 'annotations' twice, of which the last counts: join them")
         return dict(found)
 
     json.loads(data, object_pairs_hook=pairs)
