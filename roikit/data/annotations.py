@@ -6,7 +6,7 @@ ids, flags, boxes and masks. Torch is not needed, and Pillow only where the file
 
 import json
 import os
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from roikit.data.forms import box_numbers, outlines
 from roikit.data.image_folder import ImageFolder, placed
 from roikit.data.instances import Instance, MalformedField, has_mask, read_box, read_object
 from roikit.data.layouts import is_json_file, read_source, with_file_names
+from roikit.data.layouts.strangers import not_json, refuse_repeated_list, seeming
+from roikit.data.named_ids import category_called, with_image_ids
 from roikit.data.segmentation import bitmap_of
 from roikit.data.values import number, plain, whole_number
 
@@ -26,6 +28,8 @@ __all__ = ["Instance", "MalformedField", "NoCategories", "has_mask", "load_annot
 
 # Fields of an annotation in which NaN is nothing.
 _NULLABLE = frozenset({"id", "area", "iscrowd", "bbox", "segmentation"})
+
+_FLAGS = {"false": False, "true": True}
 
 
 class NoCategories(ValueError):
@@ -39,12 +43,15 @@ def read_json(path):
         OSError: the file cannot be read.
         ValueError: it is not JSON; the text names it.
     """
+    data = Path(path).read_bytes()
     try:
-        return json.loads(Path(path).read_bytes())
+        content = json.loads(data)
     except RecursionError:
         raise ValueError(f"{os.fspath(path)} is nested too deeply") from None
     except ValueError as error:
-        raise ValueError(f"{os.fspath(path)} is not JSON: {error}") from None
+        raise ValueError(f"{os.fspath(path)} {not_json(data, error)}") from None
+    refuse_repeated_list(data, os.fspath(path))
+    return content
 
 
 def load_annotations(annotations, *, categories=True, images=None, taken=None):
@@ -53,7 +60,8 @@ def load_annotations(annotations, *, categories=True, images=None, taken=None):
     NumPy's numbers and arrays (and all else that has ``tolist``) become Python's. What has one meaning is taken for it:
 
     - ids that are whole numbers in another form, 7.0 or "7", become ints; so do an image's height and width;
-    - a ``category_id`` that is the name of one category becomes its id;
+    - a ``category_id`` that is the name of one category becomes its id, an ``image_id`` that is the file name of one
+      image, with or without its ending, its id;
     - ``iscrowd`` becomes 0 or 1: 0 where it is missing or null, and False, 1.0 and "0" are the numbers that they show;
     - ``area`` that is text becomes the number; null, 0 and less are taken out, as is a ``bbox`` that is null;
     - ``segmentation`` and ``bbox`` become COCO's, as `roikit.data.forms` does it; an array (H, W) of zeros and ones
@@ -103,6 +111,7 @@ def load_annotations(annotations, *, categories=True, images=None, taken=None):
     kinds = _listed_once(content["categories"], ("id",), own, taken, "categories listed twice alike")
     objects = _with_category_ids(objects, kinds, taken)
     records = _listed_once(content["images"], ("id", "height", "width"), own, taken, "images listed twice alike")
+    objects = with_image_ids(objects, records, taken)
     return {**content,
             "images": records if folder is None else placed(records, folder, taken),
             "categories": kinds,
@@ -110,6 +119,8 @@ def load_annotations(annotations, *, categories=True, images=None, taken=None):
 
 
 def _require_lists(content, name, categories):
+    if (other := seeming(content)) is not None:
+        raise ValueError(f"{name}: {other}")
     for key in ("images", "annotations", "categories"):
         found = content.get(key) if isinstance(content, dict) else None
         if key == "categories" and categories and found in (None, []) and isinstance(content, dict):
@@ -240,15 +251,11 @@ def _with_category_ids(records, categories, taken):
 
     if not any(map(is_named, records)):
         return records
-    ids = defaultdict(list)
-    for category in categories:
-        if isinstance(category, dict) and isinstance(category.get("name"), str):
-            ids[category["name"]].append(category.get("id"))
-    found = []
+    called, found = category_called(categories), []
     for record in records:
-        own = ids.get(record["category_id"], ()) if is_named(record) else ()
-        if len(own) == 1 and type(own[0]) is int:
-            record = {**record, "category_id": own[0]}
+        number = called(record["category_id"]) if is_named(record) else None
+        if number is not None:
+            record = {**record, "category_id": number}
             taken["category names for ids"] += 1
         found.append(record)
     return found
@@ -264,5 +271,6 @@ def _flag(value):
     """0 or 1, whatever shows it; the value itself where it shows neither."""
     if value is None:
         return 0
+    value = _FLAGS.get(value.strip().lower(), value) if isinstance(value, str) else value
     number = int(value) if isinstance(value, bool) else whole_number(value)
     return number if isinstance(number, int) and number in (0, 1) else value

@@ -8,14 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from roikit import masks as rle
+from roikit.data.fractions import FRACTIONAL, box_order, fractional_fields
 from roikit.data.instances import has_mask, is_line, read_box
-from roikit.data.records import crowds_sentence
+from roikit.data.mask_causes import extent, mask_cause, outside_sentence, sampled
+from roikit.data.records import crowds_sentence, shown, sizes_of
 
-__all__ = ["Cause", "agreeing", "boxes_in_place", "causes_of", "extent", "fractional_fields"]
+__all__ = ["Cause", "agreeing", "as_corners", "boxes_in_place", "causes_of"]
 
-# How far beyond [0, 1] a fraction of the image may lie by the rounding of the tool that wrote it.
-_FRACTION_SLACK = 0.01
 # How far, in pixels, a box may miss its mask, and at least how much of the two must be common where it misses by more:
 # COCO's own boxes are drawn by hand.
 _AGREEMENT = 2.0
@@ -23,15 +22,16 @@ _AGREEMENT_IOU = 0.7
 # One faulty box in so many does not hide what all the others are.
 _STRANGERS = 0.05
 _MOST_STRANGERS = 1000  # of a large file, for each takes time
+_FEW = 10  # of fewer boxes, and none of which a mask tells what it is, all must be alike
 # The share of boxes that must reach over the border as x y width height, where no mask tells what they are.
 _OVERHANGING = 0.25
 _KIND = "other-boxes"
-_CORNERS = "x1 y1 x2 y2"
+_CORNERS, _EXCHANGED = "x1 y1 x2 y2", "y x height width"
 # What tools write in place of COCO's x y width height, and what it is in corners.
 _READINGS = {
     _CORNERS: lambda a, b, c, d: (a, b, c, d),
     "centre x, centre y, width, height": lambda a, b, c, d: (a - c / 2, b - d / 2, a + c / 2, b + d / 2),
-    "y x height width": lambda a, b, c, d: (b, a, b + d, a + c),
+    _EXCHANGED: lambda a, b, c, d: (b, a, b + d, a + c),
     "y1 x1 y2 x2": lambda a, b, c, d: (b, a, d, c),
 }
 _MEND = "; `roikit doctor --mend` does it"
@@ -43,7 +43,8 @@ class Cause(NamedTuple):
     Attributes:
         kind: the doctor's kind of finding.
         sentence: what was found and what to do.
-        reading: of boxes, what they are in place of x y width height; None for other causes.
+        reading: of boxes, what they are in place of x y width height; of masks, what
+            `roikit.data.mask_causes.masks_in_place` takes; None for other causes.
         learnable: whether objects can be learnt nevertheless, as `boxes_in_place` makes it.
     """
 
@@ -63,9 +64,38 @@ def causes_of(content):
         list of Cause, that of the largest consequence first.
     """
     annotations = [a for a in content["annotations"] if isinstance(a, dict)]
-    found = [_fractions(content["images"], annotations), _boxes(content["images"], annotations),
-             _crowds(annotations), _lines(annotations)]
+    found = [_fractions(content["images"], annotations), _boxes(content["images"], annotations), _lines(annotations)]
+    if not any(found):  # else it would be the same cause again
+        found.append(_masks(content["images"], annotations) or _outside(content["images"], annotations))
+    found += [_categories(content["categories"], annotations), _crowds(annotations)]
     return [cause for cause in found if cause is not None]
+
+
+def _masks(images, annotations):
+    cause = mask_cause(images, annotations)
+    return None if cause is None else Cause("other-masks", cause.sentence, cause.reading)
+
+
+def _outside(images, annotations):
+    sentence = outside_sentence(images, annotations)
+    return None if sentence is None else Cause("outside", sentence)
+
+
+def _categories(categories, annotations):
+    """The cause where annotations use ids that categories does not list: figures without them would be wrong."""
+    listed = {c.get("id") for c in categories if isinstance(c, dict) and isinstance(c.get("id"), (int, str))}
+    strange = [a for a in annotations
+               if not isinstance(a.get("category_id"), (int, str)) or a["category_id"] not in listed]
+    if not strange or not listed or len(listed) < len(categories):
+        return None
+    ids = [str(i) for i in sorted(listed, key=lambda i: (isinstance(i, str), i))]
+    more = sorted({shown(a.get("category_id")) for a in strange[1:]})[:5]
+    return Cause("unknown-category-id", f"annotation {shown(strange[0].get('id'))} of image "
+                 f"{shown(strange[0].get('image_id'))} has category id {shown(strange[0].get('category_id'))}, which "
+                 f"categories does not list: it lists {', '.join(ids[:5]) or 'none'}{', ...' if len(ids) > 5 else ''}"
+                 + (f"; {len(strange) - 1} more of {len(annotations)} annotations have such ids, "
+                    f"{', '.join(more)}" if more else "")
+                 + "; list the id, or give its annotations the one that is meant")
 
 
 def _crowds(annotations):
@@ -82,46 +112,21 @@ def _lines(annotations):
                  "corners of boxes; leave segmentation out where there are boxes alone, or draw the outlines")
 
 
-def fractional_fields(images, annotations):
-    """Which of ``bbox`` and ``segmentation`` are fractions of the image where COCO has pixels; and of how many objects.
-
-    Args:
-        images: image records.
-        annotations: annotation records that are dicts.
-
-    Returns:
-        dict, field -> number of annotations.
-    """
-    if all(isinstance(r, dict) and r.get("height") == r.get("width") == 1 for r in images):
-        return {}
-    found = {"bbox": _all_fractions(map(_box, annotations)), "segmentation": _all_fractions(map(_points, annotations))}
-    return {field: count for field, count in found.items() if count}
-
-
 def _fractions(images, annotations):
     fields = fractional_fields(images, annotations)
     if not fields:
         return None
     field, count = next(iter(fields.items()))
-    what = "boxes" if field == "bbox" else "polygons"
-    return Cause("fractions", f"coordinates are fractions of the image: all {what} ({count}) lie within [0, 1], where "
-                 "COCO has pixels; multiply x and width by the image's width, y and height by its height" + _MEND)
-
-
-def _all_fractions(arrays):
-    """How many arrays there are, all of fractions; 0 where they are not.
-
-    They are fractions when all lie within [0, 1], not all at whole numbers, for a lone object may be the pixel in the
-    corner. The first array elsewhere ends the search.
-    """
-    seen, fraction = 0, False
-    for values in arrays:
-        if values is None or not np.isfinite(values).all():
-            continue
-        if values.min() < -_FRACTION_SLACK or values.max() > 1 + _FRACTION_SLACK:
-            return 0
-        seen, fraction = seen + 1, fraction or bool((values != np.round(values)).any())
-    return seen if fraction else 0
+    order = box_order(annotations) if field == "bbox" else None
+    told = f"coordinates are fractions of the image: all {FRACTIONAL[field]} ({count}) lie within [0, 1]"
+    if count < (there := sum(bool(a.get(field)) for a in annotations)):
+        told = f"coordinates are fractions of the image: {count} of {there} {FRACTIONAL[field]} lie within [0, 1]"
+    if order == "":
+        return Cause("fractions", f"{told}, where COCO has pixels; as x y width height some would reach "
+                     "over the border, and others would as corners or as centres: write x y width height in pixels")
+    return Cause("fractions", told + (f" and are {order}" if order else "") + ", where COCO has "
+                 + ("x y width height in pixels" if order else "pixels") + "; multiply x and width by the image's "
+                 f"width, y and height by its height{_MEND}")
 
 
 def _box(annotation):
@@ -130,35 +135,6 @@ def _box(annotation):
         return read_box(annotation["bbox"]) if annotation.get("bbox") else None
     except (TypeError, ValueError, KeyError):
         return None
-
-
-def _points(annotation):
-    """The coordinates of all polygons as an array; None where there are none that can be read."""
-    segmentation = annotation.get("segmentation")
-    if type(segmentation) is not list or not has_mask(annotation):
-        return None
-    try:
-        points = np.concatenate([np.asarray(ring, np.float64).reshape(-1) for ring in segmentation])
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return points if points.size and not points.size % 2 else None
-
-
-def extent(annotation):
-    """(4,) float64 x1, y1, x2, y2 around an annotation's mask; None where it has none that can be read."""
-    segmentation = annotation.get("segmentation")
-    if isinstance(segmentation, dict):
-        try:
-            if isinstance(segmentation["counts"], list):
-                segmentation = rle.frPyObjects(segmentation, *segmentation["size"])
-            x, y, w, h = rle.toBbox(segmentation).tolist()
-        except (TypeError, ValueError, KeyError, OverflowError):
-            return None
-        return np.array([x, y, x + w, y + h]) if w and h else None
-    points = _points(annotation)
-    if points is None or not np.isfinite(points).all():
-        return None
-    return np.array([points[0::2].min(), points[1::2].min(), points[0::2].max(), points[1::2].max()])
 
 
 def agreeing(box, other):
@@ -173,21 +149,27 @@ def agreeing(box, other):
     return w * h / (sum(areas) - w * h) >= _AGREEMENT_IOU
 
 
-def _read_as(annotation, reading):
+def _read_as(annotation, reading, any_area=False):
     """A ``bbox`` in one of the `_READINGS` as an array x1, y1, x2, y2; None where it cannot be that."""
     try:
         a, b, c, d = (float(v) for v in annotation["bbox"])
     except (TypeError, ValueError, KeyError, OverflowError):
         return None
     box = np.array(_READINGS[reading](a, b, c, d))
-    return box if np.isfinite(box).all() and box[2] > box[0] and box[3] > box[1] else None
+    return box if np.isfinite(box).all() and (box[2] > box[0] and box[3] > box[1] or any_area) else None
+
+
+def as_corners(annotation, around):
+    """The ``bbox`` as x1, y1, x2, y2 where it is that, as the extent of its mask shows to the pixel; else None."""
+    box = _read_as(annotation, _CORNERS)
+    return box if box is not None and np.abs(box - around).max() <= _AGREEMENT else None
 
 
 def boxes_in_place(content, reading):
     """A content whose boxes are in one of the other readings, with COCO's x, y, width, height in their places."""
     mended = []
     for annotation in content["annotations"]:
-        box = _read_as(annotation, reading) if isinstance(annotation, dict) else None
+        box = _read_as(annotation, reading, any_area=True) if isinstance(annotation, dict) else None
         if box is not None:
             x1, y1, x2, y2 = box.tolist()
             annotation = {**annotation, "bbox": [x1, y1, x2 - x1, y2 - y1]}
@@ -198,10 +180,10 @@ def boxes_in_place(content, reading):
 def _boxes(images, annotations):
     boxed = [a for a in annotations if a.get("bbox")]
     drawn = [a for a in boxed if has_mask(a)]
-    return _shown_by_masks(drawn) if drawn else _shown_by_borders(images, boxed)
+    return _shown_by_masks(images, drawn) if drawn else _shown_by_borders(images, boxed)
 
 
-def _shown_by_masks(annotations):
+def _shown_by_masks(images, annotations):
     """The cause where the masks show that the boxes are in another reading."""
     allowed = min(_STRANGERS * len(annotations), _MOST_STRANGERS)
     proved, strangers = dict.fromkeys(_READINGS, 0), dict.fromkeys(_READINGS, 0)
@@ -223,27 +205,42 @@ def _shown_by_masks(annotations):
     reading = max(proved, key=proved.get)
     if not proved[reading]:
         return None
+    sizes = sizes_of(images)
+    if reading == _EXCHANGED and not any(_overhangs(a, sizes) for a in sampled(annotations)):
+        return Cause(_KIND, f"boxes and masks of {proved[reading]} objects have x and y exchanged: either the boxes "
+                     "are y x height width, or the masks are: polygons of row and column, as "
+                     "skimage.measure.find_contours gives them, or RLEs with counts along the rows; write those anew")
     return Cause(_KIND, f"the boxes are {reading}, not x y width height, as the masks of {proved[reading]} objects "
                  f"show: write x y width height{_MEND}", reading, learnable=True)
 
 
+def _overhangs(annotation, sizes):
+    """Whether a box reaches over the border of its image."""
+    box, size = _box(annotation), sizes.get(annotation.get("image_id"))
+    return box is not None and size is not None and bool((box[2:] > np.add(size[::-1], _AGREEMENT)).any())
+
+
 def _shown_by_borders(images, annotations):
     """The cause where boxes are corners, for else they would reach over the borders of their images."""
-    sizes = {r["id"]: (r.get("width"), r.get("height")) for r in images
-             if isinstance(r, dict) and isinstance(r.get("id"), (int, str))}
-    seen, over = 0, 0
+    sizes = sizes_of(images)
+    seen, over, strangers = 0, 0, 0
+    allowed = min(max(1, _STRANGERS * len(annotations)), _MOST_STRANGERS) if len(annotations) >= _FEW else 0
     for annotation in annotations:
         box, image = _box(annotation), annotation.get("image_id")
-        size = sizes.get(image) if isinstance(image, (int, str)) else None
-        if box is None or size is None or not all(type(side) is int for side in size):
+        size = sizes.get(image) if isinstance(image, int) else None
+        if box is None or size is None:
             continue
         corners = _read_as(annotation, _CORNERS)
-        if corners is None or corners.min() < -_AGREEMENT or (corners[2:] > np.add(size, _AGREEMENT)).any():
-            return None
+        if corners is None or corners.min() < -_AGREEMENT or (corners[2:] > np.add(size[::-1], _AGREEMENT)).any():
+            strangers += 1
+            if strangers > allowed:
+                return None
+            continue
         seen += 1
-        over += bool((box[2:] > np.add(size, _AGREEMENT)).any())
+        over += bool((box[2:] > np.add(size[::-1], _AGREEMENT)).any())
     if not seen or over < _OVERHANGING * seen:
         return None
-    return Cause(_KIND, f"the boxes are {_CORNERS}, not x y width height: all {seen} lie within their images if they "
+    which = f"all {seen} lie" if not strangers else f"{seen} of {seen + strangers} lie"
+    return Cause(_KIND, f"the boxes are {_CORNERS}, not x y width height: {which} within their images if they "
                  f"are corners, and {over} reach over the border otherwise; write x2 - x1 and y2 - y1 for the last "
                  f"two{_MEND}", _CORNERS)

@@ -327,7 +327,9 @@ def _content(annotations, folder):
             if (fault := fault_of(record, what)) is not None:
                 number = record.get("id") if isinstance(record, dict) else None
                 name = f"at place {place}" if number is None else shown(number)
-                raise ValueError(f"CocoDataset: {what} {name}: {fault[1]}")
+                mended = fault[0] == "malformed-id" and what != "annotation"
+                raise ValueError(f"CocoDataset: {what} {name}: {fault[1]}"
+                                 + ("; `roikit doctor --mend` numbers them anew" if mended else ""))
         if what != "annotation" and (sentence := repeated_sentence(content[key], what)) is not None:
             raise ValueError(f"CocoDataset: {sentence}")
     told = []

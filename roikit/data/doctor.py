@@ -18,6 +18,7 @@ from roikit.data.findings import Finding, Report, counted
 from roikit.data.fit_findings import fit_findings
 from roikit.data.image_findings import image_findings
 from roikit.data.image_folder import ImageFolder
+from roikit.data.instances import is_wrong_area
 from roikit.data.keypoint_findings import keypoint_findings
 from roikit.data.records import crowds_sentence, fault_of, named_twice, repeated_sentence, usable_id
 from roikit.data.repeated import repeated_objects
@@ -30,6 +31,11 @@ __all__ = ["Inspection", "inspect_dataset"]
 
 # How far, in pixels, a box or a polygon may reach over the border unreported: COCO's own are drawn by hand.
 _BORDER = 1.0
+# So many annotations of categories that are not listed are each named.
+_NAMED = 5
+_FEWEST_WRONG = 3
+# What some call the masks of objects.
+_MASK_FIELDS = ("polygon", "polygons", "mask", "segments", "rle", "points")
 # Of a class with fewer objects little is learnt.
 _FEW = 10
 
@@ -112,6 +118,7 @@ class Inspection:
     def __init__(self):
         self.findings = []
         self.unread = 0  # annotations of which nothing can be said, as an error found says
+        self.nameless = False  # whether a category has no id, so that others cannot be told to be unknown
         self.unplaced = False  # whether some images, or annotations' images, cannot be told
 
     def add(self, kind, severity, subject, sentence):
@@ -153,6 +160,7 @@ class Inspection:
     def categories(self, records):
         """The ids that the categories list, in whatever form they do."""
         listed = self.records(records, "category")
+        self.nameless = any(not isinstance(record, dict) or record.get("id") is None for record in records)
         sound = [record for record in listed.values() if record is not None]
         ids = {record["id"] for record in sound}
         if 0 in ids:
@@ -182,14 +190,22 @@ class Inspection:
             self.add("duplicate-object", "warning", sound[place][0], "it is another annotation again")
         has_masks = any(has_mask(record) for _, record in sound)
         if sound and not has_masks:
-            self.add("no-masks", "note", "the file", "no annotation has a mask: fit for boxes alone")
+            other = next((field for field in _MASK_FIELDS if any(record.get(field) for _, record in sound)), None)
+            self.add("no-masks", "note", "the file", "no annotation has a mask: fit for boxes alone"
+                     + (f"; the field {other!r} is not read, COCO calls it 'segmentation'" if other else ""))
         causes = {cause.kind: cause for cause in causes_of(content)}
+        strangers = [f for f in self.findings if f.kind == "unknown-category-id"]
+        if len(strangers) > _NAMED:  # their cause says it once
+            self.findings = [f for f in self.findings if f.kind != "unknown-category-id"]
+        else:
+            causes.pop("unknown-category-id", None)
         for cause in causes.values():
             self.add(cause.kind, "warning" if cause.learnable else "error", "the file", cause.sentence)
         crowds = crowds_sentence(content["annotations"])
         if crowds and "all-crowds" not in causes:
             self.add("many-crowds", "warning" if objects else "error", "the file", crowds)
-        if "fractions" in causes or "lines" in causes:
+        if causes.keys() & {"fractions", "lines", "other-masks", "outside"} or any(
+                cause.kind == "other-boxes" and cause.reading is None for cause in causes.values()):
             return objects  # what can be said of each object follows from the cause
         if "other-boxes" in causes:
             read = boxes_in_place({"annotations": [record for _, record in sound]}, causes["other-boxes"].reading)
@@ -202,7 +218,7 @@ class Inspection:
             self.add(*finding)
         for finding in () if fit is None else fit_findings(sound, images, fit):
             self.add(*finding)
-        kept = 0
+        kept, self.wrong = 0, []
         missing = {number for number, record in images.items() if record is not None
                    and not folder.holds(record["file_name"])}
         missing = missing if len(missing) < len(images) else set()  # which is an error of its own
@@ -213,6 +229,7 @@ class Inspection:
             else:
                 learnt = self.object(subject, record, image["height"], image["width"], has_masks)
                 kept += learnt and record["image_id"] not in missing
+        self.areas(self.wrong, len(sound))
         if not kept and not self.unread and not (crowds and not objects):
             self.add("no-objects", "error", "the file",
                      "no image has an object to learn" + (": all are left out" if objects else ""))
@@ -245,7 +262,7 @@ class Inspection:
                     self.add(fault[0], "error", subject, fault[1])
                 continue
             subject = f"{subject} of image {record['image_id']}"
-            if record["category_id"] not in categories:
+            if record["category_id"] not in categories and not self.nameless:
                 self.add("unknown-category-id", "error", subject,
                          f"categories does not list its category id {record['category_id']}")
             if record["image_id"] not in images:
@@ -274,6 +291,8 @@ class Inspection:
                 return False  # for its rotated box, which is named already
             self.left_out(subject, found, record, shown, height, width)
             return False
+        if record.get("area") is not None and is_wrong_area(found.area, found.box):
+            self.wrong.append(subject)
         if box is not None and np.abs(box - found.box).max() > _BORDER:
             self.add("box-over-border", "warning", subject,
                      f"its box {shown} reaches over the border of the {width}x{height} image and is cut")
@@ -288,6 +307,13 @@ class Inspection:
             self.add("box-mask-disagreement", "warning", subject,
                      f"its box {shown} is not around its mask, which spans {list(mask_box)}")
         return not found.crowd
+
+    def areas(self, wrong, count):
+        """The one finding about areas that are wrong; ``wrong`` are the subjects of these of ``count`` objects."""
+        if len(wrong) >= _FEWEST_WRONG:
+            self.add("wrong-area", "warning", "the file", f"the area of {len(wrong)} of {count} objects is larger than "
+                     f"their boxes, or less than a pixel, the first of which is {wrong[0]}: figures of small and large "
+                     "objects go by it; `roikit doctor --mend` counts it anew")
 
     def left_out(self, subject, reason, record, box, height, width):
         """The finding for each of the reasons of `read_object`."""

@@ -15,7 +15,20 @@ _HEADINGS = {
     "missing-box": ("object has neither box nor mask", "objects have neither box nor mask"),
     "box-outside": ("box is outside its image", "boxes are outside their images"),
     "box-mask-disagreement": ("box is not around its mask", "boxes are not around their masks"),
-    "size-mismatch": ("image has another size than the file says", "images have another size than the file says"),
+    "size-mismatch": ("image has another size than the file says; `roikit doctor --mend` scales its annotations or "
+                      "writes its size, where coordinates show which",
+                      "images have another size than the file says; `roikit doctor --mend` scales their annotations or "
+                      "writes their sizes, where coordinates show which"),
+    "malformed-segmentation": ("mask that cannot be read: write polygons or an RLE of the image's size",
+                               "masks that cannot be read: write polygons or RLEs of the images' sizes"),
+    "malformed-box": ("box that cannot be read: write x, y, width, height",
+                      "boxes that cannot be read: write x, y, width, height"),
+    "malformed-area": ("area that cannot be read: leave it out, and it is counted",
+                       "areas that cannot be read: leave them out, and they are counted"),
+    "malformed-iscrowd": ("iscrowd that is neither 0 nor 1: write 0 for one object",
+                          "iscrowd that are neither 0 nor 1: write 0 for one object"),
+    "malformed-id": ("id is no whole number; `roikit doctor --mend` numbers images and categories anew",
+                     "ids are no whole numbers; `roikit doctor --mend` numbers images and categories anew"),
     "duplicate-object": ("object is in the file twice", "objects are in the file twice"),
 }
 

@@ -5,11 +5,15 @@ Taken is what can mean one thing alone. What has two meanings, or none, stays as
 
 import ast
 import json
+import re
 
-from roikit.data.values import number
+import roikit.masks as rle
+from roikit.data.values import number, whole_number
 
 __all__ = ["box_numbers", "outlines"]
 
+_JSON = re.compile(r"\s*(?:\{|\[.*,)")  # NumPy prints lists without commas
+_RUNS = re.compile(r"\s*\[?\s*[0-9]+(?:[\s,]+[0-9]+)+\s*\]?\s*")  # no character of an RLE is a blank or a comma
 _NUMBERS = frozenset({int, float})
 _BOX_NAMES = (("left", "top", "width", "height"), ("x1", "y1", "x2", "y2"), ("xmin", "ymin", "xmax", "ymax"))
 # A ring of fewer numbers has no area.
@@ -21,8 +25,9 @@ def outlines(segmentation, box=None):
 
     Taken are: one flat polygon; points in pairs, also as OpenCV's contours have them, as dicts ``x`` and ``y``, and as
     VIA's ``all_points_x`` and ``all_points_y``; numbers as text; the whole written as JSON text; empty or null
-    polygons, and those of one or two points, beside others; one RLE in a list; the characters of an RLE as Python
-    prints bytes; GeoJSON's polygons without holes; the object's box for a polygon, which becomes a rectangle.
+    polygons, and those of one or two points, beside others; RLEs in a list, whose union it is; the characters of an
+    RLE as Python prints bytes; GeoJSON's polygons without holes; the object's box for a polygon, which becomes a
+    rectangle.
 
     Args:
         segmentation: of plain values, as `roikit.data.values.plain` leaves them.
@@ -51,16 +56,20 @@ def outlines(segmentation, box=None):
         return found, ("masks as JSON text", *words)
     else:
         return segmentation, ()
-    if len(segmentation) == 1 and type(segmentation[0]) is dict and "counts" in segmentation[0]:
-        found, words = _of_dict(segmentation[0])
-        return found, ("RLEs in a list", *words)
+    if all(type(one) is dict and "counts" in one for one in segmentation):
+        parts, words = zip(*map(_of_dict, segmentation), strict=True)
+        whole = parts[0] if len(parts) == 1 else _union(parts)
+        return (segmentation, ()) if whole is None else (whole, ("RLEs in a list", *dict.fromkeys(sum(words, ()))))
     if _is_bitmap(segmentation):
         return segmentation, ()
     return _rings(segmentation, box)
 
 
 def _of_dict(segmentation):
-    if "all_points_x" in segmentation and "counts" not in segmentation:
+    if "counts" not in segmentation and (ring := segmentation.get("exterior")) and not segmentation.get("interior"):
+        ring = _flat(ring)
+        return (segmentation, ()) if ring is None else ([ring], ("points as Supervisely has them",))
+    if "counts" not in segmentation and _sides(segmentation) is not None:
         ring = _flat(segmentation)
         return (segmentation, ()) if ring is None else ([ring], ("points as VIA has them",))
     if segmentation.get("type") in ("Polygon", "MultiPolygon"):
@@ -73,7 +82,34 @@ def _of_dict(segmentation):
         except (ValueError, SyntaxError):
             return segmentation, ()
         return {**segmentation, "counts": found.decode("latin-1")}, ("RLEs as Python prints bytes",)
-    return segmentation, ()
+    size = _whole_numbers(segmentation.get("size"))
+    if type(counts) is str and not _RUNS.fullmatch(counts):
+        runs = counts
+    else:
+        runs = _whole_numbers(counts.strip(" []").replace(",", " ").split() if type(counts) is str else counts)
+    if size is None or runs is None or _is_whole(segmentation["size"]) and (_is_whole(counts) or runs is counts):
+        return segmentation, ()
+    return {**segmentation, "size": size, "counts": runs}, ("RLEs with numbers as text or floats",)
+
+
+def _whole_numbers(values):
+    """A list of ints that values show; None where they show none."""
+    found = [whole_number(v) for v in values] if type(values) is list else None
+    return found if found is not None and all(type(v) is int for v in found) else None
+
+
+def _is_whole(values):
+    return type(values) is list and all(type(v) is int for v in values)
+
+
+def _union(parts):
+    """The RLE of several of one size; None where they are not such."""
+    try:
+        found = rle.merge([rle.frPyObjects(part, *part["size"]) if type(part["counts"]) is list else
+                           {**part, "counts": part["counts"].encode("ascii")} for part in parts])
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError):
+        return None
+    return {"size": list(found["size"]), "counts": found["counts"].decode("ascii")}
 
 
 def _of_geometry(geometry):
@@ -143,16 +179,23 @@ def _collected(value, words):
 def _flat(value):
     """x0 y0 x1 y1 ... of what shows one ring; None for all else."""
     if type(value) is dict:
-        xs, ys = value.get("all_points_x"), value.get("all_points_y")
-        if type(xs) is list and type(ys) is list and len(xs) == len(ys):
-            return _flat_numbers([v for pair in zip(xs, ys, strict=True) for v in pair])
-        return None
+        sides = _sides(value)
+        return None if sides is None else _flat_numbers([v for pair in zip(*sides, strict=True) for v in pair])
     if type(value) is not list or not value:
         return None
     if type(value[0]) not in (list, dict):
         return _flat_numbers(value)
     pairs = [_pair(one) for one in value]
     return None if None in pairs else [v for pair in pairs for v in pair]
+
+
+def _sides(value):
+    """The lists of x and of y of a dict; None where it has none, or of two lengths."""
+    for names in (("all_points_x", "all_points_y"), ("x", "y")):
+        xs, ys = map(value.get, names)
+        if type(xs) is list and type(ys) is list and len(xs) == len(ys):
+            return xs, ys
+    return None
 
 
 def _pair(value):
@@ -189,12 +232,14 @@ def box_numbers(box):
     if type(box) is list and len(box) == 4 and _NUMBERS.issuperset(map(type, box)):
         return box, ()
     found, words = box, []
-    if type(found) is str and found.lstrip()[:1] in ("[", "{"):
+    if type(found) is str and _JSON.match(found):
         try:
             found = json.loads(found)
         except (ValueError, RecursionError):
             return box, ()
         words.append("boxes as JSON text")
+    elif type(found) is str and len(numbers := found.strip(" []()").replace(";", " ").replace(",", " ").split()) == 4:
+        found = numbers
     if type(found) is list and len(found) == 1 and type(found[0]) is list:
         found = found[0]
         words.append("boxes in a list")

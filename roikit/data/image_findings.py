@@ -25,7 +25,7 @@ def image_findings(images, folder, check_pixels):
         yield "missing-folder", "error", "the images", f"there is no folder {folder.path}"
         return
     sound = {number: record for number, record in images.items() if record is not None}
-    missing, files, turned, swapped = [], {}, [], []
+    missing, files, turned, swapped, asking = [], {}, [], [], []
     with warnings.catch_warnings():
         # Large images are findings here.
         warnings.filterwarnings("ignore", "Image size .* exceeds limit", RuntimeWarning)
@@ -48,8 +48,11 @@ def image_findings(images, folder, check_pixels):
                 turned.append((number, record, header))
             elif is_swapped(header, record):
                 swapped.append((number, record, header))
+            elif (header.height, header.width) == (record["height"], record["width"]):
+                asking += [(number, name, header)] if header.orientation != 1 else []
             else:
-                yield from _size(subject, name, header, record["height"], record["width"])
+                yield ("size-mismatch", "error", subject, f"{name} is {header.width}x{header.height} pixels, the "
+                       f"annotation file says {record['width']}x{record['height']}")
             if header.large:
                 yield ("large-image", "warning", subject, f"{name} has {header.width}x{header.height} pixels, so many "
                        "that Pillow warns of it; all are decoded each time")
@@ -57,6 +60,8 @@ def image_findings(images, folder, check_pixels):
                 yield from _pixels(subject, folder.path / name)
     if turned:
         yield _turned(turned, len(files))
+    if asking:
+        yield _asking(asking)
     if swapped:
         number, record, header = swapped[0]
         yield ("size-mismatch", "error", f"image {number}" if len(swapped) == 1 else "the images",
@@ -67,14 +72,14 @@ def image_findings(images, folder, check_pixels):
         yield _missing(missing, len(files), folder)
 
 
-def _size(subject, name, header, height, width):
-    if (header.height, header.width) != (height, width):
-        yield ("size-mismatch", "error", subject,
-               f"{name} is {header.width}x{header.height} pixels, the annotation file says {width}x{height}")
-    elif header.orientation != 1:
-        yield ("exif-orientation", "warning", subject,
-               f"{name} asks viewers to turn it (EXIF orientation {header.orientation}); roikit and "
-               "COCO's tools take the pixels as stored, so its annotations must be made on those")
+def _asking(asking):
+    number, name, header = asking[0]
+    what = f"{name} asks" if len(asking) == 1 else f"{len(asking)} images ask"
+    first = "" if len(asking) == 1 else f", the first of which is {name}"
+    it = "it" if len(asking) == 1 else "them"
+    return ("exif-orientation", "warning", f"image {number}" if len(asking) == 1 else "the images",
+            f"{what} viewers to turn {it} (EXIF orientation {header.orientation}{first}); roikit and COCO's tools take "
+            f"the pixels as stored, so {'its' if len(asking) == 1 else 'their'} annotations must be made on those")
 
 
 def _pixels(subject, path):
@@ -102,6 +107,8 @@ def _missing(missing, count, folder):
     if shared := [name for name in names if folder.find(name) is not None]:
         sentence += (f"; {len(shared)} could be a file that another image has as well, such as "
                      f"{folder.find(shared[0])[0]!r} for {shared[0]!r}: give the folder above, or complete the names")
+    elif several := next(((name, found) for name in names if (found := folder.likely(name))), None):
+        sentence += f"; {several[0]} could be {' or '.join(several[1][:3])}: write into file_name which it is"
     if len(missing) == count:
         return "missing-image", "error", subject, f"{sentence}; is {folder.path} the folder of these images?"
     return ("missing-image", "warning", subject,

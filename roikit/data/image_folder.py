@@ -44,8 +44,9 @@ def listed_images(folder):
     return records
 
 
-# What Label Studio puts before the name of a file that it is given.
+# What Label Studio puts before the name of a file that it is given, and Roboflow behind it, the ending in it.
 _UPLOADED = re.compile("[0-9a-f]{8}-.")
+_EXPORTED = re.compile(r"(.+)[_-](jpe?g|png|bmp|tiff?|webp)\.rf\.[0-9A-Za-z]{8,}\.[a-z]+", re.I)
 
 
 class ImageFolder:
@@ -74,7 +75,8 @@ class ImageFolder:
         """The name under which a file is here that an annotation file names in another way.
 
         Looked at are, one after the other: backslashes as separators; the
-        name without the eight letters that Label Studio puts before it; what a URL's ``%20`` and ``?d=`` stand for; the
+        name without the eight letters that Label Studio puts before it, or what Roboflow puts behind it; without blanks
+        around; what a URL's ``%20`` and ``?d=`` stand for; the
         end of the path, the longest part first; each in another case of the letters or another form of accents (NFC,
         NFD); a file in one of the folders below; and, where the name has no ending of a picture's or no other file is
         called so, another such ending.
@@ -91,6 +93,10 @@ class ImageFolder:
         before, slash, last = slashed.rpartition("/")
         if _UPLOADED.match(last):
             forms[before + slash + last.partition("-")[2]] = "file names with Label Studio's prefix"
+        if (exported := _EXPORTED.fullmatch(last)) is not None:
+            forms[f"{before}{slash}{exported[1]}.{exported[2]}"] = "file names of Roboflow"
+        if slashed != slashed.strip():
+            forms[slashed.strip()] = "file names with blanks around"
         if "%" in slashed or "?" in slashed:
             path, _, query = slashed.partition("?")
             asked = query.partition("d=")[2]
@@ -112,6 +118,12 @@ class ImageFolder:
             if len(found) == 1:
                 return found[0], words
         return None
+
+    def likely(self, name):
+        """The several files here that are called as the last part of a name is, but for its ending; [] elsewhere."""
+        last = name.replace("\\", "/").rpartition("/")[2]
+        return next((found for key in (_folded(last), _stem(last))
+                     if len(found := sorted(self._files_below().get(key, ()))) > 1), [])
 
     def _in_another_case(self, parts):
         """The name of a file in the folder that is these parts but for the case of their letters, or None."""

@@ -12,15 +12,33 @@ from roikit.data.records import shown
 from roikit.data.rotated import read_rotated_box, upright_boxes
 from roikit.data.segmentation import box_and_area, read_segmentation
 
-__all__ = ["Instance", "MalformedField", "has_mask", "is_line", "read_box", "read_object"]
+__all__ = ["Instance", "MalformedField", "has_mask", "is_line", "is_wrong_area", "read_box", "read_object"]
+
+
+# What to do about a field that cannot be read.
+_REMEDIES = {
+    "segmentation": "; write polygons of three points or more, x0 y0 x1 y1 ..., or an RLE of the image's size, or take "
+                    "the object out",
+    "box": "; write x, y, width, height, or leave it out beside a mask",
+    "area": "; leave it out, and it is counted",
+    "iscrowd": "; write 0 for one object, 1 for a region of many",
+}
+# An area may be so much larger than its box by the rounding of both.
+_WRONG = 1.5
 
 
 class MalformedField(ValueError):
-    """A field of an annotation that cannot be read: ``field`` names it, the text says what is wrong."""
+    """A field of an annotation that cannot be read: ``field`` names it, the text says what is wrong.
+
+    Attributes:
+        field: its name.
+        remedy: what to do about it, to be put behind the text; may be empty.
+    """
 
     def __init__(self, field, sentence):
         super().__init__(sentence)
         self.field = field
+        self.remedy = _REMEDIES.get(field, "")
 
 
 class Instance(NamedTuple):
@@ -135,6 +153,17 @@ def read_box(bbox):
     except (TypeError, ValueError, OverflowError):
         raise MalformedField("box", f"a box must be four numbers, got {shown(bbox)}") from None
     return np.array([x, y, x + w, y + h])
+
+
+def is_wrong_area(area, box):
+    """Whether an area, pixels, cannot be that of an object: it is larger than the box, or less than a pixel of several.
+
+    Args:
+        area: float.
+        box: (4,) x1 y1 x2 y2 inside the image.
+    """
+    whole = float((box[2] - box[0]) * (box[3] - box[1]))
+    return area > _WRONG * whole + 1 or area < 1 and whole > 4
 
 
 def _read_area(area):

@@ -11,14 +11,12 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from roikit.data.annotations import NoCategories, load_annotations
-from roikit.data.causes import boxes_in_place, causes_of, fractional_fields
+from roikit.data.causes import boxes_in_place, causes_of
 from roikit.data.findings import counted
+from roikit.data.fractions import FRACTIONAL, box_order, fractional_fields, is_fractional
 from roikit.data.image_folder import ImageFolder
-from roikit.data.images import open_image
-from roikit.data.instances import has_mask
+from roikit.data.mask_causes import masks_in_place
 from roikit.data.mend_objects import mended_objects
 from roikit.data.mend_records import (
     categories_from_ids,
@@ -26,11 +24,15 @@ from roikit.data.mend_records import (
     without_missing_files,
     without_strangers,
 )
-from roikit.data.moved import moved, scaling, unturned
+from roikit.data.mend_sizes import moved_or_same, on_stored_pixels
+from roikit.data.moved import scaling
 from roikit.data.records import sizes_of
-from roikit.data.turned import is_swapped, is_turned
 
-__all__ = ["Mended", "mend_dataset", "write_annotations"]
+__all__ = ["Mended", "mend_dataset", "refuse_device", "write_annotations"]
+
+
+# Causes that only the one who annotated can undo, and of which many objects are of no use until then.
+_UNKNOWN = frozenset({"fractions", "other-boxes", "other-masks", "outside"})
 
 
 class Mended(NamedTuple):
@@ -73,11 +75,15 @@ def mend_dataset(annotations, images):
     content = _without_crowds(content, done)
     content = _in_pixels(content, done)
     for cause in causes_of(content):
-        if cause.reading is not None:
+        if cause.kind == "other-masks" and cause.reading is not None:
+            content = masks_in_place(content, cause.reading)
+            done.append(f"wrote the masks in COCO's way: {cause.sentence.partition(':')[0]}")
+        elif cause.reading is not None:
             content = boxes_in_place(content, cause.reading)
             done.append(f"took the boxes for {cause.reading} and wrote x y width height")
-    content = _on_stored_pixels(content, folder, done)
-    content = mended_objects(content, done)
+    content = on_stored_pixels(content, folder, done)
+    if not any(cause.kind in _UNKNOWN for cause in causes_of(content)):
+        content = mended_objects(content, done)
     return Mended({"info": {}, **content}, done)
 
 
@@ -88,6 +94,9 @@ def write_annotations(content, path):
         OSError: it cannot be written.
     """
     path = Path(path)
+    refuse_device(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} to")
     part = path.with_name(path.name + ".part")
     try:
         with open(part, "w", encoding="utf-8") as file:
@@ -95,6 +104,16 @@ def write_annotations(content, path):
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def refuse_device(path):
+    """Refuse a path of a device or a pipe, in whose place a file would be put.
+
+    Raises:
+        OSError: it is one.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} must be the name of a file to write, got a {'folder' if path.is_dir() else 'device'}")
 
 
 def _ascii(value):
@@ -114,118 +133,26 @@ def _without_crowds(content, done):
 def _in_pixels(content, done):
     objects = [a for a in content["annotations"] if isinstance(a, dict)]
     fields = fractional_fields(content["images"], objects)
-    if not fields:
+    order = box_order(objects) if "bbox" in fields else None
+    if not fields or order == "":
         return content
     sizes, count = sizes_of(content["images"]), Counter()
 
     def scaled(annotation):
         size = sizes.get(annotation.get("image_id")) if isinstance(annotation, dict) else None
-        if size is None:
+        own = () if size is None else tuple(field for field in fields if is_fractional(annotation, field))
+        if not own:
             return annotation
-        found = _moved(annotation, scaling((1, 1), *size), tuple(fields))
+        if order and "bbox" in own:
+            annotation = boxes_in_place({"annotations": [annotation]}, order)["annotations"][0]
+        found = moved_or_same(annotation, scaling((1, 1), *size), own)
         if found is not annotation:
             found.pop("area", None)  # of whatever unit
             count["scaled"] += 1
         return found
 
     annotations = [scaled(a) for a in content["annotations"]]
-    what = " and ".join({"bbox": "boxes", "segmentation": "polygons"}[field] for field in fields)
-    done.append(f"multiplied the {what} of {counted(count['scaled'], 'object')} by the size of the image")
+    what = " and ".join(FRACTIONAL[field] for field in fields)
+    done.append(f"multiplied the {what} of {counted(count['scaled'], 'object')} by the size of the image"
+                + (f" and wrote x y width height for {order}" if order else ""))
     return {**content, "annotations": annotations}
-
-
-def _moved(annotation, move, fields=None):
-    """The annotation moved; itself where a field is malformed, which stays for the doctor to name."""
-    try:
-        return moved(annotation, move) if fields is None else moved(annotation, move, fields)
-    except (ValueError, TypeError, OverflowError):
-        return annotation
-
-
-def _on_stored_pixels(content, folder, done):
-    """The content with images that have the size of their files: turned as EXIF says, or scaled."""
-    moves, sizes, other, swapped = {}, {}, {}, {}
-    for record in content["images"]:
-        if not isinstance(record, dict) or record.get("id") not in sizes_of([record]):
-            continue
-        try:
-            header = open_image(folder.path / record["file_name"])
-        except (OSError, ValueError, TypeError, KeyError):
-            continue
-        if is_turned(header, record):
-            moves[record["id"]] = unturned(header)
-        elif is_swapped(header, record):
-            swapped[record["id"]] = header
-            continue
-        elif header.orientation == 1 and (header.height, header.width) != (record["height"], record["width"]):
-            other[record["id"]] = header
-            continue
-        else:
-            continue
-        sizes[record["id"]] = header
-    if moves:
-        done.append(f"turned the annotations of {counted(len(moves), 'image')} back to the pixels as stored, "
-                    "which EXIF has viewers turn")
-    scaled = _resized(content, other)
-    if scaled:
-        done.append(f"scaled the annotations of {counted(len(scaled), 'image')} to the size of the file")
-    fitting = {number: header for number, header in swapped.items() if _fits(content, number, header)}
-    if fitting:
-        done.append(f"swapped width and height of {counted(len(fitting), 'image')}, as the files have them")
-    moves, sizes = moves | scaled, sizes | fitting | {number: other[number] for number in scaled}
-    if not sizes:
-        return content
-
-    def placed(annotation):
-        move = moves.get(annotation.get("image_id")) if isinstance(annotation, dict) else None
-        if move is None:
-            return annotation
-        found = _moved(annotation, move)
-        if annotation["image_id"] in scaled and found is not annotation:
-            found.pop("area", None)
-        return found
-
-    return {**content, "annotations": [placed(a) for a in content["annotations"]],
-            "images": [{**r, "height": sizes[r["id"]].height, "width": sizes[r["id"]].width}
-                       if isinstance(r, dict) and r.get("id") in sizes else r for r in content["images"]]}
-
-
-def _resized(content, headers):
-    """Moves for images that were made smaller after they were annotated, as coordinates beyond their border show.
-
-    Args:
-        headers: image id -> Header, of files of another size than the record says.
-    """
-    sizes, proved, found = sizes_of(content["images"]), False, {}
-    for number, header in headers.items():
-        height, width = sizes[number]
-        y_scale, x_scale = header.height / height, header.width / width
-        # A side is whole, so the scales of the two differ by up to half a pixel of it.
-        if abs(y_scale - x_scale) * max(height, width) <= 1 and y_scale < 1:
-            found[number] = scaling((height, width), y_scale, x_scale)
-    for annotation in content["annotations"]:
-        number = annotation.get("image_id") if isinstance(annotation, dict) else None
-        if number in found and not proved:
-            proved = bool((_reach(annotation) > np.array([headers[number].width, headers[number].height]) + 2).any())
-    return found if proved else {}
-
-
-def _fits(content, number, header):
-    """Whether all coordinates of an image lie within its file."""
-    own = [a for a in content["annotations"] if isinstance(a, dict) and a.get("image_id") == number]
-    return all((_reach(a) <= np.array([header.width, header.height]) + 1).all() for a in own) and all(
-        list(a["segmentation"].get("size", ())) == [header.height, header.width] for a in own
-        if isinstance(a.get("segmentation"), dict))
-
-
-def _reach(annotation):
-    """(2,) the largest x and y of an annotation; 0 where none can be read."""
-    try:
-        x, y, w, h = np.asarray(annotation.get("bbox") or [0, 0, 0, 0], np.float64)
-        reach = [x + w, y + h]
-        if has_mask(annotation) and isinstance(annotation["segmentation"], list):
-            for ring in annotation["segmentation"]:
-                reach = [max(reach[0], *ring[0::2]), max(reach[1], *ring[1::2])]
-    except (TypeError, ValueError, OverflowError):
-        return np.zeros(2)
-    return np.array(reach)

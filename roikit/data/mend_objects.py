@@ -4,8 +4,9 @@ from collections import Counter
 
 import numpy as np
 
+from roikit.data.causes import agreeing, as_corners
 from roikit.data.findings import counted
-from roikit.data.instances import has_mask, is_line, read_box, read_object
+from roikit.data.instances import has_mask, is_line, is_wrong_area, read_box, read_object
 from roikit.data.records import sizes_of
 from roikit.data.repeated import repeated_objects
 from roikit.data.segmentation import box_and_area, read_segmentation
@@ -63,6 +64,10 @@ def _mended(annotation, height, width, has_masks, counts):
     if has_mask(annotation):
         around, area = box_and_area(read_segmentation(annotation["segmentation"], height, width), height, width)
         around = np.array(around)
+        shown = area and box is not None and not agreeing(box, around)
+        if shown and (corners := as_corners(annotation, around)) is not None:
+            annotation, box = {**annotation, "bbox": _written(corners)}, corners
+            counts["took the box for x1 y1 x2 y2, as the mask shows, in {}"] += 1
     inside = None if box is None else _inside(box, height, width)
     if inside is None and area:
         annotation, box = {**annotation, "bbox": _written(around)}, around
@@ -76,10 +81,15 @@ def _mended(annotation, height, width, has_masks, counts):
     if inside is not None and np.abs(inside - box).max() > _BORDER:
         annotation = {**annotation, "bbox": _written(inside)}
         counts["cut the box at the border of the image in {}"] += 1
+    annotation = dict(annotation)
     found = read_object(annotation, height, width, masks=has_masks)
+    if found == "without a mask" and inside is None:
+        return annotation, "without a box"
     if isinstance(found, str):
         return annotation, found
-    if annotation.get("area") is None:
+    if annotation.get("area") is None or is_wrong_area(annotation["area"], found.box):
+        if annotation.pop("area", None) is not None:
+            found = read_object(annotation, height, width, masks=has_masks)
         annotation = {**annotation, "area": found.area}
         counts["counted the area of {}"] += 1
     return annotation, None

@@ -19,11 +19,16 @@ def categories_from_ids(content, done):
     return {**content, "categories": [{"id": i, "name": str(i)} for i in named]}
 
 
+def _is_strange(number):
+    """Whether an id is text, a fraction, or an int of more than 64 bits."""
+    return type(number) in (str, float, int) and not usable_id(number)
+
+
 def with_number_ids(content, done):
     """The content with whole numbers for ids of images and categories that are none, in the annotations as well."""
     for key, field, what in _LISTS:
         records = content[key]
-        strange = [r["id"] for r in records if isinstance(r, dict) and type(r.get("id")) in (str, float)]
+        strange = [r["id"] for r in records if isinstance(r, dict) and _is_strange(r.get("id"))]
         if not strange or len(set(strange)) < len(strange):
             continue
         used = {r["id"] for r in records if isinstance(r, dict) and usable_id(r.get("id"))}
@@ -32,10 +37,10 @@ def with_number_ids(content, done):
             number += 1
             number_of[old] = number
         content = {**content,
-                   key: [{**r, "id": number_of[r["id"]]} if isinstance(r, dict) and type(r.get("id")) in (str, float)
+                   key: [{**r, "id": number_of[r["id"]]} if isinstance(r, dict) and _is_strange(r.get("id"))
                          else r for r in records],
-                   "annotations": [{**a, field: number_of[a[field]]} if isinstance(a, dict) and type(a.get(field)) in (
-                       str, float) and a[field] in number_of else a for a in content["annotations"]]}
+                   "annotations": [{**a, field: number_of[a[field]]} if isinstance(a, dict) and _is_strange(
+                       a.get(field)) and a[field] in number_of else a for a in content["annotations"]]}
         done.append(f"numbered {counted(len(strange), what)} whose ids were no whole numbers")
     return content
 

@@ -110,7 +110,7 @@ class Objects:
             found = read_object(annotation, image["height"], image["width"], masks=self.has_masks,
                                 keypoints=None if skeleton is None else len(skeleton.names), rotated=self._rotated)
         except ValueError as error:
-            raise ValueError(f"CocoDataset: {name}: {error}") from None
+            raise ValueError(f"CocoDataset: {name}: {error}{getattr(error, 'remedy', '')}") from None
         return found if isinstance(found, str) else (label_of[category], found)
 
     def _pack(self, masks):

@@ -97,9 +97,10 @@ def repeated_sentence(records, what):
 
 def named_twice(categories):
     """Sentences about the category records that share a name."""
-    ids = {}
+    ids, first = {}, {}
     for record, name in zip(categories, names_of(categories), strict=True):
-        ids.setdefault(name, []).append(record["id"])
+        # Names that differ by blanks or the case of letters are one that was typed twice.
+        ids.setdefault(first.setdefault(" ".join(name.split()).casefold(), name), []).append(record["id"])
     many = {2: "two", 3: "three"}
     return [f"{many.get(len(same), len(same))} categories are named {name}: ids {', '.join(map(str, same))}; they are "
             "told apart in training; where they are one, give their annotations one id"

@@ -47,8 +47,9 @@ def read_segmentation(segmentation, height, width):
     if isinstance(segmentation, dict):
         try:
             return _read_rle(segmentation, height, width)
-        except (TypeError, OverflowError) as error:
-            raise ValueError(str(error)) from None
+        except (TypeError, OverflowError, ValueError) as error:
+            text = str(error)  # without the name of the function that refused it
+            raise ValueError(text.removeprefix("frPyObjects: ").removeprefix("area: ")) from None
     if not isinstance(segmentation, (list, tuple)) or not segmentation:
         raise ValueError(f"a segmentation must be a list of polygons or an RLE, got {shown(segmentation)}")
     if not isinstance(segmentation[0], (list, tuple, np.ndarray)):
@@ -97,6 +98,11 @@ def bitmap_of(values):
 
 def _read_rle(segmentation, height, width):
     missing = {"size", "counts"} - segmentation.keys()
+    if segmentation.get("type") == "Polygon":
+        raise ValueError("GeoJSON's polygon has holes, which COCO's polygons cannot have: write an RLE")
+    if len(missing) == 2 and segmentation:
+        raise ValueError("a segmentation must be a list of polygons or an RLE with size and counts, got a dict of "
+                         f"{', '.join(map(str, list(segmentation)[:5]))}")
     if missing:
         raise ValueError(f"the RLE has no {' and no '.join(sorted(missing))}")
     size, counts = segmentation["size"], segmentation["counts"]

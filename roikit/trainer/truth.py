@@ -15,10 +15,12 @@ import numpy as np
 from roikit import masks as rle
 from roikit.data.annotations import has_mask, load_annotations, read_box
 from roikit.data.causes import causes_of
+from roikit.data.image_folder import ImageFolder
 from roikit.data.instances import is_line
-from roikit.data.records import crowds_sentence, repeated_sentence, shown, size_fault
+from roikit.data.records import crowds_sentence, repeated_sentence, shown, size_fault, sizes_of
 from roikit.data.rotated import boxes_of_masks, has_rotated_box, read_rotated_box, upright_boxes
 from roikit.data.segmentation import box_and_area, read_segmentation
+from roikit.data.turned import turned_sentence
 from roikit.errors import RoikitWarning
 
 __all__ = ["Truth", "empty_mask", "encoded", "objects_of", "read_truth"]
@@ -84,8 +86,9 @@ def read_truth(annotations, *, use_cats=True, images=None, taken=None):
     """
     if isinstance(annotations, Truth):
         return annotations
+    folder = images if images is None or isinstance(images, ImageFolder) else ImageFolder(images)
     try:
-        content = load_annotations(annotations, categories=use_cats, images=images, taken=taken)
+        content = load_annotations(annotations, categories=use_cats, images=folder, taken=taken)
     except ValueError as error:
         raise ValueError(f"evaluate: {error}") from None
     images = _by_id(content["images"], "image")
@@ -104,6 +107,10 @@ def read_truth(annotations, *, use_cats=True, images=None, taken=None):
                              f"got {shown(annotation['iscrowd'])}")
     for cause in causes_of(content):  # figures of a file that other tools read in another way are of no use
         raise ValueError(f"evaluate: {cause.sentence}")
+    sizes = sizes_of(images.values())
+    named = [r for i, r in images.items() if i in sizes and isinstance(r.get("file_name"), str)]
+    if folder is not None and (sentence := turned_sentence(named, folder)) is not None:
+        raise ValueError(f"evaluate: {sentence}")
     if (sentence := crowds_sentence(objects)) is not None:
         warnings.warn(f"evaluate: {sentence}", RoikitWarning, stacklevel=3)
     return Truth(images, categories, objects, _sizes(images, objects))

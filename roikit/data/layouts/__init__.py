@@ -9,14 +9,17 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from roikit.data.findings import counted
+from roikit.data.image_folder import IMAGE_ENDINGS
 from roikit.data.layouts.coco_files import COCO, with_file_names
 from roikit.data.layouts.cvat import CVAT
 from roikit.data.layouts.files import text_files
-from roikit.data.layouts.json_files import is_coco
+from roikit.data.layouts.json_files import is_coco, read_json
 from roikit.data.layouts.label_images import LABEL_IMAGES
 from roikit.data.layouts.labelme import LABELME
 from roikit.data.layouts.layout import files_below
 from roikit.data.layouts.parts import parts_of
+from roikit.data.layouts.strangers import seeming
 from roikit.data.layouts.text import TEXT
 from roikit.data.layouts.voc import VOC
 
@@ -65,8 +68,16 @@ def layout_of(path):
     if found is None:
         if not os.path.exists(path):
             raise FileNotFoundError(f"there is no file or folder {os.fspath(path)}")
-        files = [file.name for file in files_below(path) if file.suffix.lower() == ".json" and is_coco(file)]
-        raise ValueError(f"{os.fspath(path)} is in no layout that is read: it must be {_KNOWN}, or a folder of these"
+        if os.path.isfile(path) and Path(path).suffix.lower() == ".json" and (other := seeming(read_json(path))):
+            raise ValueError(f"{os.fspath(path)}: {other}")
+        files = [os.path.relpath(file, path) for file in files_below(path)
+                 if file.suffix.lower() == ".json" and is_coco(file)]
+        if len(files) == 1:
+            raise ValueError(f"{os.fspath(path)} is in no layout that is read, and there is {files[0]} in it: name that file")
+        pictures = sum(file.suffix.lower() in IMAGE_ENDINGS for file in files_below(path))
+        raise ValueError(f"{os.fspath(path)} is in no layout that is read"
+                         + (f", for it has {counted(pictures, 'picture')} and no annotations" if pictures else "")
+                         + f": it must be {_KNOWN}, or a folder of these"
                          + (f"; of several COCO files one must be named: {', '.join(files[:5])}" if files else ""))
     return found
 

@@ -16,6 +16,7 @@ __all__ = ["COCO", "with_file_names"]
 _ROBOFLOW = "_annotations.coco.json"
 _NAME = re.compile(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")')
 _TOLD = re.compile(rb'^\s*\{\s*"info"\s*:\s*\{[^{}]*"images"\s*:\s*("(?:[^"\\]|\\.)*")')  # by `convert_data`
+_OTHER_NAMES = ("filename", "fileName", "path")
 _URL = re.compile(rb'"coco_url"\s*:\s*("(?:[^"\\]|\\.)*")')
 
 
@@ -59,12 +60,17 @@ def _images(annotations):
 
 
 def with_file_names(content):
-    """LVIS' content with the names of images put in, which it has as addresses; any other as it is."""
+    """The content with ``file_name`` put in where records have the name in another field, LVIS' as addresses."""
     images = content.get("images") if isinstance(content, dict) else None
     if not isinstance(images, list):
         return content
     for record in images:
-        if isinstance(record, dict) and "file_name" not in record and isinstance(record.get("coco_url"), str):
+        if not isinstance(record, dict) or record.get("file_name") is not None:
+            continue
+        name = next((record[key] for key in _OTHER_NAMES if isinstance(record.get(key), str)), None)
+        if name is not None:
+            record["file_name"] = name
+        elif isinstance(record.get("coco_url"), str):
             record["file_name"] = _of_url(record["coco_url"])
     return content
 

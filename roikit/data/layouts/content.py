@@ -6,8 +6,9 @@ import numpy as np
 
 import roikit.masks as rle
 from roikit.data.records import shown
+from roikit.data.segmentation import BoxedMask, encode
 
-__all__ = ["content_of", "listed_by_name", "mask_of", "ring_of"]
+__all__ = ["content_of", "listed_by_name", "mask_at", "mask_of", "places_of", "ring_of"]
 
 
 def content_of(records, categories, objects):
@@ -55,6 +56,37 @@ def listed_by_name(names):
 def mask_of(bitmap):
     """A bitmap (H, W) of the whole image as an RLE whose counts are text, as JSON takes them."""
     found = rle.encode(np.asfortranarray(bitmap, np.uint8))
+    return {"size": [int(n) for n in found["size"]], "counts": found["counts"].decode("ascii")}
+
+
+def places_of(values):
+    """The pixels of each value but 0 of an image of whole numbers, all found at once.
+
+    Args:
+        values: (H, W) array.
+
+    Yields:
+        int value, ascending; int64 array of the places of its pixels, counted along the rows.
+    """
+    places = np.flatnonzero(values)
+    found = values.reshape(-1)[places]
+    if not len(found):
+        return
+    if (found != found[0]).any():
+        order = np.argsort(found, kind="stable")
+        places, found = places[order], found[order]
+    starts = [0, *(np.flatnonzero(np.diff(found)) + 1).tolist(), len(found)]
+    for start, end in zip(starts[:-1], starts[1:], strict=True):
+        yield int(found[start]), places[start:end]
+
+
+def mask_at(places, height, width):
+    """The RLE, as `mask_of` gives it, of some pixels of an image, which are counted along its rows."""
+    rows, columns = np.divmod(places, width)
+    top, left = rows.min(), columns.min()
+    bitmap = np.zeros((rows.max() - top + 1, columns.max() - left + 1), bool)
+    bitmap[rows - top, columns - left] = True
+    found = encode(BoxedMask(bitmap, int(top), int(left)), height, width)
     return {"size": [int(n) for n in found["size"]], "counts": found["counts"].decode("ascii")}
 
 

@@ -100,7 +100,8 @@ def _region(shape, record, place):
         return {"segmentation": [ring]} if len(ring) >= 6 else None
     if shape.tag == "box":
         x1, y1, x2, y2 = (number_in(values, side, place) for side in _SIDES)
-        angle = float(values.get("rotation") or 0)
+        x1, x2, y1, y2 = *sorted((x1, x2)), *sorted((y1, y2))
+        angle = _angle(values, place)
         if not angle:
             return {"bbox": [x1, y1, x2 - x1, y2 - y1]}
         corners = _turned(np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]]), angle)
@@ -110,8 +111,12 @@ def _region(shape, record, place):
         cx, cy, rx, ry = (number_in(values, name, place) for name in ("cx", "cy", "rx", "ry"))
         angles = np.arange(_ELLIPSE) * (2 * math.pi / _ELLIPSE)
         ring = np.stack([cx + rx * np.cos(angles), cy + ry * np.sin(angles)], 1)
-        return {"segmentation": [_turned(ring, float(values.get("rotation") or 0)).reshape(-1).tolist()]}
+        return {"segmentation": [_turned(ring, _angle(values, place)).reshape(-1).tolist()]}
     return {"segmentation": _bitmap(values, record, place)} if shape.tag == "mask" else None
+
+
+def _angle(values, place):
+    return number_in(values, "rotation", place) if values.get("rotation") else 0.0
 
 
 def _turned(points, degrees):

@@ -4,9 +4,11 @@ import json
 import os
 import re
 
-__all__ = ["beginning", "is_coco", "is_labelme", "read_file"]
+from roikit.data.layouts.strangers import not_json
 
-_READ = 1 << 20  # of bytes: labelme's pictures within the file stand behind the shapes
+__all__ = ["beginning", "is_coco", "is_labelme", "read_file", "read_json"]
+
+_READ = 1 << 20  # of bytes: labelme's pictures within the file stand behind the shapes, or before them
 _SHAPES = re.compile(rb'"shapes"\s*:\s*\[')
 _SEGMENTS = re.compile(rb'"segments_info"\s*:')
 _COCO = re.compile(rb'"(?:images|annotations)"\s*:\s*\[')
@@ -23,7 +25,7 @@ def beginning(path):
 
 def is_labelme(path):
     """Whether a JSON file has the shapes of labelme."""
-    return _SHAPES.search(beginning(path)) is not None
+    return any(_SHAPES.search(part) for part in (beginning(path), _end(path)))
 
 
 def is_coco(path):
@@ -45,6 +47,23 @@ def _end(path):
         return b""
 
 
+def read_json(path):
+    """What a JSON file holds, with or without a byte order mark.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not JSON; the text names it.
+    """
+    with open(path, "rb") as file:
+        data = file.read()
+    try:
+        return json.loads(data)
+    except RecursionError:
+        raise ValueError(f"{os.fspath(path)} is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(path)} {not_json(data, error)}") from None
+
+
 def read_file(path):
     """The mapping that a JSON file holds.
 
@@ -52,13 +71,7 @@ def read_file(path):
         OSError: it cannot be read.
         ValueError: it is not JSON, or no mapping; the text names it.
     """
-    try:
-        with open(path, "rb") as file:
-            content = json.loads(file.read())
-    except RecursionError:
-        raise ValueError(f"{os.fspath(path)} is nested too deeply") from None
-    except ValueError as error:
-        raise ValueError(f"{os.fspath(path)} is not JSON: {error}") from None
+    content = read_json(path)
     if not isinstance(content, dict):
         raise ValueError(f"{os.fspath(path)} must hold a mapping, got {type(content).__name__}")
     return content

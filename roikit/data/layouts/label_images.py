@@ -18,7 +18,7 @@ import numpy as np
 
 from roikit.data.image_folder import IMAGE_ENDINGS
 from roikit.data.images import open_image, read_values
-from roikit.data.layouts.content import content_of, listed_by_name, mask_of
+from roikit.data.layouts.content import content_of, listed_by_name, mask_at, places_of
 from roikit.data.layouts.label_classes import read_classes
 from roikit.data.layouts.layout import Layout, warn_of
 
@@ -90,16 +90,15 @@ def _read(annotations, images):
         records.append(record)
         for path in (*labels, *separate):
             values = _values(path, record)
-            present = [int(value) for value in np.unique(values) if value]
-            if path in separate and present:
-                values, present = np.where(values > 0, present[-1], 0), present[-1:]
+            if path in separate and values.any():
+                values = np.where(values > 0, values.max(), 0)
+            name, present = Path(os.path.relpath(path, masks)).as_posix(), list(places_of(values))
+            for value, places in present:
+                found.append({"image_id": record["id"], "name": classes.get((name, value), OBJECT),
+                              "segmentation": mask_at(places, *values.shape)})
             passed["mask without a pixel"] += path in separate and not present
-            for value in present:
-                key = Path(os.path.relpath(path, masks)).as_posix(), value
-                found.append({"image_id": record["id"], "name": classes.get(key, OBJECT),
-                              "segmentation": mask_of(values == value)})
             if path in labels:
-                single.append((path, len(present), values > 0))
+                single.append((path, len(present), len(present) == 1 and _has_parts(values > 0)))
     _refuse_binary(single)
     if not records:
         raise ValueError(f"{os.fspath(annotations)} has no label image that is called as an image of {images} is")
@@ -110,6 +109,9 @@ def _read(annotations, images):
 
 def _values(path, record):
     """A label image, which must be of the size that its image has."""
+    if path.suffix.lower() in (".jpg", ".jpeg"):
+        raise ValueError(f"{path} is a JPEG file, which changes values near edges, so that objects appear that are "
+                         "none: write label images as PNG or TIFF")
     values = read_values(path)
     if values.shape != (record["height"], record["width"]):
         raise ValueError(f"{path} must be {record['width']}x{record['height']} as its image is, got "
@@ -121,12 +123,12 @@ def _refuse_binary(single):
     """Refuse label images that all have one value where that value lies in several places.
 
     Args:
-        single: (path, number of values, bitmap of all) of each.
+        single: (path, number of values, whether the only one lies in several places) of each.
     """
     if any(count > 1 for _, count, _ in single):
         return
-    for path, count, bitmap in single:
-        if count and _has_parts(bitmap):
+    for path, _, has_parts in single:
+        if has_parts:
             raise ValueError(f"{path} has one value beside 0 in several places, and so has no other label image more: "
                              "one value is one object here; give each object a value of its own, as "
                              "skimage.measure.label or scipy.ndimage.label do")

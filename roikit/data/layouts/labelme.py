@@ -32,7 +32,19 @@ def _find(path, files):
 
 
 def _files(folder):
-    return [path for path in sorted(Path(folder).rglob("*.json")) if is_labelme(path)]
+    """labelme's files in a folder and those in it.
+
+    Raises:
+        ValueError: a JSON file is called as the image beside it is, and has no shapes.
+    """
+    found = []
+    for path in sorted(Path(folder).rglob("*.json")):
+        if is_labelme(path):
+            found.append(path)
+        elif any(path.with_suffix(ending).is_file() for ending in IMAGE_ENDINGS):
+            read_file(path)  # says what is wrong with one that was cut off
+            raise ValueError(f"{path} must have shapes, as labelme's files do; it is called as the image beside it is")
+    return found
 
 
 def _images(annotations):
@@ -97,11 +109,14 @@ def _read(annotations, images):
 
 
 def _size(content, picture):
-    """Height and width as labelme saw the image: turned, where EXIF has viewers turn it."""
+    """Height and width as labelme saw the image: turned, where EXIF has viewers turn it.
+
+    Another size than the file's is for the reader of all layouts to judge.
+    """
     header = open_image(picture)
     size = content.get("imageHeight"), content.get("imageWidth")
-    turned = size == (header.width, header.height) and header.orientation >= 5
-    return dict(zip(("height", "width"), size if turned else (header.height, header.width), strict=True))
+    told = all(type(side) is int and side > 0 for side in size)
+    return dict(zip(("height", "width"), size if told else (header.height, header.width), strict=True))
 
 
 def _objects(path, content, record, passed):

@@ -67,8 +67,11 @@ def warn_of(name, passed):
 
     Args:
         name: of the folder or file.
-        passed: what -> how many.
+        passed: what, such as "mask" or "mask without a pixel", -> how many.
     """
-    told = [f"{counted(number, what)}" for what, number in sorted(passed.items()) if number]
+    told = []
+    for what, number in sorted(passed.items()):
+        thing, without, rest = what.partition(" without ")
+        told += [counted(number, thing) + without + rest] if number else []
     if told:
         warnings.warn(f"{os.fspath(name)}: passed over {', '.join(told)}", RoikitWarning, stacklevel=3)

@@ -9,12 +9,13 @@ Source: Everingham et al. 2010, "The Pascal visual object classes challenge", an
 """
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import roikit.masks as rle
 from roikit.data.image_folder import IMAGE_ENDINGS
 from roikit.data.images import open_image
-from roikit.data.layouts.content import content_of, listed_by_name, mask_of
+from roikit.data.layouts.content import content_of, listed_by_name
 from roikit.data.layouts.layout import Layout, pictures_near, warn_of
 from roikit.data.layouts.voc_masks import object_masks
 from roikit.data.layouts.xml import first_tag, number_in, parsed, text_in
@@ -85,10 +86,14 @@ def _read(annotations, images):
     described = _described(root, names)
     if not described:  # label images alone
         described = {path.stem: None for path in sorted((root / "SegmentationObject").glob("*.png"))}
+    elements = {stem: None if path is None else parsed(path, "annotation") for stem, path in described.items()}
+    called = {stem: None if element is None else text_in(element, "filename") for stem, element in elements.items()}
+    times = Counter(called.values())
     records = []
     for stem, path in described.items():
-        element = None if path is None else parsed(path, "annotation")
-        name = None if element is None else text_in(element, "filename")
+        element, name = elements[stem], called[stem]
+        if times[name] > 1 and stem in pictures:  # several files were copied from one
+            name = stem
         last = (name or "").replace("\\", "/").rpartition("/")[2]
         names_of_it = (name, last, stem, Path(stem).name, last.rpartition(".")[0])
         picture = next((pictures[one] for one in names_of_it if one in pictures), None)
@@ -104,6 +109,7 @@ def _read(annotations, images):
         boxes = [] if element is None else [_object(item, path, number, element)
                                             for number, item in enumerate(element.iterfind("object"), start=1)]
         found += _with_masks(record, boxes, object_masks(root, stem, record))
+        record.update(_said(element))  # one that is not the file's is for the reader of all layouts to judge
     seen = {record["file_name"] for record in records}
     passed["image without a file of annotations"] = 0 if names is not None else sum(
         Path(os.path.relpath(path, images)).as_posix() not in seen for path in set(pictures.values()))
@@ -111,6 +117,15 @@ def _read(annotations, images):
     categories, numbers = listed_by_name(sorted({item["name"] for item in found}))
     objects = [{"category_id": numbers[item.pop("name")], **item} for item in found]
     return content_of(records, categories, objects)
+
+
+def _said(element):
+    """Height and width that the XML file says; empty where it says none."""
+    size = element.find("size") if element is not None else None
+    found = {side: text_in(size, side) if size is not None else None for side in ("height", "width")}
+    if not all(text is not None and text.isdecimal() and int(text) for text in found.values()):
+        return {}
+    return {side: int(text) for side, text in found.items()}
 
 
 def _size(element, path):
@@ -146,6 +161,7 @@ def _object(item, path, number, element):
     x1, y1, x2, y2 = (number_in(box, corner, place) for corner in _CORNERS)
     first = "VOC" in (element.findtext("source/database") or "")
     x1, y1 = (x1 - 1, y1 - 1) if first else (x1, y1)
+    x1, x2, y1, y2 = *sorted((x1, x2)), *sorted((y1, y2))  # corners in any order are one box
     found = {"name": name, "bbox": [x1, y1, x2 - x1, y2 - y1], "iscrowd": int(text_in(item, "difficult", "0") == "1")}
     outline = item.find("polygon")
     if outline is not None and len(outline) >= 6:
@@ -159,24 +175,31 @@ def _with_masks(record, boxes, masks):
 
     Args:
         boxes: of the XML file; objects without one are those of the masks alone.
-        masks: value of the label image -> (bitmap, name of the class or None).
+        masks: value of the label image -> (RLE, name of the class or None).
     """
     found = [{"image_id": record["id"], **item} for item in boxes]
     left = set(range(len(boxes)))
-    for value, (bitmap, name) in masks.items():
-        mask = mask_of(bitmap)
+    for value, (mask, name) in masks.items():
         box = rle.toBbox(mask)
-        overlaps = {k: float(rle.iou([box], [boxes[k]["bbox"]], [0])[0, 0]) for k in left}
-        likely = {k: overlap for k, overlap in overlaps.items() if overlap >= _SAME}
         # VOC's values count the objects of the file, of which others may hide a part; else the boxes tell.
-        best = value - 1 if value - 1 in left and _within(box, boxes[value - 1]["bbox"]) else max(
-            likely, key=likely.get, default=None)
+        own = value - 1 if value - 1 in left and _within(box, boxes[value - 1]["bbox"]) else None
+        best = _likeliest(box, boxes, left) if own is None else own
         if best is not None:
             left.remove(best)
             found[best]["segmentation"] = mask
         else:
             found.append({"image_id": record["id"], "name": name or "object", "iscrowd": 0, "segmentation": mask})
     return found
+
+
+def _likeliest(box, boxes, left):
+    """Of the objects ``left`` the one whose box is most like a mask's; None where none is."""
+    places = sorted(left)
+    if not places:
+        return None
+    overlaps = rle.iou([box], [boxes[k]["bbox"] for k in places], [0] * len(places))[0]
+    best = int(overlaps.argmax())
+    return places[best] if overlaps[best] >= _SAME else None
 
 
 def _within(box, other):

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from roikit.data.images import read_image, read_values
+from roikit.data.layouts.content import mask_at, places_of
 
 __all__ = ["VOC_CLASSES", "object_masks"]
 
@@ -22,7 +23,7 @@ def object_masks(root, stem, record):
         record: of the image, with its height and width.
 
     Returns:
-        value -> (bitmap (H, W) bool, name of the class or None); empty where there is no label image. VOC's values are
+        value -> (RLE, name of the class or None); empty where there is no label image. VOC's values are
         the numbers of the objects in the XML file, from 1; of other tools they are any.
 
     Raises:
@@ -36,14 +37,10 @@ def object_masks(root, stem, record):
     if values.shape != (record["height"], record["width"]):
         raise ValueError(f"{path} must be {record['width']}x{record['height']} as its image is, got "
                          f"{values.shape[1]}x{values.shape[0]}")
-    names, found = _names(root, stem, values.shape), {}
-    present = [int(value) for value in np.unique(values) if value]
-    if present[-1:] == [_VOID] and present[-2:-1] != [_VOID - 1]:
-        present.pop()
-    for value in present:
-        bitmap = values == value
-        found[value] = bitmap, names(bitmap)
-    return found
+    names, found = _names(root, stem, values.shape), dict(places_of(values))
+    if max(found, default=0) == _VOID and _VOID - 1 not in found:
+        del found[_VOID]
+    return {value: (mask_at(places, *values.shape), names(places)) for value, places in found.items()}
 
 
 def _file(root, folder, stem):
@@ -53,10 +50,10 @@ def _file(root, folder, stem):
 
 
 def _names(root, stem, shape):
-    """A function that names the class that most pixels of a bitmap have."""
+    """A function that names the class that most of some pixels have."""
     path = _file(root, "SegmentationClass", stem)
     if path is None:
-        return lambda bitmap: None
+        return lambda places: None
     colours = _label_map(root)
     if colours is None:
         classes = read_values(path)
@@ -69,8 +66,8 @@ def _names(root, stem, shape):
         raise ValueError(f"{path} must be as large as the label image of the objects, {shape[1]}x{shape[0]}, got "
                          f"{classes.shape[1]}x{classes.shape[0]}")
 
-    def name(bitmap):
-        found, counts = np.unique(classes[bitmap], return_counts=True)
+    def name(places):
+        found, counts = np.unique(classes.reshape(-1)[places], return_counts=True)
         value = int(found[counts.argmax()])
         return table.get(value, str(value))
 
