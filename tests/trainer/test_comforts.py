@@ -153,6 +153,12 @@ def test_contract_rare_classes_are_shown_more_often(quick, tmp_path, capfd):
     assert "an epoch shows 8 images for 7, the one of the rarest class 1.87 times" in capfd.readouterr().err
 
 
+def test_contract_classes_of_images_are_those_of_their_objects(quick):
+    dataset = train_set(load_config(quick))
+    dataset._objects.crowd[1] = True
+    assert dataset.labels_of_images.tolist() == [[0, 1], [2, 1], [3, 2], [4, 1], [5, 2]]
+
+
 def test_law_an_image_shown_again_is_changed_otherwise(quick):
     dataset = train_set(load_config(quick, ["augment.brightness=0.3"]))
     (first, _), (plain, _), (again, _) = dataset[0], dataset[0, 0], dataset[0, 1]

@@ -1,0 +1,49 @@
+"""The picture of a step: as the network sees it, with every kind of thing to learn."""
+
+import numpy as np
+import pytest
+import torch
+
+from roikit.trainer.first_batch import batch_picture
+
+pytest.importorskip("PIL.Image")
+
+CATEGORIES = [{"id": 7, "name": "cell", "keypoints": ["a", "b"], "skeleton": [[1, 2]]}]
+
+
+def target(**more):
+    return {"boxes": torch.tensor([[4.0, 4, 20, 12]]), "labels": torch.tensor([1]), "image_id": 3, **more}
+
+
+def drawn(value, *targets, most=8, size=(32, 48)):
+    return batch_picture([torch.full((3, *size), value)] * len(targets), list(targets), CATEGORIES, most)
+
+
+def test_contract_images_lie_abreast_and_no_more_than_asked():
+    one, four, five = (drawn(0.5, *[target()] * count) for count in (1, 4, 5))
+    assert four.shape[0] == one.shape[0] and four.shape[1] > 4 * one.shape[1]
+    assert five.shape[0] == 2 * one.shape[0] and five.shape[1] == four.shape[1]
+    assert (drawn(0.5, *[target()] * 5, most=4) == four).all()
+
+
+def test_contract_dark_stays_dark():
+    picture = drawn(0.1, target())
+    assert (picture[-40:, -40:] == round(0.1 * 255)).all()  # beside the object; the eye's stretching is left out
+
+
+@pytest.mark.parametrize("more", [
+    {"masks": [[np.array([4.0, 4, 20, 4, 20, 12])]]}, {"keypoints": torch.tensor([[[8.0, 8, 2], [16, 10, 2]]])},
+    {"boxes": torch.tensor([[12.0, 8, 16, 8, 30.0]])}])
+def test_contract_what_is_to_be_learnt_is_drawn(more):
+    plain, other = drawn(0.2, target()), drawn(0.2, target(**more))
+    assert plain.shape == other.shape and (plain != other).any()
+    changed = np.argwhere((plain != other).any(-1))
+    assert changed[:, 1].max() < plain.shape[1] * 0.6 and changed[:, 0].max() < plain.shape[0] * 0.7  # at its place
+
+
+def test_contract_classes_of_pixels():
+    semantic = torch.zeros(32, 48, dtype=torch.uint8)
+    semantic[:10, :10] = 1
+    picture = batch_picture([torch.zeros(3, 32, 48)], [{"semantic": semantic, "image_id": 1}],
+                            [{"id": 0, "name": "background"}, {"id": 1, "name": "cell"}])
+    assert picture[40, 20].any() and not picture[200, 200].any()
