@@ -5,6 +5,7 @@ import numpy as np
 from roikit.data.keypoints import skeletons_of
 from roikit.trainer.draw import draw_objects, save_png, side_by_side
 from roikit.trainer.draw_pixels import draw_classes
+from roikit.trainer.memory import resized_sizes
 
 __all__ = ["batch_picture", "draw_batch"]
 
@@ -12,37 +13,45 @@ ABREAST = 4
 _ABOUT = 384  # pixels of an image's longer side
 
 
-def draw_batch(path, images, targets, categories, most):
+def draw_batch(path, *step, **words):
     """Write the picture of a step as a PNG; arguments as for `batch_picture`."""
-    save_png(path, batch_picture(images, targets, categories, most))
+    save_png(path, batch_picture(*step, **words))
 
 
-def batch_picture(images, targets, categories, most=8):
+def batch_picture(images, targets, categories, preparation, *, most=8):
     """The first ``most`` images of a step beside and below each other, each with its objects or its classes.
 
-    Values are drawn as they are, so that what is dark to the network is dark. The model itself may resize an image
-    still; its mean and standard deviation are not taken off.
+    Values are drawn as they are, so that what is dark to the network is dark; the model's mean and standard deviation
+    are not taken off. A title says to what size the model resizes an image.
 
     Args:
         images: (3, H, W) float tensors in [0, 1].
         targets: as data sets give them.
         categories: of a checkpoint.
+        preparation: the model's ``ImageConfig``.
 
     Returns:
         (h, w, 3) uint8.
     """
-    pictures = [_drawn(image, target, categories) for image, target in zip(images, targets, strict=True)][:most]
-    titles = [_title(image, target) for image, target in zip(images, targets, strict=True)][:most]
+    step = list(zip(images, targets, strict=True))[:most]
+    pictures = [_drawn(image, target, categories) for image, target in step]
+    titles = [_title(image, target, preparation) for image, target in step]
     rows = [side_by_side(pictures[k:k + ABREAST], titles[k:k + ABREAST]) for k in range(0, len(pictures), ABREAST)]
     width = max(row.shape[1] for row in rows)
     return np.concatenate([np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=255)
                            for row in rows])
 
 
-def _title(image, target):
-    height, width = image.shape[-2:]
-    objects = f", {len(target['labels'])} objects" if "labels" in target else ""
-    return f"image {target['image_id']}: {width}x{height}{objects}"
+def _title(image, target, preparation):
+    size = tuple(image.shape[-2:])
+    taken = sorted({tuple(resized_sizes(preparation, [size], shortest)[0].astype(int))
+                    for shortest in preparation.min_size} - {size})
+    words = ["x".join(map(str, size[::-1]))]
+    if taken:
+        words[0] += " as " + " to ".join("x".join(map(str, each[::-1])) for each in taken[:1] + taken[1:][-1:])
+    if "labels" in target:
+        words.append(f"{len(target['labels'])} objects")
+    return f"image {target['image_id']}: {', '.join(words)}"
 
 
 def _drawn(image, target, categories):

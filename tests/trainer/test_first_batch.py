@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from roikit.models import ImageConfig
+from roikit.trainer import first_batch
 from roikit.trainer.first_batch import batch_picture
 
 pytest.importorskip("PIL.Image")
@@ -16,7 +18,8 @@ def target(**more):
 
 
 def drawn(value, *targets, most=8, size=(32, 48)):
-    return batch_picture([torch.full((3, *size), value)] * len(targets), list(targets), CATEGORIES, most)
+    return batch_picture([torch.full((3, *size), value)] * len(targets), list(targets), CATEGORIES, ImageConfig(),
+                         most=most)
 
 
 def test_contract_images_lie_abreast_and_no_more_than_asked():
@@ -45,5 +48,17 @@ def test_contract_classes_of_pixels():
     semantic = torch.zeros(32, 48, dtype=torch.uint8)
     semantic[:10, :10] = 1
     picture = batch_picture([torch.zeros(3, 32, 48)], [{"semantic": semantic, "image_id": 1}],
-                            [{"id": 0, "name": "background"}, {"id": 1, "name": "cell"}])
+                            [{"id": 0, "name": "background"}, {"id": 1, "name": "cell"}], ImageConfig())
     assert picture[40, 20].any() and not picture[200, 200].any()
+
+
+@pytest.mark.parametrize("preparation, words", [
+    (ImageConfig(min_size=(64,), max_size=90), "image 3: 48x32 as 90x60, 1 objects"),
+    (ImageConfig(min_size=(64, 128, 96), max_size=900), "image 3: 48x32 as 96x64 to 192x128, 1 objects"),
+    (ImageConfig(min_size=(32,)), "image 3: 48x32, 1 objects"),
+    (ImageConfig(resize_in_training=False), "image 3: 48x32, 1 objects")])
+def test_case_titles_say_what_the_model_makes_of_it(monkeypatch, preparation, words):
+    said = []
+    monkeypatch.setattr(first_batch, "side_by_side", lambda pictures, titles: said.extend(titles) or pictures[0])
+    batch_picture([torch.zeros(3, 32, 48)], [target()], CATEGORIES, preparation)
+    assert said == [words]
