@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from roikit.trainer.running import autocast
 
@@ -114,6 +113,8 @@ def _bytes(tensors):
 
 def _activations(model, shape, device, amp):
     """Bytes of what is kept for the backward pass of a batch of this shape."""
+    from torch._subclasses.fake_tensor import FakeTensorMode  # not public: a torch without it trains as well
+
     kept = {}
 
     def keep(tensor):
