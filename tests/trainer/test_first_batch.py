@@ -44,6 +44,18 @@ def test_contract_what_is_to_be_learnt_is_drawn(more):
     assert changed[:, 1].max() < plain.shape[1] * 0.6 and changed[:, 0].max() < plain.shape[0] * 0.7  # at its place
 
 
+def test_contract_large_images_are_made_smaller_with_their_objects():
+    masks = [[np.array([40.0, 40, 200, 40, 200, 120])]]
+    boxes = torch.tensor([[40.0, 40, 200, 120]])
+    large = drawn(0.2, target(boxes=boxes * 10, masks=[[ring * 10 for ring in masks[0]]]), size=(2000, 3000))
+    assert large.shape == (20 + 512, 768, 3)
+    small = drawn(0.2, target(boxes=boxes, masks=masks), size=(200, 300))
+    colored = [np.argwhere(np.ptp(picture[20:].astype(int), axis=-1) > 0) / (picture.shape[0] - 20)
+               for picture in (large, small)]
+    for one, two in zip(*((part.min(0), part.max(0)) for part in colored), strict=True):
+        np.testing.assert_allclose(one, two, atol=0.02)  # at the same place
+
+
 def test_contract_classes_of_pixels():
     semantic = torch.zeros(32, 48, dtype=torch.uint8)
     semantic[:10, :10] = 1
