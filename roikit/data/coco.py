@@ -265,9 +265,9 @@ class CocoDataset(Dataset):
     def labels_of_images(self):
         """(P, 2) int64: the place of an image and the label of a class that it has objects of, each pair once; crowds
         are not counted."""
-        objects = self._objects
+        objects, count = self._objects, self.num_classes
         places = np.repeat(np.arange(len(self)), np.diff(objects.starts))
-        return np.unique(np.stack([places, objects.labels], 1)[~objects.crowd], axis=0).astype(np.int64)
+        return np.stack(np.divmod(np.unique((places * count + objects.labels)[~objects.crowd]), count), 1)
 
     @property
     def semantic_classes(self):

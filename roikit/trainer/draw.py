@@ -6,10 +6,12 @@ import numpy as np
 
 from roikit import masks as rle
 from roikit.data.rotated import corners_of_boxes
+from roikit.data.segmentation import encode
 from roikit.trainer.extras import extra
 from roikit.trainer.fonts import font_of, plain_text
 
-__all__ = ["display_image", "draw_objects", "enlarged", "object_color", "save_png", "side_by_side"]
+__all__ = ["display_image", "draw_objects", "enlarged", "object_color", "sample_objects", "save_png",
+           "side_by_side"]
 
 GOLDEN = 0.61803398875
 TEXT = 12  # pixels
@@ -71,6 +73,27 @@ def draw_objects(image, objects, names, *, opacity=0.35, boxes=True, about=768, 
         part[_outline(mask)] = colors[i]
     canvas = _with_skeletons(canvas, objects, order, colors, factor, skeletons or {})
     return _with_boxes_and_text(canvas, objects, order, colors, names, factor, boxes)
+
+
+def sample_objects(sample, category_ids, rotated=None):
+    """The objects of a `roikit.data.transforms.Sample` as COCO annotations for `draw_objects`.
+
+    Args:
+        category_ids: of the labels 1, 2, ...
+        rotated: (N, 5) rotated boxes of the objects, or None.
+    """
+    boxes = sample.boxes.copy()
+    boxes[:, 2:] -= boxes[:, :2]
+    objects = [{"category_id": category_ids[label - 1], "bbox": box}
+               for label, box in zip(sample.labels.tolist(), boxes.tolist(), strict=True)]
+    for item, box in zip(objects, () if rotated is None else rotated.tolist(), strict=False):
+        item["rbox"] = box
+    for item, mask in zip(objects, sample.masks or (), strict=False):
+        mask = encode(mask, *sample.size)
+        item["segmentation"] = mask if isinstance(mask, dict) else [ring.tolist() for ring in mask]
+    for item, points in zip(objects, () if sample.keypoints is None else sample.keypoints, strict=False):
+        item["keypoints"] = points.reshape(-1).tolist()
+    return objects
 
 
 def enlarged(image, factor):

@@ -249,6 +249,9 @@ def _came(value):
 def _name(kind):
     if kind is type(None):
         return "null"
+    plain_words = {int: "a whole number", float: "a number", str: "a string"}
+    if kind in plain_words:
+        return plain_words[kind]
     args = typing.get_args(kind)
     if typing.get_origin(kind) is typing.Literal:
         return " or ".join(map(str, args))

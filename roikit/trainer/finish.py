@@ -1,7 +1,7 @@
 """What a finished run leaves beside its weights."""
 
 from roikit.data.segmentation import encode
-from roikit.trainer.draw import display_image, draw_objects, save_png, side_by_side
+from roikit.trainer.draw import display_image, draw_objects, sample_objects, save_png, side_by_side
 from roikit.trainer.evaluation import write_metrics
 from roikit.trainer.records import draw_curves, read_records
 from roikit.trainer.report import Report, write_page
@@ -77,20 +77,5 @@ def detection_sheet(val, index, results, config):
 
 def _objects(sample, dataset):
     """The objects of a sample as COCO annotations: what the data set made of the file, however that may look."""
-    boxes = sample.boxes.copy()
-    boxes[:, 2:] -= boxes[:, :2]
-    objects = [{"category_id": int(dataset.category_of(int(label))), "bbox": box}
-               for label, box in zip(sample.labels, boxes.tolist(), strict=True)]
     masks = None if sample.masks is None else [encode(mask, *sample.size) for mask in sample.masks]
-    turned = dataset.rotated_boxes(sample, masks)
-    for item, box in zip(objects, () if turned is None else turned.tolist(), strict=False):
-        item["rbox"] = box
-    for item, mask in zip(objects, masks or (), strict=False):
-        item["segmentation"] = _as_coco(mask)
-    for item, points in zip(objects, () if sample.keypoints is None else sample.keypoints, strict=False):
-        item["keypoints"] = points.reshape(-1).tolist()
-    return objects
-
-
-def _as_coco(mask):
-    return mask if isinstance(mask, dict) else [ring.tolist() for ring in mask]
+    return sample_objects(sample, dataset.category_ids, dataset.rotated_boxes(sample, masks))

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from roikit.trainer.running import autocast
 
-__all__ = ["StepMemory", "step_memory"]
+__all__ = ["StepMemory", "resized_sizes", "step_memory"]
 
 # The peak of resident memory over seven steps, less what the process had before and less weights and optimizer, was 2.3
 # to 3.6 times the activations for the bundled presets.
@@ -83,20 +82,29 @@ def step_memory(model, config, sizes, device, world=1):
 
 def batch_size_of(config, sizes):
     """(height, width) of the largest batch of images of these sizes, after augmentation, resizing and padding."""
-    image, sizes = config.model.image, np.asarray(sizes, np.float64).reshape(-1, 2)
+    image, sizes = config.model.image, np.asarray(sizes).reshape(-1, 2)
     if config.augment.crop is not None:
-        sizes = np.array([config.augment.crop], np.float64)
+        sizes = np.array([config.augment.crop])
     if config.augment.rotate:
         sizes = np.concatenate([sizes, sizes[:, ::-1]])
-    if image.resize and image.resize_in_training:
-        shortest = max(image.min_size)
-        if image.keep_aspect:
-            scale = np.minimum(shortest / sizes.min(1), image.max_size / sizes.max(1))
-            sizes = np.maximum(np.floor(sizes * scale[:, None]), 1)
-        else:
-            sizes = np.array([[shortest, shortest]])
     unit = image.size_divisible
-    return tuple(int(-(-side // unit) * unit) for side in sizes.max(0))
+    return tuple(int(-(-side // unit) * unit) for side in resized_sizes(image, sizes, max(image.min_size)).max(0))
+
+
+def resized_sizes(image, sizes, shortest):
+    """(N, 2) float64 heights and widths that a model gives training images of (N, 2) others.
+
+    Args:
+        image: ``ImageConfig``.
+        shortest: which of its ``min_size``, pixels.
+    """
+    sizes = np.array(sizes, np.float64).reshape(-1, 2)
+    if not image.resize or not image.resize_in_training:
+        return sizes
+    if not image.keep_aspect:
+        return np.full_like(sizes, shortest)
+    scale = np.minimum(shortest / sizes.min(1), image.max_size / sizes.max(1))
+    return np.maximum(np.floor(sizes * scale[:, None]), 1)
 
 
 def _bytes(tensors):
@@ -105,6 +113,8 @@ def _bytes(tensors):
 
 def _activations(model, shape, device, amp):
     """Bytes of what is kept for the backward pass of a batch of this shape."""
+    from torch._subclasses.fake_tensor import FakeTensorMode  # not public: a torch without it trains as well
+
     kept = {}
 
     def keep(tensor):

@@ -155,8 +155,9 @@ class Run:
     def _draw(self, images, targets):
         """Draw the first step's images of the first process, as they are given to the model."""
         if self.state.step == 0 and self.process.first and self.config.run.batch_picture:
-            self.failures.attempt("batch.png", draw_batch, self.out / "batch.png", images, targets, self.categories,
-                                  self.config.run.batch_picture)
+            self.failures.attempt("batch.png", lambda: draw_batch(
+                self.out / "batch.png", images, targets, self.categories, self.config.model.image,
+                most=self.config.run.batch_picture))
 
     def note(self, record):
         """Add a record to the log."""

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from roikit.data import transforms as T
 from roikit.data.mixing import CopyPaste, Mosaic, pasted
+from roikit.data.rotated import corners_of_boxes
 
 from .bitmaps import as_sample, dense, generator, tight
 
@@ -132,3 +133,36 @@ def test_contract_a_mosaic_of_boxes_alone():
     result = Mosaic(1.0, source)(replace(drawn(2), masks=None), generator(1))
     assert result.masks is None and len(result.boxes) == len(result.labels) == len(result.area)
     assert (result.boxes[:, 2:] > result.boxes[:, :2]).all() and (result.boxes[:, 2] <= 24).all()
+
+
+def full(seed, size):
+    """A sample with everything: polygons and bitmaps, keypoints, rotated boxes, a label map and a crowd."""
+    sample = drawn(seed, size)
+    rng, count = generator(seed), len(sample.labels)
+    x1, y1, x2, y2 = sample.boxes[0]
+    masks = [[np.array([x1 - 3, y1, x2, y1, x2, y2])], *sample.masks[1:]]  # it may reach over the border
+    points = np.concatenate([rng.uniform(0, 1, (count, 2, 2)) * [size[1], size[0]], rng.integers(1, 3, (count, 2, 1))],
+                            -1)
+    corners = corners_of_boxes(np.column_stack([rng.uniform(4, 12, (count, 4)), rng.uniform(-90, 90, count)]))
+    return replace(sample, masks=masks, keypoints=points, corners=corners, crowd_boxes=np.array([[1.0, 1, 5, 5]]))
+
+
+@given(st.integers(0, 2**20))
+def test_law_all_changes_together_leave_a_sample_whole(seed):
+    source = Images(*(full(seed + k, size) for k, size in enumerate([(20, 24), (30, 18), (9, 40)])))
+    before = [T.Mosaic(0.5, source), T.RandomScaleCrop((22, 26), (0.6, 1.6)), T.HorizontalFlip(0.5), T.Rotate90(),
+              T.RandomRotation(60)]
+    change = T.Compose((*before, T.CopyPaste(0.7, source, T.Compose(tuple(before)))))
+    result = change(source.samples[0], generator(seed))
+    count, (height, width) = len(result.labels), result.size
+    masks = dense(result.masks, result.size)
+    parts = result.boxes, result.area, result.masks, result.keypoints, result.corners
+    assert {len(part) for part in parts} == {count}
+    assert masks.any((1, 2)).all()
+    np.testing.assert_array_equal(result.boxes, tight(masks))
+    np.testing.assert_array_equal(result.area, masks.sum((1, 2)))
+    seen = result.keypoints[result.keypoints[..., 2] > 0]
+    assert (seen[:, :2] >= -1e-9).all() and (seen[:, :2] <= np.array([width, height]) + 1e-9).all()
+    assert result.semantic.shape == result.size and set(np.unique(result.semantic)) <= {0, 1, 255}
+    again = change(source.samples[0], generator(seed))
+    np.testing.assert_array_equal(result.image, again.image)

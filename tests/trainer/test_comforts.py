@@ -153,6 +153,12 @@ def test_contract_rare_classes_are_shown_more_often(quick, tmp_path, capfd):
     assert "an epoch shows 8 images for 7, the one of the rarest class 1.87 times" in capfd.readouterr().err
 
 
+def test_contract_classes_of_images_are_those_of_their_objects(quick):
+    dataset = train_set(load_config(quick))
+    dataset._objects.crowd[1] = True
+    assert dataset.labels_of_images.tolist() == [[0, 1], [2, 1], [3, 2], [4, 1], [5, 2]]
+
+
 def test_law_an_image_shown_again_is_changed_otherwise(quick):
     dataset = train_set(load_config(quick, ["augment.brightness=0.3"]))
     (first, _), (plain, _), (again, _) = dataset[0], dataset[0, 0], dataset[0, 1]
@@ -237,3 +243,21 @@ def test_contract_the_first_batch_is_drawn(settings, tmp_path):
     assert picture.shape[1] > picture.shape[0] > 384  # two images beside each other, a title above
     train(load_config(settings, ["schedule.steps=1", "run.batch_picture=0"]), out=tmp_path / "s")
     assert not (tmp_path / "s" / "batch.png").exists()
+
+
+@pytest.mark.parametrize("word, sentence", [
+    ("optimizer.lr=fast", "optimizer.lr must be a number or auto, got 'fast'"),
+    ("optimizer.lr=0", "lr must be auto or above 0"),
+    ("optimizer.reference_lr=0", "reference_lr must be above 0, got 0"),
+    ("optimizer.reference_batch=0", "reference_batch must be at least 1, got 0"),
+    ("data.workers=some", "data.workers must be a whole number or auto"),
+    ("data.workers=-1", "workers must be auto or not negative"),
+    ("data.on_error=ignore", "data.on_error must be one of stop, skip, got 'ignore'"),
+    ("data.repeat_below=0", "repeat_below must be above 0 and at most 1"), ("data.repeat_below=2", "at most 1"),
+    ("augment.degrees=181", "degrees must be within 0 and 180, got 181"),
+    ("augment.copy_paste=1.5", "copy_paste must be within 0 and 1, got 1.5"),
+    ("augment.mosaic=-1", "mosaic must be within 0 and 1, got -1"), ("eval.patience=0", "patience must be at least 1"),
+    ("run.batch_picture=-1", "batch_picture must not be negative, got -1"), ("run.memory=2", "must be true or false")])
+def test_error_bad_values(quick, word, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        load_config(quick, [word])

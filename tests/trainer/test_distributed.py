@@ -122,3 +122,30 @@ def test_law_a_process_that_fails_stops_no_other(run):
 
 def test_contract_the_trainer_is_imported_where_torch_has_no_collectives(run_python):
     run_python("import sys; sys.modules['torch.distributed.nn'] = None; import roikit.trainer.loop")
+
+
+def test_law_processes_agree_on_what_is_repeated_passed_over_and_when_to_stop(run, settings, squares, tmp_path):
+    content = json.loads(squares[0].read_text())
+    (tmp_path / "images").mkdir()
+    for name in ("0.png", "1.png"):
+        (tmp_path / "images" / name).write_bytes((squares[1] / name).read_bytes())
+    (tmp_path / "images" / "broken.png").write_bytes(b"no picture")
+    names = ["broken.png", *("0.png", "1.png") * 60]
+    content["images"] = [{**content["images"][0], "id": k, "file_name": name} for k, name in enumerate(names)]
+    content["annotations"] = [{**content["annotations"][0], "id": k, "image_id": k, "category_id": 3 if k % 9 else 8}
+                              for k in range(len(names))]
+    path = tmp_path / "many.json"
+    path.write_text(json.dumps(content))
+    settings["data"] |= {"train": {"annotations": str(path), "images": str(tmp_path / "images")}, "batch_size": 140,
+                         "on_error": "skip", "repeat_below": 0.5}
+    settings["augment"] |= {"copy_paste": 0.5}
+    settings["eval"] |= {"every": 1, "patience": 2, "best": "bbox/per_class/even"}  # which the model never finds
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    out, told = run("run", "plain")
+    assert told[0]["losses"] == told[1]["losses"] and len(told[0]["losses"]) == 3
+    metrics = json.loads(told[0]["metrics"])
+    assert metrics["best"]["step"] == 1 and metrics["training"]["unread"] == 1
+    unread = [r for r in read_records(out / "log.jsonl") if r["kind"] == "unread"]
+    assert [(r["image_id"], r["step"]) for r in unread] == [(0, 0)]
+    for name, value in told[0]["weights"].items():
+        assert torch.equal(value, told[1]["weights"][name]), name

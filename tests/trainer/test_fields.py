@@ -96,7 +96,7 @@ def test_agreement_of_overrides_with_yaml(text, want):
     ("left.sizes=[1, a]", r"left\.sizes\[1\] must be a whole number, got 'a'"),
     ("left.pair=[1]", r"left\.pair must have 2 entries, got 1"),
     ("left.limit=x", r"left\.limit must be a whole number, got 'x'"),
-    ("left.either=", r"left\.either must be int or str, got null"),
+    ("left.either=", r"left\.either must be a whole number or a string, got null"),
     ("left.name=", r"left\.name must be a string, got null"),
     ("left.place=", r"left\.place must be a string, got null"),
     ("left.table={[a]: 1}", r"left\.table: '\{\[a\]: 1\}' is not a YAML value"),
