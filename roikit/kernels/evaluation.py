@@ -47,8 +47,8 @@ def match_groups(overlaps, starts, known_starts, ignored, crowds, outside, thres
     """Give each detection of each group an object, as COCO's evaluation does.
 
     A detection takes the free object that it overlaps most, the last of equals, where the overlap reaches the threshold
-    (a threshold above 1 - 1e-10 counts as that). An object that is ignored is taken only where no other is left; a crowd
-    may be taken by many.
+    (one above 1 - 1e-10 counts as that). An object that is ignored is taken only where no other is left; a crowd may be
+    taken by many.
 
     Args:
         overlaps: flat float64.

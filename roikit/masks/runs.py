@@ -1,5 +1,7 @@
 """Many masks at once, as flat runs: for those who measure a hundred thousand of them and ask for few as RLEs."""
 
+import copy
+
 import numpy as np
 
 from roikit import _rle
@@ -22,29 +24,24 @@ class Runs:
     """
 
     def __init__(self, rles):
-        self._hold(*_rle.runs_of(rles, "Runs"))
-
-    def _hold(self, counts, offsets, sizes):
-        self._counts, self._offsets, self._sizes = counts, offsets, sizes
-        self.areas = _rle.areas_of_runs(counts, offsets).astype(np.int64)
-        self.boxes = _rle.boxes_of_runs(counts, offsets, sizes)
+        self._counts, self._offsets, self._sizes = _rle.runs_of(rles, "Runs")
+        self._rows = np.arange(len(self._sizes))
+        self.areas = _rle.areas_of_runs(self._counts, self._offsets).astype(np.int64)
+        self.boxes = _rle.boxes_of_runs(self._counts, self._offsets, self._sizes)
 
     def __len__(self):
-        return len(self._sizes)
+        return len(self._rows)
 
     def __getitem__(self, index):
         """The RLE of one mask."""
-        counts = self._counts[self._offsets[index]:self._offsets[index + 1]]
-        return {"size": self._sizes[index].tolist(), "counts": _rle.string_from_counts(counts)}
+        row = self._rows[index]
+        counts = self._counts[self._offsets[row]:self._offsets[row + 1]]
+        return {"size": self._sizes[row].tolist(), "counts": _rle.string_from_counts(counts)}
 
     def take(self, rows):
-        """The masks at these places, an int array, in that order."""
-        lengths = np.diff(self._offsets)[rows]
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        places = np.arange(offsets[-1]) + np.repeat(self._offsets[:-1][rows] - offsets[:-1], lengths)
-        taken = Runs.__new__(Runs)
-        taken._counts, taken._offsets, taken._sizes = self._counts[places], offsets, self._sizes[rows]
-        taken.areas, taken.boxes = self.areas[rows], self.boxes[rows]
+        """The masks at these places, an int array, in that order; the runs are shared."""
+        taken = copy.copy(self)
+        taken._rows, taken.areas, taken.boxes = self._rows[rows], self.areas[rows], self.boxes[rows]
         return taken
 
 
@@ -61,8 +58,9 @@ def iou_of_groups(dt, gt, pyiscrowd, dt_starts, gt_starts):
         float64, flat: of each group a matrix (D_p, G_p), row-major, one after the other.
 
     Raises:
-        TypeError: one of each kind. ValueError: starts that do not ascend to the number of rows, flags of another number,
-        masks of several sizes in a group.
+        TypeError: one of each kind.
+        ValueError: starts that do not ascend to the number of rows, flags of another number, masks of several sizes in
+        a group.
     """
     starts = []
     for name, values, rows in (("dt_starts", dt_starts, len(dt)), ("gt_starts", gt_starts, len(gt))):
@@ -81,21 +79,22 @@ def iou_of_groups(dt, gt, pyiscrowd, dt_starts, gt_starts):
         raise TypeError("iou_of_groups: dt and gt must both be Runs or both be boxes")
     if masks:
         _one_size_each(dt, gt, *starts)
-        sides = [_rle.Measured(one._counts, one._offsets, one._sizes) for one in (dt, gt)]
+        sides, rows = [_rle.Measured(one._counts, one._offsets, one._sizes) for one in (dt, gt)], [dt._rows, gt._rows]
     else:
         sides = [np.ascontiguousarray(one, np.float64).reshape(-1, 4) for one in (dt, gt)]
-    return _rle.iou_of_groups(*sides, crowd, *starts)
+        rows = [np.arange(len(one)) for one in sides]
+    return _rle.iou_of_groups(*sides, crowd, *starts, *rows)
 
 
 def _one_size_each(dt, gt, dt_starts, gt_starts):
     """Masks that meet in a group have one size."""
     both = (np.diff(dt_starts) > 0) & (np.diff(gt_starts) > 0)
     group = np.concatenate([np.repeat(np.arange(len(both)), np.diff(s)) for s in (dt_starts, gt_starts)])
-    sizes = np.concatenate([dt._sizes, gt._sizes])
+    sizes = np.concatenate([dt._sizes[dt._rows], gt._sizes[gt._rows]])
     first = np.zeros((len(both), 2), np.int64)
     first[group[::-1]] = sizes[::-1]
     differ = (sizes != first[group]).any(1) & both[group]
     if differ.any():
         row = int(differ.argmax())
-        raise ValueError(f"iou_of_groups: all masks of a group must have one size, got {first[group[row]].tolist()} and "
-                         f"{sizes[row].tolist()}")
+        raise ValueError("iou_of_groups: all masks of a group must have one size, got "
+                         f"{first[group[row]].tolist()} and {sizes[row].tolist()}")

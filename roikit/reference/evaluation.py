@@ -10,8 +10,10 @@ __all__ = ["keypoint_similarity", "match_groups", "precision_recall"]
 
 
 def keypoint_similarity(found, known, boxes, areas, sigmas, starts, known_starts):
-    """Flat float64: for each pair in a group the mean of exp(-squared distance / (2 area (2 sigma)^2)) over the labelled
-    keypoints; where none is labelled, over all, with the distance to the object's box made three times as large."""
+    """Flat float64: for each pair in a group the mean of exp(-squared distance / (2 area (2 sigma)^2)) over the
+    labelled keypoints; where none is labelled, over all, with the distance to the object's box made three times as
+    large.
+    """
     overlaps = []
     for p in range(len(starts) - 1):
         for d in range(starts[p], starts[p + 1]):

@@ -178,11 +178,12 @@ def iou_of_boxes(const double[:, ::1] dt, const double[:, ::1] gt, const uint8_t
     return iou_array.T
 
 
-def iou_of_groups(dt, gt, const uint8_t[::1] crowd, const int64_t[::1] dt_starts, const int64_t[::1] gt_starts):
+def iou_of_groups(dt, gt, const uint8_t[::1] crowd, const int64_t[::1] dt_starts, const int64_t[::1] gt_starts,
+                  const int64_t[::1] dt_rows, const int64_t[::1] gt_rows):
     """Flat float64, of each group a matrix (M_p, N_p), row-major, one after the other.
 
-    dt and gt are both Measured or both float64 boxes (M, 4); the rows of group p are starts[p] to starts[p + 1], and
-    ascend within both.
+    dt and gt are both Measured or both float64 boxes (M, 4). Group p has the places starts[p] to starts[p + 1], which
+    ascend, and at each place stands the mask or box of that row; crowd has a flag for each place.
     """
     cdef Py_ssize_t p, d, g, groups = dt_starts.shape[0] - 1, used = 0
     cdef bint masks = isinstance(dt, Measured)
@@ -204,9 +205,9 @@ def iou_of_groups(dt, gt, const uint8_t[::1] crowd, const int64_t[::1] dt_starts
             for d in range(dt_starts[p], dt_starts[p + 1]):
                 for g in range(gt_starts[p], gt_starts[p + 1]):
                     if masks:
-                        iou[used] = iou_of_two_runs(found, d, known, g, crowd[g])
-                    elif finite[d] and other_finite[g]:
-                        iou[used] = iou_of_two_boxes(&boxes[d, 0], &others[g, 0], crowd[g])
+                        iou[used] = iou_of_two_runs(found, dt_rows[d], known, gt_rows[g], crowd[g])
+                    elif finite[dt_rows[d]] and other_finite[gt_rows[g]]:
+                        iou[used] = iou_of_two_boxes(&boxes[dt_rows[d], 0], &others[gt_rows[g], 0], crowd[g])
                     used += 1
     return iou_array
 
