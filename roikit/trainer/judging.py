@@ -101,17 +101,18 @@ def overlaps_of(found, known, starts, known_starts, sigmas=None):
     return iou_of_groups(*sides, known.crowds, starts, known_starts)
 
 
-def judged(groups, ranges, sigmas=None):
+def judged(groups, ranges, sigmas=None, thresholds=IOUS):
     """Which object each detection takes, and what is right and wrong.
 
     Args:
         groups: Grouped.
         ranges: list of A pairs, the least and the largest area.
         sigmas: (J,) float64, for keypoints.
+        thresholds: (T,) float64, overlaps from which on an object is found.
 
     Returns:
-        matched (A, 10, D) int64, outcome (A, 10, D) int8 as of `roikit.kernels.evaluation.match_groups`, at COCO's ten
-        overlaps; ignored (A, G) bool, the objects that do not count.
+        matched (A, T, D) int64, outcome (A, T, D) int8 as of `roikit.kernels.evaluation.match_groups`; ignored (A, G)
+        bool, the objects that do not count.
     """
     found, known = groups.found, groups.known
     ignored = known.crowds | _beyond(known.areas, ranges)
@@ -119,7 +120,7 @@ def judged(groups, ranges, sigmas=None):
         ignored |= ~(known.points[:, :, 2] > 0).any(1)
     overlaps = overlaps_of(found, known, groups.starts, groups.known_starts, sigmas)
     matched, outcome = match_groups(overlaps, groups.starts, groups.known_starts, ignored, known.crowds,
-                                    _beyond(found.areas, ranges), IOUS)
+                                    _beyond(found.areas, ranges), thresholds)
     return matched, outcome, ignored
 
 
@@ -129,7 +130,7 @@ def _beyond(areas, ranges):
 
 
 def curves(groups, outcome, ignored, limits):
-    """COCO's precision (10, 101, K, A, M) and recall (10, K, A, M) of K classes at M limits of detections an image.
+    """COCO's precision (T, 101, K, A, M) and recall (T, K, A, M) of K classes at M limits of detections an image.
 
     Args:
         groups: Grouped, with the last of the limits.

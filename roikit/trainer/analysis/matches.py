@@ -36,8 +36,11 @@ class Matches:
         found_starts, known_starts: (N + 1,) int64, where the rows of each image begin.
         ious: list of N arrays (D_i, G_i), the overlaps in an image whatever the class; with an ignored object the part
             of the detection that it covers.
-        matched: (10, D) int64, the row of the object that a detection has found at each IoU of COCO's; -1 for none.
-        unjudged: (10, D) bool, detections that are neither right nor wrong.
+        thresholds: (T,) float64, the IoUs from which on an object is found: COCO's ten, and the chosen one behind them
+            where it is another.
+        chosen: its place in ``thresholds``.
+        matched: (T, D) int64, the row of the object that a detection has found at each of these IoUs; -1 for none.
+        unjudged: (T, D) bool, detections that are neither right nor wrong.
     """
 
     kind: str
@@ -55,12 +58,14 @@ class Matches:
     found_starts: np.ndarray
     known_starts: np.ndarray
     ious: list
+    thresholds: np.ndarray
+    chosen: int
     matched: np.ndarray
     unjudged: np.ndarray
 
     @property
     def right(self):
-        """(10, D) bool, detections that are right at each IoU."""
+        """(T, D) bool, detections that are right at each IoU."""
         return (self.matched >= 0) & ~self.unjudged
 
     def rows(self, image):
@@ -73,7 +78,7 @@ class Matches:
         return np.bincount(self.known_class[~self.ignored], minlength=len(self.names))
 
 
-def match_truth(annotations, results, kind, *, max_detections=100, use_cats=True, image_ids=None):
+def match_truth(annotations, results, kind, *, max_detections=100, use_cats=True, image_ids=None, iou=0.5):
     """Pair results with the objects of an annotation file.
 
     Args:
@@ -83,6 +88,7 @@ def match_truth(annotations, results, kind, *, max_detections=100, use_cats=True
         max_detections: so many of the best detections of a class on an image count.
         use_cats: False where a detection may match an object of any category: there is one class, "object", then.
         image_ids: list; these images only. Default: all of the annotations.
+        iou: the chosen overlap, above 0 and at most 1.
 
     Returns:
         Matches.
@@ -92,6 +98,8 @@ def match_truth(annotations, results, kind, *, max_detections=100, use_cats=True
     """
     if kind not in KINDS:
         raise ValueError(f"analyse: iou_type must be one of {', '.join(KINDS)}, got {kind!r}")
+    if isinstance(iou, bool) or not isinstance(iou, (int, float)) or not 0 < iou <= 1:
+        raise ValueError(f"analyse: iou must be a number above 0 and at most 1, got {iou!r}")
     truth = read_truth(annotations, use_cats=use_cats)
     placed = results if isinstance(results, Placed) else place_results(read_results(results), truth, use_cats=use_cats)
     found = detections_of(placed, truth, kind)  # first, for it may tell sizes of images
@@ -108,12 +116,14 @@ def match_truth(annotations, results, kind, *, max_detections=100, use_cats=True
         names, ids = ["object"], [None]
     images = np.array([truth.image_numbers[i] for i in image_ids], np.int64)
     groups = grouped(found, known, images, len(truth.categories), use_cats=use_cats, limit=max_detections)
-    return _by_image(kind, names, ids, image_ids, images, groups)
+    return _by_image(kind, names, ids, image_ids, images, groups, float(iou))
 
 
-def _by_image(kind, names, ids, image_ids, images, groups):
+def _by_image(kind, names, ids, image_ids, images, groups, iou):
     """Matches of Grouped, whose rows are by class."""
-    (matched,), (outcome,), (ignored,) = judged(groups, [RANGES["all"]])
+    near = np.isclose(IOUS, iou, rtol=0, atol=1e-9)
+    thresholds, chosen = (IOUS, int(near.argmax())) if near.any() else (np.append(IOUS, iou), len(IOUS))
+    (matched,), (outcome,), (ignored,) = judged(groups, [RANGES["all"]], thresholds=thresholds)
     order, known_order = (np.lexsort((label, one.images)) for label, one in
                           ((groups.found_class, groups.found), (groups.known_class, groups.known)))
     place = np.empty(len(known_order) + 1, np.int64)  # of each object among those by image; -1 of none
@@ -128,4 +138,4 @@ def _by_image(kind, names, ids, image_ids, images, groups):
                                                      np.diff(known_starts), strict=True)] if len(counts) else []
     return Matches(kind, names, ids, image_ids, found, known, found_image, groups.found_class[order], found.scores,
                    known_image, groups.known_class[known_order], ignored[known_order], found_starts, known_starts,
-                   ious, place[matched[:, order]], outcome[:, order] < 0)
+                   ious, thresholds, chosen, place[matched[:, order]], outcome[:, order] < 0)
