@@ -206,7 +206,8 @@ def test_the_chosen_iou_is_that_of_confusions_and_best_scores(iou):
     at = found["ious"].index(pytest.approx(iou))
     assert found["iou"] == pytest.approx(iou) and len(found["ious"]) == (11 if iou == 0.3 else 10)
     table = plain.confusion(scene, 3, iou, 0.25)
-    assert found["confusion"]["counts"][at] == [[a, p, n] for a, row in enumerate(table) for p, n in enumerate(row) if n]
+    assert found["confusion"]["counts"][at] == [[a, p, n] for a, row in enumerate(table)
+                                                for p, n in enumerate(row) if n]
     for one, its in zip(found["classes"], other["classes"], strict=True):
         assert (one["AP"], one["AP50"], one["AP75"]) == (its["AP"], its["AP50"], its["AP75"])
         assert one["precision"] is None or len(one["precision"]) == len(found["ious"])

@@ -26,21 +26,20 @@ def confusion(matches, at, score_threshold):
     sure = matches.scores >= score_threshold
     right = matches.right[at] & sure
     np.add.at(table, (matches.found_class[right], matches.found_class[right]), 1)
-    free_found = sure & ~right & ~matches.unjudged[at]
-    free_known = ~matches.ignored
-    free_known[matches.matched[at][right]] = False
-    for n, iou in enumerate(matches.ious):
-        rows, own = matches.rows(n)
-        found, known = np.flatnonzero(free_found[rows]), np.flatnonzero(free_known[own])
-        pairs = iou[np.ix_(found, known)]
-        mine, theirs = matches.found_class[rows][found], matches.known_class[own][known]
-        d, g = np.nonzero((pairs >= enough) & (mine[:, None] != theirs))
-        taken_found, taken_known = np.zeros(len(found), bool), np.zeros(len(known), bool)
-        for k in np.argsort(-pairs[d, g], kind="stable"):
-            if not taken_found[d[k]] and not taken_known[g[k]]:
-                taken_found[d[k]] = taken_known[g[k]] = True
-                table[theirs[g[k]], mine[d[k]]] += 1
-        left = ~taken_found & ~(iou[found][:, matches.ignored[own]] >= enough).any(1)
-        np.add.at(table, (count, mine[left]), 1)
-        np.add.at(table, (theirs[~taken_known], count), 1)
+    left_found = sure & ~right & ~matches.unjudged[at]
+    left_known = ~matches.ignored
+    left_known[matches.matched[at][right]] = False
+    found, known = matches.pairs()
+    near = matches.overlaps >= enough
+    near &= left_found[found]
+    found, known, overlaps = found[near], known[near], matches.overlaps[near]
+    free = left_known[known] & (matches.found_class[found] != matches.known_class[known])
+    order = np.flatnonzero(free)[np.argsort(-overlaps[free], kind="stable")]
+    for d, g in zip(found[order].tolist(), known[order].tolist(), strict=True):
+        if left_found[d] and left_known[g]:
+            left_found[d] = left_known[g] = False
+            table[matches.known_class[g], matches.found_class[d]] += 1
+    left_found[found[matches.ignored[known]]] = False
+    np.add.at(table, (count, matches.found_class[left_found]), 1)
+    np.add.at(table, (matches.known_class[left_known], count), 1)
     return table

@@ -59,7 +59,8 @@ def analyse_matches(matches, *, score_threshold=0.5):
         table = confusion(matches, at, score_threshold)
         counts.append([[int(a), int(p), int(table[a, p])] for a, p in np.argwhere(table)])
     errors = error_costs(matches, *outcomes(matches))
-    return {"ious": matches.thresholds.tolist(), "iou": float(matches.thresholds[matches.chosen]), "recalls": RECALLS.tolist(),
+    return {"ious": matches.thresholds.tolist(), "iou": float(matches.thresholds[matches.chosen]),
+            "recalls": RECALLS.tolist(),
             "classes": [_class(matches, c, total) for c, total in enumerate(matches.totals().tolist())],
             "confusion": {"score_threshold": score_threshold, "counts": counts},
             "errors": {"iou": ENOUGH, "background_iou": LITTLE, **errors}}
@@ -77,8 +78,8 @@ def _class(matches, label, total):
     own = matches.chosen
     curves = np.array([precision_at_recalls(r, w, total) for r, w in zip(right, wrong, strict=True)])
     at75 = int(np.isclose(IOUS, 0.75).argmax())
-    return found | {"AP": float(curves[:len(IOUS)].mean()), "AP50": float(curves[0].mean()), "AP75": float(curves[at75].mean()),
-                    "recall": float(right[own].sum() / total),
+    return found | {"AP": float(curves[:len(IOUS)].mean()), "AP50": float(curves[0].mean()),
+                    "AP75": float(curves[at75].mean()), "recall": float(right[own].sum() / total),
                     "best": best_threshold(matches.scores[rows], right[own], wrong[own], total),
                     "precision": curves.tolist()}
 

@@ -34,8 +34,8 @@ class Matches:
         known_image, known_class: (G,) int64.
         ignored: (G,) bool, objects that finding is neither right nor wrong of, crowds among them.
         found_starts, known_starts: (N + 1,) int64, where the rows of each image begin.
-        ious: list of N arrays (D_i, G_i), the overlaps in an image whatever the class; with an ignored object the part
-            of the detection that it covers.
+        overlaps: flat float64, of each image a matrix (D_i, G_i), the overlaps whatever the class; with a crowd the
+            part of the detection that it covers.
         thresholds: (T,) float64, the IoUs from which on an object is found: COCO's ten, and the chosen one behind them
             where it is another.
         chosen: its place in ``thresholds``.
@@ -57,7 +57,7 @@ class Matches:
     ignored: np.ndarray
     found_starts: np.ndarray
     known_starts: np.ndarray
-    ious: list
+    overlaps: np.ndarray
     thresholds: np.ndarray
     chosen: int
     matched: np.ndarray
@@ -72,6 +72,13 @@ class Matches:
         """Slices of an image's detections and of its objects."""
         return (slice(*self.found_starts[image:image + 2].tolist()),
                 slice(*self.known_starts[image:image + 2].tolist()))
+
+    def pairs(self):
+        """(P,) rows of detections, ascending, and (P,) rows of objects: all pairs of one image, as ``overlaps``."""
+        width = np.diff(self.known_starts)[self.found_image]
+        found = np.repeat(np.arange(len(self.found)), width)
+        first = self.known_starts[self.found_image] - np.cumsum(width) + width
+        return found, np.arange(len(found)) + np.repeat(first, width)
 
     def totals(self):
         """(K,) number of objects of each class that count."""
@@ -132,10 +139,7 @@ def _by_image(kind, names, ids, image_ids, images, groups, iou):
     found_image, known_image = np.searchsorted(images, found.images), np.searchsorted(images, known.images)
     places = np.arange(len(image_ids) + 1)
     found_starts, known_starts = np.searchsorted(found_image, places), np.searchsorted(known_image, places)
-    flat = overlaps_of(found, known, found_starts, known_starts)
-    counts = np.diff(found_starts) * np.diff(known_starts)
-    ious = [part.reshape(d, g) for part, d, g in zip(np.split(flat, np.cumsum(counts)[:-1]), np.diff(found_starts),
-                                                     np.diff(known_starts), strict=True)] if len(counts) else []
+    overlaps = overlaps_of(found, known, found_starts, known_starts)
     return Matches(kind, names, ids, image_ids, found, known, found_image, groups.found_class[order], found.scores,
                    known_image, groups.known_class[known_order], ignored[known_order], found_starts, known_starts,
-                   ious, thresholds, chosen, place[matched[:, order]], outcome[:, order] < 0)
+                   overlaps, thresholds, chosen, place[matched[:, order]], outcome[:, order] < 0)
