@@ -29,13 +29,15 @@ __all__ = ["evaluate"]
               help="Look at images mirrored as well, and put together what all views show.")
 @click.option("--tta-scales", callback=numbers, metavar="0.8,1,1.25",
               help="Look at images at several sizes, factors of the network's, and put together what all views show.")
+@click.option("--iou", type=click.FloatRange(0, 1, min_open=True), metavar="0.5",
+              help="Overlap from which on an object is found, for the confusions and best scores in analysis.json.")
 @click.option("--out", type=click.Path(file_okay=False),
-              help="Folder for metrics.json and detections.json.")
+              help="Folder for metrics.json, analysis.json, report.html and detections.json.")
 @click.option("--device", default="auto", show_default=True)
 @click.option("--batch-size", default=1, show_default=True, type=click.IntRange(1))
 @click.option("--workers", default=0, show_default=True, type=click.IntRange(0))
 def evaluate(source, annotations, images, iou_types, max_detections, class_agnostic, sigmas, tile, overlap, tta_flips,
-             tta_scales, out, device, batch_size, workers):
+             tta_scales, iou, out, device, batch_size, workers):
     """COCO's average precision; of a segmenter, mean IoU and accuracies; of segments, panoptic quality.
 
     SOURCE is a checkpoint, exported weights, the folder of a run or a published name (`roikit zoo`), whose model is run
@@ -50,7 +52,7 @@ def evaluate(source, annotations, images, iou_types, max_detections, class_agnos
     metrics = roikit.evaluate(source, annotations, images, iou_types=iou_types or None,
                               max_detections=max_detections, use_cats=not class_agnostic, out=out, device=device,
                               batch_size=batch_size, workers=workers, sigmas=sigmas, tile=tile, overlap=overlap,
-                              tta_flips=tta_flips, tta_scales=tta_scales, on_error=failed)
+                              tta_flips=tta_flips, tta_scales=tta_scales, iou=iou, on_error=failed)
     speed, _ = metrics.pop("speed", None), metrics.pop("unread", None)
     click.echo(table(metrics))
     if speed is not None:

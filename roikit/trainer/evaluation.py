@@ -27,7 +27,7 @@ __all__ = ["coco_results", "detect", "evaluate", "evaluate_detector", "score", "
 
 def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detections=None,
              use_cats=True, out=None, device="auto", batch_size=1, workers=0, sigmas=None, tile=None, overlap=None,
-             tta_flips=(), tta_scales=(), on_error=None):
+             tta_flips=(), tta_scales=(), iou=None, on_error=None):
     """Average precision of ready results or of a trained model.
 
     Categories are paired by name where both sides have names, else by id; where the two differ, a RoikitWarning says
@@ -58,6 +58,8 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
         sigmas: for keypoints other than COCO's 17, if not as the run was configured; see ``coco_scores``.
         tile, overlap: look at images in tiles, as `roikit.predict` does; ``batch_size`` is then the number of tiles.
         tta_flips, tta_scales: look at images in several views, as `roikit.predict` does.
+        iou: the overlap from which on an object is found in what ``out`` tells of confusions and best scores; see
+            ``roikit.trainer.analyse``. Default: 0.5.
         on_error: called with the path and the exception for each image that cannot be read; without it, each is a
             RoikitWarning.
 
@@ -91,7 +93,8 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
             write_metrics(out, metrics)
             name = "results" if isinstance(source, list) else Path(source).name
             _report(out, truth, results, metrics, path_of=paths_below(images, truth), use_cats=use_cats, told=told,
-                    max_detections=dict.fromkeys(metrics, limits or DEFAULT_LIMITS), title=f"evaluation of {name}")
+                    max_detections=dict.fromkeys(metrics, limits or DEFAULT_LIMITS), iou=iou or 0.5,
+                    title=f"evaluation of {name}")
         return metrics
     from roikit.trainer.tasks import task_of
     from roikit.trainer.tiles import tiles_of
@@ -108,13 +111,16 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
         require_objects(trained, "test-time augmentation")
         check_views(trained.config.model)
         more["views"] = views
+    if iou is not None:
+        require_objects(trained, "iou")
+        more["iou"] = iou
     return task_of(trained.config.model).evaluate(
         trained, annotations, images, iou_types=iou_types, limits=limits, use_cats=use_cats, out=out, sigmas=sigmas,
         on_error=on_error, batch_size=batch_size, workers=workers, **more)
 
 
 def evaluate_detector(trained, annotations, images, *, iou_types, limits, use_cats, out, sigmas, on_error, tiles=None,
-                      views=None, **loading):
+                      views=None, iou=0.5, **loading):
     """``evaluate`` of a loaded detector; ``limits`` are checked ``max_detections``, or None."""
     from roikit.trainer.trained import evaluation_paths, val_set
 
@@ -151,7 +157,7 @@ def evaluate_detector(trained, annotations, images, *, iou_types, limits, use_ca
         run = trained.config.run
         if run.report:
             _report(out, truth, results, scores, path_of=paths_in(dataset), use_cats=use_cats, max_detections=limits,
-                    image_ids=dataset.image_ids, score_threshold=run.score_threshold, pictures=run.report,
+                    image_ids=dataset.image_ids, score_threshold=run.score_threshold, iou=iou, pictures=run.report,
                     **evaluation_words(trained, files[1]))
     return metrics
 

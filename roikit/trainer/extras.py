@@ -11,7 +11,7 @@ def extra(module, purpose):
     """Import an optional module.
 
     Args:
-        module: its dotted name, say ``"pycocotools.mask"``.
+        module: its dotted name, say ``"PIL.Image"``.
         purpose: what needs it, the first words of the sentence ("drawing predictions").
 
     Raises:

@@ -18,6 +18,7 @@ from roikit.data.segmentation import bitmap_of, read_segmentation
 from roikit.errors import RoikitWarning
 from roikit.trainer.categories import pair_categories
 from roikit.trainer.file_names import pair_file_names
+from roikit.trainer.shapes import Shapes, box_rows
 from roikit.trainer.truth import empty_mask, encoded
 
 __all__ = ["Placed", "detections_of", "place_results", "read_results"]
@@ -179,7 +180,7 @@ def _scores(results, field="score"):
 
 
 def detections_of(placed, truth, kind):
-    """The results as pycocotools takes them, for one kind of overlap; those of "segm" have the score of the mask.
+    """The results as COCO's matching takes them, for one kind of overlap; those of "segm" have the score of the mask.
 
     Args:
         placed: Placed.
@@ -187,8 +188,7 @@ def detections_of(placed, truth, kind):
         kind: "bbox", "segm", "keypoints" or "rbox".
 
     Returns:
-        list of dicts with ``id``, ``image_id`` and ``category_id`` (the Truth's numbers), ``score``, ``area``, ``bbox``
-        and what the kind needs.
+        Shapes, in the order of the results.
 
     Raises:
         ValueError: a result lacks what the kind needs, or it is malformed.
@@ -198,23 +198,58 @@ def detections_of(placed, truth, kind):
     if lacking:
         raise ValueError(f"evaluate: iou_type {kind!r} needs {wanted!r} in every result, {lacking} of "
                          f"{len(placed.rows)} have none")
+    count = len(placed.rows)
+    boxes, usual = box_rows([r.get("bbox") for r in placed.rows]) if kind == "bbox" else (
+        np.zeros((count, 4)), np.zeros(count, bool))
+    areas = boxes[:, 2] * boxes[:, 3]  # of a negative side, too: it overlaps nothing
+    forms = [None] * count
+    if kind == "segm":
+        usual, forms = _usual_masks(placed, truth)
     read = {"bbox": _boxed, "segm": _masked, "keypoints": _pointed, "rbox": _turned}[kind]
-    found, scores = [], placed.scores
-    if kind == "segm" and placed.mask_scores is not None:
-        scores = placed.mask_scores
-    for row, place, image, category, score in zip(placed.rows, placed.places, placed.image_ids, placed.categories,
-                                                  scores, strict=True):
-        try:
-            item = read(row, image, truth)
-        except (ValueError, TypeError, OverflowError) as error:
-            raise ValueError(f"evaluate: result {place}: {str(error).removeprefix('evaluate: ')}") from None
-        found.append({**item, "id": len(found) + 1, "image_id": truth.image_numbers[image], "category_id": category,
-                      "score": score, "iscrowd": 0})
-    inverted = sum(min(item["bbox"][2:]) < 0 for item in found)
+    for k in np.flatnonzero(~usual).tolist():
+        item = _told(placed, k, lambda k=k: read(placed.rows[k], placed.image_ids[k], truth))
+        forms[k] = item.get(wanted)
+        if kind != "segm":
+            boxes[k], areas[k] = item["bbox"], item["area"]
+    scores = placed.mask_scores if kind == "segm" and placed.mask_scores is not None else placed.scores
+    try:
+        found = Shapes.of(kind, [truth.image_numbers[i] for i in placed.image_ids], placed.categories, boxes, areas,
+                          forms, scores=scores)
+    except ValueError:
+        if kind == "segm":  # which of them it is
+            for k in range(count):
+                _told(placed, k, lambda k=k: _masked(placed.rows[k], placed.image_ids[k], truth))
+        raise
+    if kind == "segm":  # the area is the mask's, not its box's
+        found = replace(found, boxes=found.masks.boxes, areas=found.masks.areas.astype(np.float64))
+    inverted = int((found.boxes[:, 2:] < 0).any(1).sum())
     if inverted:
         warnings.warn(f"evaluate: {inverted} of {counted(len(found), 'result')} have a box of negative width or height "
                       "and so overlap nothing; COCO's boxes are x, y, width, height", RoikitWarning, stacklevel=3)
     return found
+
+
+def _told(placed, row, read):
+    """What ``read`` gives; its errors say which result it was."""
+    try:
+        return read()
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"evaluate: result {placed.places[row]}: "
+                         f"{str(error).removeprefix('evaluate: ')}") from None
+
+
+def _usual_masks(placed, truth):
+    """(N,) bool, which masks are compressed RLEs of their image's size, and these; they are read all at once."""
+    usual, forms = np.zeros(len(placed.rows), bool), [None] * len(placed.rows)
+    for k, (row, image) in enumerate(zip(placed.rows, placed.image_ids, strict=True)):
+        mask = row["segmentation"]
+        if type(mask) is dict and len(mask) == 2:
+            size, counts = mask.get("size"), mask.get("counts")
+            # Of the quotes, no character of an RLE is one: text with them is another form.
+            if (type(counts) is bytes or type(counts) is str and counts[:1] != "b") and type(size) is list \
+                    and tuple(size) == truth.sizes.get(image):
+                usual[k], forms[k] = True, mask
+    return usual, forms
 
 
 def _boxed(row, image, truth):
@@ -232,7 +267,6 @@ def _boxed(row, image, truth):
 
 def _masked(row, image, truth):
     mask = _mask(row["segmentation"], image, truth)
-    # The area is the mask's, not its box's.
     return {"segmentation": mask, "area": float(rle.area(mask)), "bbox": rle.toBbox(mask).tolist()}
 
 

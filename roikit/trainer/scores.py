@@ -1,21 +1,20 @@
-"""COCO's average precision of detections, by pycocotools.
+"""COCO's average precision of detections, with pycocotools' figures.
 
 Torch is not needed here: the detections are COCO results, from a file or from a model.
 """
 
-import contextlib
-import io
 import warnings
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from roikit.data import annotations as reader
 from roikit.errors import RoikitWarning
-from roikit.trainer.extras import extra
+from roikit.trainer.judging import IOUS, RANGES, curves, grouped, judged
 from roikit.trainer.results import Placed, detections_of, place_results, read_results
-from roikit.trainer.rotated_scores import rotated_judge, voc_scores
+from roikit.trainer.rotated_scores import voc_scores
 from roikit.trainer.truth import objects_of, read_truth
 
 __all__ = ["COCO_KEYPOINTS", "DEFAULT_LIMITS", "class_names", "coco_scores", "figure_names", "read_json", "table",
@@ -23,6 +22,8 @@ __all__ = ["COCO_KEYPOINTS", "DEFAULT_LIMITS", "class_names", "coco_scores", "fi
 
 IOU_TYPES = ("bbox", "segm", "keypoints", "rbox")
 COCO_KEYPOINTS = 17
+# How far annotators differ on each of COCO's keypoints, as a part of an object's size.
+_SIGMAS = np.array([.26, .25, .25, .35, .35, .79, .79, .72, .72, .62, .62, 1.07, 1.07, .87, .87, .89, .89]) / 10.0
 DEFAULT_LIMITS = (1, 10, 100)
 VOC = ("VOC07", "VOC12")
 SIZES = {"s": "small", "m": "medium", "l": "large"}
@@ -71,8 +72,8 @@ def coco_scores(annotations, results, iou_type, *, max_detections=None, use_cats
         ValueError: an unknown kind, bad numbers, malformed or unusable annotations, or results that do not fit them;
             one sentence.
 
-    Source: Lin et al. 2014, arXiv:1405.0312; pycocotools.cocoeval for the matching, the same
-    means over its ``precision`` and ``recall`` arrays as its summary takes.
+    Source: Lin et al. 2014, arXiv:1405.0312; pycocotools.cocoeval, of which these are the figures,
+    computed by `roikit.trainer.judging`.
     """
     if iou_type not in IOU_TYPES:
         raise ValueError(f"evaluate: iou_type must be one of {', '.join(IOU_TYPES)}, "
@@ -86,25 +87,19 @@ def coco_scores(annotations, results, iou_type, *, max_detections=None, use_cats
     found = detections_of(placed, truth, iou_type)  # first, for it may tell sizes of images
     objects, reasons = objects_of(truth, iou_type)
     warn_of_reasons(reasons, iou_type)
-    evaluator = extra("pycocotools.cocoeval", "evaluation").COCOeval
-    rotated = iou_type == "rbox"
-    if rotated:
-        evaluator = rotated_judge(evaluator)
-    with contextlib.redirect_stdout(io.StringIO()):
-        judge = evaluator(_coco(truth, objects), _coco(truth, found), "bbox" if rotated else iou_type)
-        judge.params.maxDets = list(limits)
-        judge.params.useCats = int(use_cats)
-        if keypoints:
-            judge.params.kpt_oks_sigmas = _sigmas(objects, found, sigmas, judge.params.kpt_oks_sigmas)
-        if image_ids is not None:
-            judge.params.imgIds = _chosen(truth, image_ids)
-        judge.evaluate()
-        judge.accumulate()
-    scores = _summary(judge, limits, keypoints)
-    if rotated:
-        scores |= _voc(objects, found, judge.params)
+    images = sorted(truth.image_numbers.values()) if image_ids is None else _chosen(truth, image_ids)
+    if keypoints:
+        found, objects, sigmas = _with_sigmas(found, objects, sigmas)
+    groups = grouped(found, objects, images, len(truth.categories), use_cats=use_cats, limit=limits[-1])
+    names = [name for name in RANGES if not (keypoints and name == "small")]
+    _, outcome, ignored = judged(groups, [RANGES[name] for name in names], sigmas)
+    precision, recall = curves(groups, outcome, ignored, limits)
+    scores = _summary(precision, recall, names, limits, keypoints)
+    if iou_type == "rbox":
+        kit = voc_scores(grouped(found, objects, images, len(truth.categories), use_cats=use_cats))
+        kit = kit[kit[:, 0] >= 0]
+        scores |= dict(zip(VOC, kit.mean(0).tolist() if len(kit) else (-1.0, -1.0), strict=True))
     if per_class and use_cats:
-        precision = judge.eval["precision"]
         scores["per_class"] = {name: _mean(precision[:, :, k, 0, -1]) for k, name in enumerate(class_names(truth))}
     return scores
 
@@ -148,14 +143,6 @@ def class_names(truth):
             for name, c in zip(names, truth.categories, strict=True)]
 
 
-def _coco(truth, annotations):
-    coco = extra("pycocotools.coco", "evaluation").COCO()
-    coco.dataset = {"images": [_image(truth, i, n) for i, n in truth.image_numbers.items()],
-                    "categories": [{"id": n} for n in truth.category_numbers.values()], "annotations": annotations}
-    coco.createIndex()
-    return coco
-
-
 def _chosen(truth, image_ids):
     numbers = [truth.image_numbers.get(i) for i in image_ids]
     if None in numbers:
@@ -163,25 +150,22 @@ def _chosen(truth, image_ids):
     return sorted(numbers)
 
 
-def _image(truth, image_id, number):
-    height, width = truth.sizes.get(image_id, (0, 0))
-    return {"id": number, "height": height, "width": width}
-
-
-def _sigmas(objects, found, sigmas, known):
-    """A number for each keypoint of the objects and of what was found."""
-    counts = {len(item["keypoints"]) // 3 for item in (*objects, *found) if item["keypoints"]}
+def _with_sigmas(found, objects, sigmas):
+    """Both with the same number of keypoints, and (J,) a number for each."""
+    counts = {side.points.shape[1] for side in (found, objects) if side.points.shape[1]}
     if len(counts) > 1:
         raise ValueError(f"evaluate: all must have the same number of keypoints, got {sorted(counts)}")
-    count = counts.pop() if counts else len(known if sigmas is None else sigmas)
-    if sigmas is None and count != len(known):
-        raise ValueError(f"evaluate: objects have {count} keypoints, and COCO's sigmas are for {len(known)}: pass "
+    count = counts.pop() if counts else len(_SIGMAS if sigmas is None else sigmas)
+    if sigmas is None and count != len(_SIGMAS):
+        raise ValueError(f"evaluate: objects have {count} keypoints, and COCO's sigmas are for {len(_SIGMAS)}: pass "
                          f"sigmas, {count} numbers (COCO's are 0.025 to 0.107)")
-    sigmas = np.asarray(known if sigmas is None else sigmas, np.float64).reshape(-1)
+    sigmas = np.asarray(_SIGMAS if sigmas is None else sigmas, np.float64).reshape(-1)
     if len(sigmas) != count or not (sigmas > 0).all():
         raise ValueError(f"evaluate: sigmas must be {count} numbers above 0, one a keypoint, got {len(sigmas)}: "
                          f"{', '.join(f'{s:g}' for s in sigmas[:20])}")
-    return sigmas
+    found, objects = (side if side.points.shape[1] else replace(side, points=np.zeros((len(side), count, 3)))
+                      for side in (found, objects))
+    return found, objects, sigmas
 
 
 def _mean(values):
@@ -189,12 +173,10 @@ def _mean(values):
     return float(np.mean(values)) if values.size else -1.0
 
 
-def _summary(judge, limits, keypoints):
+def _summary(precision, recall, ranges, limits, keypoints):
     """The figures of COCO's summary; every AP at the last of ``limits``."""
-    precision, recall = judge.eval["precision"], judge.eval["recall"]
-    thresholds, areas = judge.params.iouThrs, judge.params.areaRngLbl
-    at = {50: np.isclose(thresholds, 0.5), 75: np.isclose(thresholds, 0.75)}
-    sizes = [(short, areas.index(long)) for short, long in SIZES.items() if long in areas]
+    at = {50: np.isclose(IOUS, 0.5), 75: np.isclose(IOUS, 0.75)}
+    sizes = [(short, ranges.index(long)) for short, long in SIZES.items() if long in ranges]
     scores = {"AP": _mean(precision[..., 0, -1])}
     scores.update({f"AP{n}": _mean(precision[rows][..., 0, -1]) for n, rows in at.items()})
     scores.update({f"AP{s}": _mean(precision[..., a, -1]) for s, a in sizes})
@@ -205,17 +187,6 @@ def _summary(judge, limits, keypoints):
         scores.update({f"AR{n}": _mean(recall[..., 0, m]) for m, n in enumerate(limits)})
     scores.update({f"AR{s}": _mean(recall[..., a, -1]) for s, a in sizes})
     return scores
-
-
-def _voc(objects, found, params):
-    """The VOC kit's figures of the images and the categories that are scored, of all detections."""
-    images = set(params.imgIds)
-    objects, found = ([item for item in items if item["image_id"] in images] for items in (objects, found))
-    categories = list(params.catIds) if params.useCats else [0]
-    if not params.useCats:
-        objects, found = ([{**item, "category_id": 0} for item in items] for items in (objects, found))
-    kept = [pair for pair in voc_scores(objects, found, categories).values() if pair[0] >= 0]
-    return {name: float(np.mean([pair[k] for pair in kept])) if kept else -1.0 for k, name in enumerate(VOC)}
 
 
 def table(scores):

@@ -22,6 +22,7 @@ from roikit.data.rotated import boxes_of_masks, has_rotated_box, read_rotated_bo
 from roikit.data.segmentation import box_and_area, read_segmentation
 from roikit.data.turned import turned_sentence
 from roikit.errors import RoikitWarning
+from roikit.trainer.shapes import Shapes, box_rows
 
 __all__ = ["Truth", "empty_mask", "encoded", "objects_of", "read_truth"]
 
@@ -154,45 +155,89 @@ def _sizes(images, annotations):
 
 
 def objects_of(truth, kind):
-    """The objects as pycocotools takes them, for one kind of overlap.
+    """The objects as COCO's matching takes them, for one kind of overlap.
 
     Args:
         truth: Truth.
         kind: "bbox", "segm", "keypoints" or "rbox".
 
     Returns:
-        list of dicts with ``id``, ``image_id`` and ``category_id`` (the Truth's numbers), ``bbox``, ``area``,
-        ``iscrowd`` and what the kind needs; and a Counter of the reasons why some are ignored or left out.
+        Shapes, in the order of the file; and a Counter of the reasons why some are ignored or left out.
 
     Raises:
         ValueError: an annotation is malformed, or no object has what the kind needs.
     """
-    read = {"bbox": _boxed, "segm": _masked, "keypoints": _pointed, "rbox": _turned}[kind]
     if kind == "segm" and truth.annotations and not any(map(has_mask, truth.annotations)):
         raise ValueError("evaluate: iou_type 'segm' needs masks, and no annotation has one")
     if kind == "rbox" and truth.annotations and not any(has_rotated_box(a) or has_mask(a) for a in truth.annotations):
         raise ValueError("evaluate: iou_type 'rbox' needs rotated boxes, and no annotation has an rbox, an obb or "
                          "a mask")
-    found, reasons = [], Counter()
-    for annotation in truth.annotations:
-        image, category = annotation.get("image_id"), annotation.get("category_id")
-        if not isinstance(image, (int, str)) or image not in truth.images:
-            reasons["of an image that the file does not list"] += 1
-            continue
-        if not isinstance(category, (int, str)) or category not in truth.category_numbers:
-            reasons["of a category that the file does not list"] += 1
-            continue
+    annotations, images, categories, reasons = _listed(truth)
+    count = len(annotations)
+    boxes, areas, usual = _usual(truth, annotations, images) if kind == "bbox" else (
+        np.zeros((count, 4)), np.zeros(count), np.zeros(count, bool))
+    crowds = np.array([a["iscrowd"] for a in annotations], bool).reshape(count)
+    forms, kept = [None] * count, np.ones(count, bool)
+    read, field = {"bbox": (_boxed, None), "segm": (_masked, "segmentation"), "keypoints": (_pointed, "keypoints"),
+                   "rbox": (_turned, "rbox")}[kind]
+    for k in np.flatnonzero(~usual).tolist():
+        image = annotations[k]["image_id"]
         try:
-            item, reason = read(annotation, lambda image=image: truth.size(image), truth.sizes.get(image))
+            item, reason = read(annotations[k], lambda image=image: truth.size(image), truth.sizes.get(image))
         except ValueError as error:
-            raise ValueError(f"evaluate: {_called(annotation)}: {str(error).removeprefix('evaluate: ')}") from None
+            raise ValueError(f"evaluate: {_called(annotations[k])}: {str(error).removeprefix('evaluate: ')}") from None
         if reason is not None:
             reasons[reason] += 1
-        if item is not None:
-            found.append({**item, "id": len(found) + 1, "image_id": truth.image_numbers[image],
-                          "category_id": truth.category_numbers[category],
-                          "iscrowd": int(bool(annotation["iscrowd"]) or reason is not None)})
-    return found, reasons
+            crowds[k] = True
+        if item is None:
+            kept[k] = False
+        else:
+            boxes[k], areas[k], forms[k] = item["bbox"], item["area"], item.get(field)
+    rows = np.flatnonzero(kept)
+    return Shapes.of(kind, images[rows], categories[rows], boxes[rows], areas[rows], [forms[k] for k in rows],
+                     crowds=crowds[rows]), reasons
+
+
+def _listed(truth):
+    """The annotations of listed images and categories, the Truth's numbers of both, and a Counter of the others."""
+    images = _numbers_of(truth.annotations, "image_id", truth.image_numbers)
+    categories = _numbers_of(truth.annotations, "category_id", truth.category_numbers)
+    reasons = Counter()
+    if lost := int((images == 0).sum()):
+        reasons["of an image that the file does not list"] = lost
+    if lost := int(((images > 0) & (categories == 0)).sum()):
+        reasons["of a category that the file does not list"] = lost
+    rows = np.flatnonzero((images > 0) & (categories > 0))
+    listed = truth.annotations if len(rows) == len(images) else [truth.annotations[k] for k in rows]
+    return listed, images[rows], categories[rows], reasons
+
+
+def _numbers_of(annotations, field, numbers):
+    """(N,) int64, 0 where the field holds no listed id."""
+    try:
+        found = [numbers.get(a.get(field), 0) for a in annotations]
+    except TypeError:  # an id that is a list
+        found = [numbers.get(i, 0) if isinstance(i := a.get(field), (int, str)) else 0 for a in annotations]
+    return np.array(found, np.int64).reshape(-1)
+
+
+def _usual(truth, annotations, images):
+    """Boxes (N, 4) and areas (N,), and which rows are as usual: with a box within the image, and with an area.
+
+    These are read all at once, for there may be a million of them; the others one by one.
+    """
+    boxes, usual = box_rows([a.get("bbox") for a in annotations])
+    areas = [a.get("area") for a in annotations]
+    stated = np.array([type(area) in (int, float) and 0 < area < 1e308 for area in areas], bool).reshape(-1)
+    areas = np.array([area if ok else 0.0 for area, ok in zip(areas, stated, strict=True)], np.float64).reshape(-1)
+    size = np.full((len(truth.images) + 1, 2), np.inf)
+    for image, known in truth.sizes.items():
+        if image in truth.image_numbers:
+            size[truth.image_numbers[image]] = known
+    x, y, w, h = boxes.T
+    height, width = size[images].reshape(-1, 2).T
+    inside = (x + w > 0) & (y + h > 0) & (x < width) & (y < height)
+    return boxes, areas, usual & stated & inside & (x + w > x) & (y + h > y)
 
 
 def _called(annotation):
@@ -239,7 +284,7 @@ def _pointed(annotation, size, known):
     item, reason = _boxed(annotation, size, known)
     points = annotation.get("keypoints")
     if not points:
-        return (None if item is None else {**item, "num_keypoints": 0, "keypoints": []}), reason or "without keypoints"
+        return (None if item is None else {**item, "keypoints": []}), reason or "without keypoints"
     points = _numbers(points, "keypoints")
     if points.size % 3:
         raise ValueError(f"its keypoints must be numbers by threes, x, y and visibility, got {points.size}")
@@ -250,7 +295,7 @@ def _pointed(annotation, size, known):
         xs, ys = points[0::3][points[2::3] > 0], points[1::3][points[2::3] > 0]
         box = np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
         item, reason = _item(annotation, box, None), None
-    return {**item, "keypoints": points.tolist(), "num_keypoints": seen}, reason
+    return {**item, "keypoints": points.tolist()}, reason
 
 
 def _turned(annotation, size, known):

@@ -11,7 +11,6 @@ from roikit.data.keypoints import skeletons_of
 from roikit.trainer.asked import asks_for_keypoints
 from roikit.trainer.categories import pair_categories
 from roikit.trainer.evaluation import detect, warn_of_zero, write_detections
-from roikit.trainer.extras import extra
 from roikit.trainer.failures import on_first, telling
 from roikit.trainer.finish import detection_sheet
 from roikit.trainer.kinds import check_keypoints, class_figures, figure_of, kinds_of_model, known_figure, limits_of
@@ -167,7 +166,6 @@ def _figures(config, truth, kinds):
     """Names of all figures, "bbox/AP" say. Every object is read, as any evaluation will."""
     if len(truth.annotations) >= _MANY:
         print(f"reading the {len(truth.annotations)} annotations of the val part", file=sys.stderr, flush=True)
-    extra("pycocotools.cocoeval", "evaluation")  # where it is missing, that is found now
     with telling("the val part"):
         for kind in kinds:
             warn_of_reasons(objects_of(truth, kind)[1], kind)

@@ -122,58 +122,94 @@ cdef class Measured:
                 self.extents[i, 2], self.extents[i, 3] = box.right, box.bottom
 
 
+cdef double iou_of_two_runs(Measured dt, Py_ssize_t d, Measured gt, Py_ssize_t g, bint crowd) noexcept nogil:
+    cdef int64_t common, whole
+    if (gt.areas[g] == 0 or dt.areas[d] == 0 or dt.extents[d, 0] >= gt.extents[g, 2]
+            or gt.extents[g, 0] >= dt.extents[d, 2] or dt.extents[d, 1] >= gt.extents[g, 3]
+            or gt.extents[g, 1] >= dt.extents[d, 3]):
+        return 0
+    common = overlap(&dt.ends[dt.offsets[d]], dt.offsets[d + 1] - dt.offsets[d],
+                     &gt.ends[gt.offsets[g]], gt.offsets[g + 1] - gt.offsets[g])
+    whole = dt.areas[d] if crowd else dt.areas[d] + gt.areas[g] - common
+    return <double>common / <double>whole
+
+
+cdef double iou_of_two_boxes(const double* dt, const double* gt, bint crowd) noexcept nogil:
+    """Of finite boxes x y width height."""
+    cdef double w = min(dt[2] + dt[0], gt[2] + gt[0]) - max(dt[0], gt[0])
+    cdef double h = min(dt[3] + dt[1], gt[3] + gt[1]) - max(dt[1], gt[1])
+    cdef double common, whole, area
+    if w <= 0 or h <= 0:
+        return 0
+    common = w * h
+    area = dt[2] * dt[3]
+    whole = area if crowd else area + gt[2] * gt[3] - common
+    # A union that underflows to 0 or overflows is no ratio; pycocotools gives NaN.
+    return common / whole if whole > 0 and common / whole >= 0 else 0
+
+
 def iou_of_runs(Measured dt, Measured gt, const uint8_t[::1] crowd):
     """float64 (M, N), column-major, of M detections and N ground truths of one image size.
 
     Intersection over union; over the detection's area where the ground truth is a crowd.
     """
     cdef Py_ssize_t d, g, m = dt.areas.shape[0], n = gt.areas.shape[0]
-    cdef int64_t common, whole
     iou_array = np.zeros((n, m), np.float64)
     cdef double[:, ::1] iou = iou_array
     with nogil:
         for g in range(n):
-            if gt.areas[g] == 0:
-                continue
             for d in range(m):
-                if (dt.areas[d] == 0 or dt.extents[d, 0] >= gt.extents[g, 2]
-                        or gt.extents[g, 0] >= dt.extents[d, 2]
-                        or dt.extents[d, 1] >= gt.extents[g, 3]
-                        or gt.extents[g, 1] >= dt.extents[d, 3]):
-                    continue
-                common = overlap(&dt.ends[dt.offsets[d]], dt.offsets[d + 1] - dt.offsets[d],
-                                 &gt.ends[gt.offsets[g]], gt.offsets[g + 1] - gt.offsets[g])
-                whole = dt.areas[d] if crowd[g] else dt.areas[d] + gt.areas[g] - common
-                iou[g, d] = <double>common / <double>whole
+                iou[g, d] = iou_of_two_runs(dt, d, gt, g, crowd[g])
     return iou_array.T
 
 
 def iou_of_boxes(const double[:, ::1] dt, const double[:, ::1] gt, const uint8_t[::1] crowd):
     """float64 (M, N), column-major, of boxes x y width height; 0 for a box that is not finite."""
     cdef Py_ssize_t d, g, m = dt.shape[0], n = gt.shape[0]
-    cdef double w, h, common, whole, area
     iou_array = np.zeros((n, m), np.float64)
     cdef double[:, ::1] iou = iou_array
     cdef const uint8_t[::1] dt_finite = np.isfinite(dt).all(1).view(np.uint8)
     cdef const uint8_t[::1] gt_finite = np.isfinite(gt).all(1).view(np.uint8)
     with nogil:
         for g in range(n):
-            if not gt_finite[g]:
-                continue
             for d in range(m):
-                if not dt_finite[d]:
-                    continue
-                w = (min(dt[d, 2] + dt[d, 0], gt[g, 2] + gt[g, 0]) - max(dt[d, 0], gt[g, 0]))
-                h = (min(dt[d, 3] + dt[d, 1], gt[g, 3] + gt[g, 1]) - max(dt[d, 1], gt[g, 1]))
-                if w <= 0 or h <= 0:
-                    continue
-                common = w * h
-                area = dt[d, 2] * dt[d, 3]
-                whole = area if crowd[g] else area + gt[g, 2] * gt[g, 3] - common
-                # A union that underflows to 0 or overflows is no ratio; pycocotools gives NaN.
-                if whole > 0 and common / whole >= 0:
-                    iou[g, d] = common / whole
+                if dt_finite[d] and gt_finite[g]:
+                    iou[g, d] = iou_of_two_boxes(&dt[d, 0], &gt[g, 0], crowd[g])
     return iou_array.T
+
+
+def iou_of_groups(dt, gt, const uint8_t[::1] crowd, const int64_t[::1] dt_starts, const int64_t[::1] gt_starts,
+                  const int64_t[::1] dt_rows, const int64_t[::1] gt_rows):
+    """Flat float64, of each group a matrix (M_p, N_p), row-major, one after the other.
+
+    dt and gt are both Measured or both float64 boxes (M, 4). Group p has the places starts[p] to starts[p + 1], which
+    ascend, and at each place stands the mask or box of that row; crowd has a flag for each place.
+    """
+    cdef Py_ssize_t p, d, g, groups = dt_starts.shape[0] - 1, used = 0
+    cdef bint masks = isinstance(dt, Measured)
+    cdef Measured found, known
+    cdef const double[:, ::1] boxes, others
+    cdef const uint8_t[::1] finite, other_finite
+    for p in range(groups):
+        used += (dt_starts[p + 1] - dt_starts[p]) * (gt_starts[p + 1] - gt_starts[p])
+    iou_array = np.zeros(used, np.float64)
+    cdef double[::1] iou = iou_array
+    if masks:
+        found, known = dt, gt
+    else:
+        boxes, others = dt, gt
+        finite, other_finite = np.isfinite(dt).all(1).view(np.uint8), np.isfinite(gt).all(1).view(np.uint8)
+    used = 0
+    with nogil:
+        for p in range(groups):
+            for d in range(dt_starts[p], dt_starts[p + 1]):
+                for g in range(gt_starts[p], gt_starts[p + 1]):
+                    if masks:
+                        iou[used] = iou_of_two_runs(found, dt_rows[d], known, gt_rows[g], crowd[g])
+                    elif finite[dt_rows[d]] and other_finite[gt_rows[g]]:
+                        iou[used] = iou_of_two_boxes(&boxes[dt_rows[d], 0], &others[gt_rows[g], 0], crowd[g])
+                    used += 1
+    return iou_array
 
 
 # ---------------------------------------------------------------- merging

@@ -194,3 +194,31 @@ def test_an_unknown_kind_and_an_unknown_image_are_sentences():
         analyse(content, results, "keypoints")
     with pytest.raises(ValueError, match="image_ids must be ids of annotated images, got 77"):
         analyse(content, results, "bbox", image_ids=[77])
+
+
+@quiet
+@pytest.mark.parametrize("iou", [0.5, 0.75, 0.3])
+def test_the_chosen_iou_is_that_of_confusions_and_best_scores(iou):
+    scene = drawn_scene(2)
+    content, results = as_coco(scene)
+    found = analyse(content, results, "bbox", iou=iou, score_threshold=0.25)
+    other = analyse(content, results, "bbox")
+    at = found["ious"].index(pytest.approx(iou))
+    assert found["iou"] == pytest.approx(iou) and len(found["ious"]) == (11 if iou == 0.3 else 10)
+    table = plain.confusion(scene, 3, iou, 0.25)
+    assert found["confusion"]["counts"][at] == [[a, p, n] for a, row in enumerate(table)
+                                                for p, n in enumerate(row) if n]
+    for one, its in zip(found["classes"], other["classes"], strict=True):
+        assert (one["AP"], one["AP50"], one["AP75"]) == (its["AP"], its["AP50"], its["AP75"])
+        assert one["precision"] is None or len(one["precision"]) == len(found["ious"])
+    assert found["errors"] == other["errors"]
+    table = plain.confusion(scene, 3, iou, 0.0)
+    for c, one in enumerate(found["classes"]):
+        assert one["recall"] == (pytest.approx(table[c][c] / one["objects"]) if one["objects"] else -1)
+
+
+def test_an_iou_that_is_none_is_a_sentence():
+    content, results = as_coco(drawn_scene(0))
+    for iou in (0, 1.5, "0.5", True, float("nan")):
+        with pytest.raises(ValueError, match="analyse: iou must be a number above 0 and at most 1, got"):
+            analyse(content, results, "bbox", iou=iou)

@@ -31,8 +31,10 @@ def test_contract_train_eval_predict(settings, squares, tmp_path):
     assert json.loads((out / "metrics.json").read_text())["step"] == 3
     said = call("eval", out, "--device", "cpu", "--max-detections", "1,5", "--out", tmp_path / "m")
     assert "AR5" in said and "ms an image" in said
-    said = call("eval", out / "detections.json", squares[0], "--iou-type", "bbox")
+    said = call("eval", out / "detections.json", squares[0], "--iou-type", "bbox", "--iou", 0.3, "--out",
+                tmp_path / "n")
     assert "bbox" in said and "segm" not in said
+    assert json.loads((tmp_path / "n" / "analysis.json").read_text())["bbox"]["iou"] == 0.3
     said = call("predict", out, squares[1] / "0.png", "--out", tmp_path / "p", "--no-boxes",
                 "--score-threshold", 0)
     assert "1 objects" in said and (tmp_path / "p" / "0.png").is_file()

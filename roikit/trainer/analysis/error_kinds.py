@@ -34,24 +34,24 @@ def outcomes(matches):
         in question, -1 for none.
     """
     count = len(matches.found)
-    kind, about = np.zeros(count, np.int64), np.full(count, -1, np.int64)
-    for n, iou in enumerate(matches.ious):
-        rows, own = matches.rows(n)
-        known = np.flatnonzero(~matches.ignored[own])
-        iou = iou[:, known]
-        if not iou.size:
-            kind[rows] = ERRORS.index("background") + 1
-            continue
-        same = matches.found_class[rows][:, None] == matches.known_class[own][known]
-        top = iou.max(1, keepdims=True)
-        best = ((iou == top) * (1 + same)).argmax(1)  # of equals, one of the own class
-        is_own = same[np.arange(len(best)), best]
-        top = top[:, 0]
-        names = np.select([top < LITTLE, (top >= ENOUGH) & is_own, top >= ENOUGH, is_own],
-                          [ERRORS.index(n) + 1 for n in ("background", "duplicate", "classification", "localisation")],
-                          ERRORS.index("both") + 1)
-        kind[rows] = names
-        about[rows] = np.where(top < LITTLE, -1, own.start + known[best])
+    kind, about = np.full(count, ERRORS.index("background") + 1, np.int64), np.full(count, -1, np.int64)
+    found, known = matches.pairs()
+    touched = (matches.overlaps >= LITTLE) & ~matches.ignored[known]
+    found, known, overlaps = found[touched], known[touched], matches.overlaps[touched]
+    if len(found):
+        starts = np.flatnonzero(np.diff(found, prepend=-1))  # the pairs of a detection stand together
+        each = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(found)))
+        top = np.maximum.reduceat(overlaps, starts)
+        # Of objects that it overlaps alike, one of the own class, and the first of these.
+        rank = (overlaps == top[each]) * (1 + (matches.found_class[found] == matches.known_class[known]))
+        best = np.flatnonzero(rank == np.maximum.reduceat(rank, starts)[each])
+        best = best[np.unique(each[best], return_index=True)[1]]
+        is_own = rank[best] == 2
+        kind[found[best]] = np.select(
+            [(top >= ENOUGH) & is_own, top >= ENOUGH, is_own],
+            [ERRORS.index(name) + 1 for name in ("duplicate", "classification", "localisation")],
+            ERRORS.index("both") + 1)
+        about[found[best]] = known[best]
     right = matches.right[0]
     kind[right], about[right] = 0, matches.matched[0][right]
     kind[matches.unjudged[0]], about[matches.unjudged[0]] = UNJUDGED, -1

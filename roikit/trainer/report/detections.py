@@ -30,7 +30,7 @@ def paths_below(folder, truth):
 
 
 def report_detections(out, truth, results, kinds, *, path_of, max_detections, use_cats=True, image_ids=None,
-                      score_threshold=0.5, pictures=PICTURES, told=None, **words):
+                      score_threshold=0.5, iou=0.5, pictures=PICTURES, told=None, **words):
     """Write ``analysis.json`` and ``report.html``, and large pictures into ``report_images``.
 
     Args:
@@ -42,6 +42,7 @@ def report_detections(out, truth, results, kinds, *, path_of, max_detections, us
         max_detections: kind -> numbers of detections an image, the last of which counts.
         use_cats, image_ids: as for `coco_scores`.
         score_threshold: where the slider stands first, and below which the confusion matrices count no detection.
+        iou: the chosen overlap, as for `roikit.trainer.analyse`.
         pictures: so many of the most wrong images are in the page.
         told: ``categories`` and ``file_names`` of the results, for `place_results`, where they are known.
         words: ``title``, ``scores``, ``facts`` and ``curves`` of the Report.
@@ -54,7 +55,7 @@ def report_detections(out, truth, results, kinds, *, path_of, max_detections, us
         warnings.simplefilter("ignore", RoikitWarning)  # the figures came first, and with them these warnings
         placed = place_results(results, truth, use_cats=use_cats, **(told or {}))
         matches = {kind: match_truth(truth, placed, kind, max_detections=max_detections[kind][-1], use_cats=use_cats,
-                                     image_ids=image_ids) for kind in asked}
+                                     image_ids=image_ids, iou=iou) for kind in asked}
     analyses = {kind: analyse_matches(found, score_threshold=score_threshold) for kind, found in matches.items()}
     write_analysis(out, analyses)
     shown = None

@@ -121,7 +121,8 @@ function showAnalysis() {
   $("#kind").replaceChildren(...kinds.map((kind) => new Option(kind, kind, kind === last, kind === last)));
   const ious = report.analyses[last].ious.map((iou, k) => [iou.toFixed(2), k]);
   for (const part of ["#precision", "#confusion"]) {
-    $(`${part} select`).replaceChildren(...ious.map(([text, k]) => new Option(text, k)));
+    const first = report.analyses[last].ious.indexOf(report.analyses[last].iou);
+    $(`${part} select`).replaceChildren(...ious.map(([text, k]) => new Option(text, k, k === first, k === first)));
     $(`${part} select`).onchange = part === "#precision" ? showPrecision : showConfusion;
   }
   $("#kind").onchange = () => [showErrors, showClasses, showPrecision, showConfusion].forEach((show) => show());
