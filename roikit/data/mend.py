@@ -29,6 +29,7 @@ from roikit.data.mend_records import (
 from roikit.data.moved import moved, scaling, unturned
 from roikit.data.records import sizes_of
 from roikit.data.turned import is_swapped, is_turned
+from roikit.errors import naming
 
 __all__ = ["Mended", "mend_dataset", "write_annotations"]
 
@@ -88,9 +89,10 @@ def write_annotations(content, path):
         OSError: it cannot be written.
     """
     path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     try:
-        with open(part, "w", encoding="utf-8") as file:
+        with naming(path), open(part, "w", encoding="utf-8") as file:
             json.dump(content, file, default=_ascii)
         os.replace(part, path)
     finally:

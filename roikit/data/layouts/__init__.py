@@ -65,6 +65,9 @@ def layout_of(path):
     if found is None:
         if not os.path.exists(path):
             raise FileNotFoundError(f"there is no file or folder {os.fspath(path)}")
+        if os.path.isfile(path):
+            with open(path, "rb"):  # one that cannot be opened is named so
+                pass
         files = [file.name for file in files_below(path) if file.suffix.lower() == ".json" and is_coco(file)]
         raise ValueError(f"{os.fspath(path)} is in no layout that is read: it must be {_KNOWN}, or a folder of these"
                          + (f"; of several COCO files one must be named: {', '.join(files[:5])}" if files else ""))
