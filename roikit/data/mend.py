@@ -89,7 +89,6 @@ def write_annotations(content, path):
         OSError: it cannot be written.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     try:
         with naming(path), open(part, "w", encoding="utf-8") as file:
