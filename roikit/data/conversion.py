@@ -12,6 +12,7 @@ from roikit.data.layouts import Source, find_source, layout_of, parts_of
 from roikit.data.mend import refuse_device
 from roikit.data.records import names_of
 from roikit.data.writers import WRITERS, write_layout
+from roikit.errors import naming
 
 __all__ = ["COCO", "Conversion", "convert_data", "sources_of"]
 
@@ -152,7 +153,8 @@ def _write(out, content, folder):
         key: value for key, value in content.items() if key != "info"}})
     whole = out.with_name(f".{out.name}.part")
     try:
-        whole.write_text(text, encoding="utf-8")
+        with naming(out):
+            whole.write_text(text, encoding="utf-8")
         os.replace(whole, out)
     finally:
         whole.unlink(missing_ok=True)

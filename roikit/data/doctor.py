@@ -14,7 +14,7 @@ from roikit.data.annotations import (
     read_object,
 )
 from roikit.data.causes import agreeing, boxes_in_place, causes_of
-from roikit.data.findings import Finding, Report, counted
+from roikit.data.findings import Finding, Report, counted, os_sentence
 from roikit.data.fit_findings import fit_findings
 from roikit.data.image_findings import image_findings
 from roikit.data.image_folder import ImageFolder
@@ -70,7 +70,7 @@ def inspect_dataset(annotations, images, *, check_pixels=False, keypoints=True, 
         content = load_annotations(annotations, images=folder, taken=taken)
     except (OSError, ValueError) as error:
         inspection.add("no-categories" if isinstance(error, NoCategories) else "unreadable-file", "error", "the file",
-                       str(error))
+                       os_sentence(error))
         return inspection.report({"images": [], "annotations": [], "categories": []}, Counter())
     if taken:
         inspection.add("taken", "note", "the file", taken_sentence(taken))

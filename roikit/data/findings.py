@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 
-__all__ = ["Finding", "Report", "counted"]
+__all__ = ["Finding", "Report", "counted", "os_sentence"]
 
 # What many findings of a kind come to, for one and for several.
 _HEADINGS = {
@@ -123,3 +123,10 @@ def counted(number, noun):
     noun, rest = noun[:place], noun[place:]
     plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
     return f"{number} {noun if number == 1 else plural}{rest}"
+
+
+def os_sentence(error):
+    """The text of an exception; of the operating system's own ones the file's name and the reason, without a number."""
+    if isinstance(error, OSError) and error.strerror and isinstance(error.filename, str):
+        return f"{error.filename}: {error.strerror}"
+    return str(error)

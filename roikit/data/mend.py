@@ -27,6 +27,7 @@ from roikit.data.mend_records import (
 from roikit.data.mend_sizes import moved_or_same, on_stored_pixels
 from roikit.data.moved import scaling
 from roikit.data.records import sizes_of
+from roikit.errors import naming
 
 __all__ = ["Mended", "mend_dataset", "refuse_device", "write_annotations"]
 
@@ -99,7 +100,7 @@ def write_annotations(content, path):
         raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} to")
     part = path.with_name(path.name + ".part")
     try:
-        with open(part, "w", encoding="utf-8") as file:
+        with naming(path), open(part, "w", encoding="utf-8") as file:
             json.dump(content, file, default=_ascii)
         os.replace(part, path)
     finally:

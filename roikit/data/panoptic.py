@@ -12,6 +12,7 @@ from roikit.data.annotations import read_json
 from roikit.data.coco import CocoDataset
 from roikit.data.semantic import IGNORED, PanopticFile
 from roikit.data.semantic_dataset import BACKGROUND, is_semantic_source
+from roikit.errors import naming
 
 __all__ = ["PanopticDataset", "write_panoptic"]
 
@@ -180,10 +181,12 @@ def write_panoptic(path, images, categories):
                             "segments_info": _described(record, ids, segments, known)})
         records.append({**record, "height": ids.shape[0], "width": ids.shape[1]})
         colours = np.stack([ids & 255, ids >> 8 & 255, ids >> 16], -1).astype(np.uint8)
-        PIL.Image.fromarray(colours).save(folder / name)
+        with naming(folder / name):
+            PIL.Image.fromarray(colours).save(folder / name)
     content = {"images": records, "annotations": annotations, "categories": list(categories)}
     beside = path.with_name(f".{path.name}.part")
-    beside.write_text(json.dumps(content))
+    with naming(path):
+        beside.write_text(json.dumps(content))
     os.replace(beside, path)
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import replace
 
 from roikit.data.doctor import Inspection, inspect_dataset
-from roikit.data.findings import Finding
+from roikit.data.findings import Finding, os_sentence
 from roikit.data.image_folder import ImageFolder
 from roikit.data.semantic_dataset import semantic_content
 from roikit.data.semantic_findings import semantic_findings
@@ -39,7 +39,8 @@ def inspect_semantic(images, annotations=None, semantic=None, *, classes=None, c
     try:
         content = semantic_content(semantic, images)
     except (OSError, ValueError) as error:
-        inspection.add("unreadable-semantic", "error", "the semantic labels", str(error).removeprefix("semantic: "))
+        inspection.add("unreadable-semantic", "error", "the semantic labels",
+                       os_sentence(error).removeprefix("semantic: "))
         return inspection.report({"images": [], "annotations": [], "categories": []}, Counter())
     records = [{"height": 1, "width": 1, **record} for record in content["images"]]  # unread ones are told as broken
     sound = [record for record in inspection.images(records, ImageFolder(images), check_pixels).values()

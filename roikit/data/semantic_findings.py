@@ -1,5 +1,6 @@
 """What the doctor finds wrong with the semantic labels of a data set."""
 
+from roikit.data.findings import os_sentence
 from roikit.data.images import open_image
 from roikit.data.semantic import open_semantic
 
@@ -24,7 +25,7 @@ def semantic_findings(path, classes, images, *, check_pixels):
     try:
         reader = open_semantic(path, classes)
     except (OSError, ValueError) as error:
-        yield "unreadable-semantic", "error", "the semantic labels", str(error)
+        yield "unreadable-semantic", "error", "the semantic labels", os_sentence(error)
         return
     every = 1 if check_pixels else -(-len(images) // _SAMPLED)
     for place, record in enumerate(images):

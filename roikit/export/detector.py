@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from roikit.errors import RoikitWarning
+from roikit.errors import RoikitWarning, naming
 from roikit.export.segmenter import compare_classes
 from roikit.export.table import own_forms, translations, untranslated
 from roikit.models import YOLACT, Detector, ImageTransform, PanopticFPN, Segmenter
@@ -153,7 +153,8 @@ def to_onnx(model: Detector | Segmenter, images: Sequence[Tensor], path: str | o
     onnx_program.model.graph.sort()  # torch's optimizer leaves nodes before those that they need
     onnx_program.model.metadata_props.update(metadata or {})
     path = Path(path)
-    onnx_program.save(path)
+    with naming(path):
+        onnx_program.save(path)
     boxed = "boxes" in keys
     differences = (compare if boxed else compare_classes)(path, images, expected, keys)
     shapes = [(image.shape[0], *(("height", "width") if any_size else image.shape[1:])) for image in images]

@@ -7,6 +7,7 @@ import numpy as np
 from roikit import masks as rle
 from roikit.data.rotated import corners_of_boxes
 from roikit.data.segmentation import encode
+from roikit.errors import naming
 from roikit.trainer.extras import extra
 from roikit.trainer.fonts import font_of, plain_text
 
@@ -222,4 +223,5 @@ def side_by_side(pictures, titles):
 
 def save_png(path, picture):
     """Write an (H, W, 3) uint8 picture."""
-    extra("PIL.Image", "drawing predictions").fromarray(picture).save(path, optimize=False)
+    with naming(path):
+        extra("PIL.Image", "drawing predictions").fromarray(picture).save(path, optimize=False)

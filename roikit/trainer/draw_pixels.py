@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from roikit.errors import naming
 from roikit.trainer.draw import enlarged, object_color
 from roikit.trainer.extras import extra
 from roikit.trainer.fonts import font_of, plain_text
@@ -99,4 +100,5 @@ def save_labels(path, labels, colors):
     """
     picture = extra("PIL.Image", "writing label maps").fromarray(np.asarray(labels, np.uint8))
     picture.putpalette(colors.reshape(-1).tolist())
-    picture.save(path)
+    with naming(path):
+        picture.save(path)

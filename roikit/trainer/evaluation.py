@@ -9,8 +9,9 @@ import numpy as np
 
 from roikit.data.findings import counted
 from roikit.data.rotated import upright_boxes
-from roikit.errors import RoikitWarning
+from roikit.errors import RoikitWarning, naming
 from roikit.trainer.categories import pair_categories
+from roikit.trainer.folders import writable_folder
 from roikit.trainer.kinds import check_keypoints, kinds_of_model, kinds_of_results, limits_of, results_of
 from roikit.trainer.map_files import evaluate_maps, is_label_folder, is_panoptic
 from roikit.trainer.reading import say_taken
@@ -69,10 +70,12 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
         not be read.
 
     Raises:
-        OSError: a file cannot be read, or none of the images.
+        OSError: a file cannot be read, none of the images can, or a file cannot be written.
         ValueError: the source is of no known kind, or results do not fit the annotations.
     """
     limits = None if max_detections is None else checked_limits(max_detections)
+    if out is not None:
+        writable_folder(out, "evaluate")
     ready = _is_results(source)
     content = read_json(source) if ready and annotations is not None else source
     if is_panoptic(content) or isinstance(source, (str, Path)) and is_label_folder(source):
@@ -244,7 +247,7 @@ def _told_beside(source, results):
 def write_metrics(out, metrics):
     """Write ``metrics.json`` into the folder ``out``, which is made if need be."""
     Path(out).mkdir(parents=True, exist_ok=True)
-    (Path(out) / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
+    _write_json(out, "metrics.json", json.dumps(metrics, indent=1) + "\n")
 
 
 def write_detections(out, results):
@@ -253,9 +256,14 @@ def write_detections(out, results):
     Where the results have ``mask_score``, ``detections_segm.json`` is written, too: the same with the mask's score as
     the score, as an evaluation of masks is to have it.
     """
-    (Path(out) / "detections.json").write_text(json.dumps(results))
+    _write_json(out, "detections.json", json.dumps(results))
     if any("mask_score" in result for result in results):
-        (Path(out) / "detections_segm.json").write_text(json.dumps(results_of(results, "segm")))
+        _write_json(out, "detections_segm.json", json.dumps(results_of(results, "segm")))
+
+
+def _write_json(out, name, text):
+    with naming(Path(out) / name):
+        (Path(out) / name).write_text(text)
 
 
 def score(annotations, results, *, iou_types=None, max_detections=None, use_cats=True,

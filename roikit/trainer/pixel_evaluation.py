@@ -9,7 +9,7 @@ import numpy as np
 
 from roikit.data import SemanticDataset
 from roikit.data.semantic import IGNORED
-from roikit.errors import RoikitWarning
+from roikit.errors import RoikitWarning, naming
 from roikit.trainer.categories import pair_categories
 from roikit.trainer.draw import display_image, side_by_side
 from roikit.trainer.draw_pixels import draw_classes
@@ -174,7 +174,8 @@ class PixelValidation:
 def write_confusion(out, matrix, names):
     """Write ``confusion.json`` into the folder ``out``."""
     content = {"classes": names, "matrix": matrix.tolist()}
-    (Path(out) / "confusion.json").write_text(json.dumps(content) + "\n")
+    with naming(Path(out) / "confusion.json"):
+        (Path(out) / "confusion.json").write_text(json.dumps(content) + "\n")
 
 
 def report_pixels(out, matrix, names, **words):

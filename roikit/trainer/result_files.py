@@ -2,11 +2,11 @@
 
 import contextlib
 import json
-import os
 import time
 from pathlib import Path
 
 from roikit.trainer.checkpoint import write_atomically
+from roikit.trainer.folders import writable_folder
 from roikit.trainer.journal import Journal
 
 __all__ = ["JOURNAL", "ResultFiles", "write_results"]
@@ -40,9 +40,7 @@ class ResultFiles:
         self.journal = None
 
     def __enter__(self):
-        self._out.mkdir(parents=True, exist_ok=True)
-        if not os.access(self._out, os.W_OK):  # found now, not after an hour
-            raise PermissionError(f"predict: {self._out} cannot be written to")
+        writable_folder(self._out, "predict")
         self.journal = Journal(self._out / JOURNAL, self._about, resume=self._resume)
         return self
 

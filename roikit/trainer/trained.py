@@ -147,6 +147,8 @@ def _read_safetensors(path):
     safetensors = extra("safetensors", "reading exported weights")
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint: {path} does not exist")
+    with open(path, "rb"):  # the library takes every file that it cannot open for one that is not there
+        pass
     try:
         with safetensors.safe_open(path, "pt") as file:
             header = (file.metadata() or {}).get("roikit")

@@ -68,6 +68,9 @@ def layout_of(path):
     if found is None:
         if not os.path.exists(path):
             raise FileNotFoundError(f"there is no file or folder {os.fspath(path)}")
+        if os.path.isfile(path):
+            with open(path, "rb"):  # one that cannot be opened is named so
+                pass
         if os.path.isfile(path) and Path(path).suffix.lower() == ".json" and (other := seeming(read_json(path))):
             raise ValueError(f"{os.fspath(path)}: {other}")
         files = [os.path.relpath(file, path) for file in files_below(path)

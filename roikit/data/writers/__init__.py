@@ -13,6 +13,7 @@ from types import ModuleType
 
 from roikit.data.records import names_of
 from roikit.data.writers import label_images, labelme, mask_images, voc, yolo
+from roikit.errors import naming
 
 __all__ = ["WRITERS", "check_layout", "write_layout"]
 
@@ -53,14 +54,16 @@ def write_layout(layout, content, images, out, *, copy=True):
     lost = Counter()
     for record in content["images"]:
         try:
-            lost.update(writer.write_image(out, record, objects[record["id"]], categories))
+            with naming(out):
+                lost.update(writer.write_image(out, record, objects[record["id"]], categories))
         except ValueError as error:
             raise ValueError(f"write_layout: image {record['file_name']}: {error}") from None
         if copy:
             target = out / writer.IMAGES / record["file_name"]
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(Path(images, record["file_name"]), target)
-    writer.close(out, content["images"], categories)
+    with naming(out):
+        writer.close(out, content["images"], categories)
     return +lost
 
 

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor, nn
 
+from roikit.errors import naming
 from roikit.models.weights.detectron2 import to_detectron2
 from roikit.models.weights.layouts import obstacle
 from roikit.models.weights.yolact import to_yolact
@@ -83,7 +84,7 @@ def write_atomically(path: str | os.PathLike, write: Callable[[BinaryIO], None])
         if not _is_alive(left.suffixes[-2][1:]):
             left.unlink(missing_ok=True)
     try:
-        with open(beside, "wb") as file:
+        with naming(path), open(beside, "wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from roikit.errors import naming
 from roikit.trainer.analysis.confusion import confusion
 from roikit.trainer.analysis.error_kinds import ENOUGH, LITTLE, error_costs, outcomes
 from roikit.trainer.analysis.matches import IOUS, match_truth
@@ -86,4 +87,5 @@ def _class(matches, label, total):
 
 def write_analysis(out, analyses):
     """Write ``analysis.json``: kind of overlap -> what `analyse` gives, into the folder ``out``."""
-    (Path(out) / "analysis.json").write_text(json.dumps(analyses) + "\n", encoding="utf-8")
+    with naming(Path(out) / "analysis.json"):
+        (Path(out) / "analysis.json").write_text(json.dumps(analyses) + "\n", encoding="utf-8")

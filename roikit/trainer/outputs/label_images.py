@@ -4,6 +4,7 @@ import numpy as np
 
 from roikit import masks as rle
 from roikit.data.rotated import corners_of_boxes
+from roikit.errors import naming
 from roikit.trainer.extras import extra
 
 __all__ = ["label_image", "write_label_image"]
@@ -14,7 +15,8 @@ def write_label_image(folder, looked):
     path = folder / looked.name
     labels = label_image(looked.found, *looked.picture.size)
     path.parent.mkdir(parents=True, exist_ok=True)
-    extra("PIL.Image", "writing label images").fromarray(labels).save(path)
+    with naming(path):
+        extra("PIL.Image", "writing label images").fromarray(labels).save(path)
 
 
 def label_image(found, height, width):

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
 
+from roikit.errors import naming
+
 __all__ = ["Report", "write_page"]
 
 
@@ -46,7 +48,8 @@ def write_page(path, report):
     data = json.dumps(_finite(asdict(report)), ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     page = text["html"].replace("/* page.css */", text["css"]).replace("/* page.js */", text["js"])
     before, after = page.split("{/* data */}")
-    Path(path).write_bytes(f"{before}{data}{after}".encode("utf-8", "replace"))
+    with naming(path):
+        Path(path).write_bytes(f"{before}{data}{after}".encode("utf-8", "replace"))
 
 
 def _finite(value):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from roikit.data.images import read_image
+from roikit.errors import naming
 from roikit.trainer.analysis.error_kinds import UNJUDGED, outcomes
 from roikit.trainer.draw import display_image
 from roikit.trainer.extras import extra
@@ -108,10 +109,11 @@ def _add_files(item, path, folder, number):
         folder.mkdir(exist_ok=True)
         is_photograph = os.path.splitext(path)[1].lower() in (".jpg", ".jpeg", ".jfif", ".jpe")
         name = f"{number:06d}.{'jpg' if is_photograph else 'png'}"
-        if is_photograph:
-            (folder / name).write_bytes(_jpeg(picture, "large"))
-        else:
-            picture.save(folder / name)
+        with naming(folder / name):
+            if is_photograph:
+                (folder / name).write_bytes(_jpeg(picture, "large"))
+            else:
+                picture.save(folder / name)
         item["full"] = f"{FOLDER}/{name}"
     return pixels.shape[:2]
 
