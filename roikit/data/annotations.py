@@ -191,7 +191,7 @@ def _annotation(record, own, taken):
         numbers, box_words = (box, ()) if box is None else box_numbers(box)
         if (not outline_words and not box_words and type(record["id"]) is int and type(record["image_id"]) is int
                 and type(record["category_id"]) is int and type(record["iscrowd"]) is int
-                and type(area := record["area"]) in (int, float) and not area <= 0 and box is not None):
+                and type(area := record["area"]) in (int, float) and area > 0 and box is not None):
             return record
     except (KeyError, TypeError, AttributeError):
         if not isinstance(record, dict):
