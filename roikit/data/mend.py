@@ -35,6 +35,12 @@ __all__ = ["Mended", "mend_dataset", "refuse_device", "write_annotations"]
 _UNKNOWN = frozenset({"fractions", "other-boxes", "other-masks", "outside"})
 
 
+# One cause may hide another, but not for ever.
+_ROUNDS = 4
+# What is taken as it is and has sentences of its own once it is mended.
+_TOLD_LATER = frozenset({"annotation ids missing", "annotation ids repeated", "areas missing", "boxes missing"})
+
+
 class Mended(NamedTuple):
     """What `mend_dataset` makes.
 
@@ -68,23 +74,33 @@ def mend_dataset(annotations, images):
     except NoCategories:
         content = load_annotations(annotations, images=folder, taken=taken, categories=False)
         content = categories_from_ids(content, done)
-    if taken:
-        done.insert(0, "wrote in COCO's form: " + ", ".join(f"{words} ({n})" for words, n in sorted(taken.items())))
+    forms = [f"{words} ({n})" for words, n in sorted(taken.items()) if words not in _TOLD_LATER]
+    if forms:
+        done.insert(0, f"wrote in COCO's form: {', '.join(forms)}")
     content = without_strangers(with_number_ids(content, done), done)
     content = without_missing_files(content, folder, done)
-    content = _without_crowds(content, done)
-    content = _in_pixels(content, done)
-    for cause in causes_of(content):
-        if cause.kind == "other-masks" and cause.reading is not None:
-            content = masks_in_place(content, cause.reading)
-            done.append(f"wrote the masks in COCO's way: {cause.sentence.partition(':')[0]}")
-        elif cause.reading is not None:
-            content = boxes_in_place(content, cause.reading)
-            done.append(f"took the boxes for {cause.reading} and wrote x y width height")
-    content = on_stored_pixels(content, folder, done)
+    for _ in range(_ROUNDS):
+        before = len(done)
+        content = on_stored_pixels(_without_causes(content, done), folder, done)
+        if len(done) == before:
+            break
     if not any(cause.kind in _UNKNOWN for cause in causes_of(content)):
         content = mended_objects(content, done)
     return Mended({"info": {}, **content}, done)
+
+
+def _without_causes(content, done):
+    """The content with the first of the causes mended that can be; another may show behind it."""
+    content = _in_pixels(_without_crowds(content, done), done)
+    for cause in causes_of(content):
+        if cause.reading is None:
+            continue
+        if cause.kind == "other-masks":
+            done.append(f"wrote the masks in COCO's way: {cause.sentence.partition(':')[0]}")
+            return masks_in_place(content, cause.reading)
+        done.append(f"took the boxes for {cause.reading} and wrote x y width height")
+        return boxes_in_place(content, cause.reading)
+    return content
 
 
 def write_annotations(content, path):
@@ -127,7 +143,8 @@ def _without_crowds(content, done):
     if "all-crowds" not in causes:
         return content
     done.append(f"set iscrowd to 0 in all {counted(len(content['annotations']), 'annotation')}")
-    return {**content, "annotations": [{**a, "iscrowd": 0} for a in content["annotations"]]}
+    return {**content, "annotations": [{**a, "iscrowd": 0} if isinstance(a, dict) else a
+                                       for a in content["annotations"]]}
 
 
 def _in_pixels(content, done):
@@ -152,6 +169,8 @@ def _in_pixels(content, done):
         return found
 
     annotations = [scaled(a) for a in content["annotations"]]
+    if not count["scaled"]:
+        return content
     what = " and ".join(FRACTIONAL[field] for field in fields)
     done.append(f"multiplied the {what} of {counted(count['scaled'], 'object')} by the size of the image"
                 + (f" and wrote x y width height for {order}" if order else ""))
