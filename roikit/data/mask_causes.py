@@ -10,7 +10,7 @@ import numpy as np
 
 from roikit import masks as rle
 from roikit.data.instances import has_mask, is_line, read_box
-from roikit.data.records import sizes_of
+from roikit.data.records import of_image, sizes_of
 from roikit.data.segmentation import bitmap_of
 
 __all__ = ["MaskCause", "extent", "mask_cause", "masks_in_place", "outside_sentence", "sampled"]
@@ -77,8 +77,7 @@ def mask_cause(images, annotations):
     """
     sizes, looked, elsewhere = sizes_of(images), 0, []
     for annotation in sampled(annotations):
-        size, image = _size(annotation), annotation.get("image_id")
-        known = sizes.get(image) if isinstance(image, int) else None
+        size, known = _size(annotation), of_image(sizes, annotation)
         if size is not None and known is not None and size != known and size == known[::-1]:
             looked, elsewhere = looked + 1, [*elsewhere, (annotation, known)]
             continue
@@ -108,7 +107,7 @@ def masks_in_place(content, reading):
     found = []
     for annotation in content["annotations"]:
         if isinstance(annotation, dict) and (extent(annotation) is not None or _size(annotation)):
-            mask = _masked(annotation, sizes.get(annotation.get("image_id")), read)
+            mask = _masked(annotation, of_image(sizes, annotation), read)
             annotation = annotation if mask is None else {**annotation, "segmentation": mask}
         found.append(annotation)
     return {**content, "annotations": found}
@@ -118,8 +117,7 @@ def outside_sentence(images, annotations):
     """What to say where a quarter of the objects or more have their middle outside of their images; None elsewhere."""
     sizes, looked, outside = sizes_of(images), 0, []
     for annotation in sampled(annotations):
-        image = annotation.get("image_id")
-        size = sizes.get(image) if isinstance(image, int) else None
+        size = of_image(sizes, annotation)
         box = extent(annotation)
         box = _box(annotation) if box is None else box
         if box is None or size is None:

@@ -26,7 +26,7 @@ from roikit.data.mend_records import (
 )
 from roikit.data.mend_sizes import moved_or_same, on_stored_pixels
 from roikit.data.moved import scaling
-from roikit.data.records import sizes_of
+from roikit.data.records import of_image, sizes_of
 
 __all__ = ["Mended", "mend_dataset", "refuse_device", "write_annotations"]
 
@@ -156,7 +156,7 @@ def _in_pixels(content, done):
     sizes, count = sizes_of(content["images"]), Counter()
 
     def scaled(annotation):
-        size = sizes.get(annotation.get("image_id")) if isinstance(annotation, dict) else None
+        size = of_image(sizes, annotation)
         own = () if size is None else tuple(field for field in fields if is_fractional(annotation, field))
         if not own:
             return annotation

@@ -7,7 +7,7 @@ import numpy as np
 from roikit.data.causes import agreeing, as_corners
 from roikit.data.findings import counted
 from roikit.data.instances import has_mask, is_line, is_wrong_area, read_box, read_object
-from roikit.data.records import sizes_of
+from roikit.data.records import of_image, sizes_of
 from roikit.data.repeated import repeated_objects
 from roikit.data.segmentation import box_and_area, read_segmentation
 
@@ -31,7 +31,7 @@ def mended_objects(content, done):
     has_masks = any(isinstance(a, dict) and has_mask(a) for a in content["annotations"])
     counts, reasons, kept = Counter(), Counter(), []
     for annotation in _once(content["annotations"], counts):
-        size = sizes.get(annotation.get("image_id")) if isinstance(annotation, dict) else None
+        size = of_image(sizes, annotation)
         if size is not None:
             own = Counter()
             try:

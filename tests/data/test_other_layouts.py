@@ -222,6 +222,28 @@ def test_law_folders_as_tools_zip_them(folder, layout):
         assert all(np.abs(folder.boxes - box).max(1).min() <= 1 for box in target["boxes"].tolist())
 
 
+@pytest.mark.parametrize("layout", ["coco", "yolo", "voc", "labelme", "label-images", "mask-images"])
+@pytest.mark.parametrize(("edit", "sentence"), [
+    (lambda c: c["images"][0].pop("id"), "image at place 0: it has no id"),
+    (lambda c: c["images"][0].update(file_name=["1.png"]), "image 1: its file_name must be text"),
+    (lambda c: c["images"][0].update(file_name="."), "image 1: its file_name must be the name of a file"),
+    (lambda c: c["images"][0].update(height=96.5), "image 1: its height and width must be whole numbers"),
+    (lambda c: c["images"].append(None), "image at place 4: it must be a dict"),
+    (lambda c: c["categories"].append("bolt"), "category at place 2: it must be a dict"),
+    (lambda c: c["annotations"][0].pop("category_id"), "annotation 1: it has no category_id"),
+    (lambda c: c["annotations"][0].update(category_id=8), "annotation 1 of image 1 has category id 8"),
+    (lambda c: c["annotations"][0].update(image_id={"id": 1}), "annotation 1: its image_id must be a whole number")])
+def test_contract_what_the_data_set_refuses_is_not_converted(tmp_path, layout, edit, sentence):
+    messy = Messy(tmp_path)
+    edit(messy.content)
+    with pytest.raises(ValueError, match=rf"convert_data: .*annotations.json: {sentence}"):
+        convert_data(messy.write(), tmp_path / "out", layout=layout, images=messy.images)
+    with pytest.raises(ValueError, match=f"CocoDataset: {sentence}"):
+        CocoDataset(tmp_path / "annotations.json", messy.images)
+    mend_dataset(tmp_path / "annotations.json", messy.images)  # mends what it can, and leaves the rest
+    assert inspect_dataset(tmp_path / "annotations.json", messy.images).fatal
+
+
 def test_contract_a_device_is_not_written_over(folder, tmp_path):
     fiftyone(folder)
     (tmp_path / "out").symlink_to("/dev/null")

@@ -37,11 +37,11 @@ def _images(annotations):
     path = Path(os.path.abspath(annotations))
     start = beginning(path)
     if (told := _TOLD.search(start)) is not None:
-        place = path.parent / json.loads(told[1].decode(errors="replace"))
+        place = path.parent / _text(told[1])
         if place.is_dir():
             return Path(os.path.normpath(place))
-    names = [json.loads(text.decode(errors="replace")) for text in _NAME.findall(start)[:50]]
-    names += [_of_url(json.loads(text.decode(errors="replace"))) for text in _URL.findall(start)[:50]]
+    names = [_text(text) for text in _NAME.findall(start)[:50]]
+    names += [_of_url(_text(text)) for text in _URL.findall(start)[:50]]
     names = [name.replace("\\", "/") for name in names]
     names += [name.rpartition("/")[2] for name in names]
     part = path.stem.partition("instances_")[2] or path.stem
@@ -57,6 +57,15 @@ def _images(annotations):
         if beside.is_dir():
             return beside  # its names are those of another machine, which the reader takes or names
         raise
+
+
+def _text(quoted):
+    """The text of a JSON string in bytes; as it is where it is malformed, which whoever reads the file says."""
+    text = quoted.decode(errors="replace")
+    try:
+        return json.loads(text, strict=False)
+    except ValueError:
+        return text[1:-1]
 
 
 def with_file_names(content):
