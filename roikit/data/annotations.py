@@ -93,12 +93,12 @@ def load_annotations(annotations, *, categories=True, images=None, taken=None):
     if isinstance(annotations, Mapping):
         name, own = "the annotations", False
         try:
-            content = plain(_with_encoded_bitmaps(annotations))
+            content = with_file_names(plain(_with_encoded_bitmaps(annotations)), taken)
         except RecursionError:
             raise ValueError(f"{name} are nested too deeply") from None
     else:
         name, own = os.fspath(annotations), True
-        content = (with_file_names(read_json(annotations)) if is_json_file(annotations) else
+        content = (with_file_names(read_json(annotations), taken) if is_json_file(annotations) else
                    read_source(annotations, None if folder is None else folder.path))
     if not categories and isinstance(content, dict) and content.get("categories") is None:
         content = {**content, "categories": []}

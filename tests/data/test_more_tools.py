@@ -148,7 +148,7 @@ def _(messy):
 
 # Names of files.
 
-@case("VGG's and others' images: filename for file_name")
+@case("VGG's and others' images: filename for file_name", cause="file names in other fields (4)")
 def _(messy):
     for record in messy.content["images"]:
         record["filename"] = record.pop("file_name")
