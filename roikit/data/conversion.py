@@ -10,7 +10,7 @@ from pathlib import Path
 from roikit.data.annotations import load_annotations
 from roikit.data.findings import counted
 from roikit.data.layouts import Source, find_source, layout_of, parts_of
-from roikit.data.mend import refuse_device
+from roikit.data.mend import refuse_device, with_folder
 from roikit.data.records import names_of
 from roikit.data.sound import require_sound, with_boxes_read
 from roikit.data.writers import WRITERS, write_layout
@@ -158,12 +158,9 @@ def _together(contents, sources, folder):
 
 def _write(out, content, folder):
     """A COCO file that says where its images are, relative to itself."""
-    place = os.path.relpath(folder, out.absolute().parent)
-    info = content.get("info") if isinstance(content.get("info"), dict) else {}
     refuse_device(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"info": {**info, "images": Path(place).as_posix()}, **{
-        key: value for key, value in content.items() if key != "info"}})
+    text = json.dumps(with_folder(content, out, folder))
     whole = out.with_name(f".{out.name}.part")
     try:
         whole.write_text(text, encoding="utf-8")

@@ -28,7 +28,7 @@ from roikit.data.mend_sizes import moved_or_same, on_stored_pixels
 from roikit.data.moved import scaling
 from roikit.data.records import of_image, sizes_of
 
-__all__ = ["Mended", "mend_dataset", "refuse_device", "write_annotations"]
+__all__ = ["Mended", "mend_dataset", "refuse_device", "with_folder", "write_annotations"]
 
 
 # Causes that only the one who annotated can undo, and of which many objects are of no use until then.
@@ -120,6 +120,14 @@ def write_annotations(content, path):
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def with_folder(content, path, folder):
+    """A content that says, to be written to ``path``, where its images are, relative to it."""
+    info = content.get("info") if isinstance(content.get("info"), dict) else {}
+    place = os.path.relpath(folder, Path(path).absolute().parent)
+    return {"info": {**info, "images": Path(place).as_posix()},
+            **{key: value for key, value in content.items() if key != "info"}}
 
 
 def refuse_device(path):
