@@ -161,6 +161,15 @@ def test_contract_label_images_of_jpeg_are_refused(folder):
         folder.read()
 
 
+def test_contract_label_images_of_soft_edges_are_refused(folder):
+    labels(folder, ".png")
+    for path in (folder.root / "masks").iterdir():
+        picture = Image.open(path).convert("RGB")
+        picture.resize((97, 97), Image.Resampling.BICUBIC).resize(picture.size, Image.Resampling.BICUBIC).save(path)
+    with pytest.raises(ValueError, match=r"masks/1.png: \d+ of its \d+ values are of 4 pixels or fewer, as soft edges"):
+        folder.read()
+
+
 def coco(folder, name, numbers, images):
     content = folder.messy.content
     folder.write(name, json.dumps({**content, "images": [r for r in content["images"] if r["id"] in numbers],
