@@ -75,11 +75,12 @@ def mask_cause(images, annotations):
         images: image records.
         annotations: annotation records that are dicts.
     """
-    sizes, looked, elsewhere = sizes_of(images), 0, []
+    sizes, looked, elsewhere, exchanged = sizes_of(images), 0, [], 0
     for annotation in sampled(annotations):
         size, known = _size(annotation), of_image(sizes, annotation)
         if size is not None and known is not None and size != known and size == known[::-1]:
-            looked, elsewhere = looked + 1, [*elsewhere, (annotation, known)]
+            looked, exchanged = looked + 1, exchanged + 1
+            elsewhere.append((annotation, known))
             continue
         box, around = _box(annotation), extent(annotation)
         if box is None or around is None or is_line(annotation):
@@ -94,6 +95,8 @@ def mask_cause(images, annotations):
         if proved >= _PROVED * len(elsewhere):
             return MaskCause(f"{words}, as the boxes of {proved} objects show: write them in COCO's way; "
                              "`roikit doctor --mend` does it", reading)
+    if len(elsewhere) - exchanged <= _MOST * looked:
+        return None  # each RLE is of another size than its image, which is said of each
     annotation = elsewhere[0][0]
     return MaskCause(f"the masks of {len(elsewhere)} of {looked} objects lie outside their boxes, the first of which "
                      f"is annotation {annotation.get('id')} of image {annotation.get('image_id')}: boxes and masks are "

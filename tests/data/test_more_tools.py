@@ -244,6 +244,14 @@ def _(messy):
         a["segmentation"] = {**packed(a["bbox"], (HIGH, SIZE)), "size": [SIZE, HIGH]}
 
 
+@case("Pillow's size in an RLE, and no box to show it", objects=None, ap=None,
+      cause="the RLE is of an image of [96, 120] (height, width), the image is [120, 96]")
+def _(messy):
+    higher(messy)
+    for a in messy.content["annotations"]:
+        a["segmentation"] = {**packed(a.pop("bbox"), (HIGH, SIZE)), "size": [SIZE, HIGH]}
+
+
 @case("NumPy's order: counts along the rows", objects=None, ap=None, mended=12,
       cause="the counts of the RLEs go along the rows of the image")
 def _(messy):
