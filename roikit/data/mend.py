@@ -85,7 +85,7 @@ def mend_dataset(annotations, images):
         if len(done) == before:
             break
     if not any(cause.kind in _UNKNOWN for cause in causes_of(content)):
-        content = mended_objects(content, done)
+        content = _without_crowds(mended_objects(content, done), done)
     return Mended({"info": {}, **content}, done)
 
 
