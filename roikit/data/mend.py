@@ -85,8 +85,17 @@ def mend_dataset(annotations, images):
         if len(done) == before:
             break
     if not any(cause.kind in _UNKNOWN for cause in causes_of(content)):
-        content = _without_crowds(mended_objects(content, done), done)
+        content = _without_crowds(_with_objects_mended(content, done), done)
     return Mended({"info": {}, **content}, done)
+
+
+def _with_objects_mended(content, done):
+    """The content with its objects mended, and again where some were taken out: masks may be no more needed then."""
+    count = None
+    while count != len(content["annotations"]):
+        count = len(content["annotations"])
+        content = mended_objects(content, done)
+    return content
 
 
 def _without_causes(content, done):

@@ -139,4 +139,4 @@ def _reach(annotation):
                 reach = [max(reach[0], *ring[0::2]), max(reach[1], *ring[1::2])]
     except (TypeError, ValueError, OverflowError):
         return np.zeros(2)
-    return np.array(reach)
+    return np.array(reach) if np.isfinite(reach).all() else np.zeros(2)
