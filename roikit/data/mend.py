@@ -68,12 +68,25 @@ def mend_dataset(annotations, images):
         ValueError: it is not COCO's format, so far that nothing can be mended.
         ImportError: Pillow is missing.
     """
-    folder, taken, done = ImageFolder(images), Counter(), []
+    folder, done, mended = ImageFolder(images), [], annotations
+    for _ in range(_ROUNDS):
+        content, sentences, count = _mended(mended, folder)
+        done += sentences
+        mended = {"info": {}, **content}
+        if count == _size(content):
+            break  # else one that was taken out may have hidden what the others are
+    return Mended(mended, done)
+
+
+def _mended(annotations, folder):
+    """The content mended, what was done, and the numbers of images and annotations before."""
+    taken, done = Counter(), []
     try:
         content = load_annotations(annotations, images=folder, taken=taken)
     except NoCategories:
         content = load_annotations(annotations, images=folder, taken=taken, categories=False)
         content = categories_from_ids(content, done)
+    count = _size(content)
     forms = [f"{words} ({n})" for words, n in sorted(taken.items()) if words not in _TOLD_LATER]
     if forms:
         done.insert(0, f"wrote in COCO's form: {', '.join(forms)}")
@@ -85,17 +98,12 @@ def mend_dataset(annotations, images):
         if len(done) == before:
             break
     if not any(cause.kind in _UNKNOWN for cause in causes_of(content)):
-        content = _without_crowds(_with_objects_mended(content, done), done)
-    return Mended({"info": {}, **content}, done)
-
-
-def _with_objects_mended(content, done):
-    """The content with its objects mended, and again where some were taken out: masks may be no more needed then."""
-    count = None
-    while count != len(content["annotations"]):
-        count = len(content["annotations"])
         content = mended_objects(content, done)
-    return content
+    return content, done, count
+
+
+def _size(content):
+    return len(content["images"]), len(content["annotations"])
 
 
 def _without_causes(content, done):

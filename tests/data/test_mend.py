@@ -205,6 +205,19 @@ def test_contract_the_annotations_are_not_written_over(sound, tmp_path):
     assert annotations.read_text() == before
 
 
+def test_law_mending_ends_where_what_is_taken_out_hid_what_the_others_are(sound, tmp_path):
+    sound.image(2)
+    for number in range(3, 15):
+        sound.content["annotations"].append({"id": number, "image_id": 2, "category_id": 7, "bbox": [1, 1, 5, 5],
+                                             "area": 25, "iscrowd": 1})
+    sound.content["annotations"][0].update(bbox=[90, 90, 5, 5], segmentation=[[90, 90, 95, 90, 95, 95]])
+    del sound.content["annotations"][1]
+    annotations, images = sound.write()
+    content, done = mend_dataset(annotations, images)
+    assert any("took out" in sentence for sentence in done)
+    assert mend_dataset(content, images) == (content, [])
+
+
 def test_the_mended_file_finds_its_images_from_another_folder(sound, tmp_path):
     annotations, images = sound.write()
     (tmp_path / "mended").mkdir()
