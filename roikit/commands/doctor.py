@@ -46,12 +46,12 @@ def doctor(annotations, images, pixels, semantic, semantic_classes, beside, mend
 
 def _mended(annotations, images, out):
     """The path of the mended file, which is written, and what was done is told."""
-    from roikit.data.mend import mend_dataset, write_annotations
+    from roikit.data.mend import mend_dataset, with_folder, write_annotations
 
     if os.path.exists(out) and os.path.samefile(annotations, out):
         raise click.UsageError(f"--mend must name another file than the annotations, got {out}")
     content, done = mend_dataset(annotations, images)
-    write_annotations(content, out)
+    write_annotations(with_folder(content, out, images), out)
     for sentence in done:
         click.echo(f"mended: {sentence}")
     click.echo(f"wrote {out}" if done else f"nothing was to mend; wrote {out}")

@@ -93,12 +93,12 @@ def load_annotations(annotations, *, categories=True, images=None, taken=None):
     if isinstance(annotations, Mapping):
         name, own = "the annotations", False
         try:
-            content = plain(_with_encoded_bitmaps(annotations))
+            content = with_file_names(plain(_with_encoded_bitmaps(annotations)), taken)
         except RecursionError:
             raise ValueError(f"{name} are nested too deeply") from None
     else:
         name, own = os.fspath(annotations), True
-        content = (with_file_names(read_json(annotations)) if is_json_file(annotations) else
+        content = (with_file_names(read_json(annotations), taken) if is_json_file(annotations) else
                    read_source(annotations, None if folder is None else folder.path))
     if not categories and isinstance(content, dict) and content.get("categories") is None:
         content = {**content, "categories": []}
@@ -191,7 +191,7 @@ def _annotation(record, own, taken):
         numbers, box_words = (box, ()) if box is None else box_numbers(box)
         if (not outline_words and not box_words and type(record["id"]) is int and type(record["image_id"]) is int
                 and type(record["category_id"]) is int and type(record["iscrowd"]) is int
-                and type(area := record["area"]) in (int, float) and not area <= 0 and box is not None):
+                and type(area := record["area"]) in (int, float) and area > 0 and box is not None):
             return record
     except (KeyError, TypeError, AttributeError):
         if not isinstance(record, dict):

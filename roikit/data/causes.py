@@ -11,7 +11,7 @@ import numpy as np
 from roikit.data.fractions import FRACTIONAL, box_order, fractional_fields
 from roikit.data.instances import has_mask, is_line, read_box
 from roikit.data.mask_causes import extent, mask_cause, outside_sentence, sampled
-from roikit.data.records import crowds_sentence, shown, sizes_of
+from roikit.data.records import crowds_sentence, of_image, shown, sizes_of
 
 __all__ = ["Cause", "agreeing", "as_corners", "boxes_in_place", "causes_of"]
 
@@ -216,7 +216,7 @@ def _shown_by_masks(images, annotations):
 
 def _overhangs(annotation, sizes):
     """Whether a box reaches over the border of its image."""
-    box, size = _box(annotation), sizes.get(annotation.get("image_id"))
+    box, size = _box(annotation), of_image(sizes, annotation)
     return box is not None and size is not None and bool((box[2:] > np.add(size[::-1], _AGREEMENT)).any())
 
 
@@ -226,8 +226,7 @@ def _shown_by_borders(images, annotations):
     seen, over, strangers = 0, 0, 0
     allowed = min(max(1, _STRANGERS * len(annotations)), _MOST_STRANGERS) if len(annotations) >= _FEW else 0
     for annotation in annotations:
-        box, image = _box(annotation), annotation.get("image_id")
-        size = sizes.get(image) if isinstance(image, int) else None
+        box, size = _box(annotation), of_image(sizes, annotation)
         if box is None or size is None:
             continue
         corners = _read_as(annotation, _CORNERS)

@@ -8,15 +8,15 @@ import torch
 from torch.utils.data import Dataset
 
 from roikit.data.annotations import has_mask, load_annotations
-from roikit.data.causes import boxes_in_place, causes_of
 from roikit.data.image_folder import ImageFolder, missing_sentence
 from roikit.data.images import open_image, read_image
 from roikit.data.keypoints import skeletons_of
 from roikit.data.packed import Objects, Ragged
-from roikit.data.records import crowds_sentence, fault_of, names_of, repeated_sentence, shown
+from roikit.data.records import crowds_sentence, names_of
 from roikit.data.rotated import boxes_of_corners, boxes_of_masks, corners_of_boxes, has_rotated_box, in_a_quarter
 from roikit.data.segmentation import encode
 from roikit.data.semantic import IGNORED, open_semantic, union_of_masks
+from roikit.data.sound import require_sound, with_boxes_read
 from roikit.data.transforms import Sample, image_tensor
 from roikit.data.turned import turned_sentence
 from roikit.errors import RoikitWarning
@@ -322,22 +322,8 @@ def _content(annotations, folder):
         content = load_annotations(annotations, images=folder)
     except ValueError as error:
         raise ValueError(f"CocoDataset: {error}") from None
-    for what, key in (("image", "images"), ("category", "categories"), ("annotation", "annotations")):
-        for place, record in enumerate(content[key]):
-            if (fault := fault_of(record, what)) is not None:
-                number = record.get("id") if isinstance(record, dict) else None
-                name = f"at place {place}" if number is None else shown(number)
-                mended = fault[0] == "malformed-id" and what != "annotation"
-                raise ValueError(f"CocoDataset: {what} {name}: {fault[1]}"
-                                 + ("; `roikit doctor --mend` numbers them anew" if mended else ""))
-        if what != "annotation" and (sentence := repeated_sentence(content[key], what)) is not None:
-            raise ValueError(f"CocoDataset: {sentence}")
-    told = []
-    for cause in causes_of(content):
-        if not cause.learnable:
-            raise ValueError(f"CocoDataset: {cause.sentence}")
-        content = boxes_in_place(content, cause.reading)
-        told.append(f"{cause.sentence}; here they are taken so")
+    require_sound(content, "CocoDataset")
+    content, told = with_boxes_read(content, "CocoDataset")
     if (sentence := turned_sentence(content["images"], folder)) is not None:
         raise ValueError(f"CocoDataset: {sentence}")
     return content, told

@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +10,11 @@ from pathlib import Path
 from roikit.data.annotations import load_annotations
 from roikit.data.findings import counted
 from roikit.data.layouts import Source, find_source, layout_of, parts_of
-from roikit.data.mend import refuse_device
+from roikit.data.mend import refuse_device, with_folder
 from roikit.data.records import names_of
+from roikit.data.sound import require_sound, with_boxes_read
 from roikit.data.writers import WRITERS, write_layout
-from roikit.errors import naming
+from roikit.errors import RoikitWarning, naming
 
 __all__ = ["COCO", "Conversion", "convert_data", "sources_of"]
 
@@ -106,7 +108,7 @@ def convert_data(source, out, *, part=None, images=None, layout=COCO, copy=True)
     if layout != COCO and layout not in WRITERS:
         raise ValueError(f"convert_data: layout must be one of {', '.join((COCO, *WRITERS))}, got {layout}")
     sources = sources_of(source, part, images)
-    contents = [load_annotations(one.annotations, images=one.images) for one in sources]
+    contents = [_content(one) for one in sources]
     folder = Path(os.path.commonpath([os.path.abspath(one.images) for one in sources]))
     content = contents[0] if len(contents) == 1 else _together(contents, sources, folder)
     folder = sources[0].images if len(contents) == 1 else folder
@@ -119,6 +121,17 @@ def convert_data(source, out, *, part=None, images=None, layout=COCO, copy=True)
         folder = out / WRITERS[layout].IMAGES if copy else folder
     counts = (len(content[key]) for key in ("images", "annotations", "categories"))
     return Conversion(out, sources, *counts, lost, folder)
+
+
+def _content(source):
+    """What a data set has, when it is sound, with boxes as COCO has them; crowds and lines stay what they are."""
+    content = load_annotations(source.annotations, images=source.images)
+    name = f"convert_data: {os.fspath(source.annotations)}"
+    require_sound(content, name)
+    content, told = with_boxes_read(content, name, ("all-crowds", "lines"))
+    for sentence in told:
+        warnings.warn(f"{name}: {sentence}", RoikitWarning, stacklevel=4)
+    return content
 
 
 def _together(contents, sources, folder):
@@ -145,12 +158,9 @@ def _together(contents, sources, folder):
 
 def _write(out, content, folder):
     """A COCO file that says where its images are, relative to itself."""
-    place = os.path.relpath(folder, out.absolute().parent)
-    info = content.get("info") if isinstance(content.get("info"), dict) else {}
     refuse_device(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"info": {**info, "images": Path(place).as_posix()}, **{
-        key: value for key, value in content.items() if key != "info"}})
+    text = json.dumps(with_folder(content, out, folder))
     whole = out.with_name(f".{out.name}.part")
     try:
         with naming(out):

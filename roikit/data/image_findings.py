@@ -35,6 +35,9 @@ def image_findings(images, folder, check_pixels):
                 yield ("duplicate-file", "warning", subject, f"its file {name} is that of image {files[name]} too")
                 continue
             files[name] = number
+            if "\0" in name:  # no file is called so
+                missing.append((number, name))
+                continue
             try:
                 header = open_image(folder.path / name)
             except FileNotFoundError:

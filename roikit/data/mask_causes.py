@@ -10,7 +10,7 @@ import numpy as np
 
 from roikit import masks as rle
 from roikit.data.instances import has_mask, is_line, read_box
-from roikit.data.records import sizes_of
+from roikit.data.records import of_image, sizes_of
 from roikit.data.segmentation import bitmap_of
 
 __all__ = ["MaskCause", "extent", "mask_cause", "masks_in_place", "outside_sentence", "sampled"]
@@ -75,12 +75,12 @@ def mask_cause(images, annotations):
         images: image records.
         annotations: annotation records that are dicts.
     """
-    sizes, looked, elsewhere = sizes_of(images), 0, []
+    sizes, looked, elsewhere, exchanged = sizes_of(images), 0, [], 0
     for annotation in sampled(annotations):
-        size, image = _size(annotation), annotation.get("image_id")
-        known = sizes.get(image) if isinstance(image, int) else None
+        size, known = _size(annotation), of_image(sizes, annotation)
         if size is not None and known is not None and size != known and size == known[::-1]:
-            looked, elsewhere = looked + 1, [*elsewhere, (annotation, known)]
+            looked, exchanged = looked + 1, exchanged + 1
+            elsewhere.append((annotation, known))
             continue
         box, around = _box(annotation), extent(annotation)
         if box is None or around is None or is_line(annotation):
@@ -95,6 +95,8 @@ def mask_cause(images, annotations):
         if proved >= _PROVED * len(elsewhere):
             return MaskCause(f"{words}, as the boxes of {proved} objects show: write them in COCO's way; "
                              "`roikit doctor --mend` does it", reading)
+    if len(elsewhere) - exchanged <= _MOST * looked:
+        return None  # each RLE is of another size than its image, which is said of each
     annotation = elsewhere[0][0]
     return MaskCause(f"the masks of {len(elsewhere)} of {looked} objects lie outside their boxes, the first of which "
                      f"is annotation {annotation.get('id')} of image {annotation.get('image_id')}: boxes and masks are "
@@ -108,7 +110,7 @@ def masks_in_place(content, reading):
     found = []
     for annotation in content["annotations"]:
         if isinstance(annotation, dict) and (extent(annotation) is not None or _size(annotation)):
-            mask = _masked(annotation, sizes.get(annotation.get("image_id")), read)
+            mask = _masked(annotation, of_image(sizes, annotation), read)
             annotation = annotation if mask is None else {**annotation, "segmentation": mask}
         found.append(annotation)
     return {**content, "annotations": found}
@@ -118,8 +120,7 @@ def outside_sentence(images, annotations):
     """What to say where a quarter of the objects or more have their middle outside of their images; None elsewhere."""
     sizes, looked, outside = sizes_of(images), 0, []
     for annotation in sampled(annotations):
-        image = annotation.get("image_id")
-        size = sizes.get(image) if isinstance(image, int) else None
+        size = of_image(sizes, annotation)
         box = extent(annotation)
         box = _box(annotation) if box is None else box
         if box is None or size is None:

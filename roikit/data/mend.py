@@ -26,14 +26,20 @@ from roikit.data.mend_records import (
 )
 from roikit.data.mend_sizes import moved_or_same, on_stored_pixels
 from roikit.data.moved import scaling
-from roikit.data.records import sizes_of
+from roikit.data.records import of_image, sizes_of
 from roikit.errors import naming
 
-__all__ = ["Mended", "mend_dataset", "refuse_device", "write_annotations"]
+__all__ = ["Mended", "mend_dataset", "refuse_device", "with_folder", "write_annotations"]
 
 
 # Causes that only the one who annotated can undo, and of which many objects are of no use until then.
 _UNKNOWN = frozenset({"fractions", "other-boxes", "other-masks", "outside"})
+
+
+# One cause may hide another, but not for ever.
+_ROUNDS = 4
+# What is taken as it is and has sentences of its own once it is mended.
+_TOLD_LATER = frozenset({"annotation ids missing", "annotation ids repeated", "areas missing", "boxes missing"})
 
 
 class Mended(NamedTuple):
@@ -63,29 +69,56 @@ def mend_dataset(annotations, images):
         ValueError: it is not COCO's format, so far that nothing can be mended.
         ImportError: Pillow is missing.
     """
-    folder, taken, done = ImageFolder(images), Counter(), []
+    folder, done, mended = ImageFolder(images), [], annotations
+    for _ in range(_ROUNDS):
+        content, sentences, count = _mended(mended, folder)
+        done += sentences
+        mended = {"info": {}, **content}
+        if count == _size(content):
+            break  # else one that was taken out may have hidden what the others are
+    return Mended(mended, done)
+
+
+def _mended(annotations, folder):
+    """The content mended, what was done, and the numbers of images and annotations before."""
+    taken, done = Counter(), []
     try:
         content = load_annotations(annotations, images=folder, taken=taken)
     except NoCategories:
         content = load_annotations(annotations, images=folder, taken=taken, categories=False)
         content = categories_from_ids(content, done)
-    if taken:
-        done.insert(0, "wrote in COCO's form: " + ", ".join(f"{words} ({n})" for words, n in sorted(taken.items())))
+    count = _size(content)
+    forms = [f"{words} ({n})" for words, n in sorted(taken.items()) if words not in _TOLD_LATER]
+    if forms:
+        done.insert(0, f"wrote in COCO's form: {', '.join(forms)}")
     content = without_strangers(with_number_ids(content, done), done)
     content = without_missing_files(content, folder, done)
-    content = _without_crowds(content, done)
-    content = _in_pixels(content, done)
-    for cause in causes_of(content):
-        if cause.kind == "other-masks" and cause.reading is not None:
-            content = masks_in_place(content, cause.reading)
-            done.append(f"wrote the masks in COCO's way: {cause.sentence.partition(':')[0]}")
-        elif cause.reading is not None:
-            content = boxes_in_place(content, cause.reading)
-            done.append(f"took the boxes for {cause.reading} and wrote x y width height")
-    content = on_stored_pixels(content, folder, done)
+    for _ in range(_ROUNDS):
+        before = len(done)
+        content = on_stored_pixels(_without_causes(content, done), folder, done)
+        if len(done) == before:
+            break
     if not any(cause.kind in _UNKNOWN for cause in causes_of(content)):
         content = mended_objects(content, done)
-    return Mended({"info": {}, **content}, done)
+    return content, done, count
+
+
+def _size(content):
+    return len(content["images"]), len(content["annotations"])
+
+
+def _without_causes(content, done):
+    """The content with the first of the causes mended that can be; another may show behind it."""
+    content = _in_pixels(_without_crowds(content, done), done)
+    for cause in causes_of(content):
+        if cause.reading is None:
+            continue
+        if cause.kind == "other-masks":
+            done.append(f"wrote the masks in COCO's way: {cause.sentence.partition(':')[0]}")
+            return masks_in_place(content, cause.reading)
+        done.append(f"took the boxes for {cause.reading} and wrote x y width height")
+        return boxes_in_place(content, cause.reading)
+    return content
 
 
 def write_annotations(content, path):
@@ -105,6 +138,14 @@ def write_annotations(content, path):
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def with_folder(content, path, folder):
+    """A content that says, to be written to ``path``, where its images are, relative to it."""
+    info = content.get("info") if isinstance(content.get("info"), dict) else {}
+    place = os.path.relpath(folder, Path(path).absolute().parent)
+    return {"info": {**info, "images": Path(place).as_posix()},
+            **{key: value for key, value in content.items() if key != "info"}}
 
 
 def refuse_device(path):
@@ -128,7 +169,8 @@ def _without_crowds(content, done):
     if "all-crowds" not in causes:
         return content
     done.append(f"set iscrowd to 0 in all {counted(len(content['annotations']), 'annotation')}")
-    return {**content, "annotations": [{**a, "iscrowd": 0} for a in content["annotations"]]}
+    return {**content, "annotations": [{**a, "iscrowd": 0} if isinstance(a, dict) else a
+                                       for a in content["annotations"]]}
 
 
 def _in_pixels(content, done):
@@ -140,7 +182,7 @@ def _in_pixels(content, done):
     sizes, count = sizes_of(content["images"]), Counter()
 
     def scaled(annotation):
-        size = sizes.get(annotation.get("image_id")) if isinstance(annotation, dict) else None
+        size = of_image(sizes, annotation)
         own = () if size is None else tuple(field for field in fields if is_fractional(annotation, field))
         if not own:
             return annotation
@@ -153,6 +195,8 @@ def _in_pixels(content, done):
         return found
 
     annotations = [scaled(a) for a in content["annotations"]]
+    if not count["scaled"]:
+        return content
     what = " and ".join(FRACTIONAL[field] for field in fields)
     done.append(f"multiplied the {what} of {counted(count['scaled'], 'object')} by the size of the image"
                 + (f" and wrote x y width height for {order}" if order else ""))

@@ -7,7 +7,7 @@ import numpy as np
 from roikit.data.causes import agreeing, as_corners
 from roikit.data.findings import counted
 from roikit.data.instances import has_mask, is_line, is_wrong_area, read_box, read_object
-from roikit.data.records import sizes_of
+from roikit.data.records import of_image, sizes_of
 from roikit.data.repeated import repeated_objects
 from roikit.data.segmentation import box_and_area, read_segmentation
 
@@ -31,10 +31,12 @@ def mended_objects(content, done):
     has_masks = any(isinstance(a, dict) and has_mask(a) for a in content["annotations"])
     counts, reasons, kept = Counter(), Counter(), []
     for annotation in _once(content["annotations"], counts):
-        size = sizes.get(annotation.get("image_id")) if isinstance(annotation, dict) else None
+        size = of_image(sizes, annotation)
         if size is not None:
+            own = Counter()
             try:
-                annotation, reason = _mended(annotation, *size, has_masks, counts)
+                annotation, reason = _mended(annotation, *size, has_masks, own)
+                counts += own
             except (ValueError, TypeError, OverflowError):
                 reason = None  # malformed, for the doctor to name
             if reason in _HOPELESS:
@@ -81,17 +83,15 @@ def _mended(annotation, height, width, has_masks, counts):
     if inside is not None and np.abs(inside - box).max() > _BORDER:
         annotation = {**annotation, "bbox": _written(inside)}
         counts["cut the box at the border of the image in {}"] += 1
-    annotation = dict(annotation)
     found = read_object(annotation, height, width, masks=has_masks)
     if found == "without a mask" and inside is None:
         return annotation, "without a box"
     if isinstance(found, str):
         return annotation, found
-    if annotation.get("area") is None or is_wrong_area(annotation["area"], found.box):
-        if annotation.pop("area", None) is not None:
-            found = read_object(annotation, height, width, masks=has_masks)
-        annotation = {**annotation, "area": found.area}
-        counts["counted the area of {}"] += 1
+    if (stated := annotation.get("area")) is None or is_wrong_area(stated, found.box):
+        counted_anew = read_object({**annotation, "area": None}, height, width, masks=has_masks).area
+        annotation = {**annotation, "area": counted_anew}
+        counts["counted the area of {}"] += counted_anew != stated
     return annotation, None
 
 

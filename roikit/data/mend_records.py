@@ -6,6 +6,7 @@ from roikit.data.records import usable_id
 
 __all__ = ["categories_from_ids", "with_number_ids", "without_missing_files", "without_strangers"]
 
+_HIGH = 2**62  # numbers above are not counted on from, for ids have 64 bits
 _LISTS = (("images", "image_id", "image"), ("categories", "category_id", "category"))
 
 
@@ -21,7 +22,7 @@ def categories_from_ids(content, done):
 
 def _is_strange(number):
     """Whether an id is text, a fraction, or an int of more than 64 bits."""
-    return type(number) in (str, float, int) and not usable_id(number)
+    return type(number) in (str, bytes, float, int) and not usable_id(number)
 
 
 def with_number_ids(content, done):
@@ -32,7 +33,7 @@ def with_number_ids(content, done):
         if not strange or len(set(strange)) < len(strange):
             continue
         used = {r["id"] for r in records if isinstance(r, dict) and usable_id(r.get("id"))}
-        number_of, number = {}, max(used, default=0)
+        number_of, number = {}, max((number for number in used if number < _HIGH), default=0)
         for old in strange:
             number += 1
             number_of[old] = number

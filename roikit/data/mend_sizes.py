@@ -6,7 +6,7 @@ from roikit.data.findings import counted
 from roikit.data.images import open_image
 from roikit.data.instances import has_mask
 from roikit.data.moved import moved, scaling, unturned
-from roikit.data.records import sizes_of
+from roikit.data.records import of_image, sizes_of
 from roikit.data.turned import is_swapped, is_turned
 
 __all__ = ["moved_or_same", "on_stored_pixels"]
@@ -29,7 +29,7 @@ def on_stored_pixels(content, folder, done):
     """The content with images that have the size of their files: turned as EXIF says, or scaled."""
     moves, sizes, other, swapped = {}, {}, {}, {}
     for record in content["images"]:
-        if not isinstance(record, dict) or record.get("id") not in sizes_of([record]):
+        if not isinstance(record, dict) or not sizes_of([record]):
             continue
         try:
             header = open_image(folder.path / record["file_name"])
@@ -63,7 +63,7 @@ def on_stored_pixels(content, folder, done):
         return content
 
     def placed(annotation):
-        move = moves.get(annotation.get("image_id")) if isinstance(annotation, dict) else None
+        move = of_image(moves, annotation)
         if move is None:
             return annotation
         found = moved_or_same(annotation, move)
@@ -71,9 +71,12 @@ def on_stored_pixels(content, folder, done):
             found.pop("area", None)
         return found
 
+    def sized(record):
+        header = sizes.get(record["id"]) if sizes_of([record]) else None
+        return record if header is None else {**record, "height": header.height, "width": header.width}
+
     return {**content, "annotations": [placed(a) for a in content["annotations"]],
-            "images": [{**r, "height": sizes[r["id"]].height, "width": sizes[r["id"]].width}
-                       if isinstance(r, dict) and r.get("id") in sizes else r for r in content["images"]]}
+            "images": [sized(r) for r in content["images"]]}
 
 
 def _resized(content, headers):
@@ -93,7 +96,7 @@ def _resized(content, headers):
     sizes, count, beyond_file, beyond_record = sizes_of(content["images"]), 0, False, False
     for annotation in content["annotations"]:
         number = annotation.get("image_id") if isinstance(annotation, dict) else None
-        if number not in headers:
+        if type(number) is not int or number not in headers:
             continue
         header, record, reach = headers[number], sizes[number], _reach(annotation)
         count += bool(reach.any())
@@ -136,4 +139,4 @@ def _reach(annotation):
                 reach = [max(reach[0], *ring[0::2]), max(reach[1], *ring[1::2])]
     except (TypeError, ValueError, OverflowError):
         return np.zeros(2)
-    return np.array(reach)
+    return np.array(reach) if np.isfinite(reach).all() else np.zeros(2)

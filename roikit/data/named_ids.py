@@ -41,7 +41,7 @@ def with_image_ids(annotations, images, taken):
     names = defaultdict(set)
     for record in images:
         if isinstance(record, dict) and isinstance(record.get("file_name"), str) and type(record.get("id")) is int:
-            whole = record["file_name"].replace("\\", "/")
+            whole = record["file_name"].replace("\\", "/").strip()
             last = whole.rpartition("/")[2]
             for name in {whole, last, whole.rpartition(".")[0], last.rpartition(".")[0]} - {""}:
                 names[name].add(record["id"])

@@ -1,6 +1,6 @@
 """What a record of COCO's file must say of itself, for the data set and the doctor alike."""
 
-__all__ = ["NEEDED", "crowds_sentence", "fault_of", "named_twice", "names_of", "repeated_sentence", "shown",
+__all__ = ["NEEDED", "crowds_sentence", "fault_of", "named_twice", "names_of", "of_image", "repeated_sentence", "shown",
            "size_fault", "sizes_of", "usable_id"]
 
 NEEDED = {"image": ("id", "file_name", "height", "width"), "category": ("id",),
@@ -49,6 +49,8 @@ def _image_fault(record):
         return "malformed-size", sentence
     if not isinstance(name, str):
         return "malformed-file-name", f"its file_name must be text, got {shown(name)}"
+    if name.rstrip("/").rpartition("/")[2] in ("", ".", ".."):
+        return "malformed-file-name", f"its file_name must be the name of a file, got {shown(name)}"
     if not name.isascii():
         try:
             name.encode()
@@ -61,6 +63,12 @@ def sizes_of(images):
     """Image id -> (height, width) of the records that have whole numbers for both; the others are passed over."""
     return {r["id"]: (r["height"], r["width"]) for r in images if isinstance(r, dict) and type(r.get("id")) is int
             and all(type(r.get(side)) is int and r[side] > 0 for side in ("height", "width"))}
+
+
+def of_image(table, annotation):
+    """What a dict by image ids has for an annotation; None for one that names no image in it."""
+    number = annotation.get("image_id") if isinstance(annotation, dict) else None
+    return table.get(number) if type(number) is int else None
 
 
 def size_fault(height, width):

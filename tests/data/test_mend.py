@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 from roikit import masks as rle
 from roikit.cli import main
 from roikit.data import CocoDataset, inspect_dataset, mend_dataset, nuclei_mini
+from roikit.data.layouts import find_source
 from roikit.data.mend import write_annotations
 from roikit.errors import RoikitWarning
 
@@ -202,6 +203,27 @@ def test_contract_the_annotations_are_not_written_over(sound, tmp_path):
     said = call("doctor", annotations, images, "--mend", tmp_path / "none" / "mended.json", code=1)
     assert said.startswith("Error: ") and str(tmp_path / "none") in said and "Traceback" not in said
     assert annotations.read_text() == before
+
+
+def test_law_mending_ends_where_what_is_taken_out_hid_what_the_others_are(sound, tmp_path):
+    sound.image(2)
+    for number in range(3, 15):
+        sound.content["annotations"].append({"id": number, "image_id": 2, "category_id": 7, "bbox": [1, 1, 5, 5],
+                                             "area": 25, "iscrowd": 1})
+    sound.content["annotations"][0].update(bbox=[90, 90, 5, 5], segmentation=[[90, 90, 95, 90, 95, 95]])
+    del sound.content["annotations"][1]
+    annotations, images = sound.write()
+    content, done = mend_dataset(annotations, images)
+    assert any("took out" in sentence for sentence in done)
+    assert mend_dataset(content, images) == (content, [])
+
+
+def test_the_mended_file_finds_its_images_from_another_folder(sound, tmp_path):
+    annotations, images = sound.write()
+    (tmp_path / "mended").mkdir()
+    call("doctor", annotations, images, "--mend", tmp_path / "mended" / "a.json")
+    assert find_source(tmp_path / "mended" / "a.json").images.samefile(images)
+    assert "nothing was to mend" in call("doctor", tmp_path / "mended" / "a.json", "--mend", tmp_path / "again.json")
 
 
 def test_contract_a_file_that_cannot_be_written_whole_is_not_written(tmp_path):

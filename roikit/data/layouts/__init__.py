@@ -76,10 +76,11 @@ def layout_of(path):
         files = [os.path.relpath(file, path) for file in files_below(path)
                  if file.suffix.lower() == ".json" and is_coco(file)]
         if len(files) == 1:
-            raise ValueError(f"{os.fspath(path)} is in no layout that is read, and there is {files[0]} in it: name that file")
-        pictures = sum(file.suffix.lower() in IMAGE_ENDINGS for file in files_below(path))
+            raise ValueError(f"{os.fspath(path)} is in no layout that is read, and has {files[0]} in it: name that")
+        pictures = [file.suffix.lower() in IMAGE_ENDINGS for file in files_below(path)]
         raise ValueError(f"{os.fspath(path)} is in no layout that is read"
-                         + (f", for it has {counted(pictures, 'picture')} and no annotations" if pictures else "")
+                         + (f", for it has {counted(len(pictures), 'picture')} and no annotations"
+                            if pictures and all(pictures) else "")
                          + f": it must be {_KNOWN}, or a folder of these"
                          + (f"; of several COCO files one must be named: {', '.join(files[:5])}" if files else ""))
     return found

@@ -37,11 +37,11 @@ def _images(annotations):
     path = Path(os.path.abspath(annotations))
     start = beginning(path)
     if (told := _TOLD.search(start)) is not None:
-        place = path.parent / json.loads(told[1].decode(errors="replace"))
+        place = path.parent / _text(told[1])
         if place.is_dir():
             return Path(os.path.normpath(place))
-    names = [json.loads(text.decode(errors="replace")) for text in _NAME.findall(start)[:50]]
-    names += [_of_url(json.loads(text.decode(errors="replace"))) for text in _URL.findall(start)[:50]]
+    names = [_text(text) for text in _NAME.findall(start)[:50]]
+    names += [_of_url(_text(text)) for text in _URL.findall(start)[:50]]
     names = [name.replace("\\", "/") for name in names]
     names += [name.rpartition("/")[2] for name in names]
     part = path.stem.partition("instances_")[2] or path.stem
@@ -59,20 +59,37 @@ def _images(annotations):
         raise
 
 
-def with_file_names(content):
-    """The content with ``file_name`` put in where records have the name in another field, LVIS' as addresses."""
+def _text(quoted):
+    """The text of a JSON string in bytes; as it is where it is malformed, which whoever reads the file says."""
+    text = quoted.decode(errors="replace")
+    try:
+        return json.loads(text, strict=False)
+    except ValueError:
+        return text[1:-1]
+
+
+def with_file_names(content, taken=None):
+    """The content with ``file_name`` put in where records have the name in another field, LVIS' as addresses.
+
+    Args:
+        content: of a JSON file, which is not changed.
+        taken: Counter that learns how many had another name than an address; None where nobody asks.
+    """
     images = content.get("images") if isinstance(content, dict) else None
-    if not isinstance(images, list):
+    if not isinstance(images, list) or all(isinstance(r, dict) and r.get("file_name") is not None for r in images):
         return content
-    for record in images:
-        if not isinstance(record, dict) or record.get("file_name") is not None:
-            continue
-        name = next((record[key] for key in _OTHER_NAMES if isinstance(record.get(key), str)), None)
-        if name is not None:
-            record["file_name"] = name
-        elif isinstance(record.get("coco_url"), str):
-            record["file_name"] = _of_url(record["coco_url"])
-    return content
+    return {**content, "images": [_with_name(record, taken) for record in images]}
+
+
+def _with_name(record, taken):
+    if not isinstance(record, dict) or record.get("file_name") is not None:
+        return record
+    name = next((record[key] for key in _OTHER_NAMES if isinstance(record.get(key), str)), None)
+    if name is not None:
+        if taken is not None:
+            taken["file names in other fields"] += 1
+        return {**record, "file_name": name}
+    return {**record, "file_name": _of_url(record["coco_url"])} if isinstance(record.get("coco_url"), str) else record
 
 
 def _of_url(address):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 import roikit.masks as rle
-from roikit.data.records import shown
+from roikit.data.records import shown, size_fault
 from roikit.data.segmentation import BoxedMask, encode
 
 __all__ = ["content_of", "listed_by_name", "mask_at", "mask_of", "places_of", "ring_of"]
@@ -23,8 +23,14 @@ def content_of(records, categories, objects):
 
     Returns:
         dict ``images``, ``categories``, ``annotations``.
+
+    Raises:
+        ValueError: an image has too many pixels; the text names it.
     """
     sizes = {record["id"]: (record["height"], record["width"]) for record in records}
+    for record in records:
+        if (sentence := size_fault(*sizes[record["id"]])) is not None:
+            raise ValueError(f"image {shown(record['file_name'])}: {sentence}")
     annotations = []
     for number, item in enumerate(objects, start=1):
         segmentation = item.get("segmentation")

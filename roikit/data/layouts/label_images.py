@@ -30,6 +30,9 @@ _MASKS = ("masks", "mask", "labels", "label", "instances", "gt", "ground_truth",
 _SUFFIX = re.compile(r"[_-](?:cp_)?(?:mask|masks|label|labels|seg|instances|gt)$", re.I)
 _NUMBERED = re.compile(r"[_-](?:mask[_-]?)?[0-9]+$", re.I)
 
+# Values of so few pixels are no objects where at least so many are such.
+_SPECK, _SPECKS = 4, 20
+
 
 def _find(path, files):
     if not any(_is_picture(file) for file in files):
@@ -98,6 +101,7 @@ def _read(annotations, images):
                               "segmentation": mask_at(places, *values.shape)})
             passed["mask without a pixel"] += path in separate and not present
             if path in labels:
+                _refuse_edges(path, {value: len(places) for value, places in present})
                 single.append((path, len(present), len(present) == 1 and _has_parts(values > 0)))
     _refuse_binary(single)
     if not records:
@@ -117,6 +121,18 @@ def _values(path, record):
         raise ValueError(f"{path} must be {record['width']}x{record['height']} as its image is, got "
                          f"{values.shape[1]}x{values.shape[0]}")
     return values
+
+
+def _refuse_edges(path, sizes):
+    """Refuse a label image most of whose values are of a few pixels, as the soft edges of a painting program are.
+
+    Args:
+        sizes: value -> number of its pixels. Values 1, 2, ... without a gap are objects that were counted.
+    """
+    specks = sum(size <= _SPECK for size in sizes.values())
+    if specks >= _SPECKS and specks >= len(sizes) / 2 and max(sizes) > len(sizes):
+        raise ValueError(f"{path}: {specks} of its {len(sizes)} values are of {_SPECK} pixels or fewer, as soft edges "
+                         "are that a painting program or a change of size makes: write label images with hard edges")
 
 
 def _refuse_binary(single):
