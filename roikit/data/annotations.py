@@ -18,6 +18,7 @@ from roikit.data.image_folder import ImageFolder, placed
 from roikit.data.instances import Instance, MalformedField, has_mask, read_box, read_object
 from roikit.data.layouts import is_json_file, read_source, with_file_names
 from roikit.data.segmentation import bitmap_of
+from roikit.data.store.reading import LARGE, Forms, read_large
 from roikit.data.values import number, plain, whole_number
 
 __all__ = ["Instance", "MalformedField", "NoCategories", "has_mask", "load_annotations", "plain", "read_box",
@@ -47,7 +48,7 @@ def read_json(path):
         raise ValueError(f"{os.fspath(path)} is not JSON: {error}") from None
 
 
-def load_annotations(annotations, *, categories=True, images=None, taken=None):
+def load_annotations(annotations, *, categories=True, images=None, taken=None, large=LARGE):
     """The content of an annotation file, in plain values and in COCO's form.
 
     NumPy's numbers and arrays (and all else that has ``tolist``) become Python's. What has one meaning is taken for it:
@@ -71,9 +72,12 @@ def load_annotations(annotations, *, categories=True, images=None, taken=None):
         images: folder of the images, or an `ImageFolder`; None where nothing is to be learnt from it, and, for a
             folder of annotations, for the one beside it.
         taken: Counter that learns what was taken for what it means, in words; None where nobody asks.
+        large: bytes of a JSON file from which on its annotations are read in pieces and kept in columns, and these in a
+            cache, as `roikit.data.store.reading.read_large` does it; None to have a list in any case.
 
     Returns:
-        dict with the lists ``images``, ``annotations`` and ``categories`` at least.
+        dict with the lists ``images``, ``annotations`` and ``categories`` at least; of a large file ``annotations``
+        are `roikit.data.store.records.Records`, a sequence of the same records.
 
     Raises:
         OSError: the file cannot be read.
@@ -82,6 +86,12 @@ def load_annotations(annotations, *, categories=True, images=None, taken=None):
     """
     taken = Counter() if taken is None else taken
     folder = images if images is None or isinstance(images, ImageFolder) else ImageFolder(images)
+    if not isinstance(annotations, Mapping) and large is not None and is_json_file(annotations):
+        found = read_large(annotations, _FORMS, large)
+        if found is not None:
+            content, counts = found
+            taken.update(counts)
+            return content if folder is None else {**content, "images": placed(content["images"], folder, taken)}
     if isinstance(annotations, Mapping):
         name, own = "the annotations", False
         try:
@@ -100,13 +110,18 @@ def load_annotations(annotations, *, categories=True, images=None, taken=None):
     except RecursionError:
         raise ValueError(f"{name} has coordinates that are nested too deeply") from None
     _count_repeated_ids(objects, taken)
-    kinds = _listed_once(content["categories"], ("id",), own, taken, "categories listed twice alike")
-    objects = _with_category_ids(objects, kinds, taken)
-    records = _listed_once(content["images"], ("id", "height", "width"), own, taken, "images listed twice alike")
+    content = _with_lists({**content, "annotations": objects}, own, taken)
+    objects = _with_category_ids(objects, content["categories"], taken)
+    return {**content, "annotations": objects,
+            "images": content["images"] if folder is None else placed(content["images"], folder, taken)}
+
+
+def _with_lists(content, own, taken):
+    """The content with its images and categories in COCO's form."""
     return {**content,
-            "images": records if folder is None else placed(records, folder, taken),
-            "categories": kinds,
-            "annotations": objects}
+            "categories": _listed_once(content["categories"], ("id",), own, taken, "categories listed twice alike"),
+            "images": _listed_once(content["images"], ("id", "height", "width"), own, taken,
+                                   "images listed twice alike")}
 
 
 def _require_lists(content, name, categories):
@@ -240,18 +255,23 @@ def _with_category_ids(records, categories, taken):
 
     if not any(map(is_named, records)):
         return records
+    ids = _ids_of_names(categories)
+    found = []
+    for record in records:
+        if is_named(record) and record["category_id"] in ids:
+            record = {**record, "category_id": ids[record["category_id"]]}
+            taken["category names for ids"] += 1
+        found.append(record)
+    return found
+
+
+def _ids_of_names(categories):
+    """The ids of the category records by their names; without names that several have."""
     ids = defaultdict(list)
     for category in categories:
         if isinstance(category, dict) and isinstance(category.get("name"), str):
             ids[category["name"]].append(category.get("id"))
-    found = []
-    for record in records:
-        own = ids.get(record["category_id"], ()) if is_named(record) else ()
-        if len(own) == 1 and type(own[0]) is int:
-            record = {**record, "category_id": own[0]}
-            taken["category names for ids"] += 1
-        found.append(record)
-    return found
+    return {name: own[0] for name, own in ids.items() if len(own) == 1 and type(own[0]) is int}
 
 
 def _count_repeated_ids(records, taken):
@@ -266,3 +286,9 @@ def _flag(value):
         return 0
     number = int(value) if isinstance(value, bool) else whole_number(value)
     return number if isinstance(number, int) and number in (0, 1) else value
+
+
+# What the reader of large files makes of each record and each list.
+_FORMS = Forms(annotation=lambda record, taken: _annotation(record, True, taken),
+               lists=lambda content, taken: _with_lists(with_file_names(content), True, taken),
+               ids=_ids_of_names)

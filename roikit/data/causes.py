@@ -11,6 +11,7 @@ import numpy as np
 from roikit import masks as rle
 from roikit.data.instances import has_mask, is_line, read_box
 from roikit.data.records import crowds_sentence
+from roikit.data.store.records import Records
 
 __all__ = ["Cause", "agreeing", "boxes_in_place", "causes_of", "extent", "fractional_fields"]
 
@@ -62,7 +63,9 @@ def causes_of(content):
     Returns:
         list of Cause, that of the largest consequence first.
     """
-    annotations = [a for a in content["annotations"] if isinstance(a, dict)]
+    annotations = content["annotations"]
+    annotations = annotations.dicts if isinstance(annotations, Records) else [
+        a for a in annotations if isinstance(a, dict)]
     found = [_fractions(content["images"], annotations), _boxes(content["images"], annotations),
              _crowds(annotations), _lines(annotations)]
     return [cause for cause in found if cause is not None]
@@ -75,10 +78,15 @@ def _crowds(annotations):
 
 
 def _lines(annotations):
-    drawn = [a for a in annotations if has_mask(a)]
-    if not drawn or not all(map(is_line, drawn)):
+    count = 0
+    for annotation in annotations:  # of most files, until the first
+        if has_mask(annotation):
+            if not is_line(annotation):
+                return None
+            count += 1
+    if not count:
         return None
-    return Cause("lines", f"polygons of two points have no area, and all {len(drawn)} are such: they are lines, or "
+    return Cause("lines", f"polygons of two points have no area, and all {count} are such: they are lines, or "
                  "corners of boxes; leave segmentation out where there are boxes alone, or draw the outlines")
 
 
@@ -196,8 +204,12 @@ def boxes_in_place(content, reading):
 
 
 def _boxes(images, annotations):
-    boxed = [a for a in annotations if a.get("bbox")]
-    drawn = [a for a in boxed if has_mask(a)]
+    if isinstance(annotations, Records):
+        boxed = annotations.where(annotations.boxed)
+        drawn = boxed.where(boxed.drawn)
+    else:
+        boxed = [a for a in annotations if a.get("bbox")]
+        drawn = [a for a in boxed if has_mask(a)]
     return _shown_by_masks(drawn) if drawn else _shown_by_borders(images, boxed)
 
 

@@ -17,6 +17,9 @@ from roikit.data.records import crowds_sentence, fault_of, names_of, repeated_se
 from roikit.data.rotated import boxes_of_corners, boxes_of_masks, corners_of_boxes, has_rotated_box, in_a_quarter
 from roikit.data.segmentation import encode
 from roikit.data.semantic import IGNORED, open_semantic, union_of_masks
+from roikit.data.store.columns import CATEGORY, IMAGE
+from roikit.data.store.objects import StoredObjects
+from roikit.data.store.records import Records
 from roikit.data.transforms import Sample, image_tensor
 from roikit.data.turned import turned_sentence
 from roikit.errors import RoikitWarning
@@ -106,13 +109,18 @@ class CocoDataset(Dataset):
         label_of = {c: i for i, c in enumerate(self.category_ids, start=1)}
         self._rotated = _rotated_source(content["annotations"]) if rotated else None
         asked = {"skeletons": self.skeletons, "rotated": self._rotated == "fields"}
-        objects = Objects(records, content["annotations"], label_of, **asked)
+        stored = isinstance(content["annotations"], Records) and not any(asked.values())
+        objects = StoredObjects(records, content["annotations"], label_of) if stored else Objects(
+            records, content["annotations"], label_of, **asked)
         if not keep_empty:
-            kept = [r for r, n in zip(records, _objects_per_image(objects), strict=True) if n]
+            empty = _objects_per_image(objects) == 0
+            kept = [r for r, none in zip(records, empty.tolist(), strict=True) if not none]
             dropped = objects.dropped
-            if len(kept) < len(records):
-                records, objects = kept, Objects(kept, content["annotations"], label_of, **asked)
-            objects.dropped = dropped
+            if stored:
+                objects.without(empty)
+            elif len(kept) < len(records):
+                objects = Objects(kept, content["annotations"], label_of, **asked)
+            records, objects.dropped = kept, dropped
         self._objects = objects
         self._ids = np.array([r["id"] for r in records], np.int64)
         self._sizes = np.array([[r["height"], r["width"]] for r in records], np.int64)
@@ -135,8 +143,10 @@ class CocoDataset(Dataset):
 
     def _warn_of_dropped(self, content, sentences):
         dropped = dict(self._objects.dropped)
-        listed = {record["id"] for record in content["images"]}
-        strangers = sum(a["image_id"] not in listed for a in content["annotations"])
+        listed, annotations = {record["id"] for record in content["images"]}, content["annotations"]
+        owners = (annotations.column("image_id").tolist() if isinstance(annotations, Records) else
+                  [a["image_id"] for a in annotations])
+        strangers = sum(number not in listed for number in owners)
         if strangers:
             dropped["of an image that the file does not list"] = strangers
         if dropped:
@@ -190,8 +200,8 @@ class CocoDataset(Dataset):
         crowd = objects.crowd[rows]
         rows, crowds = rows[~crowd], rows[crowd]
         masks = [objects.mask(i, height, width) for i in rows] if objects.has_masks else None
-        sample = Sample(image, objects.boxes[rows], objects.labels[rows], objects.area[rows], masks,
-                        objects.boxes[crowds])
+        sample = Sample(image, objects.boxes_of(rows), objects.labels_of(rows), objects.area_of(rows), masks,
+                        objects.boxes_of(crowds))
         if objects.keypoints is not None:
             sample = replace(sample, keypoints=objects.keypoints[rows].astype(np.float64), mirrored=self._mirrored)
         if objects.rotated is not None:
@@ -305,7 +315,7 @@ def _content(annotations, folder):
     except ValueError as error:
         raise ValueError(f"CocoDataset: {error}") from None
     for what, key in (("image", "images"), ("category", "categories"), ("annotation", "annotations")):
-        for place, record in enumerate(content[key]):
+        for place, record in _to_look_at(content[key]):
             if (fault := fault_of(record, what)) is not None:
                 number = record.get("id") if isinstance(record, dict) else None
                 name = f"at place {place}" if number is None else shown(number)
@@ -321,6 +331,13 @@ def _content(annotations, folder):
     if (sentence := turned_sentence(content["images"], folder)) is not None:
         raise ValueError(f"CocoDataset: {sentence}")
     return content, told
+
+
+def _to_look_at(records):
+    """(place, record) of the records that may have a fault; of columns, those whose ids are not in these."""
+    if not isinstance(records, Records):
+        return enumerate(records)
+    return ((place, records[place]) for place in np.flatnonzero(~records.told(IMAGE | CATEGORY)).tolist())
 
 
 def _with_files(records, folder, told):

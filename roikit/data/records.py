@@ -1,7 +1,7 @@
 """What a record of COCO's file must say of itself, for the data set and the doctor alike."""
 
-__all__ = ["NEEDED", "crowds_sentence", "fault_of", "named_twice", "names_of", "repeated_sentence", "shown",
-           "size_fault", "sizes_of", "usable_id"]
+__all__ = ["NEEDED", "count_of_crowds", "crowds_sentence", "fault_of", "named_twice", "names_of", "repeated_sentence",
+           "shown", "size_fault", "sizes_of", "usable_id"]
 
 NEEDED = {"image": ("id", "file_name", "height", "width"), "category": ("id",),
           "annotation": ("image_id", "category_id")}
@@ -106,9 +106,16 @@ def named_twice(categories):
             for name, same in ids.items() if len(same) > 1]
 
 
+def count_of_crowds(annotations):
+    """The number of annotation records that are marked as crowds."""
+    if hasattr(annotations, "crowds"):  # `roikit.data.store.records.Records`, which need not be gone through
+        return annotations.crowds
+    return sum(isinstance(a, dict) and a.get("iscrowd") == 1 for a in annotations)
+
+
 def crowds_sentence(annotations):
     """What to say where at least half of the annotations are crowds; None where fewer are."""
-    crowds = sum(isinstance(a, dict) and a.get("iscrowd") == 1 for a in annotations)
+    crowds = count_of_crowds(annotations)
     if not crowds or 2 * crowds < len(annotations):
         return None
     return (f"{crowds} of {len(annotations)} annotations are marked as crowds (iscrowd 1), which are neither learnt "
