@@ -19,6 +19,7 @@ from roikit.data.segmentation import encode
 from roikit.data.semantic import IGNORED, open_semantic, union_of_masks
 from roikit.data.store.columns import CATEGORY, IMAGE
 from roikit.data.store.objects import StoredObjects
+from roikit.data.store.reading import without_collection
 from roikit.data.store.records import Records
 from roikit.data.transforms import Sample, image_tensor
 from roikit.data.turned import turned_sentence
@@ -85,6 +86,7 @@ class CocoDataset(Dataset):
             than the file says.
     """
 
+    @without_collection()
     def __init__(self, annotations, images, *, transform=None, seed=0, ids=None, keep_empty=True, keep_missing=False,
                  keypoints=False, keypoint_pairs=None, semantic=None, semantic_classes=None, rotated=False):
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
@@ -122,8 +124,8 @@ class CocoDataset(Dataset):
                 objects = Objects(kept, content["annotations"], label_of, **asked)
             records, objects.dropped = kept, dropped
         self._objects = objects
-        self._ids = np.array([r["id"] for r in records], np.int64)
-        self._sizes = np.array([[r["height"], r["width"]] for r in records], np.int64)
+        self._ids, *sides = (np.array([r[field] for r in records], np.int64) for field in ("id", "height", "width"))
+        self._sizes = np.stack(sides, 1)
         self._files = Ragged.of_bytes([str(r["file_name"]).encode() for r in records])
         self._semantic = self._semantic_source(semantic, semantic_classes)
         self._warn_of_dropped(content, told)
@@ -143,10 +145,10 @@ class CocoDataset(Dataset):
 
     def _warn_of_dropped(self, content, sentences):
         dropped = dict(self._objects.dropped)
-        listed, annotations = {record["id"] for record in content["images"]}, content["annotations"]
-        owners = (annotations.column("image_id").tolist() if isinstance(annotations, Records) else
-                  [a["image_id"] for a in annotations])
-        strangers = sum(number not in listed for number in owners)
+        listed, annotations = [record["id"] for record in content["images"]], content["annotations"]
+        owners = (annotations.column("image_id") if isinstance(annotations, Records) else
+                  np.array([a["image_id"] for a in annotations], np.int64))
+        strangers = np.count_nonzero(~np.isin(owners, np.array(listed, np.int64)))
         if strangers:
             dropped["of an image that the file does not list"] = strangers
         if dropped:
@@ -156,7 +158,8 @@ class CocoDataset(Dataset):
         if crowds := crowds_sentence(content["annotations"]):
             sentences.append(crowds)
         if sentences:
-            warnings.warn(f"CocoDataset: {'; '.join(sentences)}", RoikitWarning, stacklevel=3)
+            warnings.warn(f"CocoDataset: {'; '.join(sentences)}", RoikitWarning,
+                          stacklevel=4)  # past `without_collection`
 
     def __len__(self):
         return len(self._ids)

@@ -60,11 +60,15 @@ class ImageFolder:
         self._names = {}
         self._folded = {}
         self._below = None
+        self._plain = None
+        self._is_flat = False
 
     def holds(self, name):
         """Whether a file is there under a name as it is."""
         if not isinstance(name, str) or not name or "\0" in name:
             return False
+        if "/" not in name:
+            return name in self._listed("")
         before, _, last = name.rpartition("/")
         if name[0] == "/" or ".." in name or "//" in name or "./" in name:
             return os.path.isfile(self.path / name)
@@ -86,7 +90,8 @@ class ImageFolder:
             (str, str): the name and what the one of the record is, in words; None where there is no such file, or more
             than one.
         """
-        slashed = name.replace("\\", "/")
+        if self._has_nothing_like(slashed := name.replace("\\", "/")):
+            return None
         forms = {slashed: "file names with \\"}
         before, slash, last = slashed.rpartition("/")
         if _UPLOADED.match(last):
@@ -112,6 +117,18 @@ class ImageFolder:
             if len(found) == 1:
                 return found[0], words
         return None
+
+    def _has_nothing_like(self, slashed):
+        """Whether it is soon seen that no form of a name is one here, as in a folder without others in it it is."""
+        if not self._listed(""):
+            return True
+        if self._plain is None:
+            listed = [] if any(os.path.isdir(self.path / name) for name in self._listed("")) else self._listed("")
+            self._plain = frozenset(key for name in listed for key in (_folded(name), _stem(name)))
+            self._is_flat = len(listed) == len(self._listed(""))
+        last = slashed.rpartition("/")[2]
+        return (self._is_flat and "%" not in slashed and "?" not in slashed and not _UPLOADED.match(last)
+                and _folded(last) not in self._plain and _stem(last) not in self._plain)
 
     def _in_another_case(self, parts):
         """The name of a file in the folder that is these parts but for the case of their letters, or None."""
@@ -156,13 +173,15 @@ class ImageFolder:
 
 
 def _folded(name):
+    if name.isascii():
+        return name.lower()
     return unicodedata.normalize("NFC", name).casefold()
 
 
 def _stem(name):
     """A key for a name without the ending of a picture's, which no name is."""
-    path = Path(name)
-    return "/" + _folded(path.stem if path.suffix.lower() in IMAGE_ENDINGS else name)
+    stem, dot, ending = name.rpartition(".")
+    return "/" + _folded(stem if stem and (dot + ending).lower() in IMAGE_ENDINGS else name)
 
 
 def placed(records, folder, taken):
@@ -209,7 +228,7 @@ def missing_sentence(names, count):
 
 def _with_size(record, folder, taken):
     """The record with the size of its file, where it has none."""
-    if not isinstance(record, dict) or not all(_is_no_size(record.get(side)) for side in ("height", "width")):
+    if not isinstance(record, dict) or not (_is_no_size(record.get("height")) and _is_no_size(record.get("width"))):
         return record
     name = record.get("file_name")
     if not isinstance(name, str) or not name:

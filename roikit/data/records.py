@@ -5,6 +5,7 @@ __all__ = ["NEEDED", "count_of_crowds", "crowds_sentence", "fault_of", "named_tw
 
 NEEDED = {"image": ("id", "file_name", "height", "width"), "category": ("id",),
           "annotation": ("image_id", "category_id")}
+_SIDE = 2**16  # two sides below that make fewer pixels than
 _MOST_PIXELS = 2**32  # more than these no run-length code of COCO's counts
 
 
@@ -26,6 +27,11 @@ def fault_of(record, what):
     if (what == "annotation" and type(record) is dict and usable_id(record.get("image_id"))
             and usable_id(record.get("category_id"))):
         return None  # at once, for there may be a million of them
+    if (what == "image" and type(record) is dict and type(record.get("file_name")) is str
+            and record["file_name"].isascii() and type(height := record.get("height")) is int
+            and type(width := record.get("width")) is int and 0 < height < _SIDE and 0 < width < _SIDE
+            and usable_id(record.get("id"))):
+        return None
     if not isinstance(record, dict):
         return "malformed-record", f"it must be a dict, got {type(record).__name__}"
     missing = [field for field in NEEDED[what] if record.get(field) is None]

@@ -16,7 +16,7 @@ from roikit.data.store.columns import Builder, joined
 from roikit.data.store.pieces import pieces_of, read_text
 from roikit.data.store.records import Records
 
-__all__ = ["LARGE", "Forms", "read_large"]
+__all__ = ["LARGE", "Forms", "read_large", "without_collection"]
 
 # Bytes of a file from which on it is kept in columns: smaller ones are read at once, and nothing is put beside them.
 LARGE = 16 << 20
@@ -62,7 +62,7 @@ def read_large(path, forms, large=LARGE):
     cached = os.environ.get("ROIKIT_CACHE") != "off"
     arrays = open_cache(path) if cached else None
     if arrays is None:
-        with _without_collection():
+        with without_collection():
             source = source_of(path) if cached else None
             try:
                 parts, told = _read(path, forms)
@@ -75,7 +75,7 @@ def read_large(path, forms, large=LARGE):
                 told = arrays.told
     else:
         told = arrays.told
-    with _without_collection():
+    with without_collection():
         content = {name: (json.loads if name in told["long"] else read_text)(arrays[f"list {name}"].tobytes())
                    for name in told["lists"]}
     return {**content, "annotations": Records(arrays)}, Counter(told["taken"])
@@ -111,7 +111,7 @@ def _read(path, forms):
 
 
 @contextmanager
-def _without_collection():
+def without_collection():
     """Python's search for cycles is off: there are none in JSON, and each search goes through a million objects."""
     was = gc.isenabled()
     gc.disable()

@@ -42,8 +42,10 @@ class Records(Sequence):
 
     def __iter__(self):
         if self._rows is None:
-            for start in range(0, len(self), _AT_ONCE):
-                yield from self._made(start, min(start + _AT_ONCE, len(self)))
+            start, count = 0, 1  # who looks at the first alone need not wait for the others
+            while start < len(self):
+                yield from self._made(start, min(start + count, len(self)))
+                start, count = start + count, min(2 * count, _AT_ONCE)
         else:
             for row in self._rows.tolist():
                 yield from self._made(row, row + 1)
@@ -54,6 +56,8 @@ class Records(Sequence):
 
     def where(self, wanted):
         """The records for which ``wanted``, (len(self),) bool, is True."""
+        if wanted.all():
+            return self
         return Records(self.columns, np.flatnonzero(wanted) if self._rows is None else self._rows[wanted])
 
     def column(self, name):
