@@ -104,7 +104,7 @@ def convert_data(source, out, *, part=None, images=None, layout=COCO, copy=True)
     if layout != COCO and layout not in WRITERS:
         raise ValueError(f"convert_data: layout must be one of {', '.join((COCO, *WRITERS))}, got {layout}")
     sources = sources_of(source, part, images)
-    contents = [load_annotations(one.annotations, images=one.images) for one in sources]
+    contents = [load_annotations(one.annotations, images=one.images, large=None) for one in sources]
     folder = Path(os.path.commonpath([os.path.abspath(one.images) for one in sources]))
     content = contents[0] if len(contents) == 1 else _together(contents, sources, folder)
     folder = sources[0].images if len(contents) == 1 else folder

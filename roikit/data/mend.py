@@ -62,9 +62,9 @@ def mend_dataset(annotations, images):
     """
     folder, taken, done = ImageFolder(images), Counter(), []
     try:
-        content = load_annotations(annotations, images=folder, taken=taken)
+        content = load_annotations(annotations, images=folder, taken=taken, large=None)
     except NoCategories:
-        content = load_annotations(annotations, images=folder, taken=taken, categories=False)
+        content = load_annotations(annotations, images=folder, taken=taken, categories=False, large=None)
         content = categories_from_ids(content, done)
     if taken:
         done.insert(0, "wrote in COCO's form: " + ", ".join(f"{words} ({n})" for words, n in sorted(taken.items())))
