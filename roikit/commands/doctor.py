@@ -5,6 +5,8 @@ import sys
 
 import click
 
+from roikit.commands.shown import shown_progress
+
 __all__ = ["doctor"]
 
 
@@ -39,7 +41,7 @@ def doctor(annotations, images, pixels, semantic, semantic_classes, beside, mend
         report = inspect_semantic(images, None, annotations, classes=semantic_classes, check_pixels=pixels)
     else:
         report = inspect_dataset(annotations, images, check_pixels=pixels, semantic=semantic,
-                                 semantic_classes=semantic_classes, beside=beside)
+                                 semantic_classes=semantic_classes, beside=beside, progress=shown_progress)
     click.echo(report.text())
     sys.exit(1 if report.fatal else 0)
 

@@ -14,7 +14,7 @@ from roikit.data.instances import has_mask, is_line, read_box
 from roikit.data.records import crowds_sentence
 from roikit.data.store.records import Records
 
-__all__ = ["Cause", "agreeing", "boxes_in_place", "causes_of", "extent", "fractional_fields"]
+__all__ = ["Cause", "agreeing", "agreeing_boxes", "boxes_in_place", "causes_of", "extent", "fractional_fields"]
 
 # How far beyond [0, 1] a fraction of the image may lie by the rounding of the tool that wrote it.
 _FRACTION_SLACK = 0.01
@@ -181,6 +181,14 @@ def agreeing(box, other):
         return False
     areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (box, other)]
     return w * h / (sum(areas) - w * h) >= _AGREEMENT_IOU
+
+
+def agreeing_boxes(boxes, others):
+    """`agreeing` of each of (N, 4) boxes with another one, as (N,) bool."""
+    near = np.abs(boxes - others).max(1) <= _AGREEMENT
+    common = (np.minimum(boxes[:, 2:], others[:, 2:]) - np.maximum(boxes[:, :2], others[:, :2])).clip(0).prod(1)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1) + (others[:, 2:] - others[:, :2]).prod(1)
+    return near | (common > 0) & (common >= _AGREEMENT_IOU * (areas - common))
 
 
 def _read_as(annotation, reading):

@@ -11,7 +11,7 @@ __all__ = ["AREA", "BOX", "CATEGORY", "CROWD", "ID", "IMAGE", "RINGS", "RLE", "B
 # Which of a record's fields are in the columns; a segmentation as polygons (RINGS) or as an RLE of characters.
 ID, IMAGE, CATEGORY, CROWD, AREA, BOX, RINGS, RLE = (1 << k for k in range(8))
 _NUMBERS = frozenset({int, float})
-_MOST = 2.0**53  # to here every whole number is one of double precision
+_MOST = 2.0**53  # below every whole number is one of double precision
 _SHORTEST = 6  # numbers of a polygon with area
 _FIELDS_TOLD = np.array([bin(bits).count("1") for bits in range(256)])
 _NO_RECORD = {}
@@ -153,7 +153,7 @@ def _reals(values):
     numbers = _numbers(values)
     if numbers is not None:
         return numbers, np.ones(len(values), bool)
-    good = [type(v) in _NUMBERS and not abs(v) > _MOST for v in values]
+    good = [type(v) in _NUMBERS and not abs(v) >= _MOST for v in values]
     return np.array([v if known else 0.0 for v, known in zip(values, good, strict=True)],
                     np.float64), np.array(good, bool)
 
@@ -177,7 +177,7 @@ def _numbers(values):
         numbers = np.frombuffer(array("d", values), np.float64)
     except OverflowError:
         return None
-    return None if numbers.size and (np.fmax.reduce(numbers) > _MOST or np.fmin.reduce(numbers) < -_MOST) else numbers
+    return None if numbers.size and (np.fmax.reduce(numbers) >= _MOST or np.fmin.reduce(numbers) <= -_MOST) else numbers
 
 
 def _polygons(masks, found):

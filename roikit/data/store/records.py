@@ -50,8 +50,13 @@ class Records(Sequence):
             for row in self._rows.tolist():
                 yield from self._made(row, row + 1)
 
+    @property
+    def places(self):
+        """(len(self),) int64, the places of these records in the file."""
+        return np.arange(len(self)) if self._rows is None else self._rows
+
     def of_rows(self, rows):
-        """The records at these places of the file, an (M,) array."""
+        """The records at these places of the file, an (M,) array, or all for None."""
         return Records(self.columns, rows)
 
     def where(self, wanted):

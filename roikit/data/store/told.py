@@ -1,0 +1,109 @@
+"""Which annotations the columns alone tell all about: `roikit.data.instances.read_object` would find no fault in them.
+
+The others, few in most files, are made records and go through it.
+"""
+
+import numpy as np
+
+from roikit import masks as rle
+from roikit.data.store.columns import AREA, BOX, CATEGORY, CROWD, IMAGE, RINGS
+
+__all__ = ["are_told", "corners", "inside", "owned", "pixel_boxes"]
+
+_TOLD = IMAGE | CATEGORY | CROWD | AREA | BOX
+_SHORTEST = 6
+_AT_ONCE = 1 << 15  # rows, whose arrays stay in a processor's cache
+# A polygon inside its image that is so wide and high holds a pixel, as `roikit.data.instances` has it.
+_WIDE = 2.0
+
+
+def owned(records, ids):
+    """The rows of the annotations of some images, and which image each is of.
+
+    Args:
+        records: `Records` of all rows.
+        ids: (I,) int64, of the images, which differ.
+
+    Returns:
+        (M,) int64, rows in ascending order, and (M,) int64, places in ``ids``.
+    """
+    order = np.argsort(ids, kind="stable")
+    images, listed = records.column("image_id"), ids[order]
+    if not len(ids):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    first, last = int(listed[0]), int(listed[-1])
+    if last - first < 4 * len(images):  # a table is faster than a search
+        table = np.full(last - first + 2, -1)
+        table[listed - first] = np.arange(len(ids))
+        within = (images >= first) & (images <= last)
+        place = table[np.where(within, images - first, -1)]
+    else:
+        place = np.minimum(np.searchsorted(listed, images), len(ids) - 1)
+        place = np.where(listed[place] == images, place, -1)
+    rows = np.flatnonzero(records.told(IMAGE) & (place >= 0))
+    return rows, order[place[rows]]
+
+
+def are_told(columns, rows, sizes, categories, masks):
+    """Whether an object has all fields in the columns, a known category, a box and, if it must have one, a mask.
+
+    Args:
+        columns: of `roikit.data.store.columns.Builder`.
+        rows: (M,) int64.
+        sizes: (M, 2) int64, height and width of their images.
+        categories: (C,) int64, the ids that are listed.
+        masks: whether each must have a mask.
+
+    Returns:
+        (M,) bool.
+    """
+    parts = [slice(start, start + _AT_ONCE) for start in range(0, len(rows), _AT_ONCE)]
+    return np.concatenate([_told(columns, rows[part], sizes[part], categories, masks) for part in parts]
+                          or [np.zeros(0, bool)])
+
+
+def _told(columns, rows, sizes, categories, masks):
+    good = (columns["flags"][rows] & _TOLD == _TOLD) & np.isin(columns["category_id"][rows], categories)
+    good &= np.isfinite(columns["area"][rows])
+    whole = corners(columns["bbox"][rows])
+    good &= np.isfinite(whole).all(1)
+    for box in (whole, inside(whole, sizes)):
+        good &= (box[:, 2] > box[:, 0]) & (box[:, 3] > box[:, 1])
+    return good & _have_pixels(columns, rows, sizes) if masks else good
+
+
+def _have_pixels(columns, rows, sizes):
+    """(M,) bool, whether the polygons are sound, and one of them is inside the image and wide enough."""
+    starts = columns["ring_starts"][rows]
+    counts = columns["ring_starts"][rows + 1] - starts
+    good = (columns["flags"][rows] & RINGS != 0) & (counts > 0) & (counts != sizes[:, 0])
+    reaching = np.zeros(len(rows), bool)
+    for k in range(int(counts[good].max(initial=0))):
+        place = np.flatnonzero(good & (counts > k))
+        ring, (height, width) = starts[place] + k, sizes[place].T
+        lengths = columns["ring_ends"][ring + 1] - columns["ring_ends"][ring]
+        x1, y1, x2, y2 = columns["extents"][ring].T
+        good[place] = (lengths >= _SHORTEST) & (lengths % 2 == 0) & np.isfinite(x1 + y1 + x2 + y2)
+        reaching[place] |= (x1 >= 0) & (y1 >= 0) & (x2 <= width) & (y2 <= height) & (x2 - x1 >= _WIDE) & (
+            y2 - y1 >= _WIDE)
+    return good & reaching
+
+
+def pixel_boxes(columns, rows, height, width):
+    """(M, 4) float64, x1 y1 x2 y2 around the pixels of masks of a single polygon, in images of one size."""
+    ends = columns["ring_ends"]
+    rings = columns["ring_starts"][rows].tolist()
+    codes = rle.frPyObjects([columns["points"][ends[ring]:ends[ring + 1]] for ring in rings], height, width)
+    return corners(rle.toBbox(codes).reshape(-1, 4))
+
+
+def corners(boxes):
+    """(M, 4) x1 y1 x2 y2 of boxes x y width height."""
+    return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1)
+
+
+def inside(boxes, sizes):
+    """Boxes x1 y1 x2 y2 cut at the borders of their images, ``sizes`` (M, 2) of height and width."""
+    found = np.maximum(boxes, (0, 0, -np.inf, -np.inf))
+    np.minimum(found[:, 2:], sizes[:, ::-1], out=found[:, 2:])
+    return found
