@@ -17,8 +17,10 @@ from roikit.data.forms import box_numbers, outlines
 from roikit.data.image_folder import ImageFolder, placed
 from roikit.data.instances import Instance, MalformedField, has_mask, read_box, read_object
 from roikit.data.layouts import is_json_file, read_source, with_file_names
+from roikit.data.records import fault_of
 from roikit.data.segmentation import bitmap_of
 from roikit.data.store.reading import LARGE, Forms, read_large
+from roikit.data.store.records import Records
 from roikit.data.values import number, plain, whole_number
 
 __all__ = ["Instance", "MalformedField", "NoCategories", "has_mask", "load_annotations", "plain", "read_box",
@@ -92,6 +94,10 @@ def load_annotations(annotations, *, categories=True, images=None, taken=None, l
             content, counts = found
             taken.update(counts)
             return content if folder is None else {**content, "images": placed(content["images"], folder, taken)}
+    if isinstance(annotations, Mapping) and isinstance(annotations.get("annotations"), Records):
+        _require_lists(annotations, "the annotations", categories)
+        content = _read_before(annotations, taken)
+        return content if folder is None else {**content, "images": placed(content["images"], folder, taken)}
     if isinstance(annotations, Mapping):
         name, own = "the annotations", False
         try:
@@ -116,6 +122,15 @@ def load_annotations(annotations, *, categories=True, images=None, taken=None, l
             "images": content["images"] if folder is None else placed(content["images"], folder, taken)}
 
 
+def _read_before(content, taken):
+    """A content whose annotations were read in pieces; its other lists may have been changed since."""
+    if any(fault_of(record, what) is not None for what, key in (("image", "images"), ("category", "categories"))
+           for record in content[key]):
+        others = plain({name: value for name, value in content.items() if name != "annotations"})
+        return {**_with_lists(others, False, taken), "annotations": content["annotations"]}
+    return content
+
+
 def _with_lists(content, own, taken):
     """The content with its images and categories in COCO's form."""
     return {**content,
@@ -126,7 +141,7 @@ def _with_lists(content, own, taken):
 
 def _require_lists(content, name, categories):
     for key in ("images", "annotations", "categories"):
-        found = content.get(key) if isinstance(content, dict) else None
+        found = content.get(key) if isinstance(content, Mapping) else None
         if key == "categories" and categories and found in (None, []) and isinstance(content, dict):
             used = {whole_number(a.get("category_id")) for a in content["annotations"] if isinstance(a, dict)
                     and isinstance(a.get("category_id"), (int, float, str))}
@@ -134,7 +149,7 @@ def _require_lists(content, name, categories):
                 listed = ", ".join(map(str, sorted(used, key=lambda i: (isinstance(i, str), i))[:10]))
                 raise NoCategories(f"{name}: the file lists no categories; ids {listed} are used: add a list "
                                    "'categories' of dicts with id and name, or have `roikit doctor --mend` number them")
-        if not isinstance(found, list):
+        if not isinstance(found, (list, Records)):
             raise ValueError(f"{name} must have a list {key!r}, as COCO's instance files do")
 
 

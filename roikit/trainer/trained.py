@@ -19,7 +19,7 @@ from roikit.models.weights.published import find_published, published
 from roikit.models.weights.published_model import named_model
 from roikit.trainer import checkpoint
 from roikit.trainer.asked import asks_for_keypoints, asks_for_rotated, asks_for_semantic, semantic_classes
-from roikit.trainer.chosen import chosen_ids, part_of_source, val_beside
+from roikit.trainer.chosen import chosen_ids, is_choosy, part_of_source, val_beside
 from roikit.trainer.config import TrainConfig, load_config
 from roikit.trainer.distributed import pick_device
 from roikit.trainer.extras import extra
@@ -235,8 +235,9 @@ def train_set(config):
 
     Semantic labels are those of ``data.train.semantic``, or else the union of the objects' masks.
     """
-    annotations, images = train_paths(config)
-    content = load_annotations(annotations, images=images)
+    content, images = train_paths(config)
+    if is_choosy(config, "train"):
+        content = load_annotations(content, images=images)
     semantic = (config.data.train.semantic or "instances") if asks_for_semantic(config.model) else None
     return data.CocoDataset(content, images, transform=augmentation(config.augment),
                             seed=config.run.seed, ids=chosen_ids(config, "train", content),

@@ -81,6 +81,12 @@ class Builder:
             start += len(flags)
         return found
 
+    def pieces(self):
+        """The columns of what was added, one piece after the other, with ``ring_starts`` and ``ring_ends`` of each."""
+        for values in zip(*self._parts.values(), strict=True):
+            piece = dict(zip(self._parts, values, strict=True))
+            yield {**piece, **{ends: _ends(piece[lengths]) for lengths, ends in _ENDS.items()}}
+
     def repeated_ids(self):
         """How many whole numbers that are ids are one that was there before."""
         ids = [values[flags & ID != 0] for values, flags in zip(self._parts.get("id", ()), self._parts.get("flags", ()),
@@ -171,13 +177,16 @@ def _boxes(values):
 
 def _numbers(values):
     """(N,) float64 of ints and floats; None where one of the values is none, or is not held by double precision."""
-    if not _NUMBERS.issuperset(map(type, values)):
-        return None
     try:
         numbers = np.frombuffer(array("d", values), np.float64)
-    except OverflowError:
+    except (TypeError, OverflowError):
         return None
-    return None if numbers.size and (np.fmax.reduce(numbers) >= _MOST or np.fmin.reduce(numbers) <= -_MOST) else numbers
+    if numbers.size and (np.fmax.reduce(numbers) >= _MOST or np.fmin.reduce(numbers) <= -_MOST):
+        return None
+    # Of what JSON has, True and False alone are taken for numbers too.
+    if any(type(values[place]) is bool for place in np.flatnonzero((numbers == 0) | (numbers == 1)).tolist()):
+        return None
+    return numbers
 
 
 def _polygons(masks, found):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from roikit.data.packed import Objects
-from roikit.data.store.told import are_told, corners, inside, owned
+from roikit.data.store.told import are_told, corners, inside, known_told, owned
 
 __all__ = ["StoredObjects"]
 
@@ -29,7 +29,9 @@ class StoredObjects:
         self._labels = np.array([label_of[number] for number in sorted(label_of)], np.int64)
         rows, owners = owned(records, ids)
         self.has_masks = bool(records.drawn[rows].any())
-        plain = are_told(self._columns, rows, self._sizes[owners], self._categories, self.has_masks)
+        plain = known_told(self._columns, rows, np.column_stack([ids, self._sizes]), self._categories, self.has_masks)
+        if plain is None:
+            plain = are_told(self._columns, rows, self._sizes[owners], self._categories, self.has_masks)
         odd, used = rows[~plain], np.unique(owners[~plain]).tolist()
         self._packed = Objects([images[k] for k in used], records.of_rows(odd), label_of, masks=self.has_masks)
         self.dropped = self._packed.dropped

@@ -15,6 +15,7 @@ from roikit.data.store.cache import open_cache, source_of, write_cache
 from roikit.data.store.columns import Builder, joined
 from roikit.data.store.pieces import pieces_of, read_text
 from roikit.data.store.records import Records
+from roikit.data.store.told import judged
 
 __all__ = ["LARGE", "Forms", "read_large", "without_collection"]
 
@@ -103,7 +104,8 @@ def _read(path, forms):
         taken["annotation ids repeated"] += repeated
     if named := builder.name_categories(forms.ids(content["categories"])):
         taken["category names for ids"] += named
-    parts = builder.finish()
+    found = judged(builder.pieces(), content["images"], content["categories"])
+    parts = {**builder.finish(), **found}
     for name, value in content.items():
         parts[f"list {name}"] = [np.frombuffer(json.dumps(value).encode(), np.uint8)]
     long = [name for name in content if _LONG.search(parts[f"list {name}"][0].data)]

@@ -6,9 +6,10 @@ The others, few in most files, are made records and go through it.
 import numpy as np
 
 from roikit import masks as rle
+from roikit.data.records import fault_of
 from roikit.data.store.columns import AREA, BOX, CATEGORY, CROWD, IMAGE, RINGS
 
-__all__ = ["are_told", "corners", "inside", "owned", "pixel_boxes"]
+__all__ = ["are_told", "corners", "inside", "judged", "known_told", "owned", "pixel_boxes"]
 
 _TOLD = IMAGE | CATEGORY | CROWD | AREA | BOX
 _SHORTEST = 6
@@ -42,6 +43,47 @@ def owned(records, ids):
         place = np.where(listed[place] == images, place, -1)
     rows = np.flatnonzero(records.told(IMAGE) & (place >= 0))
     return rows, order[place[rows]]
+
+
+def judged(pieces, images, categories):
+    """What `are_told` says of all rows, to be kept with the columns.
+
+    Args:
+        pieces: iterable of columns, one piece after the other.
+        images, categories: the records that the file lists; of faulty ones nothing is told.
+
+    Returns:
+        dict of lists of arrays: ``told`` (N,) uint8, 1 where a box must be told and 2 where a mask must be, too;
+        ``listed`` (I, 3) int64, id, height and width of the images that it holds for, and ``kinds`` (C,) int64, the
+        ids of the categories.
+    """
+    listed = sorted((r["id"], r["height"], r["width"]) for r in images if fault_of(r, "image") is None)
+    listed = np.array(listed, np.int64).reshape(-1, 3)
+    kinds = np.unique(np.array([r["id"] for r in categories if fault_of(r, "category") is None], np.int64))
+    told = [np.zeros(0, np.uint8)]
+    for columns in pieces:
+        place = np.minimum(np.searchsorted(listed[:, 0], columns["image_id"]), max(len(listed) - 1, 0))
+        sizes = np.zeros((len(place), 2), np.int64)
+        if len(listed):
+            sizes = np.where(listed[place, :1] == columns["image_id"][:, None], listed[place, 1:], 0)
+        rows = np.arange(len(place))
+        boxes = _told(columns, rows, sizes, kinds, False)
+        told.append(boxes + 2 * (boxes & _have_pixels(columns, rows, sizes)).astype(np.uint8))
+    return {"told": told, "listed": [listed], "kinds": [kinds]}
+
+
+def known_told(columns, rows, images, categories, masks):
+    """What `are_told` would say, as `judged` found it; None where it was of other images or categories.
+
+    Args:
+        columns, rows, categories, masks: as `are_told` has them, the categories in ascending order.
+        images: (I, 3) int64, id, height and width of the images.
+    """
+    listed = columns["listed"]
+    if not len(listed) or not np.array_equal(columns["kinds"], categories):
+        return None
+    place = np.minimum(np.searchsorted(listed[:, 0], images[:, 0]), len(listed) - 1)
+    return columns["told"][rows] & (2 if masks else 1) != 0 if np.array_equal(listed[place], images) else None
 
 
 def are_told(columns, rows, sizes, categories, masks):
