@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from roikit import masks as rle
 from roikit.data import CocoDataset, annotations, inspect_dataset
 from roikit.data.annotations import load_annotations
 from roikit.data.store import cache, reading
@@ -32,10 +33,14 @@ RINGS = st.lists(st.lists(NUMBERS, min_size=6, max_size=10), min_size=1, max_siz
 ODD_RINGS = st.recursive(st.one_of(NUMBERS, ODD_NUMBERS), lambda some: st.lists(some, max_size=4), max_leaves=12)
 CODES = st.fixed_dictionaries({"size": st.sampled_from([[96, 96], ["96", 96], [96], [96, HUGE]]),
                                "counts": st.sampled_from(["0n0", "", "b'0n0'", "\xe9", [0, 4], None])})
+BITMAPS = np.zeros((3, 96, 96), np.uint8)
+BITMAPS[0, 3:9, 5:50], BITMAPS[1, 95, 95] = 1, 1  # and one without a pixel
+RLES = st.sampled_from([{"size": [96, 96], "counts": rle.encode(np.asfortranarray(bitmap))["counts"].decode()}
+                        for bitmap in BITMAPS] + [{"size": [96, 96], "counts": "zz"}, {"size": [95, 96], "counts": "0n0"}])
 PLAIN = st.fixed_dictionaries({
     "id": st.integers(0, 9), "image_id": st.integers(1, 4), "category_id": st.integers(1, 2),
     "iscrowd": st.sampled_from([0, 0, 0, 1]), "area": NUMBERS, "bbox": st.lists(NUMBERS, min_size=4, max_size=4),
-    "segmentation": RINGS})
+    "segmentation": st.one_of(RINGS, RINGS, RLES)})
 ODD = st.fixed_dictionaries({}, optional={
     "id": IDS, "image_id": IDS, "category_id": IDS, "iscrowd": st.one_of(st.integers(0, 2), ODD_NUMBERS),
     "area": st.one_of(NUMBERS, ODD_NUMBERS), "bbox": st.one_of(st.lists(NUMBERS, max_size=5), ODD_RINGS),

@@ -3,6 +3,7 @@
 import numpy as np
 
 from roikit.data.packed import Objects
+from roikit.data.store.columns import RLE
 from roikit.data.store.told import are_told, corners, inside, known_told, owned
 
 __all__ = ["StoredObjects"]
@@ -95,6 +96,9 @@ class StoredObjects:
         row = int(self.rows[index])
         if row < 0:
             return self._packed.mask(-1 - row, height, width)
+        if self._columns["flags"][row] & RLE:
+            code = slice(*self._columns["count_ends"][row:row + 2])
+            return {"size": [height, width], "counts": self._columns["counts"][code].tobytes()}
         ends = self._columns["ring_ends"][slice(*(self._columns["ring_starts"][row:row + 2] + (0, 1)))]
         return [np.array(self._columns["points"][a:b]) for a, b in zip(ends[:-1], ends[1:], strict=True)]
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from roikit import masks as rle
 from roikit.data.records import fault_of
-from roikit.data.store.columns import AREA, BOX, CATEGORY, CROWD, IMAGE, RINGS
+from roikit.data.store.columns import AREA, BOX, CATEGORY, CROWD, IMAGE, RINGS, RLE
 
 __all__ = ["are_told", "corners", "inside", "judged", "known_told", "owned", "pixel_boxes"]
 
@@ -68,7 +68,12 @@ def judged(pieces, images, categories):
             sizes = np.where(listed[place, :1] == columns["image_id"][:, None], listed[place, 1:], 0)
         rows = np.arange(len(place))
         boxes = _told(columns, rows, sizes, kinds, False)
-        told.append(boxes + 2 * (boxes & _have_pixels(columns, rows, sizes)).astype(np.uint8))
+        sound, reaching = _polygons(columns, rows, sizes)
+        masks = sound & reaching
+        for height, width in np.unique(sizes[boxes & ~masks], axis=0).tolist():
+            place = np.flatnonzero(boxes & ~masks & (sizes == (height, width)).all(1))
+            _look_at_pixels(columns, place, sound, masks, height, width)
+        told.append(boxes + 2 * (boxes & masks).astype(np.uint8))
     return {"told": told, "listed": [listed], "kinds": [kinds]}
 
 
@@ -111,11 +116,11 @@ def _told(columns, rows, sizes, categories, masks):
     good &= np.isfinite(whole).all(1)
     for box in (whole, inside(whole, sizes)):
         good &= (box[:, 2] > box[:, 0]) & (box[:, 3] > box[:, 1])
-    return good & _have_pixels(columns, rows, sizes) if masks else good
+    return good & np.logical_and(*_polygons(columns, rows, sizes)) if masks else good
 
 
-def _have_pixels(columns, rows, sizes):
-    """(M,) bool, whether the polygons are sound, and one of them is inside the image and wide enough."""
+def _polygons(columns, rows, sizes):
+    """(M,) bool twice, whether the polygons are sound, and whether one of them is inside the image and wide enough."""
     starts = columns["ring_starts"][rows]
     counts = columns["ring_starts"][rows + 1] - starts
     good = (columns["flags"][rows] & RINGS != 0) & (counts > 0) & (counts != sizes[:, 0])
@@ -128,7 +133,34 @@ def _have_pixels(columns, rows, sizes):
         good[place] = (lengths >= _SHORTEST) & (lengths % 2 == 0) & np.isfinite(x1 + y1 + x2 + y2)
         reaching[place] |= (x1 >= 0) & (y1 >= 0) & (x2 <= width) & (y2 <= height) & (x2 - x1 >= _WIDE) & (
             y2 - y1 >= _WIDE)
-    return good & reaching
+    return good, reaching
+
+
+def _look_at_pixels(columns, rows, sound, masks, height, width):
+    """Mark in ``masks`` those of some rows, in images of one size, whose polygons or RLE are sound and have a pixel."""
+    drawn = rows[sound[rows]]
+    starts, stops = columns["ring_starts"][drawn], columns["ring_starts"][drawn + 1]
+    rings = [_slice(columns, "points", "ring_ends", ring)
+             for first, stop in zip(starts.tolist(), stops.tolist(), strict=True) for ring in range(first, stop)]
+    seen = _have_area(rings, lambda some: rle.frPyObjects(some, height, width))
+    owners = np.repeat(drawn, stops - starts)
+    masks[owners[seen]] = True
+    coded = rows[(columns["flags"][rows] & RLE != 0) & (columns["sizes"][rows] == (height, width)).all(1)]
+    codes = [{"size": [height, width], "counts": _slice(columns, "counts", "count_ends", row).tobytes()}
+             for row in coded.tolist()]
+    masks[coded] = _have_area(codes, lambda some: some)
+
+
+def _slice(columns, values, ends, place):
+    return columns[values][columns[ends][place]:columns[ends][place + 1]]
+
+
+def _have_area(shapes, encoded):
+    """(len(shapes),) bool, which have a pixel; each is looked at alone where one cannot be read."""
+    try:
+        return rle.area(encoded(shapes)) > 0 if shapes else np.zeros(0, bool)
+    except (TypeError, ValueError, OverflowError):
+        return np.array([_have_area([shape], encoded)[0] for shape in shapes]) if len(shapes) > 1 else np.zeros(1, bool)
 
 
 def pixel_boxes(columns, rows, height, width):
