@@ -7,6 +7,7 @@ import pickle
 import shutil
 import warnings
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -257,6 +258,17 @@ def test_a_full_disk_is_no_fault(file, monkeypatch, tmp_path):
     monkeypatch.setattr(cache, "_write_head", full)
     assert alike(stored(file)[0], whole(file)[0])
     assert not list(tmp_path.rglob("*.roikit*"))
+
+
+def test_many_may_write_at_once_and_what_a_cut_one_left_is_removed(file):
+    left = file.with_name(f".{file.name}.roikit.12.ab")
+    left.write_bytes(b"cut")
+    os.utime(left, (5, 5))
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: stored(file)[0], range(16)))
+    told = whole(file)[0]
+    assert all(alike(one, told) for one in found) and cache.open_cache(file) is not None
+    assert sorted(os.listdir(file.parent)) == ["annotations.json", "annotations.json.roikit", "images"]
 
 
 def test_the_cache_can_be_switched_off(file, monkeypatch):

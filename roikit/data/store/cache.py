@@ -8,8 +8,10 @@ it. While size and times are the same the samples are compared, and else all of 
 sums of their blocks, which a changed byte changes, and which takes no longer than reading them.
 """
 
+import glob
 import json
 import os
+import time
 import zlib
 from hashlib import blake2b
 from pathlib import Path
@@ -26,6 +28,7 @@ _ALIGNED = 64
 _BLOCK, _READ = 1 << 13, 1 << 17  # words of 8 bytes
 _SAMPLES, _SAMPLE = 64, 1 << 12
 _CHUNK = 1 << 18
+_HOUR = 3600
 
 
 class Arrays(dict):
@@ -98,6 +101,7 @@ def write_cache(path, source, parts, told):
             try:
                 if _times(path) != {name: source[name] for name in _times(path)}:
                     return None
+                _forget_cut_ones(place)
                 head = _write(beside, source, parts, told)
                 os.replace(beside, place)
             finally:
@@ -111,6 +115,13 @@ def write_cache(path, source, parts, told):
 def source_of(path):
     """What tells a file as it is from others: its size, its times and the digests of its content."""
     return {**_times(path), "samples": _samples(path), "content": _content(path)}
+
+
+def _forget_cut_ones(place):
+    """Remove what processes that were ended while they wrote have left, an hour ago or longer."""
+    for left in place.parent.glob(f".{glob.escape(place.name)}.*"):
+        if time.time() - left.stat().st_mtime > _HOUR:
+            left.unlink(missing_ok=True)
 
 
 def _write(path, source, parts, told):

@@ -91,10 +91,10 @@ class Builder:
         """How many whole numbers that are ids are one that was there before."""
         ids = [values[flags & ID != 0] for values, flags in zip(self._parts.get("id", ()), self._parts.get("flags", ()),
                                                                 strict=True)]
-        count = sum(map(len, ids))
+        ids = np.sort(np.concatenate([np.zeros(0, np.int64), *ids]))
         large = [number for text in self._rests.values() if '"id": ' in text
                  and isinstance(rest := json.loads(text), dict) and type(number := rest.get("id")) is int]
-        return count - (len(np.unique(np.concatenate(ids))) if ids else 0) + len(large) - len(set(large))
+        return int(np.count_nonzero(ids[1:] == ids[:-1])) + len(large) - len(set(large))
 
     def finish(self):
         """The columns; nothing can be added then.

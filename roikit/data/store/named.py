@@ -103,7 +103,7 @@ def _settled(columns, rows, sizes, categories, masks, border):
     if not masks:
         return good
     good &= columns["ring_starts"][rows + 1] - columns["ring_starts"][rows] == 1
-    for height, width in np.unique(sizes[good], axis=0).tolist():
+    for height, width in set(map(tuple, sizes[good].tolist())):
         place = np.flatnonzero(good & (sizes == (height, width)).all(1))
         good[place] = agreeing_boxes(cut[place], pixel_boxes(columns, rows[place], height, width))
     return good

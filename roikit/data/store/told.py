@@ -70,7 +70,7 @@ def judged(pieces, images, categories):
         boxes = _told(columns, rows, sizes, kinds, False)
         sound, reaching = _polygons(columns, rows, sizes)
         masks = sound & reaching
-        for height, width in np.unique(sizes[boxes & ~masks], axis=0).tolist():
+        for height, width in set(map(tuple, sizes[boxes & ~masks].tolist())):
             place = np.flatnonzero(boxes & ~masks & (sizes == (height, width)).all(1))
             _look_at_pixels(columns, place, sound, masks, height, width)
         told.append(boxes + 2 * (boxes & masks).astype(np.uint8))
