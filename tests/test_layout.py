@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "ops": {"numpy", "torch", "ctypes", "roikit.errors", "roikit._cuda"} | COMPILED | PRIVATE,
     "masks": {"numpy", "roikit._rle", "roikit._polygon", "roikit.errors"},
     "models": {"torch", "roikit.ops", "roikit.masks", "roikit.errors"},
-    "data": {"numpy", "torch", "PIL", "yaml", "tifffile", "roikit.kernels", "roikit.masks", "roikit.errors"},
+    "data": {"numpy", "torch", "PIL", "yaml", "tifffile", "orjson", "roikit.kernels", "roikit.masks", "roikit.errors"},
     "export": {"numpy", "torch", "onnx", "onnxscript", "onnxruntime", "roikit.ops", "roikit.models", "roikit.errors"},
 }
 MAY_NOT_IMPORT = {  # folders with a free hand but for these

@@ -19,7 +19,10 @@ from roikit.data.instances import Instance, MalformedField, has_mask, read_box, 
 from roikit.data.layouts import is_json_file, read_source, with_file_names
 from roikit.data.layouts.strangers import not_json, refuse_repeated_list, seeming
 from roikit.data.named_ids import category_called, with_image_ids
+from roikit.data.records import fault_of
 from roikit.data.segmentation import bitmap_of
+from roikit.data.store.reading import LARGE, Forms, read_large
+from roikit.data.store.records import Records
 from roikit.data.values import number, plain, whole_number
 
 __all__ = ["Instance", "MalformedField", "NoCategories", "has_mask", "load_annotations", "plain", "read_box",
@@ -54,7 +57,7 @@ def read_json(path):
     return content
 
 
-def load_annotations(annotations, *, categories=True, images=None, taken=None):
+def load_annotations(annotations, *, categories=True, images=None, taken=None, large=LARGE):
     """The content of an annotation file, in plain values and in COCO's form.
 
     NumPy's numbers and arrays (and all else that has ``tolist``) become Python's. What has one meaning is taken for it:
@@ -79,9 +82,12 @@ def load_annotations(annotations, *, categories=True, images=None, taken=None):
         images: folder of the images, or an `ImageFolder`; None where nothing is to be learnt from it, and, for a
             folder of annotations, for the one beside it.
         taken: Counter that learns what was taken for what it means, in words; None where nobody asks.
+        large: bytes of a JSON file from which on its annotations are read in pieces and kept in columns, and these in a
+            cache, as `roikit.data.store.reading.read_large` does it; None to have a list in any case.
 
     Returns:
-        dict with the lists ``images``, ``annotations`` and ``categories`` at least.
+        dict with the lists ``images``, ``annotations`` and ``categories`` at least; of a large file ``annotations``
+        are `roikit.data.store.records.Records`, a sequence of the same records.
 
     Raises:
         OSError: the file cannot be read.
@@ -90,6 +96,17 @@ def load_annotations(annotations, *, categories=True, images=None, taken=None):
     """
     taken = Counter() if taken is None else taken
     folder = images if images is None or isinstance(images, ImageFolder) else ImageFolder(images)
+    if not isinstance(annotations, Mapping) and large is not None and is_json_file(annotations):
+        found = read_large(annotations, _FORMS, large)
+        if found is not None:
+            content, counts = found
+            _require_lists(content, os.fspath(annotations), categories)
+            taken.update(counts)
+            return content if folder is None else {**content, "images": placed(content["images"], folder, taken)}
+    if isinstance(annotations, Mapping) and isinstance(annotations.get("annotations"), Records):
+        _require_lists(annotations, "the annotations", categories)
+        content = _read_before(annotations, taken)
+        return content if folder is None else {**content, "images": placed(content["images"], folder, taken)}
     if isinstance(annotations, Mapping):
         name, own = "the annotations", False
         try:
@@ -108,21 +125,35 @@ def load_annotations(annotations, *, categories=True, images=None, taken=None):
     except RecursionError:
         raise ValueError(f"{name} has coordinates that are nested too deeply") from None
     _count_repeated_ids(objects, taken)
-    kinds = _listed_once(content["categories"], ("id",), own, taken, "categories listed twice alike")
-    objects = _with_category_ids(objects, kinds, taken)
-    records = _listed_once(content["images"], ("id", "height", "width"), own, taken, "images listed twice alike")
-    objects = with_image_ids(objects, records, taken)
+    content = _with_lists({**content, "annotations": objects}, own, taken)
+    objects = _with_category_ids(objects, content["categories"], taken)
+    objects = with_image_ids(objects, content["images"], taken)
+    return {**content, "annotations": objects,
+            "images": content["images"] if folder is None else placed(content["images"], folder, taken)}
+
+
+def _read_before(content, taken):
+    """A content whose annotations were read in pieces; its other lists may have been changed since."""
+    if any(fault_of(record, what) is not None for what, key in (("image", "images"), ("category", "categories"))
+           for record in content[key]):
+        others = plain({name: value for name, value in content.items() if name != "annotations"})
+        return {**_with_lists(others, False, taken), "annotations": content["annotations"]}
+    return content
+
+
+def _with_lists(content, own, taken):
+    """The content with its images and categories in COCO's form."""
     return {**content,
-            "images": records if folder is None else placed(records, folder, taken),
-            "categories": kinds,
-            "annotations": objects}
+            "categories": _listed_once(content["categories"], ("id",), own, taken, "categories listed twice alike"),
+            "images": _listed_once(content["images"], ("id", "height", "width"), own, taken,
+                                   "images listed twice alike")}
 
 
 def _require_lists(content, name, categories):
     if (other := seeming(content)) is not None:
         raise ValueError(f"{name}: {other}")
     for key in ("images", "annotations", "categories"):
-        found = content.get(key) if isinstance(content, dict) else None
+        found = content.get(key) if isinstance(content, Mapping) else None
         if key == "categories" and categories and found in (None, []) and isinstance(content, dict):
             used = {whole_number(a.get("category_id")) for a in content["annotations"] if isinstance(a, dict)
                     and isinstance(a.get("category_id"), (int, float, str))}
@@ -130,7 +161,7 @@ def _require_lists(content, name, categories):
                 listed = ", ".join(map(str, sorted(used, key=lambda i: (isinstance(i, str), i))[:10]))
                 raise NoCategories(f"{name}: the file lists no categories; ids {listed} are used: add a list "
                                    "'categories' of dicts with id and name, or have `roikit doctor --mend` number them")
-        if not isinstance(found, list):
+        if not isinstance(found, (list, Records)):
             raise ValueError(f"{name} must have a list {key!r}, as COCO's instance files do")
 
 
@@ -274,3 +305,9 @@ def _flag(value):
     value = _FLAGS.get(value.strip().lower(), value) if isinstance(value, str) else value
     number = int(value) if isinstance(value, bool) else whole_number(value)
     return number if isinstance(number, int) and number in (0, 1) else value
+
+
+# What the reader of large files makes of each record and each list.
+_FORMS = Forms(annotation=lambda record, taken: _annotation(record, True, taken),
+               lists=lambda content, taken: _with_lists(with_file_names(content, taken), True, taken),
+               called=category_called)

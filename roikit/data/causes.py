@@ -4,6 +4,7 @@ A file of corners, say, gives as many symptoms as it has objects. Each cause is 
 evaluation and the doctor alike, and told in one sentence with what to do. Torch is not needed.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -12,8 +13,10 @@ from roikit.data.fractions import FRACTIONAL, box_order, fractional_fields
 from roikit.data.instances import has_mask, is_line, read_box
 from roikit.data.mask_causes import extent, mask_cause, outside_sentence, sampled
 from roikit.data.records import crowds_sentence, of_image, shown, sizes_of
+from roikit.data.store.columns import CATEGORY
+from roikit.data.store.records import Records
 
-__all__ = ["Cause", "agreeing", "as_corners", "boxes_in_place", "causes_of"]
+__all__ = ["Cause", "agreeing", "agreeing_boxes", "as_corners", "boxes_in_place", "causes_of"]
 
 # How far, in pixels, a box may miss its mask, and at least how much of the two must be common where it misses by more:
 # COCO's own boxes are drawn by hand.
@@ -63,7 +66,9 @@ def causes_of(content):
     Returns:
         list of Cause, that of the largest consequence first.
     """
-    annotations = [a for a in content["annotations"] if isinstance(a, dict)]
+    annotations = content["annotations"]
+    annotations = annotations.dicts if isinstance(annotations, Records) else [
+        a for a in annotations if isinstance(a, dict)]
     found = [_fractions(content["images"], annotations), _boxes(content["images"], annotations), _lines(annotations)]
     if not any(found):  # else it would be the same cause again
         found.append(_masks(content["images"], annotations) or _outside(content["images"], annotations))
@@ -84,7 +89,7 @@ def _outside(images, annotations):
 def _categories(categories, annotations):
     """The cause where annotations use ids that categories does not list: figures without them would be wrong."""
     listed = {c.get("id") for c in categories if isinstance(c, dict) and isinstance(c.get("id"), (int, str))}
-    strange = [a for a in annotations
+    strange = [a for a in _perhaps_strange(annotations, listed)
                if not isinstance(a.get("category_id"), (int, str)) or a["category_id"] not in listed]
     if not strange or not listed or len(listed) < len(categories):
         return None
@@ -98,6 +103,14 @@ def _categories(categories, annotations):
                  + "; list the id, or give its annotations the one that is meant")
 
 
+def _perhaps_strange(annotations, listed):
+    """The annotations but for those of which the columns show that their category is listed."""
+    if not isinstance(annotations, Records):
+        return annotations
+    ids = np.array([i for i in listed if type(i) is int and -2**63 <= i < 2**63], np.int64)
+    return annotations.where(~(annotations.told(CATEGORY) & np.isin(annotations.column("category_id"), ids)))
+
+
 def _crowds(annotations):
     if not annotations or not all(a.get("iscrowd") == 1 for a in annotations):
         return None
@@ -105,10 +118,15 @@ def _crowds(annotations):
 
 
 def _lines(annotations):
-    drawn = [a for a in annotations if has_mask(a)]
-    if not drawn or not all(map(is_line, drawn)):
+    count = 0
+    for annotation in annotations:  # of most files, until the first
+        if has_mask(annotation):
+            if not is_line(annotation):
+                return None
+            count += 1
+    if not count:
         return None
-    return Cause("lines", f"polygons of two points have no area, and all {len(drawn)} are such: they are lines, or "
+    return Cause("lines", f"polygons of two points have no area, and all {count} are such: they are lines, or "
                  "corners of boxes; leave segmentation out where there are boxes alone, or draw the outlines")
 
 
@@ -139,7 +157,8 @@ def _box(annotation):
 
 def agreeing(box, other):
     """Whether two boxes are the same but for the freedom that hand-made annotations take."""
-    if np.abs(box - other).max() <= _AGREEMENT:
+    box, other = box.tolist(), other.tolist()  # floats: a million boxes go through here
+    if max(abs(a - b) for a, b in zip(box, other, strict=True)) <= _AGREEMENT:
         return True
     w = min(box[2], other[2]) - max(box[0], other[0])
     h = min(box[3], other[3]) - max(box[1], other[1])
@@ -149,14 +168,22 @@ def agreeing(box, other):
     return w * h / (sum(areas) - w * h) >= _AGREEMENT_IOU
 
 
+def agreeing_boxes(boxes, others):
+    """`agreeing` of each of (N, 4) boxes with another one, as (N,) bool."""
+    near = np.abs(boxes - others).max(1) <= _AGREEMENT
+    common = (np.minimum(boxes[:, 2:], others[:, 2:]) - np.maximum(boxes[:, :2], others[:, :2])).clip(0).prod(1)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1) + (others[:, 2:] - others[:, :2]).prod(1)
+    return near | (common > 0) & (common >= _AGREEMENT_IOU * (areas - common))
+
+
 def _read_as(annotation, reading, any_area=False):
     """A ``bbox`` in one of the `_READINGS` as an array x1, y1, x2, y2; None where it cannot be that."""
     try:
         a, b, c, d = (float(v) for v in annotation["bbox"])
     except (TypeError, ValueError, KeyError, OverflowError):
         return None
-    box = np.array(_READINGS[reading](a, b, c, d))
-    return box if np.isfinite(box).all() and (box[2] > box[0] and box[3] > box[1] or any_area) else None
+    box = _READINGS[reading](a, b, c, d)
+    return np.array(box) if all(map(math.isfinite, box)) and (box[2] > box[0] and box[3] > box[1] or any_area) else None
 
 
 def as_corners(annotation, around):
@@ -178,8 +205,12 @@ def boxes_in_place(content, reading):
 
 
 def _boxes(images, annotations):
-    boxed = [a for a in annotations if a.get("bbox")]
-    drawn = [a for a in boxed if has_mask(a)]
+    if isinstance(annotations, Records):
+        boxed = annotations.where(annotations.boxed)
+        drawn = boxed.where(boxed.drawn)
+    else:
+        boxed = [a for a in annotations if a.get("bbox")]
+        drawn = [a for a in boxed if has_mask(a)]
     return _shown_by_masks(images, drawn) if drawn else _shown_by_borders(images, boxed)
 
 

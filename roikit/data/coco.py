@@ -17,6 +17,9 @@ from roikit.data.rotated import boxes_of_corners, boxes_of_masks, corners_of_box
 from roikit.data.segmentation import encode
 from roikit.data.semantic import IGNORED, open_semantic, union_of_masks
 from roikit.data.sound import require_sound, with_boxes_read
+from roikit.data.store.objects import StoredObjects
+from roikit.data.store.reading import without_collection
+from roikit.data.store.records import Records
 from roikit.data.transforms import Sample, image_tensor
 from roikit.data.turned import turned_sentence
 from roikit.errors import RoikitWarning
@@ -83,6 +86,7 @@ class CocoDataset(Dataset):
             than the file says.
     """
 
+    @without_collection()
     def __init__(self, annotations, images, *, transform=None, seed=0, ids=None, keep_empty=True, keep_missing=False,
                  keypoints=False, keypoint_pairs=None, semantic=None, semantic_classes=None, rotated=False):
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
@@ -107,16 +111,21 @@ class CocoDataset(Dataset):
         label_of = {c: i for i, c in enumerate(self.category_ids, start=1)}
         self._rotated = _rotated_source(content["annotations"]) if rotated else None
         asked = {"skeletons": self.skeletons, "rotated": self._rotated == "fields"}
-        objects = Objects(records, content["annotations"], label_of, **asked)
+        stored = isinstance(content["annotations"], Records) and not any(asked.values())
+        objects = StoredObjects(records, content["annotations"], label_of) if stored else Objects(
+            records, content["annotations"], label_of, **asked)
         if not keep_empty:
-            kept = [r for r, n in zip(records, _objects_per_image(objects), strict=True) if n]
+            empty = _objects_per_image(objects) == 0
+            kept = [r for r, none in zip(records, empty.tolist(), strict=True) if not none]
             dropped = objects.dropped
-            if len(kept) < len(records):
-                records, objects = kept, Objects(kept, content["annotations"], label_of, **asked)
-            objects.dropped = dropped
+            if stored:
+                objects.without(empty)
+            elif len(kept) < len(records):
+                objects = Objects(kept, content["annotations"], label_of, **asked)
+            records, objects.dropped = kept, dropped
         self._objects = objects
-        self._ids = np.array([r["id"] for r in records], np.int64)
-        self._sizes = np.array([[r["height"], r["width"]] for r in records], np.int64)
+        self._ids, *sides = (np.array([r[field] for r in records], np.int64) for field in ("id", "height", "width"))
+        self._sizes = np.stack(sides, 1)
         self._files = Ragged.of_bytes([str(r["file_name"]).encode() for r in records])
         self._semantic = self._semantic_source(semantic, semantic_classes)
         self._warn_of_dropped(content, told)
@@ -136,8 +145,10 @@ class CocoDataset(Dataset):
 
     def _warn_of_dropped(self, content, sentences):
         dropped = dict(self._objects.dropped)
-        listed = {record["id"] for record in content["images"]}
-        strangers = sum(a["image_id"] not in listed for a in content["annotations"])
+        listed, annotations = [record["id"] for record in content["images"]], content["annotations"]
+        owners = (annotations.column("image_id") if isinstance(annotations, Records) else
+                  np.array([a["image_id"] for a in annotations], np.int64))
+        strangers = np.count_nonzero(~np.isin(owners, np.array(listed, np.int64)))
         if strangers:
             dropped["of an image that the file does not list"] = strangers
         if dropped:
@@ -147,7 +158,8 @@ class CocoDataset(Dataset):
         if crowds := crowds_sentence(content["annotations"]):
             sentences.append(crowds)
         if sentences:
-            warnings.warn(f"CocoDataset: {'; '.join(sentences)}", RoikitWarning, stacklevel=3)
+            warnings.warn(f"CocoDataset: {'; '.join(sentences)}", RoikitWarning,
+                          stacklevel=4)  # past `without_collection`
 
     def __len__(self):
         return len(self._ids)
@@ -195,8 +207,8 @@ class CocoDataset(Dataset):
         crowd = objects.crowd[rows]
         rows, crowds = rows[~crowd], rows[crowd]
         masks = [objects.mask(i, height, width) for i in rows] if objects.has_masks else None
-        sample = Sample(image, objects.boxes[rows], objects.labels[rows], objects.area[rows], masks,
-                        objects.boxes[crowds])
+        sample = Sample(image, objects.boxes_of(rows), objects.labels_of(rows), objects.area_of(rows), masks,
+                        objects.boxes_of(crowds))
         if objects.keypoints is not None:
             sample = replace(sample, keypoints=objects.keypoints[rows].astype(np.float64), mirrored=self._mirrored)
         if objects.rotated is not None:

@@ -125,7 +125,7 @@ def convert_data(source, out, *, part=None, images=None, layout=COCO, copy=True)
 
 def _content(source):
     """What a data set has, when it is sound, with boxes as COCO has them; crowds and lines stay what they are."""
-    content = load_annotations(source.annotations, images=source.images)
+    content = load_annotations(source.annotations, images=source.images, large=None)
     name = f"convert_data: {os.fspath(source.annotations)}"
     require_sound(content, name)
     content, told = with_boxes_read(content, name, ("all-crowds", "lines"))

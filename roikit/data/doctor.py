@@ -20,12 +20,14 @@ from roikit.data.image_findings import image_findings
 from roikit.data.image_folder import ImageFolder
 from roikit.data.instances import is_wrong_area
 from roikit.data.keypoint_findings import keypoint_findings
-from roikit.data.records import crowds_sentence, fault_of, named_twice, repeated_sentence, usable_id
+from roikit.data.records import count_of_crowds, crowds_sentence, fault_of, named_twice, repeated_sentence, usable_id
 from roikit.data.repeated import repeated_objects
 from roikit.data.rotated import has_rotated_box
 from roikit.data.rotated_findings import rotated_findings
 from roikit.data.segmentation import box_and_area, read_segmentation
 from roikit.data.semantic_findings import semantic_findings
+from roikit.data.store.named import NamedRecords, counted_ids, settled, to_look_at
+from roikit.data.store.records import Records
 
 __all__ = ["Inspection", "inspect_dataset"]
 
@@ -41,7 +43,7 @@ _FEW = 10
 
 
 def inspect_dataset(annotations, images, *, check_pixels=False, keypoints=True, semantic=None, semantic_classes=None,
-                    check_labels=False, beside=None, fit=None):
+                    check_labels=False, beside=None, fit=None, progress=None):
     """Look for everything in a COCO data set that would break training, or quietly spoil it.
 
     Args:
@@ -58,6 +60,8 @@ def inspect_dataset(annotations, images, *, check_pixels=False, keypoints=True, 
         beside: (annotations, images) of the other of two parts, train and val, to look whether they share images; the
             files are compared by their bytes, and with ``check_pixels`` the pictures by what they show.
         fit: `ModelFit` of the model that is to learn from it; None for any.
+        progress: function of "images" or "objects" and a sequence of these, that gives them on one after the other and
+            may show how far it is; None for none.
 
     Returns:
         Report. What is wrong with the data set is a finding, never an exception.
@@ -65,7 +69,7 @@ def inspect_dataset(annotations, images, *, check_pixels=False, keypoints=True, 
     Raises:
         ImportError: Pillow is missing.
     """
-    inspection, folder, taken = Inspection(), ImageFolder(images), Counter()
+    inspection, folder, taken = Inspection(progress), ImageFolder(images), Counter()
     try:
         content = load_annotations(annotations, images=folder, taken=taken)
     except (OSError, ValueError) as error:
@@ -115,7 +119,8 @@ class Inspection:
     A record that is faulty is one finding, and those that refer to it are none: they are its consequences.
     """
 
-    def __init__(self):
+    def __init__(self, progress=None):
+        self.progress = (lambda _, items: items) if progress is None else progress
         self.findings = []
         self.unread = 0  # annotations of which nothing can be said, as an error found says
         self.nameless = False  # whether a category has no id, so that others cannot be told to be unknown
@@ -126,7 +131,7 @@ class Inspection:
 
     def report(self, content, objects):
         order = {"error": 0, "warning": 1, "note": 2}
-        crowds = sum(isinstance(a, dict) and a.get("iscrowd") == 1 for a in content["annotations"])
+        crowds = count_of_crowds(content["annotations"])
         return Report(
             images=len(content["images"]), annotations=len(content["annotations"]),
             objects=len(content["annotations"]) - crowds, crowds=crowds,
@@ -177,16 +182,21 @@ class Inspection:
     def images(self, records, folder, check_pixels):
         """The records by image id, None for those that are faulty."""
         listed = self.records(records, "image")
-        for finding in image_findings(listed, folder, check_pixels):
+        for finding in image_findings(listed, folder, check_pixels, self.progress):
             self.add(*finding)
         return listed
 
     def annotations(self, content, images, categories, keypoints, fit, folder):
         """The number of objects by image id; images without any are not in it."""
-        sound = list(self.sound_annotations(content["annotations"], images, categories))
-        objects = Counter(record["image_id"] for _, record in sound if record["iscrowd"] != 1)
-        self.classes(Counter(record["category_id"] for _, record in sound if record["iscrowd"] != 1), categories)
-        for place in repeated_objects([record for _, record in sound]):
+        sound = self.sound_annotations(content["annotations"], images, categories)
+        objects, classes = Counter(), Counter()
+        for _, record in sound:
+            if record["iscrowd"] != 1:
+                objects[record["image_id"]] += 1
+                classes[record["category_id"]] += 1
+        self.classes(classes, categories)
+        records = sound.records if isinstance(sound, NamedRecords) else [record for _, record in sound]
+        for place in repeated_objects(records):
             self.add("duplicate-object", "warning", sound[place][0], "it is another annotation again")
         has_masks = any(has_mask(record) for _, record in sound)
         if sound and not has_masks:
@@ -218,14 +228,17 @@ class Inspection:
             self.add(*finding)
         for finding in () if fit is None else fit_findings(sound, images, fit):
             self.add(*finding)
-        kept, self.wrong = 0, []
+        self.wrong = []
         missing = {number for number, record in images.items() if record is not None
                    and not folder.holds(record["file_name"])}
         missing = missing if len(missing) < len(images) else set()  # which is an error of its own
-        for subject, record in sound:
+        kept = 0
+        for subject, record in self.to_judge(sound, images, has_masks):
             image = images[record["image_id"]]
             if image is None:
                 self.unread += 1
+            elif subject is None:  # its columns show that it is sound
+                kept += record["iscrowd"] != 1 and record["image_id"] not in missing
             else:
                 learnt = self.object(subject, record, image["height"], image["width"], has_masks)
                 kept += learnt and record["image_id"] not in missing
@@ -246,34 +259,52 @@ class Inspection:
             self.add("few-objects", "note", "the file", f"{counted(len(few), 'category')} with fewer than {_FEW} "
                      f"objects, too few to learn from: {named}{' and more' if len(few) > 10 else ''}")
 
+    def to_judge(self, sound, images, has_masks):
+        """(subject, record) of the sound annotations; of columns, None for the subject where these show no fault."""
+        if not isinstance(sound, NamedRecords):
+            yield from self.progress("objects", sound)
+            return
+        settled_parts = settled(sound.records, images, has_masks, _BORDER)
+        clean = (known for _, part in settled_parts for known in part.tolist())
+        for known, (subject, record) in zip(clean, self.progress("objects", sound), strict=True):
+            yield None if known else subject, record
+
     def sound_annotations(self, records, images, categories):
-        """(subject, record) of the annotations of listed images, with ids that can be read."""
-        times = Counter()
-        for place, record in enumerate(records):
-            number = record.get("id") if isinstance(record, dict) else None
-            usable = usable_id(number)
-            subject = f"annotation {number}" if usable else f"annotation at place {place}"
-            if usable:
-                times[number] += 1
-            fault = fault_of(record, "annotation")
-            if fault is not None:
-                self.unread, self.unplaced = self.unread + 1, True
-                if not _refers_to_a_faulty_one(record, images, categories):
-                    self.add(fault[0], "error", subject, fault[1])
-                continue
-            subject = f"{subject} of image {record['image_id']}"
-            if record["category_id"] not in categories and not self.nameless:
-                self.add("unknown-category-id", "error", subject,
-                         f"categories does not list its category id {record['category_id']}")
-            if record["image_id"] not in images:
-                self.add("unknown-image-id", "warning", subject,
-                         "images does not list its image, so it is left out")
-                continue
-            yield subject, record
-        for number, count in times.items():
+        """(subject, record) of the annotations of listed images, with ids that can be read, as a sequence."""
+        if isinstance(records, Records):
+            odd = to_look_at(records, images, categories).tolist()
+            wanted = np.ones(len(records), bool)
+            wanted[[place for place in odd if self.subject(place, records[place], images, categories) is None]] = False
+            sound, ids = NamedRecords(records.where(wanted)), counted_ids(records)
+        else:
+            subjects = [self.subject(place, record, images, categories) for place, record in enumerate(records)]
+            sound = [pair for pair in zip(subjects, records, strict=True) if pair[0] is not None]
+            ids = Counter(number for record in records if isinstance(record, dict)
+                          and usable_id(number := record.get("id"))).items()
+        for number, count in ids:
             if count > 1:
                 self.add("duplicate-annotation-id", "warning", f"annotation {number}",
                          f"its id occurs {count} times; roikit does not need it, other tools do")
+        return sound
+
+    def subject(self, place, record, images, categories):
+        """What an annotation is called; None for one whose ids cannot be read, or whose image is not listed."""
+        number = record.get("id") if isinstance(record, dict) else None
+        subject = f"annotation {number}" if usable_id(number) else f"annotation at place {place}"
+        fault = fault_of(record, "annotation")
+        if fault is not None:
+            self.unread, self.unplaced = self.unread + 1, True
+            if not _refers_to_a_faulty_one(record, images, categories):
+                self.add(fault[0], "error", subject, fault[1])
+            return None
+        subject = f"{subject} of image {record['image_id']}"
+        if record["category_id"] not in categories and not self.nameless:
+            self.add("unknown-category-id", "error", subject,
+                     f"categories does not list its category id {record['category_id']}")
+        if record["image_id"] not in images:
+            self.add("unknown-image-id", "warning", subject, "images does not list its image, so it is left out")
+            return None
+        return subject
 
     def object(self, subject, record, height, width, has_masks):
         """Compare one annotation's box and mask with the image and with each other; whether it is left to learn."""

@@ -10,13 +10,14 @@ from roikit.data.turned import is_swapped, is_turned
 __all__ = ["image_findings"]
 
 
-def image_findings(images, folder, check_pixels):
+def image_findings(images, folder, check_pixels, progress):
     """Look at the file of each image.
 
     Args:
         images: image id -> record of `load_annotations`, None for one that is faulty.
         folder: ImageFolder.
         check_pixels: decode every image; without it, those that only their pixels can clear.
+        progress: as that of `inspect_dataset`, not None.
 
     Yields:
         (kind, severity, subject, sentence) of each finding.
@@ -29,7 +30,7 @@ def image_findings(images, folder, check_pixels):
     with warnings.catch_warnings():
         # Large images are findings here.
         warnings.filterwarnings("ignore", "Image size .* exceeds limit", RuntimeWarning)
-        for number, record in sound.items():
+        for number, record in progress("images", list(sound.items())):
             subject, name = f"image {number}", record["file_name"]
             if name in files:
                 yield ("duplicate-file", "warning", subject, f"its file {name} is that of image {files[name]} too")

@@ -61,11 +61,15 @@ class ImageFolder:
         self._names = {}
         self._folded = {}
         self._below = None
+        self._plain = None
+        self._is_flat = False
 
     def holds(self, name):
         """Whether a file is there under a name as it is."""
         if not isinstance(name, str) or not name or "\0" in name:
             return False
+        if "/" not in name:
+            return name in self._listed("")
         before, _, last = name.rpartition("/")
         if name[0] == "/" or ".." in name or "//" in name or "./" in name:
             return os.path.isfile(self.path / name)
@@ -101,6 +105,8 @@ class ImageFolder:
             path, _, query = slashed.partition("?")
             asked = query.partition("d=")[2]
             forms |= {unquote(form): "file names of URLs" for form in (slashed, path, asked) if form}
+        if all(map(self._has_nothing_like, forms)):
+            return None
         for form, words in forms.items():
             parts = [part for part in form.split("/") if part not in ("", ".")]
             for k in range(len(parts)):
@@ -124,6 +130,17 @@ class ImageFolder:
         last = name.replace("\\", "/").rpartition("/")[2]
         return next((found for key in (_folded(last), _stem(last))
                      if len(found := sorted(self._files_below().get(key, ()))) > 1), [])
+
+    def _has_nothing_like(self, form):
+        """Whether it is soon seen that no file here has a form of a name, as in a folder without folders it is."""
+        if not self._listed(""):
+            return True
+        if self._plain is None:
+            listed = [] if any(os.path.isdir(self.path / name) for name in self._listed("")) else self._listed("")
+            self._plain = frozenset(key for name in listed for key in (_folded(name), _stem(name)))
+            self._is_flat = len(listed) == len(self._listed(""))
+        last = form.rpartition("/")[2]
+        return self._is_flat and _folded(last) not in self._plain and _stem(last) not in self._plain
 
     def _in_another_case(self, parts):
         """The name of a file in the folder that is these parts but for the case of their letters, or None."""
@@ -168,13 +185,15 @@ class ImageFolder:
 
 
 def _folded(name):
+    if name.isascii():
+        return name.lower()
     return unicodedata.normalize("NFC", name).casefold()
 
 
 def _stem(name):
     """A key for a name without the ending of a picture's, which no name is."""
-    path = Path(name)
-    return "/" + _folded(path.stem if path.suffix.lower() in IMAGE_ENDINGS else name)
+    stem, dot, ending = name.rpartition(".")
+    return "/" + _folded(stem if stem and (dot + ending).lower() in IMAGE_ENDINGS else name)
 
 
 def placed(records, folder, taken):
@@ -221,7 +240,7 @@ def missing_sentence(names, count):
 
 def _with_size(record, folder, taken):
     """The record with the size of its file, where it has none."""
-    if not isinstance(record, dict) or not all(_is_no_size(record.get(side)) for side in ("height", "width")):
+    if not isinstance(record, dict) or not (_is_no_size(record.get("height")) and _is_no_size(record.get("width"))):
         return record
     name = record.get("file_name")
     if not isinstance(name, str) or not name:

@@ -159,11 +159,11 @@ def is_wrong_area(area, box):
     """Whether an area, pixels, cannot be that of an object: it is larger than the box, or less than a pixel of several.
 
     Args:
-        area: float.
-        box: (4,) x1 y1 x2 y2 inside the image.
+        area: float, or (N,) array.
+        box: (4,) or (N, 4) x1 y1 x2 y2 inside the image.
     """
-    whole = float((box[2] - box[0]) * (box[3] - box[1]))
-    return area > _WRONG * whole + 1 or area < 1 and whole > 4
+    whole = (box[..., 2] - box[..., 0]) * (box[..., 3] - box[..., 1])
+    return (area > _WRONG * whole + 1) | (area < 1) & (whole > 4)
 
 
 def _read_area(area):

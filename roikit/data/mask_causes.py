@@ -65,7 +65,8 @@ def extent(annotation):
 def _is_bitmap(rows):
     """Whether these are the rows of a bitmap, which need not be measured: they have no coordinates to be wrong."""
     first = rows[0]
-    return len(rows) > 1 and type(first) is list and {0, 1, 255}.issuperset(first) and bitmap_of(rows) is not None
+    return (len(rows) > 1 and type(first) is list and {int, float, bool}.issuperset(map(type, first))
+            and {0, 1, 255}.issuperset(first) and bitmap_of(rows) is not None)
 
 
 def mask_cause(images, annotations):

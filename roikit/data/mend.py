@@ -83,9 +83,9 @@ def _mended(annotations, folder):
     """The content mended, what was done, and the numbers of images and annotations before."""
     taken, done = Counter(), []
     try:
-        content = load_annotations(annotations, images=folder, taken=taken)
+        content = load_annotations(annotations, images=folder, taken=taken, large=None)
     except NoCategories:
-        content = load_annotations(annotations, images=folder, taken=taken, categories=False)
+        content = load_annotations(annotations, images=folder, taken=taken, categories=False, large=None)
         content = categories_from_ids(content, done)
     count = _size(content)
     forms = [f"{words} ({n})" for words, n in sorted(taken.items()) if words not in _TOLD_LATER]

@@ -44,9 +44,10 @@ class Objects:
         starts: (images + 1,) int64; the objects of image i are starts[i] to starts[i + 1].
         has_masks: whether the annotations have masks.
         dropped: dict from a reason to the number of annotations that were left out for it.
+        places: (N,) int64, the place of each in the list of annotations.
     """
 
-    def __init__(self, images, annotations, label_of, skeletons=None, rotated=False):
+    def __init__(self, images, annotations, label_of, skeletons=None, rotated=False, masks=None):
         """Pack the annotations of some images.
 
         Args:
@@ -57,20 +58,21 @@ class Objects:
             skeletons: dict from category id to Skeleton, of `skeletons_of`, to read keypoints of these categories,
                 objects of others having none labelled; None or empty to read none.
             rotated: whether to read rotated boxes, which every object must have then.
+            masks: whether every object must have a mask; None where it must if one of them has.
 
         Raises:
             ValueError: a category is unknown or a field malformed; names the annotation.
         """
         rows_of = {image["id"]: [] for image in images}
-        for annotation in annotations:
-            rows_of.get(annotation["image_id"], []).append(annotation)
-        self.has_masks = any(has_mask(a) for rows in rows_of.values() for a in rows)
+        for place, annotation in enumerate(annotations):
+            rows_of.get(annotation["image_id"], []).append((place, annotation))
+        self.has_masks = any(has_mask(a) for rows in rows_of.values() for _, a in rows) if masks is None else masks
         self.dropped = {}
         self._skeletons, self._rotated = skeletons or {}, rotated
-        boxes, labels, areas, crowds, counts, masks, points, turned = [], [], [], [], [], [], [], []
+        boxes, labels, areas, crowds, counts, masks, points, turned, places = ([] for _ in range(9))
         for image in images:
             before = len(labels)
-            for annotation in rows_of[image["id"]]:
+            for place, annotation in rows_of[image["id"]]:
                 found = self._read(annotation, image, label_of)
                 if isinstance(found, str):
                     self.dropped[found] = self.dropped.get(found, 0) + 1
@@ -83,7 +85,9 @@ class Objects:
                 masks.append(found.mask)
                 points.append(found.keypoints)
                 turned.append(found.rotated)
+                places.append(place)
             counts.append(len(labels) - before)
+        self.places = np.array(places, np.int64)
         self.boxes = np.array(boxes, np.float64).reshape(-1, 4)
         self.labels = np.array(labels, np.int64)
         self.area = np.array(areas, np.float64)
@@ -119,6 +123,18 @@ class Objects:
         self._counts = Ragged.of_bytes([b"" if isinstance(m, list) else m["counts"] for m in masks])
         self._rings = Ragged([ring for rings in polygons for ring in rings], np.float64)
         self._ring_starts = np.cumsum([0, *(len(rings) for rings in polygons)], dtype=np.int64)
+
+    def boxes_of(self, objects):
+        """``boxes`` of these objects, an array of their numbers."""
+        return self.boxes[objects]
+
+    def labels_of(self, objects):
+        """``labels`` of these objects."""
+        return self.labels[objects]
+
+    def area_of(self, objects):
+        """``area`` of these objects."""
+        return self.area[objects]
 
     def mask(self, index, height, width):
         """The mask of an object: polygons, or an RLE of an image of ``height`` x ``width``."""

@@ -1,10 +1,11 @@
 """What a record of COCO's file must say of itself, for the data set and the doctor alike."""
 
-__all__ = ["NEEDED", "crowds_sentence", "fault_of", "named_twice", "names_of", "of_image", "repeated_sentence", "shown",
-           "size_fault", "sizes_of", "usable_id"]
+__all__ = ["NEEDED", "count_of_crowds", "crowds_sentence", "fault_of", "named_twice", "names_of", "of_image",
+           "repeated_sentence", "shown", "size_fault", "sizes_of", "usable_id"]
 
 NEEDED = {"image": ("id", "file_name", "height", "width"), "category": ("id",),
           "annotation": ("image_id", "category_id")}
+_SIDE = 2**16  # two sides below that make fewer pixels than
 _MOST_PIXELS = 2**32  # more than these no run-length code of COCO's counts
 
 
@@ -26,6 +27,11 @@ def fault_of(record, what):
     if (what == "annotation" and type(record) is dict and usable_id(record.get("image_id"))
             and usable_id(record.get("category_id"))):
         return None  # at once, for there may be a million of them
+    if (what == "image" and type(record) is dict and type(record.get("file_name")) is str
+            and record["file_name"].isascii() and _names_a_file(record["file_name"]) and type(height := record.get("height")) is int
+            and type(width := record.get("width")) is int and 0 < height < _SIDE and 0 < width < _SIDE
+            and usable_id(record.get("id"))):
+        return None
     if not isinstance(record, dict):
         return "malformed-record", f"it must be a dict, got {type(record).__name__}"
     missing = [field for field in NEEDED[what] if record.get(field) is None]
@@ -49,7 +55,7 @@ def _image_fault(record):
         return "malformed-size", sentence
     if not isinstance(name, str):
         return "malformed-file-name", f"its file_name must be text, got {shown(name)}"
-    if name.rstrip("/").rpartition("/")[2] in ("", ".", ".."):
+    if not _names_a_file(name):
         return "malformed-file-name", f"its file_name must be the name of a file, got {shown(name)}"
     if not name.isascii():
         try:
@@ -57,6 +63,10 @@ def _image_fault(record):
         except UnicodeEncodeError:
             return "malformed-file-name", f"its file_name must be text, got {shown(name)}"
     return None
+
+
+def _names_a_file(name):
+    return name.rstrip("/").rpartition("/")[2] not in ("", ".", "..")
 
 
 def sizes_of(images):
@@ -115,9 +125,16 @@ def named_twice(categories):
             for name, same in ids.items() if len(same) > 1]
 
 
+def count_of_crowds(annotations):
+    """The number of annotation records that are marked as crowds."""
+    if hasattr(annotations, "crowds"):  # `roikit.data.store.records.Records`, which need not be gone through
+        return annotations.crowds
+    return sum(isinstance(a, dict) and a.get("iscrowd") == 1 for a in annotations)
+
+
 def crowds_sentence(annotations):
     """What to say where at least half of the annotations are crowds; None where fewer are."""
-    crowds = sum(isinstance(a, dict) and a.get("iscrowd") == 1 for a in annotations)
+    crowds = count_of_crowds(annotations)
     if not crowds or 2 * crowds < len(annotations):
         return None
     return (f"{crowds} of {len(annotations)} annotations are marked as crowds (iscrowd 1), which are neither learnt "

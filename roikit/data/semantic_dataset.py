@@ -12,11 +12,13 @@ from roikit.data.coco import CocoDataset
 from roikit.data.image_folder import listed_images
 from roikit.data.images import open_image
 from roikit.data.layouts import is_annotation_folder
+from roikit.data.store.pieces import pieces_of
 from roikit.data.transforms import image_tensor
 
 __all__ = ["BACKGROUND", "SemanticDataset", "is_semantic_source", "semantic_content"]
 
 BACKGROUND = "background"
+
 
 def is_semantic_source(path):
     """Whether a path is a folder of label maps, or a COCO panoptic file.
@@ -26,10 +28,23 @@ def is_semantic_source(path):
     if os.path.isdir(path):
         return not is_annotation_folder(path)
     try:
+        for key, value, _ in pieces_of(path):
+            if key == "annotations":
+                if not _are_segments(value):
+                    return False  # and the rest, which may be long, need not be read
+                break
+    except OSError:
+        return False
+    except (ValueError, RecursionError):
+        pass  # as a whole it may be read
+    try:
         content = read_json(path)
     except (OSError, ValueError):
         return False
-    annotations = content.get("annotations") if isinstance(content, dict) else None
+    return isinstance(content, dict) and _are_segments(content.get("annotations"))
+
+
+def _are_segments(annotations):
     return isinstance(annotations, list) and any("segments_info" in a for a in annotations[:1] if isinstance(a, dict))
 
 

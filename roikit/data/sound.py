@@ -1,7 +1,11 @@
 """That the records of an annotation file have what every use needs of them, for the data set and conversion alike."""
 
+import numpy as np
+
 from roikit.data.causes import boxes_in_place, causes_of
 from roikit.data.records import fault_of, repeated_sentence, shown
+from roikit.data.store.columns import CATEGORY, IMAGE
+from roikit.data.store.records import Records
 
 __all__ = ["require_sound", "with_boxes_read"]
 
@@ -19,7 +23,7 @@ def require_sound(content, name):
         ValueError: the text names the record and what is wrong.
     """
     for what, key in _LISTS:
-        for place, record in enumerate(content[key]):
+        for place, record in _to_look_at(content[key]):
             if (fault := fault_of(record, what)) is not None:
                 number = record.get("id") if isinstance(record, dict) else None
                 called = f"at place {place}" if number is None else shown(number)
@@ -28,6 +32,13 @@ def require_sound(content, name):
                                  + ("; `roikit doctor --mend` numbers them anew" if mended else ""))
         if what != "annotation" and (sentence := repeated_sentence(content[key], what)) is not None:
             raise ValueError(f"{name}: {sentence}")
+
+
+def _to_look_at(records):
+    """(place, record) of the records that may have a fault; of columns, those whose ids are not in these."""
+    if not isinstance(records, Records):
+        return enumerate(records)
+    return ((place, records[place]) for place in np.flatnonzero(~records.told(IMAGE | CATEGORY)).tolist())
 
 
 def with_boxes_read(content, name, passed=()):

@@ -35,6 +35,8 @@ def turned_sentence(records, folder):
     """
     every = -(-len(records) // _LOOKED_AT)
     for record in records[::every or 1]:
+        if not folder.holds(record["file_name"]):
+            continue
         try:
             header = open_image(folder.path / record["file_name"])
         except (OSError, ValueError):

@@ -1,6 +1,7 @@
 """Files that are given for COCO's and are something else: what they seem to be, and what to do."""
 
 import json
+from collections.abc import Sequence
 
 __all__ = ["not_json", "refuse_repeated_list", "seeming"]
 
@@ -48,12 +49,13 @@ def seeming(content):
     if not isinstance(content, dict):
         return None
     annotations = content.get("annotations")
-    first = annotations[0] if isinstance(annotations, list) and annotations else None
+    first = annotations[0] if isinstance(annotations, Sequence) and not isinstance(annotations, str) and len(
+        annotations) else None
     if isinstance(first, dict) and "category_id" not in first:
         found = next((words for key, words in _ANNOTATIONS if key in first), None)
         if found is not None:
             return found
-    if isinstance(content.get("images"), list) and isinstance(annotations, list):
+    if isinstance(content.get("images"), list) and isinstance(annotations, Sequence):
         return None
     if (found := _known(content.keys(), _OBJECTS)) is not None:
         return found
