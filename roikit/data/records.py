@@ -27,8 +27,8 @@ def fault_of(record, what):
     if (what == "annotation" and type(record) is dict and usable_id(record.get("image_id"))
             and usable_id(record.get("category_id"))):
         return None  # at once, for there may be a million of them
-    if (what == "image" and type(record) is dict and type(record.get("file_name")) is str
-            and record["file_name"].isascii() and _names_a_file(record["file_name"]) and type(height := record.get("height")) is int
+    if (what == "image" and type(record) is dict and type(name := record.get("file_name")) is str and name.isascii()
+            and _names_a_file(name) and type(height := record.get("height")) is int
             and type(width := record.get("width")) is int and 0 < height < _SIDE and 0 < width < _SIDE
             and usable_id(record.get("id"))):
         return None

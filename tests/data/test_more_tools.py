@@ -103,7 +103,8 @@ def _(messy):
         found["image_id"] += 10
 
 
-@case("Datumaro: image ids are the files' stems", objects=None, ap=None, cause="`roikit doctor --mend` numbers", mended=12)
+@case("Datumaro: image ids are the files' stems", objects=None, ap=None, cause="`roikit doctor --mend` numbers",
+      mended=12)
 def _(messy):
     for record in messy.content["images"]:
         record["id"] = f"scan-{record['id']}"
