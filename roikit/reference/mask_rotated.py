@@ -12,7 +12,7 @@ of the boxes. A sample counts as there; it is then put on the map, and its posit
 - y = min(trunc(max(row, 0) * 2**14), (H - 1) * 2**14); i, p = divmod(y, 2**14); x, j, q likewise;
 - with one = 2**14, total += (one - p) * ((one - q) * m[i, j] + q * m[i, j + 1])
   + p * ((one - q) * m[i + 1, j] + q * m[i + 1, j + 1]), the pixels beyond the map having no weight;
-- value = total / (gv * gu * 2**28), in double; 0 where the RoI gives 0.
+- value = total / (gv * gu * 2**28), in double; 0 where the RoI gives 0, and where there are no samples.
 
 "soft" is value rounded to float32, "binary" is value >= 0.5.
 
@@ -73,7 +73,8 @@ def crop(mask, box, size):
         (i, down), (j, across) = on_the_map(row[counts], height), on_the_map(column[counts], width)
         total = ((ONE - down) * ((ONE - across) * m[i, j] + across * m[i, j + 1])
                  + down * ((ONE - across) * m[i + 1, j] + across * m[i + 1, j + 1])).sum()
-        value[p, q] = float(total) / (float(gv) * float(gu) * ONE**2)
+        if total:  # a box whose side is too small for bins has no samples
+            value[p, q] = float(total) / (float(gv) * float(gu) * ONE**2)
     return value
 
 

@@ -128,6 +128,20 @@ def test_targets_agree_with_the_reference(data, rule):
         np.testing.assert_array_equal(got.numpy(), expected)
 
 
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_boxes_too_small_for_bins_agree_with_the_reference(dtype, rule):
+    least = np.nextafter(dtype(0), dtype(1))
+    boxes = np.array([[1, 1, w, h, 30] for w, h in ((2, least), (least, 2), (least, least), (3 * least, 2))], dtype)
+    masks, matched = np.ones((1, 3, 3), bool), np.zeros(len(boxes), np.int64)
+    for cells in (1, 4, 7):  # of one cell, the bin is the box
+        expected = reference.mask_targets_rotated(masks, boxes, matched, cells, rule=rule)
+        for form in (torch.from_numpy(masks), rle(masks)):
+            got = ops.mask_targets_rotated(form, torch.from_numpy(boxes), torch.from_numpy(matched), cells, rule=rule)
+            np.testing.assert_array_equal(got.numpy(), expected)
+        assert cells > 1 or expected.all()
+
+
 @pytest.mark.parametrize("size", [1, 7, 28])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_boxes_of_every_size_agree_with_the_cpu_kernels(size, dtype):
