@@ -4,11 +4,9 @@ Everything that reads such a file reads it here, so that the data set, the docto
 ids, flags, boxes and masks. Torch is not needed, and Pillow only where the file does not tell an image's size.
 """
 
-import json
 import os
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
@@ -17,7 +15,8 @@ from roikit.data.forms import box_numbers, outlines
 from roikit.data.image_folder import ImageFolder, placed
 from roikit.data.instances import Instance, MalformedField, has_mask, read_box, read_object
 from roikit.data.layouts import is_json_file, read_source, with_file_names
-from roikit.data.layouts.strangers import not_json, refuse_repeated_list, seeming
+from roikit.data.layouts.json_files import read_json
+from roikit.data.layouts.strangers import seeming
 from roikit.data.named_ids import category_called, with_image_ids
 from roikit.data.records import fault_of
 from roikit.data.segmentation import bitmap_of
@@ -26,7 +25,7 @@ from roikit.data.store.records import Records
 from roikit.data.values import number, plain, whole_number
 
 __all__ = ["Instance", "MalformedField", "NoCategories", "has_mask", "load_annotations", "plain", "read_box",
-           "read_json", "read_object", "whole_number"]
+           "read_object", "whole_number"]
 
 
 # Fields of an annotation in which NaN is nothing.
@@ -37,24 +36,6 @@ _FLAGS = {"false": False, "true": True}
 
 class NoCategories(ValueError):
     """A file of annotations without categories."""
-
-
-def read_json(path):
-    """What a JSON file holds, with or without a byte order mark.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: it is not JSON; the text names it.
-    """
-    data = Path(path).read_bytes()
-    try:
-        content = json.loads(data)
-    except RecursionError:
-        raise ValueError(f"{os.fspath(path)} is nested too deeply") from None
-    except ValueError as error:
-        raise ValueError(f"{os.fspath(path)} {not_json(data, error)}") from None
-    refuse_repeated_list(data, os.fspath(path))
-    return content
 
 
 def load_annotations(annotations, *, categories=True, images=None, taken=None, large=LARGE):

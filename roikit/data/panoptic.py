@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from roikit.data import segmentation as seg
-from roikit.data.annotations import read_json
 from roikit.data.coco import CocoDataset
+from roikit.data.layouts.json_files import read_json
 from roikit.data.semantic import IGNORED, PanopticFile
 from roikit.data.semantic_dataset import BACKGROUND, is_semantic_source
 from roikit.errors import naming

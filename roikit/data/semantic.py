@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from roikit.data import segmentation as seg
-from roikit.data.annotations import read_json
 from roikit.data.images import read_image, read_labels
+from roikit.data.layouts.json_files import read_json
 from roikit.data.packed import Ragged
 from roikit.data.records import names_of, shown, usable_id
 

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from roikit.data.annotations import load_annotations, read_json
+from roikit.data.annotations import load_annotations
 from roikit.data.coco import CocoDataset
 from roikit.data.image_folder import listed_images
 from roikit.data.images import open_image
 from roikit.data.layouts import is_annotation_folder
+from roikit.data.layouts.json_files import read_json
 from roikit.data.store.pieces import pieces_of
 from roikit.data.transforms import image_tensor
 

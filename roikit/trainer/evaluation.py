@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from roikit.data.findings import counted
+from roikit.data.layouts.json_files import read_json
 from roikit.data.rotated import upright_boxes
 from roikit.errors import RoikitWarning, naming
 from roikit.trainer.categories import pair_categories
@@ -18,7 +19,7 @@ from roikit.trainer.reading import say_taken
 from roikit.trainer.report.detections import paths_below, paths_in, report_detections
 from roikit.trainer.report.training import evaluation_words
 from roikit.trainer.results import place_results, read_results
-from roikit.trainer.scores import COCO_KEYPOINTS, DEFAULT_LIMITS, checked_limits, coco_scores, read_json
+from roikit.trainer.scores import COCO_KEYPOINTS, DEFAULT_LIMITS, checked_limits, coco_scores
 from roikit.trainer.sentences import sentence_about
 from roikit.trainer.truth import read_truth
 
@@ -77,7 +78,8 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
     if out is not None:
         writable_folder(out, "evaluate")
     ready = _is_results(source)
-    content = read_json(source) if ready and annotations is not None else source
+    read = ready and annotations is not None and not isinstance(source, list)
+    content = read_json(source) if read else source
     if is_panoptic(content) or isinstance(source, (str, Path)) and is_label_folder(source):
         metrics = evaluate_maps(source, annotations, images, iou_types=iou_types, max_detections=limits, sigmas=sigmas,
                                 use_cats=None if use_cats else False)

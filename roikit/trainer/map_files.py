@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from roikit.data.annotations import read_json
 from roikit.data.findings import counted
 from roikit.data.images import open_image, read_labels
+from roikit.data.layouts.json_files import read_json
 from roikit.data.semantic import IGNORED, LabelFolder, PanopticFile
 from roikit.errors import RoikitWarning
 from roikit.trainer.categories import pair_categories

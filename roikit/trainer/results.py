@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from roikit import masks as rle
-from roikit.data.annotations import plain, read_json, whole_number
+from roikit.data.annotations import plain, whole_number
 from roikit.data.findings import counted
 from roikit.data.forms import box_numbers, outlines
+from roikit.data.layouts.json_files import read_json
 from roikit.data.records import shown
 from roikit.data.rotated import upright_boxes
 from roikit.data.segmentation import bitmap_of, read_segmentation

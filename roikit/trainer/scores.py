@@ -6,18 +6,16 @@ Torch is not needed here: the detections are COCO results, from a file or from a
 import warnings
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
-from roikit.data import annotations as reader
 from roikit.errors import RoikitWarning
 from roikit.trainer.judging import IOUS, RANGES, curves, grouped, judged
 from roikit.trainer.results import Placed, detections_of, place_results, read_results
 from roikit.trainer.rotated_scores import voc_scores
 from roikit.trainer.truth import objects_of, read_truth
 
-__all__ = ["COCO_KEYPOINTS", "DEFAULT_LIMITS", "class_names", "coco_scores", "figure_names", "read_json", "table",
+__all__ = ["COCO_KEYPOINTS", "DEFAULT_LIMITS", "class_names", "coco_scores", "figure_names", "table",
            "warn_of_reasons"]
 
 IOU_TYPES = ("bbox", "segm", "keypoints", "rbox")
@@ -27,11 +25,6 @@ _SIGMAS = np.array([.26, .25, .25, .35, .35, .79, .79, .72, .72, .62, .62, 1.07,
 DEFAULT_LIMITS = (1, 10, 100)
 VOC = ("VOC07", "VOC12")
 SIZES = {"s": "small", "m": "medium", "l": "large"}
-
-
-def read_json(source):
-    """What a JSON file holds; anything but a path is returned as it is."""
-    return reader.read_json(source) if isinstance(source, (str, Path)) else source
 
 
 def coco_scores(annotations, results, iou_type, *, max_detections=None, use_cats=True,

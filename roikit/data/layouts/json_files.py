@@ -4,7 +4,7 @@ import json
 import os
 import re
 
-from roikit.data.layouts.strangers import not_json
+from roikit.data.layouts.strangers import not_json, refuse_repeated_list
 
 __all__ = ["beginning", "is_coco", "is_labelme", "read_file", "read_json"]
 
@@ -52,16 +52,18 @@ def read_json(path):
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is not JSON; the text names it.
+        ValueError: it is not JSON, or has a list of annotations twice; the text names it.
     """
     with open(path, "rb") as file:
         data = file.read()
     try:
-        return json.loads(data)
+        content = json.loads(data)
     except RecursionError:
         raise ValueError(f"{os.fspath(path)} is nested too deeply") from None
     except ValueError as error:
         raise ValueError(f"{os.fspath(path)} {not_json(data, error)}") from None
+    refuse_repeated_list(data, os.fspath(path))
+    return content
 
 
 def read_file(path):
