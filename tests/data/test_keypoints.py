@@ -277,7 +277,8 @@ def test_law_whatever_a_file_says_of_keypoints_is_a_finding_or_read(tmp_path_fac
                "categories": [{"id": 3, "name": "cat", "keypoints": names, "skeleton": skeleton}],
                "annotations": [{"id": 1, "image_id": 1, "category_id": 3, "bbox": [1, 1, 5, 5], "keypoints": points,
                                 "num_keypoints": count}]}
-    folder = tmp_path_factory.getbasetemp()
+    folder = tmp_path_factory.getbasetemp() / "no-images"  # other tests' pictures are below its parent
+    folder.mkdir(exist_ok=True)
     report = inspect_dataset(content, folder)
     faults = [f for f in report.errors if f.kind != "missing-image"]
     try:

@@ -120,7 +120,7 @@ def test_results_are_scored_against_text_files(dota, tmp_path):
     figures = evaluate(found, dota)
     assert figures["rbox"]["AP"] == pytest.approx(1, abs=1e-9) and "bbox" not in figures
     objects, reasons = objects_of(read_truth(dota), "rbox")
-    assert [o["iscrowd"] for o in objects] == [0, 1, 0] and not reasons
+    assert objects.crowds.tolist() == [False, True, False] and not reasons
     moved = tmp_path / "elsewhere"
     dota.rename(moved)
     assert evaluate(found, moved, tmp_path / "images")["rbox"]["AP"] == pytest.approx(1, abs=1e-9)

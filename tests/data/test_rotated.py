@@ -102,8 +102,8 @@ def test_a_rotated_box_stands_in_for_an_upright_one(tmp_path):
     np.testing.assert_allclose(target["boxes"], upright_boxes(BOXES[:1]), atol=1e-5)
     assert target["area"].tolist() == rotated[0][1]["area"].tolist() == [360]
     objects, _ = objects_of(read_truth(content), "bbox")
-    np.testing.assert_allclose(objects[0]["bbox"][:2], upright_boxes(BOXES[:1])[0, :2])
-    assert objects[0]["area"] == 360
+    np.testing.assert_allclose(objects.boxes[0, :2], upright_boxes(BOXES[:1])[0, :2])
+    assert objects.areas.tolist() == [360]
 
 
 def test_a_data_set_gives_the_smallest_boxes_around_masks(tmp_path):
