@@ -11,7 +11,7 @@ import numpy as np
 
 from roikit.data.fractions import FRACTIONAL, box_order, fractional_fields
 from roikit.data.instances import has_mask, is_line, read_box
-from roikit.data.mask_causes import extent, mask_cause, outside_sentence, sampled
+from roikit.data.mask_causes import extent, looked_at, mask_cause, outside_sentence, sampled
 from roikit.data.records import crowds_sentence, of_image, shown, sizes_of
 from roikit.data.store.columns import CATEGORY
 from roikit.data.store.records import Records
@@ -71,18 +71,19 @@ def causes_of(content):
         a for a in annotations if isinstance(a, dict)]
     found = [_fractions(content["images"], annotations), _boxes(content["images"], annotations), _lines(annotations)]
     if not any(found):  # else it would be the same cause again
-        found.append(_masks(content["images"], annotations) or _outside(content["images"], annotations))
+        chosen = looked_at(content["images"], annotations)
+        found.append(_masks(chosen) or _outside(chosen))
     found += [_categories(content["categories"], annotations), _crowds(annotations)]
     return [cause for cause in found if cause is not None]
 
 
-def _masks(images, annotations):
-    cause = mask_cause(images, annotations)
+def _masks(chosen):
+    cause = mask_cause(chosen)
     return None if cause is None else Cause("other-masks", cause.sentence, cause.reading)
 
 
-def _outside(images, annotations):
-    sentence = outside_sentence(images, annotations)
+def _outside(chosen):
+    sentence = outside_sentence(chosen)
     return None if sentence is None else Cause("outside", sentence)
 
 

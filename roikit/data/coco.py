@@ -343,13 +343,13 @@ def _content(annotations, folder):
 
 def _with_files(records, folder, told):
     """The image records whose files are there; all where none is, for who asks for an image is told then."""
-    found = [record for record in records if folder.holds(record["file_name"])]
-    if not found or len(found) == len(records):
+    missing = folder.missing([record["file_name"] for record in records])
+    if len(missing) in (0, len(records)):
         return records
-    there = {record["id"] for record in found}
-    told.append(missing_sentence([r["file_name"] for r in records if r["id"] not in there], len(records))
-                + ("; it is left out" if len(records) - len(found) == 1 else "; they are left out"))
-    return found
+    told.append(missing_sentence([name for _, name in missing], len(records))
+                + ("; it is left out" if len(missing) == 1 else "; they are left out"))
+    gone = {place for place, _ in missing}
+    return [record for place, record in enumerate(records) if place not in gone]
 
 
 def _rotated_source(annotations):

@@ -64,6 +64,11 @@ class ImageFolder:
         self._plain = None
         self._is_flat = False
 
+    @property
+    def is_empty(self):
+        """Whether nothing is in the folder, or there is none."""
+        return not self._listed("")
+
     def holds(self, name):
         """Whether a file is there under a name as it is."""
         if not isinstance(name, str) or not name or "\0" in name:
@@ -74,6 +79,12 @@ class ImageFolder:
         if name[0] == "/" or ".." in name or "//" in name or "./" in name:
             return os.path.isfile(self.path / name)
         return last in self._listed(before)
+
+    def missing(self, names):
+        """(place, name) of the names under which no file is there as they are."""
+        listed = self._listed("")
+        return [(place, name) for place, name in enumerate(names)
+                if not isinstance(name, str) or name not in listed and ("/" not in name or not self.holds(name))]
 
     def find(self, name):
         """The name under which a file is here that an annotation file names in another way.
@@ -133,8 +144,6 @@ class ImageFolder:
 
     def _has_nothing_like(self, form):
         """Whether it is soon seen that no file here has a form of a name, as in a folder without folders it is."""
-        if not self._listed(""):
-            return True
         if self._plain is None:
             listed = [] if any(os.path.isdir(self.path / name) for name in self._listed("")) else self._listed("")
             self._plain = frozenset(key for name in listed for key in (_folded(name), _stem(name)))
@@ -209,22 +218,23 @@ def placed(records, folder, taken):
     Returns:
         list of records, those that differ being copies.
     """
-    found, owners = {}, defaultdict(set)
-    for place, record in enumerate(records):
-        name = record.get("file_name") if isinstance(record, dict) else None
-        if not isinstance(name, str) or not name:
-            continue
-        if folder.holds(name):
+    names = [record.get("file_name") if isinstance(record, dict) else None for record in records]
+    found = {} if folder.is_empty else {
+        place: other for place, name in folder.missing(names) if isinstance(name, str) and name
+        and (other := folder.find(name)) is not None}
+    owners = defaultdict(set)
+    for place, (name, _) in found.items():
+        owners[name].add(names[place])
+    for name in names if found else ():
+        if isinstance(name, str) and name in owners:
             owners[name].add(name)
-        elif (other := folder.find(name)) is not None:
-            found[place] = other
-            owners[other[0]].add(name)
     changed = list(records)
     for place, (name, words) in found.items():
         if len(owners[name]) == 1:
             changed[place] = {**records[place], "file_name": name}
             taken[words] += 1
-    return [_with_size(record, folder, taken) for record in changed]
+    return [record if isinstance(record, dict) and type(height := record.get("height")) is int and height > 0
+            else _with_size(record, folder, taken) for record in changed]
 
 
 def missing_sentence(names, count):

@@ -13,7 +13,7 @@ from roikit.data.instances import has_mask, is_line, read_box
 from roikit.data.records import of_image, sizes_of
 from roikit.data.segmentation import bitmap_of
 
-__all__ = ["MaskCause", "extent", "mask_cause", "masks_in_place", "outside_sentence", "sampled"]
+__all__ = ["MaskCause", "extent", "looked_at", "mask_cause", "masks_in_place", "outside_sentence", "sampled"]
 
 _LOOKED_AT = 2000  # annotations, evenly chosen, for each mask takes time
 _FEWEST = 3  # of fewer masks elsewhere nothing is concluded
@@ -38,6 +38,23 @@ class MaskCause(NamedTuple):
 def sampled(annotations):
     """Some of the annotations, evenly chosen."""
     return annotations[::-(-len(annotations) // _LOOKED_AT) or 1]
+
+
+def looked_at(images, annotations):
+    """Some of the annotations, each with what its faults are seen by.
+
+    Args:
+        images: image records.
+        annotations: annotation records that are dicts.
+
+    Returns:
+        list of (annotation, size of its image or None, box or None, extent of its mask or None).
+    """
+    chosen = list(sampled(annotations))
+    ids = {number for annotation in chosen if type(number := annotation.get("image_id")) is int}
+    sizes = sizes_of(record for record in images if isinstance(record, dict)
+                     and type(number := record.get("id")) is int and number in ids)
+    return [(annotation, of_image(sizes, annotation), _box(annotation), extent(annotation)) for annotation in chosen]
 
 
 def extent(annotation):
@@ -69,21 +86,19 @@ def _is_bitmap(rows):
             and {0, 1, 255}.issuperset(first) and bitmap_of(rows) is not None)
 
 
-def mask_cause(images, annotations):
+def mask_cause(chosen):
     """The MaskCause where more than half of the masks lie outside their boxes, or have sides exchanged; else None.
 
     Args:
-        images: image records.
-        annotations: annotation records that are dicts.
+        chosen: of `looked_at`.
     """
-    sizes, looked, elsewhere, exchanged = sizes_of(images), 0, [], 0
-    for annotation in sampled(annotations):
-        size, known = _size(annotation), of_image(sizes, annotation)
+    looked, elsewhere, exchanged = 0, [], 0
+    for annotation, known, box, around in chosen:
+        size = _size(annotation)
         if size is not None and known is not None and size != known and size == known[::-1]:
             looked, exchanged = looked + 1, exchanged + 1
             elsewhere.append((annotation, known))
             continue
-        box, around = _box(annotation), extent(annotation)
         if box is None or around is None or is_line(annotation):
             continue
         looked += 1
@@ -117,13 +132,15 @@ def masks_in_place(content, reading):
     return {**content, "annotations": found}
 
 
-def outside_sentence(images, annotations):
-    """What to say where a quarter of the objects or more have their middle outside of their images; None elsewhere."""
-    sizes, looked, outside = sizes_of(images), 0, []
-    for annotation in sampled(annotations):
-        size = of_image(sizes, annotation)
-        box = extent(annotation)
-        box = _box(annotation) if box is None else box
+def outside_sentence(chosen):
+    """What to say where a quarter of the objects or more have their middle outside of their images; None elsewhere.
+
+    Args:
+        chosen: of `looked_at`.
+    """
+    looked, outside = 0, []
+    for _, size, box, around in chosen:
+        box = box if around is None else around
         if box is None or size is None:
             continue
         looked += 1

@@ -28,7 +28,10 @@ class Ragged:
 
     @classmethod
     def of_bytes(cls, parts):
-        return cls([np.frombuffer(part, np.uint8) for part in parts], np.uint8)
+        found = cls((), np.uint8)
+        found._ends = np.cumsum([0, *map(len, parts)], dtype=np.int64)
+        found._values = np.frombuffer(b"".join(parts), np.uint8)
+        return found
 
 
 class Objects:

@@ -1,9 +1,12 @@
 """What a record of COCO's file must say of itself, for the data set and the doctor alike."""
 
-__all__ = ["NEEDED", "count_of_crowds", "crowds_sentence", "fault_of", "named_twice", "names_of", "of_image",
-           "repeated_sentence", "shown", "size_fault", "sizes_of", "usable_id"]
+from itertools import chain
 
-NEEDED = {"image": ("id", "file_name", "height", "width"), "category": ("id",),
+__all__ = ["NEEDED", "are_plain_images", "count_of_crowds", "crowds_sentence", "fault_of", "named_twice", "names_of",
+           "of_image", "repeated_sentence", "shown", "size_fault", "sizes_of", "usable_id"]
+
+_SIDES = ("height", "width")
+NEEDED = {"image": ("id", "file_name", *_SIDES), "category": ("id",),
           "annotation": ("image_id", "category_id")}
 _SIDE = 2**16  # two sides below that make fewer pixels than
 _MOST_PIXELS = 2**32  # more than these no run-length code of COCO's counts
@@ -46,6 +49,18 @@ def fault_of(record, what):
     return _image_fault(record) if what == "image" else None
 
 
+def are_plain_images(records):
+    """Whether it is seen at once that no image record has a fault, for there may be a hundred thousand."""
+    if not {dict}.issuperset(map(type, records)):
+        return False
+    names, numbers, *sides = ([record.get(field) for record in records] for field in ("file_name", "id", *_SIDES))
+    if not {str}.issuperset(map(type, names)) or not {int}.issuperset(map(type, chain(numbers, *sides))):
+        return False
+    return (min(numbers, default=0) >= -2**63 and max(numbers, default=0) < 2**63 and {"", ".", ".."}.isdisjoint(names)
+            and (text := "".join(names)).isascii() and "/" not in text
+            and all(min(side, default=1) > 0 and max(side, default=1) < _SIDE for side in sides))
+
+
 def _image_fault(record):
     height, width, name = record["height"], record["width"], record["file_name"]
     if not all(type(n) is int and n > 0 for n in (height, width)):
@@ -71,8 +86,9 @@ def _names_a_file(name):
 
 def sizes_of(images):
     """Image id -> (height, width) of the records that have whole numbers for both; the others are passed over."""
-    return {r["id"]: (r["height"], r["width"]) for r in images if isinstance(r, dict) and type(r.get("id")) is int
-            and all(type(r.get(side)) is int and r[side] > 0 for side in ("height", "width"))}
+    return {r["id"]: (height, width) for r in images if isinstance(r, dict) and type(r.get("id")) is int
+            and type(height := r.get("height")) is int and height > 0
+            and type(width := r.get("width")) is int and width > 0}
 
 
 def of_image(table, annotation):

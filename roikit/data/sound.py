@@ -3,7 +3,7 @@
 import numpy as np
 
 from roikit.data.causes import boxes_in_place, causes_of
-from roikit.data.records import fault_of, repeated_sentence, shown
+from roikit.data.records import are_plain_images, fault_of, repeated_sentence, shown
 from roikit.data.store.columns import CATEGORY, IMAGE
 from roikit.data.store.records import Records
 
@@ -23,7 +23,7 @@ def require_sound(content, name):
         ValueError: the text names the record and what is wrong.
     """
     for what, key in _LISTS:
-        for place, record in _to_look_at(content[key]):
+        for place, record in _to_look_at(content[key], what):
             if (fault := fault_of(record, what)) is not None:
                 number = record.get("id") if isinstance(record, dict) else None
                 called = f"at place {place}" if number is None else shown(number)
@@ -34,8 +34,10 @@ def require_sound(content, name):
             raise ValueError(f"{name}: {sentence}")
 
 
-def _to_look_at(records):
+def _to_look_at(records, what):
     """(place, record) of the records that may have a fault; of columns, those whose ids are not in these."""
+    if what == "image" and are_plain_images(records):
+        return ()
     if not isinstance(records, Records):
         return enumerate(records)
     return ((place, records[place]) for place in np.flatnonzero(~records.told(IMAGE | CATEGORY)).tolist())
