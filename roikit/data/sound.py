@@ -1,7 +1,5 @@
 """That the records of an annotation file have what every use needs of them, for the data set and conversion alike."""
 
-import numpy as np
-
 from roikit.data.causes import boxes_in_place, causes_of
 from roikit.data.records import are_plain_images, fault_of, repeated_sentence, shown
 from roikit.data.store.columns import CATEGORY, IMAGE
@@ -38,9 +36,7 @@ def _to_look_at(records, what):
     """(place, record) of the records that may have a fault; of columns, those whose ids are not in these."""
     if what == "image" and are_plain_images(records):
         return ()
-    if not isinstance(records, Records):
-        return enumerate(records)
-    return ((place, records[place]) for place in np.flatnonzero(~records.told(IMAGE | CATEGORY)).tolist())
+    return records.untold(IMAGE | CATEGORY) if isinstance(records, Records) else enumerate(records)
 
 
 def with_boxes_read(content, name, passed=()):

@@ -22,7 +22,8 @@ from roikit.data.rotated import boxes_of_masks, has_rotated_box, read_rotated_bo
 from roikit.data.segmentation import box_and_area, read_segmentation
 from roikit.data.turned import turned_sentence
 from roikit.errors import RoikitWarning
-from roikit.trainer.shapes import Shapes, box_rows
+from roikit.trainer.annotation_fields import boxes_and_areas, chosen, crowds_of, numbers_of, to_check
+from roikit.trainer.shapes import Shapes
 
 __all__ = ["Truth", "empty_mask", "encoded", "objects_of", "read_truth"]
 
@@ -98,7 +99,7 @@ def read_truth(annotations, *, use_cats=True, images=None, taken=None):
     if not use_cats and not categories:
         categories = [{"id": 1}]
         objects = [{**a, "category_id": 1} if isinstance(a, dict) else a for a in objects]
-    for place, annotation in enumerate(objects):
+    for place, annotation in to_check(objects):
         if not isinstance(annotation, dict):
             raise ValueError(f"evaluate: annotation at place {place} must be a dict, got {shown(annotation)}")
         for name in ("image_id", "category_id"):
@@ -144,7 +145,7 @@ def _sizes(images, annotations):
             if fault is not None:
                 raise ValueError(f"evaluate: image {shown(i)}: {fault}")
             sizes[i] = record["height"], record["width"]
-    for annotation in annotations:
+    for annotation in annotations if len(sizes) < len(images) else ():
         segmentation, image = annotation.get("segmentation"), annotation.get("image_id")
         if isinstance(segmentation, dict) and isinstance(image, (int, str)) and image not in sizes:
             size = segmentation.get("size")
@@ -176,16 +177,17 @@ def objects_of(truth, kind):
     count = len(annotations)
     boxes, areas, usual = _usual(truth, annotations, images) if kind == "bbox" else (
         np.zeros((count, 4)), np.zeros(count), np.zeros(count, bool))
-    crowds = np.array([a["iscrowd"] for a in annotations], bool).reshape(count)
+    crowds = crowds_of(annotations)
     forms, kept = [None] * count, np.ones(count, bool)
     read, field = {"bbox": (_boxed, None), "segm": (_masked, "segmentation"), "keypoints": (_pointed, "keypoints"),
                    "rbox": (_turned, "rbox")}[kind]
     for k in np.flatnonzero(~usual).tolist():
-        image = annotations[k]["image_id"]
+        annotation = annotations[k]
+        image = annotation["image_id"]
         try:
-            item, reason = read(annotations[k], lambda image=image: truth.size(image), truth.sizes.get(image))
+            item, reason = read(annotation, lambda image=image: truth.size(image), truth.sizes.get(image))
         except ValueError as error:
-            raise ValueError(f"evaluate: {_called(annotations[k])}: {str(error).removeprefix('evaluate: ')}") from None
+            raise ValueError(f"evaluate: {_called(annotation)}: {str(error).removeprefix('evaluate: ')}") from None
         if reason is not None:
             reasons[reason] += 1
             crowds[k] = True
@@ -200,25 +202,15 @@ def objects_of(truth, kind):
 
 def _listed(truth):
     """The annotations of listed images and categories, the Truth's numbers of both, and a Counter of the others."""
-    images = _numbers_of(truth.annotations, "image_id", truth.image_numbers)
-    categories = _numbers_of(truth.annotations, "category_id", truth.category_numbers)
+    images = numbers_of(truth.annotations, "image_id", truth.image_numbers)
+    categories = numbers_of(truth.annotations, "category_id", truth.category_numbers)
     reasons = Counter()
     if lost := int((images == 0).sum()):
         reasons["of an image that the file does not list"] = lost
     if lost := int(((images > 0) & (categories == 0)).sum()):
         reasons["of a category that the file does not list"] = lost
     rows = np.flatnonzero((images > 0) & (categories > 0))
-    listed = truth.annotations if len(rows) == len(images) else [truth.annotations[k] for k in rows]
-    return listed, images[rows], categories[rows], reasons
-
-
-def _numbers_of(annotations, field, numbers):
-    """(N,) int64, 0 where the field holds no listed id."""
-    try:
-        found = [numbers.get(a.get(field), 0) for a in annotations]
-    except TypeError:  # an id that is a list
-        found = [numbers.get(i, 0) if isinstance(i := a.get(field), (int, str)) else 0 for a in annotations]
-    return np.array(found, np.int64).reshape(-1)
+    return chosen(truth.annotations, rows), images[rows], categories[rows], reasons
 
 
 def _usual(truth, annotations, images):
@@ -226,10 +218,7 @@ def _usual(truth, annotations, images):
 
     These are read all at once, for there may be a million of them; the others one by one.
     """
-    boxes, usual = box_rows([a.get("bbox") for a in annotations])
-    areas = [a.get("area") for a in annotations]
-    stated = np.array([type(area) in (int, float) and 0 < area < 1e308 for area in areas], bool).reshape(-1)
-    areas = np.array([area if ok else 0.0 for area, ok in zip(areas, stated, strict=True)], np.float64).reshape(-1)
+    boxes, areas, usual = boxes_and_areas(annotations)
     size = np.full((len(truth.images) + 1, 2), np.inf)
     for image, known in truth.sizes.items():
         if image in truth.image_numbers:
@@ -237,7 +226,7 @@ def _usual(truth, annotations, images):
     x, y, w, h = boxes.T
     height, width = size[images].reshape(-1, 2).T
     inside = (x + w > 0) & (y + h > 0) & (x < width) & (y < height)
-    return boxes, areas, usual & stated & inside & (x + w > x) & (y + h > y)
+    return boxes, areas, usual & inside & (x + w > x) & (y + h > y)
 
 
 def _called(annotation):

@@ -22,6 +22,7 @@ from roikit.data.store.columns import Builder
 from roikit.data.store.pieces import pieces_of
 from roikit.data.store.records import Records
 from roikit.errors import RoikitWarning
+from roikit.trainer.truth import objects_of, read_truth
 
 from .messy_sets import Messy
 from .test_messy import CASES
@@ -112,6 +113,31 @@ def test_law_of_messy_sets_all_that_read_them_have_the_same(tmp_path, monkeypatc
     learnt, told, scored = samples(messy), messy.told(), messy.scored()
     monkeypatch.setitem(annotations.load_annotations.__kwdefaults__, "large", 1)
     assert samples(messy) == learnt and messy.told() == told and messy.scored() == scored
+
+
+@pytest.mark.filterwarnings("ignore:evaluate")
+@given(st.one_of(LISTS, st.lists(st.one_of(PLAIN, PLAIN, MIXED), max_size=8)))
+def test_law_evaluation_has_the_same_objects_out_of_columns(tmp_path_factory, records):
+    content = {"images": [{"id": k, "file_name": f"{k}.png", "height": 96, "width": 96} for k in (3, 1, 2)],
+               "categories": [{"id": 2, "name": "bolt"}, {"id": 1, "name": "nut"}], "annotations": records}
+    path = tmp_path_factory.mktemp("store") / "a.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    for kind in ("bbox", "segm", "rbox"):
+        expected, found = (evaluated(reader(path)[0], kind) for reader in (whole, stored))
+        assert found == expected
+    shutil.rmtree(path.parent)
+
+
+def evaluated(content, kind):
+    """The objects that evaluation compares, as text; or the sentence with which they are refused."""
+    try:
+        found, reasons = objects_of(read_truth(content), kind)
+    except ValueError as error:
+        return str(error)
+    masks = None if found.masks is None else [found.masks[k] for k in range(len(found))]
+    return repr((found.images.tolist(), found.categories.tolist(), (found.boxes + 0.0).tolist(),
+                 (found.areas + 0.0).tolist(), found.crowds.tolist(), masks,
+                 None if found.rotated is None else found.rotated.tolist(), sorted(reasons.items())))
 
 
 def samples(messy):

@@ -73,6 +73,10 @@ class Records(Sequence):
         """(len(self),) bool, whether the columns tell all of these fields of a record."""
         return self.column("flags") & bits == bits
 
+    def untold(self, bits):
+        """(place, record) of those of which the columns do not tell all of these fields."""
+        return ((place, self[place]) for place in np.flatnonzero(~self.told(bits)).tolist())
+
     @cached_property
     def crowds(self):
         """The number of records that have ``iscrowd`` 1."""
