@@ -110,7 +110,7 @@ def test_contract_a_folder_that_cannot_be_written_to(squares, results, tmp_path)
         command = ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override", *command]
     locked.mkdir()
     locked.chmod(0o555)
-    ended = subprocess.run([*command, locked, *squares, results], capture_output=True, text=True)
+    ended = subprocess.run([*command, locked, *squares, results], capture_output=True, text=True, cwd=tmp_path)
     if "setpriv" in ended.stderr:
         pytest.skip("root can write everywhere, and setpriv may not change that")
     told = ended.stdout.splitlines()
