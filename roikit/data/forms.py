@@ -74,20 +74,23 @@ def _of_dict(segmentation):
         return (segmentation, ()) if ring is None else ([ring], ("points as VIA has them",))
     if segmentation.get("type") in ("Polygon", "MultiPolygon"):
         return _of_geometry(segmentation)
-    counts = segmentation.get("counts")
+    counts, size = segmentation.get("counts"), _whole_numbers(segmentation.get("size"))
+    sized = size is None or _is_whole(segmentation["size"])  # as it is to be, or of no use
     # Of the quotes, no character of an RLE is one.
     if type(counts) is str and counts[:2] in ("b'", 'b"') and counts[-1:] == counts[1]:
         try:
             found = ast.literal_eval(counts)
         except (ValueError, SyntaxError):
             return segmentation, ()
-        return {**segmentation, "counts": found.decode("latin-1")}, ("RLEs as Python prints bytes",)
-    size = _whole_numbers(segmentation.get("size"))
+        segmentation = {**segmentation, "counts": found.decode("latin-1")}
+        if sized:
+            return segmentation, ("RLEs as Python prints bytes",)
+        return {**segmentation, "size": size}, ("RLEs as Python prints bytes", "RLEs with numbers as text or floats")
     if type(counts) is str and not _RUNS.fullmatch(counts):
         runs = counts
     else:
         runs = _whole_numbers(counts.strip(" []").replace(",", " ").split() if type(counts) is str else counts)
-    if size is None or runs is None or _is_whole(segmentation["size"]) and (_is_whole(counts) or runs is counts):
+    if size is None or runs is None or sized and (_is_whole(counts) or runs is counts):
         return segmentation, ()
     return {**segmentation, "size": size, "counts": runs}, ("RLEs with numbers as text or floats",)
 

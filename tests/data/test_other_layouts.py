@@ -259,3 +259,29 @@ def test_contract_a_device_is_not_written_over(folder, tmp_path):
     with pytest.raises(OSError, match="out must be the name of a file to write, got a device"):
         convert_data(folder.root, tmp_path / "out")
     assert (tmp_path / "out").is_symlink()
+
+
+@pytest.mark.parametrize(("layout", "told"), [("yolo", False), ("label-images", False), ("mask-images", False),
+                                              ("labelme", True), ("voc", True)])
+def test_law_a_broken_image_costs_its_own_objects_alone(tmp_path, layout, told):
+    messy = Messy(tmp_path)
+    convert_data(messy.write(), tmp_path / "data", layout=layout, images=messy.images)
+    broken, *others = sorted(path for path in (tmp_path / "data").rglob("?.png") if path.stem in "1234"
+                             and not {"SegmentationClass", "SegmentationObject", "masks"} & set(path.parts))
+    broken.write_bytes(b"broken")
+    source = find_source(tmp_path / "data")
+    if told:  # the annotations say its size: it is there until somebody wants to see it
+        dataset = CocoDataset(source.annotations, source.images)
+        assert len(dataset) == 4
+        with pytest.raises(OSError, match=r"1\.png"):
+            dataset[0]
+        assert "broken-image" in {f.kind for f in inspect_dataset(source.annotations, source.images).errors}
+    else:
+        with pytest.warns(UserWarning, match=r"passed over 1 image that cannot be read .* the first: .*1\.png"):
+            dataset = CocoDataset(source.annotations, source.images)
+        assert (len(dataset), dataset.num_objects) == (3, 9)
+        assert [dataset.image_path(k).name for k in range(3)] == ["2.png", "3.png", "4.png"]
+        for path in others:
+            path.write_bytes(b"broken")
+        with pytest.raises(OSError, match=r"1\.png"):
+            CocoDataset(source.annotations, source.images)

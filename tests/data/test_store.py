@@ -128,6 +128,14 @@ def test_law_evaluation_has_the_same_objects_out_of_columns(tmp_path_factory, re
     shutil.rmtree(path.parent)
 
 
+@given(LISTS)
+def test_law_what_was_read_is_read_again_as_it_is(records):
+    content = {"images": [{"id": 1, "file_name": "1.png", "height": 96.0, "width": 96}, {"id": HUGE}],
+               "categories": [{"id": 1, "name": "bolt"}, {"id": 2, "name": "nut"}], "annotations": records}
+    once = load_annotations(content)
+    assert alike(load_annotations(once), once)
+
+
 def evaluated(content, kind):
     """The objects that evaluation compares, as text; or the sentence with which they are refused."""
     try:

@@ -115,12 +115,13 @@ def opened_page(path, folder, *, width=1280, height=900, dark=False):
         pytest.skip(f"there is no Chromium ({', '.join(NAMES)})")
     if os.name != "posix":
         pytest.skip("Chromium is asked through a pipe with numbered ends")
+    import fcntl
     hears, write = os.pipe()
     read, says = os.pipe()
 
     def numbered():
-        # Chromium hears on 3 and says on 4, whichever numbers the pipes have here.
-        ends = os.dup2(hears, 20), os.dup2(says, 21)
+        # Chromium hears on 3 and says on 4; the pipes may have these numbers, each the other's.
+        ends = fcntl.fcntl(hears, fcntl.F_DUPFD, 5), fcntl.fcntl(says, fcntl.F_DUPFD, 5)
         os.dup2(ends[0], 3)
         os.dup2(ends[1], 4)
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from roikit.data.findings import counted
 from roikit.data.image_folder import listed_images
-from roikit.data.images import open_image
+from roikit.data.layouts.layout import size_in, warn_of
 from roikit.data.records import shown
 
 __all__ = ["Line", "finite", "first_line", "images_beside", "lines_of", "number_of", "pair_with_images", "text_files"]
@@ -63,26 +63,28 @@ def pair_with_images(files, images):
         images: folder of the images.
 
     Returns:
-        list of (record, path or None), the records as `listed_images` gives them, with their sizes.
+        list of (record, path or None), the records as `listed_images` gives them, with their sizes; images whose
+        header cannot be read are left out, with a RoikitWarning.
 
     Raises:
-        OSError: there is no image, or the header of one cannot be read.
-        ValueError: one has too many pixels, two are called alike, or a text file has no image.
+        OSError: there is no image, or none that can be read.
+        ValueError: two are called alike, or a text file has no image.
     """
-    records, named = listed_images(images), {}
-    for record in records:
-        if "height" not in record:
-            open_image(Path(images) / record["file_name"])  # says why it has no size
+    records, named, unread = listed_images(images), {}, []
+    sized = [record for record in records if "height" in record or size_in(Path(images, record["file_name"]), unread)]
+    for record in sized:
         stem = record["file_name"].rpartition(".")[0]
         if stem in named:
             raise ValueError(f"{os.fspath(images)} has the images {named[stem]} and {record['file_name']}, and text "
                              "files of annotations belong to names without the ending")
         named[stem] = record["file_name"]
-    alone = [path for stem, path in files.items() if stem not in named]
+    stems = {record["file_name"].rpartition(".")[0] for record in records}
+    alone = [path for stem, path in files.items() if stem not in stems]
     if alone:
         raise ValueError(f"{counted(len(alone), 'text file')} of annotations without an image of the same name in "
                          f"{os.fspath(images)}: {', '.join(map(str, alone[:3]))}{', ...' if alone[3:] else ''}")
-    return [(record, files.get(record["file_name"].rpartition(".")[0])) for record in records]
+    warn_of(images, {}, unread, sized)
+    return [(record, files.get(record["file_name"].rpartition(".")[0])) for record in sized]
 
 
 def lines_of(path):

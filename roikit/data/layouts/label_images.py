@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from roikit.data.image_folder import IMAGE_ENDINGS
-from roikit.data.images import open_image, read_values
+from roikit.data.images import read_values
 from roikit.data.layouts.content import content_of, listed_by_name, mask_at, places_of
 from roikit.data.layouts.label_classes import read_classes
-from roikit.data.layouts.layout import Layout, warn_of
+from roikit.data.layouts.layout import Layout, size_in, warn_of
 
 __all__ = ["LABEL_IMAGES", "OBJECT"]
 
@@ -79,7 +79,7 @@ def _read(annotations, images):
         ValueError: a label image is of another size than its image, or each has one value beside 0 and several
             regions, which may be one object or several; the text names it.
     """
-    records, found, single, passed = [], [], [], Counter()
+    records, found, single, passed, unread = [], [], [], Counter(), []
     root, images = Path(annotations), Path(images)
     masks = (_beside(root) or (root, root))[1]
     classes = read_classes(masks)
@@ -87,9 +87,10 @@ def _read(annotations, images):
         if labels is None:
             passed["image without a label image"] += 1
             continue
-        header = open_image(picture)
-        record = {"id": len(records) + 1, "file_name": Path(os.path.relpath(picture, images)).as_posix(),
-                  "height": header.height, "width": header.width}
+        size = size_in(picture, unread)
+        if size is None:
+            continue
+        record = {"id": len(records) + 1, "file_name": Path(os.path.relpath(picture, images)).as_posix(), **size}
         records.append(record)
         for path in (*labels, *separate):
             values = _values(path, record)
@@ -104,9 +105,9 @@ def _read(annotations, images):
                 _refuse_edges(path, {value: len(places) for value, places in present})
                 single.append((path, len(present), len(present) == 1 and _has_parts(values > 0)))
     _refuse_binary(single)
+    warn_of(annotations, passed, unread, records)
     if not records:
         raise ValueError(f"{os.fspath(annotations)} has no label image that is called as an image of {images} is")
-    warn_of(annotations, passed)
     categories, numbers = listed_by_name(sorted({item["name"] for item in found}) or [OBJECT])
     return content_of(records, categories, [{"category_id": numbers[item.pop("name")], **item} for item in found])
 

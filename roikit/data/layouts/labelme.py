@@ -14,10 +14,10 @@ import numpy as np
 
 import roikit.masks as rle
 from roikit.data.image_folder import IMAGE_ENDINGS
-from roikit.data.images import open_image, read_values
+from roikit.data.images import read_values
 from roikit.data.layouts.content import content_of, listed_by_name, mask_of, ring_of
 from roikit.data.layouts.json_files import is_labelme, read_file
-from roikit.data.layouts.layout import Layout, warn_of
+from roikit.data.layouts.layout import Layout, size_in, warn_of
 from roikit.data.records import shown
 
 __all__ = ["LABELME"]
@@ -87,36 +87,37 @@ def _read(annotations, images):
         OSError: a file cannot be read, or an image whose size it does not tell is not there.
         ValueError: a file is malformed; the text names it.
     """
-    records, found, passed = [], [], Counter()
+    records, found, passed, unread = [], [], Counter(), []
     for path in _files(annotations):
         content = read_file(path)
         picture = _picture(path, content, images)
         if picture is not None:
-            name, size = Path(os.path.relpath(picture, images)).as_posix(), _size(content, picture)
+            name = Path(os.path.relpath(picture, images)).as_posix()
+            size = _size(content) or size_in(picture, unread)
+            if size is None:
+                continue
         else:  # the doctor names what is missing
             name = str(content.get("imagePath") or "").replace("\\", "/").rpartition("/")[2]
-            size = {"height": content.get("imageHeight"), "width": content.get("imageWidth")}
-            if not name or not all(type(side) is int and side > 0 for side in size.values()):
+            size = _size(content)
+            if not name or size is None:
                 raise FileNotFoundError(f"{path}: its image {content.get('imagePath')} is neither beside it nor in "
                                         f"{images}, and the file does not say its size")
         record = {"id": len(records) + 1, "file_name": name, **size}
         records.append(record)
         found += _objects(path, content, record, passed)
-    warn_of(annotations, passed)
+    warn_of(annotations, passed, unread, records)
     categories, numbers = listed_by_name(sorted({item["name"] for item in found}))
     objects = [{"category_id": numbers[item.pop("name")], **item} for item in found]
     return content_of(records, categories, objects)
 
 
-def _size(content, picture):
-    """Height and width as labelme saw the image: turned, where EXIF has viewers turn it.
+def _size(content):
+    """Height and width as labelme saw the image: turned, where EXIF has viewers turn it; None where it told none.
 
     Another size than the file's is for the reader of all layouts to judge.
     """
-    header = open_image(picture)
-    size = content.get("imageHeight"), content.get("imageWidth")
-    told = all(type(side) is int and side > 0 for side in size)
-    return dict(zip(("height", "width"), size if told else (header.height, header.width), strict=True))
+    size = {"height": content.get("imageHeight"), "width": content.get("imageWidth")}
+    return size if all(type(side) is int and side > 0 for side in size.values()) else None
 
 
 def _objects(path, content, record, passed):

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from roikit.data.findings import counted
+from roikit.data.findings import counted, os_sentence
+from roikit.data.images import open_image
 from roikit.errors import RoikitWarning
 
-__all__ = ["Layout", "files_below", "pictures_near", "warn_of"]
+__all__ = ["Layout", "files_below", "pictures_near", "size_in", "warn_of"]
 
 _BESIDE = ("images", "JPEGImages", "imgs", "img", "data", "obj_train_data")
 
@@ -62,16 +63,42 @@ def pictures_near(folder, names):
                             "looked for); name their folder")
 
 
-def warn_of(name, passed):
+def size_in(picture, unread):
+    """``height`` and ``width`` of a picture, as a dict; None where its header cannot be read.
+
+    Args:
+        picture: path of the file.
+        unread: list that learns the exception, an OSError or ValueError, which names the file.
+    """
+    try:
+        header = open_image(picture)
+    except (OSError, ValueError) as error:
+        unread.append(error)
+        return None
+    return {"height": header.height, "width": header.width}
+
+
+def warn_of(name, passed, unread=(), found=True):
     """Tell how many things of a folder were passed over.
 
     Args:
         name: of the folder or file.
         passed: what, such as "mask" or "mask without a pixel", -> how many.
+        unread: of `size_in`, of the images that are left out.
+        found: whether an image is left.
+
+    Raises:
+        OSError, ValueError: the first of `unread`, where none is.
     """
+    if unread and not found:
+        raise unread[0]
     told = []
     for what, number in sorted(passed.items()):
         thing, without, rest = what.partition(" without ")
         told += [counted(number, thing) + without + rest] if number else []
+    if unread:
+        first = os_sentence(unread[0])
+        told.append(f"{counted(len(unread), 'image')} that cannot be read and whose size nothing else tells, of which "
+                    f"the first: {first}")
     if told:
         warnings.warn(f"{os.fspath(name)}: passed over {', '.join(told)}", RoikitWarning, stacklevel=3)

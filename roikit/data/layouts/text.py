@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from roikit.data.image_folder import IMAGE_ENDINGS
-from roikit.data.images import open_image
 from roikit.data.layouts.content import content_of
 from roikit.data.layouts.dota import is_dota, read_dota
 from roikit.data.layouts.files import first_line, images_beside, lines_of, pair_with_images, text_files
-from roikit.data.layouts.layout import Layout, files_below
+from roikit.data.layouts.layout import Layout, files_below, size_in, warn_of
 from roikit.data.layouts.yolo import is_yolo, read_yolo
 from roikit.data.records import shown
 from roikit.kernels import min_area_boxes
@@ -112,15 +111,16 @@ def _with_corners(annotations, objects):
 
 def _listed(path, images):
     """The images that a text file lists, and their text files: `labels` for `images` in the path, or beside them."""
-    pairs = []
-    for line in lines_of(path):
+    pairs, unread = [], []
+    for number, line in enumerate(lines_of(path), start=1):
         picture = _below(images, " ".join(line.words))
         if picture is None:
             raise FileNotFoundError(f"{line.place}: there is no image {' '.join(line.words)} below {images}")
-        header = open_image(picture)
-        name = Path(os.path.relpath(picture, images)).as_posix()
-        record = {"id": len(pairs) + 1, "file_name": name, "height": header.height, "width": header.width}
-        pairs.append((record, _label_file(picture)))
+        size = size_in(picture, unread)
+        if size is not None:
+            name = Path(os.path.relpath(picture, images)).as_posix()
+            pairs.append(({"id": number, "file_name": name, **size}, _label_file(picture)))
+    warn_of(path, {}, unread, pairs)
     return pairs
 
 

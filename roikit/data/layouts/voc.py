@@ -14,9 +14,8 @@ from pathlib import Path
 
 import roikit.masks as rle
 from roikit.data.image_folder import IMAGE_ENDINGS
-from roikit.data.images import open_image
 from roikit.data.layouts.content import content_of, listed_by_name
-from roikit.data.layouts.layout import Layout, pictures_near, warn_of
+from roikit.data.layouts.layout import Layout, pictures_near, size_in, warn_of
 from roikit.data.layouts.voc_masks import object_masks
 from roikit.data.layouts.xml import first_tag, number_in, parsed, text_in
 
@@ -89,7 +88,7 @@ def _read(annotations, images):
     elements = {stem: None if path is None else parsed(path, "annotation") for stem, path in described.items()}
     called = {stem: None if element is None else text_in(element, "filename") for stem, element in elements.items()}
     times = Counter(called.values())
-    records = []
+    records, unread, seen = [], [], set()
     for stem, path in described.items():
         element, name = elements[stem], called[stem]
         if times[name] > 1 and stem in pictures:  # several files were copied from one
@@ -98,9 +97,12 @@ def _read(annotations, images):
         names_of_it = (name, last, stem, Path(stem).name, last.rpartition(".")[0])
         picture = next((pictures[one] for one in names_of_it if one in pictures), None)
         if picture is not None:
-            header = open_image(picture)
-            record = {"id": len(records) + 1, "file_name": Path(os.path.relpath(picture, images)).as_posix(),
-                      "height": header.height, "width": header.width}
+            told, file = _said(element), Path(os.path.relpath(picture, images)).as_posix()
+            seen.add(file)
+            size = size_in(picture, [] if told else unread) or told
+            if not size:
+                continue
+            record = {"id": len(records) + 1, "file_name": file, **size}
         elif element is not None and last:  # the file has its name and size, and the doctor names what is missing
             record = {"id": len(records) + 1, "file_name": name.replace("\\", "/"), **_size(element, path)}
         else:
@@ -110,10 +112,9 @@ def _read(annotations, images):
                                             for number, item in enumerate(element.iterfind("object"), start=1)]
         found += _with_masks(record, boxes, object_masks(root, stem, record))
         record.update(_said(element))  # one that is not the file's is for the reader of all layouts to judge
-    seen = {record["file_name"] for record in records}
     passed["image without a file of annotations"] = 0 if names is not None else sum(
         Path(os.path.relpath(path, images)).as_posix() not in seen for path in set(pictures.values()))
-    warn_of(root, {key: number for key, number in passed.items() if number > 0})
+    warn_of(root, {key: number for key, number in passed.items() if number > 0}, unread, records)
     categories, numbers = listed_by_name(sorted({item["name"] for item in found}))
     objects = [{"category_id": numbers[item.pop("name")], **item} for item in found]
     return content_of(records, categories, objects)
