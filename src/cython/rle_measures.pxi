@@ -122,7 +122,7 @@ cdef class Measured:
                 self.extents[i, 2], self.extents[i, 3] = box.right, box.bottom
 
 
-cdef double iou_of_two_runs(Measured dt, Py_ssize_t d, Measured gt, Py_ssize_t g, bint crowd) noexcept nogil:
+cdef inline double iou_of_two_runs(Measured dt, Py_ssize_t d, Measured gt, Py_ssize_t g, bint crowd) noexcept nogil:
     cdef int64_t common, whole
     if (gt.areas[g] == 0 or dt.areas[d] == 0 or dt.extents[d, 0] >= gt.extents[g, 2]
             or gt.extents[g, 0] >= dt.extents[d, 2] or dt.extents[d, 1] >= gt.extents[g, 3]
@@ -134,7 +134,7 @@ cdef double iou_of_two_runs(Measured dt, Py_ssize_t d, Measured gt, Py_ssize_t g
     return <double>common / <double>whole
 
 
-cdef double iou_of_two_boxes(const double* dt, const double* gt, bint crowd) noexcept nogil:
+cdef inline double iou_of_two_boxes(const double* dt, const double* gt, bint crowd) noexcept nogil:
     """Of finite boxes x y width height."""
     cdef double w = min(dt[2] + dt[0], gt[2] + gt[0]) - max(dt[0], gt[0])
     cdef double h = min(dt[3] + dt[1], gt[3] + gt[1]) - max(dt[1], gt[1])
