@@ -8,6 +8,7 @@ it. While size and times are the same the samples are compared, and else all of 
 sums of their blocks, which a changed byte changes, and which takes no longer than reading them.
 """
 
+import contextlib
 import glob
 import json
 import os
@@ -120,8 +121,9 @@ def source_of(path):
 def _forget_cut_ones(place):
     """Remove what processes that were ended while they wrote have left, an hour ago or longer."""
     for left in place.parent.glob(f".{glob.escape(place.name)}.*"):
-        if time.time() - left.stat().st_mtime > _HOUR:
-            left.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another process may take it away, or be done with its own
+            if time.time() - left.stat().st_mtime > _HOUR:
+                left.unlink()
 
 
 def _write(path, source, parts, told):
