@@ -18,7 +18,7 @@ from torch.nn import functional as F
 if TYPE_CHECKING:
     from roikit.models.parts.fused import FusedConv2d
 
-__all__ = ["WAYS", "activate", "candidates", "fastest", "fused", "has_onednn", "has_winograd", "nearest"]
+__all__ = ["SEVERAL", "WAYS", "activate", "candidates", "fastest", "fused", "has_onednn", "has_winograd", "nearest"]
 
 # oneDNN's name of each activation, and its numbers.
 _ACTIVATIONS: dict[str, tuple[str, list[float]]] = {
@@ -29,7 +29,7 @@ _RUNS = 3
 _LONGEST = 0.2  # seconds after which a second timed run is not waited for
 _HOPELESS = 1.5  # times the best so far, of a way's first run, that end its measurement
 _NARROWEST = 16  # channels of Winograd's algorithm
-_SEVERAL = 8  # maps that may be faster one by one
+SEVERAL = 8  # maps that may be faster one by one
 _NEAR = 2.0  # a size with so many times the cells, or so few, is another one
 
 
@@ -85,6 +85,8 @@ def plain(layer: "FusedConv2d", x: Tensor, onto: Tensor | None) -> Tensor:
 
 def winograd(layer: "FusedConv2d", x: Tensor, onto: Tensor | None) -> Tensor:
     """Winograd's algorithm by NNPACK, channels-first: a third of the multiplications of a 3x3 convolution or less."""
+    if not has_winograd():  # a model may have come from another machine
+        return plain(layer, x, onto)
     out = torch._nnpack_spatial_convolution(x.contiguous(), layer.in_order(), layer.bias, layer.padding, [1, 1])
     return _after(out, onto, layer.activation)
 
@@ -122,7 +124,7 @@ def candidates(layer: "FusedConv2d", maps: int) -> list[str]:
     unit = layer.stride == [1, 1] and layer.dilation == [1, 1] and layer.groups == 1
     channels = min(layer.weight.shape[:2])
     if unit and layer.kernel_size == (3, 3) and channels >= _NARROWEST and max(layer.padding) <= 1 and has_winograd():
-        found += ["winograd", "winograd each"] if 1 < maps <= _SEVERAL else ["winograd"]
+        found += ["winograd", "winograd each"] if 1 < maps <= SEVERAL else ["winograd"]
     if unit and layer.kernel_size == (1, 1) and max(layer.padding) == 0 and hasattr(torch.ops.mkldnn,
                                                                                     "_linear_pointwise"):
         found.append("product")

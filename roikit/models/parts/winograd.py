@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from roikit.models.parts.ways import has_winograd, nearest
+from roikit.models.parts.ways import SEVERAL, has_winograd, nearest
 
 __all__ = ["WinogradConv2d", "take_ways", "ways_of", "with_winograd"]
 
@@ -27,10 +27,12 @@ _DIRECT, _WINOGRAD = "direct", "winograd"
 class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
+        # What comes channels-last goes on so, for what follows is faster then; the reorders count in a measurement.
+        ctx.form = torch.contiguous_format if x.is_contiguous() else torch.channels_last
         x, weight = x.contiguous(), weight.contiguous()
         ctx.save_for_backward(x, weight)
         ctx.padding, ctx.biased = padding, bias is not None
-        return torch._nnpack_spatial_convolution(x, weight, bias, [padding] * 2, [1, 1])
+        return _convolved(x, weight, bias, padding).contiguous(memory_format=ctx.form)
 
     @staticmethod
     @once_differentiable
@@ -40,12 +42,19 @@ class _Convolution(torch.autograd.Function):
         own = None
         if ctx.needs_input_grad[0]:
             turned = weight.flip(2, 3).transpose(0, 1).contiguous()
-            own = torch._nnpack_spatial_convolution(grad, turned, None, [2 - padding] * 2, [1, 1])
+            own = _convolved(grad, turned, None, 2 - padding).contiguous(memory_format=ctx.form)
         wanted = ctx.needs_input_grad[1:3]
         _, of_weight, of_bias = torch.ops.aten.convolution_backward(
             grad, x, weight, [len(weight)] if ctx.biased else None, [1, 1], [padding] * 2, [1, 1], False, [0, 0], 1,
             [False, wanted[0], wanted[1]]) if any(wanted) else (None, None, None)
         return own, of_weight, of_bias, None
+
+
+def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
+    # A few maps are faster one by one: of several NNPACK transforms all before it multiplies.
+    parts = [torch._nnpack_spatial_convolution(part, weight, bias, [padding] * 2, [1, 1])
+             for part in (x.split(1) if len(x) <= SEVERAL else (x,))]
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 class WinogradConv2d(nn.Conv2d):
@@ -72,7 +81,8 @@ class WinogradConv2d(nn.Conv2d):
         usual = (input.device.type == "cpu" and input.dtype == weight.dtype == torch.float32 and input.numel() > 0
                  and self.training and torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
                  and not torch.compiler.is_compiling() and type(input) is Tensor)
-        if usual and self._way(input, weight, bias) == _WINOGRAD:
+        # It is asked each time, for a model may have come from another machine.
+        if usual and has_winograd() and self._way(input, weight, bias) == _WINOGRAD:
             return _Convolution.apply(input, weight, bias, self.padding[0])
         return super()._conv_forward(input, weight, bias)
 
@@ -99,7 +109,7 @@ def _faster(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> str
                F.conv2d(own, filters, biased, padding=padding))
         wanted = [part for part in (own, filters, biased) if part is not None and part.requires_grad]
         if wanted:
-            torch.autograd.grad(out, wanted, torch.ones_like(out))
+            torch.autograd.grad(out, wanted, torch.ones_like(out))  # as the result lies
         return time.perf_counter() - begun
 
     # In turns, so that noise hits both; the first ones find memory and caches cold.
