@@ -1,4 +1,4 @@
-"""Times a training step of Mask R-CNN on a CPU: torchvision's model and roikit's.
+"""Times a training step of Mask R-CNN on a CPU: torchvision's model, roikit's, and that with Winograd's algorithm.
 
     python -m benchmarks.train_table [--recipe scratch|finetune] [--threads 2] [--rounds 7] [--size 512,512]
                                      [--dtype float32|bfloat16] [--torchvision-ops LIBRARY] [--profile]
@@ -12,13 +12,14 @@ Lines with # are single rounds. --profile adds the operators that take longest. 
 """
 
 import argparse
+import copy
 import statistics
 import time
 
 import torch
 
 from roikit.bench.peers import import_peers
-from roikit.models import BackboneConfig, ImageConfig, build_detector
+from roikit.models import BackboneConfig, ImageConfig, build_detector, with_winograd
 from roikit.models.configs import DetectorConfig
 
 from .gpu_step import scenes
@@ -27,7 +28,8 @@ PARTS = ("forward", "backward", "optimizer")
 
 
 def models(torchvision, recipe, size):
-    """torchvision's detector in training, small in its residual branches, and roikit's with its weights."""
+    """torchvision's detector in training, small in its residual branches, and roikit's with its weights, plainly and
+    `with_winograd`."""
     frozen = recipe == "finetune"
     layers = torchvision.models.detection.backbone_utils
     norm = torchvision.ops.misc.FrozenBatchNorm2d if frozen else torch.nn.BatchNorm2d
@@ -45,7 +47,9 @@ def models(torchvision, recipe, size):
     image = ImageConfig(min_size=(sides["min_size"],), max_size=sides["max_size"])
     ours = build_detector(DetectorConfig(91, image, backbone))
     ours.load_state_dict(theirs.state_dict())
-    return {"torchvision": theirs.train(), "roikit": ours.train()}
+    found = {"torchvision": theirs.train(), "roikit": ours.train()}
+    faster = copy.deepcopy(ours)
+    return found | {"with Winograd": faster} if with_winograd(faster) else found
 
 
 class Training:

@@ -63,6 +63,8 @@ from roikit.models.necks.single import BackboneWithoutNeck
 from roikit.models.parts.detector import Detector
 from roikit.models.parts.image import ImageTransform
 from roikit.models.parts.norm import FrozenBatchNorm2d
+from roikit.models.parts.winograd import with_winograd
+from roikit.models.plan import InferencePlan
 from roikit.models.proposals.rpn import RegionProposalNetwork, RPNHead
 from roikit.models.roi.box import AverageHead, FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from roikit.models.roi.heads import RoIHeads
@@ -117,6 +119,7 @@ __all__ = [
     "HybridConfig",
     "ImageConfig",
     "ImageTransform",
+    "InferencePlan",
     "IntegralConfig",
     "IterativeConfig",
     "KeypointConfig",
@@ -132,9 +135,9 @@ __all__ = [
     "MaskScoreConfig",
     "MaskScoreHead",
     "PSPHead",
-    "ProtoNet",
     "PanopticConfig",
     "PanopticFPN",
+    "ProtoNet",
     "Published",
     "PyramidPoolingConfig",
     "PyramidRoIAlign",
@@ -189,6 +192,7 @@ __all__ = [
     "rotated_maskrcnn_resnet50_fpn",
     "save_checkpoint",
     "semantic_fpn_resnet18",
+    "with_winograd",
     "yolact_config",
     "yolact_darknet53_fpn",
     "yolact_plus_resnet101_fpn",

@@ -1,8 +1,9 @@
 """A detector rearranged for inference on a CPU: the same detections in less time.
 
-What is done: a norm with fixed statistics goes into the weights of its convolution; ReLU and the addition of a residual
-happen while a convolution writes its result, the addition in place; maps stay channels-last from the first convolution
-to the last. Sums are taken in another order than by the model itself, hence differences of float32's last digits.
+What is done: a norm with fixed statistics goes into the weights of its convolution; each convolution is computed in the
+way that is the fastest for the sizes at hand: with ReLU and the addition of a residual as it writes its result, on maps
+that lie channels-last, or by Winograd's algorithm, which needs fewer multiplications, or otherwise. Sums are taken in
+another order than by the model itself, hence differences of float32's last digits.
 """
 
 import copy
@@ -25,7 +26,8 @@ from roikit.models.detectors.iterative import IterativeRoIHeads
 from roikit.models.necks.fpn import BackboneWithFPN, FeaturePyramidNetwork
 from roikit.models.necks.single import BackboneWithoutNeck
 from roikit.models.parts.detector import Detector
-from roikit.models.parts.fused import fuse, require_bf16
+from roikit.models.parts.fused import FusedConv2d, fuse, require_bf16
+from roikit.models.plan import InferencePlan
 from roikit.models.prepared.bodies import PreparedFPN, darknet, efficientnet, residual_block, resnet, vgg
 from roikit.models.prepared.dense import PreparedDenseHead, protonet
 from roikit.models.prepared.heads import (
@@ -53,14 +55,23 @@ from roikit.models.segmentation.semantic_fpn import SemanticFPNHead
 __all__ = ["prepare_for_inference"]
 
 
-def prepare_for_inference(model: Detector | Segmenter, precision: str = "float32") -> Detector | Segmenter:
+def prepare_for_inference(model: Detector | Segmenter, precision: str = "float32", *, example: Any = None,
+                          plan: InferencePlan | None = None) -> Detector | Segmenter:
     """A copy of a detector, or of a segmenter, that gives its results in less time on a CPU.
+
+    In which way a convolution is the fastest depends on its sizes, the processor and the number of threads: it is
+    measured, once for sizes that are alike, and `InferencePlan.of(prepared)` tells what was chosen; so does printing
+    the model. Ways differ in the last digits of float32. Where the same bits are wanted each time, give the plan again.
 
     Args:
         model: a float32 detector or segmenter on the CPU. It is left as it is, and may be trained on.
         precision: "float32", or "bf16": weights and maps of the network in bfloat16; boxes, scores and the last layers
             of the box head and of a segmenter in float32. Needs a CPU for which oneDNN has bfloat16 (on x86 one with
-            AVX-512), and pays on one that multiplies it in hardware.
+            AVX-512), and pays on one that multiplies it in hardware. Then nothing is measured.
+        example: an image, (3, H, W) float32, or a list of some, of the sizes that are to come: the model is called on
+            them and measures its ways, and never again. Without it the first call measures, and so does each later one
+            for sizes that differ from all before by a factor of two or more; such a call takes several times as long.
+        plan: the ways of another prepared model of these layers; then nothing is measured.
 
     Returns:
         A model of the same class with the same `config`, in evaluation mode, called in the same way. It has the weights
@@ -70,7 +81,8 @@ def prepare_for_inference(model: Detector | Segmenter, precision: str = "float32
     Raises:
         TypeError: `model` is no detector or segmenter, has weights other than float32, or `precision` is "bf16" and a
             part is not of `roikit.models`.
-        ValueError: `precision` is unknown, or `model` is not on the CPU.
+        ValueError: `precision` is unknown, `model` is not on the CPU, the plan is of another torch or of other layers,
+            or there are both a plan and an example; or what the model raises for the example.
         BackendError: `precision` is "bf16" and this processor, or what ONEDNN_MAX_CPU_ISA leaves of it, has too little
         for oneDNN's bfloat16. A prepared model that is unpickled on such a processor raises it as well.
     """
@@ -87,10 +99,22 @@ def prepare_for_inference(model: Detector | Segmenter, precision: str = "float32
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     if precision == "bf16":
         require_bf16("prepare_for_inference")
+    if plan is not None and example is not None:
+        raise ValueError("prepare_for_inference: there must be a plan or an example to measure one, got both")
     with torch.no_grad():
         prepared = _prepare(model, dtype)
-    for module in prepared.modules():
-        module.training = False
+        layers, measured = [], {} if dtype == torch.float32 else None
+        for module in prepared.modules():
+            module.training = False
+            if isinstance(module, FusedConv2d):
+                module.measured = measured
+                layers.append(module)
+        if plan is not None:
+            plan.put_into(prepared)
+        elif example is not None:
+            prepared(example if isinstance(example, list | tuple) else [example])
+            for layer in layers:
+                layer.measured = None
     return prepared
 
 

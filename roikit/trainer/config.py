@@ -258,7 +258,9 @@ class RunConfig:
     images are drawn at the end, with what scores at least ``score_threshold``. ``report`` is the most pictures that
     ``report.html`` shows; 0 writes none. ``doctor`` inspects
     the data first and stops at what cannot be trained on. ``batch_picture`` images of the first step are drawn as
-    ``batch.png``; 0 draws none. ``memory`` says before the first step how much memory one takes.
+    ``batch.png``; 0 draws none. ``memory`` says before the first step how much memory one takes. ``winograd``
+    "auto" has 3x3 convolutions in float32 on a CPU take Winograd's algorithm for sizes for which it is faster; what
+    was measured and chosen is kept in the checkpoints.
     """
 
     name: str = "run"
@@ -275,6 +277,7 @@ class RunConfig:
     doctor: bool = True
     batch_picture: int = 8
     memory: bool = True
+    winograd: Literal["auto", "off"] = "auto"
 
     def __post_init__(self):
         for name in ("report", "batch_picture"):

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from roikit import models
+from roikit.models.parts.winograd import with_winograd
 from roikit.trainer import checkpoint
 from roikit.trainer.failures import on_first, sentence
 from roikit.trainer.fields import ConfigError, differences, plain
@@ -129,6 +130,8 @@ def new_state(config, device):
     model.to(device)
     if config.run.channels_last:
         model.to(memory_format=torch.channels_last)
+    if device.type == "cpu" and config.run.winograd == "auto":
+        with_winograd(model)
     ema = config.optimizer.ema
     state = TrainState(
         model=model.train(), optimizer=build_optimizer(config.optimizer, model),

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from roikit.models.parts.winograd import take_ways, ways_of
 from roikit.trainer import checkpoint
 from roikit.trainer.optim import WeightAverage
 
@@ -46,7 +47,7 @@ class TrainState:
 
     def to_checkpoint(self, *, process, batches, config, categories):
         """The dict of ``checkpoint.save``; every process must call this, for its random state."""
-        rng = process.gather(checkpoint.read_rng())
+        rng, ways = process.gather(checkpoint.read_rng()), process.gather(ways_of(self.model))
         return {
             "model": self.judged.state_dict(),
             "average": None if self.average is None else {
@@ -58,6 +59,7 @@ class TrainState:
             "sampler": {"start": self.step, "seed": batches.seed,
                         "steps_per_epoch": batches.steps_per_epoch},
             "rng": rng,
+            "ways": ways,
             "best": self.best,
             "config": config,
             "categories": categories,
@@ -66,7 +68,8 @@ class TrainState:
     def from_checkpoint(self, state, *, process, batches, categories):
         """Take over a checkpoint.
 
-        The random state comes back where the number of processes is what it was.
+        The random state comes back where the number of processes is what it was, and so does how convolutions are
+        computed.
 
         Raises:
             ValueError: the checkpoint is of another data set, another model or optimizer, or of a
@@ -106,3 +109,5 @@ class TrainState:
         self.best = None if best is None else {"name": best["name"], "value": best["value"] + 0.0, "step": best["step"]}
         if len(state["rng"]) == process.world:
             checkpoint.restore_rng(state["rng"][process.rank])
+            if "ways" in state:  # of an earlier version there are none
+                take_ways(self.model, state["ways"][process.rank])

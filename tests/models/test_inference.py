@@ -156,7 +156,7 @@ def test_law_as_near_to_float64_as_float32_can_tell(small_config, float32_error,
 @pytest.mark.parametrize("onednn", [True, False])
 def test_law_a_fused_convolution_is_its_parts(monkeypatch, conv, activation, onednn):
     if not onednn:
-        monkeypatch.setattr("roikit.models.parts.fused._has_onednn", lambda: False)
+        monkeypatch.setattr("roikit.models.parts.fused.has_onednn", lambda: False)
     torch.manual_seed(0)
     norm = nn.BatchNorm2d(conv.out_channels).eval()
     norm.running_mean.normal_()

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from roikit.models.parts.ways import has_winograd
 from roikit.trainer import checkpoint, evaluate, load_config, predict, train
 
 pytestmark = pytest.mark.filterwarnings("ignore::roikit.errors.RoikitWarning")
@@ -59,6 +60,24 @@ def test_law_an_interrupted_run_ends_in_the_same_bits(config, tmp_path):
     assert {"loss_classifier", "loss_box_reg", "loss_mask", "loss_objectness",
             "loss_rpn_box_reg"} <= set(json.loads(
                 (tmp_path / "whole" / "log.jsonl").read_text().splitlines()[0]))
+
+
+def test_law_a_resumed_run_computes_convolutions_as_before(config, tmp_path, monkeypatch):
+    if not has_winograd():
+        pytest.skip("this torch has no NNPACK, or NNPACK not this processor")
+    config = load_config(config, {"run": {"amp": "off"}})
+    faster = "roikit.models.parts.winograd._faster"
+    monkeypatch.setattr(faster, lambda x, *rest: "winograd" if x.shape[2] > 8 else "direct")
+    with pytest.raises(Stop):
+        train(config, out=tmp_path, on_step=stop)
+    ways, = checkpoint.load(tmp_path / "last.pt")["ways"]
+    assert {way for chosen in ways.values() for _, way in chosen} == {"winograd", "direct"}
+    monkeypatch.setattr(faster, lambda *rest: "direct")
+    train(config, out=tmp_path, resume=True)
+    later, = checkpoint.load(tmp_path / "last.pt")["ways"]
+    assert all(later[name][:len(chosen)] == chosen for name, chosen in ways.items())
+    train(config, ["run.winograd=off"], out=tmp_path / "off")
+    assert checkpoint.load(tmp_path / "off" / "last.pt")["ways"] == [{}]
 
 
 def test_agreement_of_evaluation_and_prediction_after_the_run(config, squares, tmp_path):

@@ -1,38 +1,29 @@
 """A convolution with its norm, its activation and an addition in one step, for inference on a CPU."""
 
 import copy
+import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from roikit.errors import BackendError
 from roikit.models.parts.conv import SameConv2d, same_padding
 from roikit.models.parts.norm import FrozenBatchNorm2d
+from roikit.models.parts.ways import WAYS, activate, fastest, fused, has_onednn, nearest
 
 __all__ = ["FusedConv2d", "NormedConv2d", "folded", "fuse", "has_fixed_statistics", "require_bf16"]
-
-# oneDNN's name of each activation, and its numbers.
-_ACTIVATIONS = {"none": ("none", []), "relu": ("relu", []), "relu6": ("hardtanh", [0.0, 6.0]),
-                "leaky": ("leaky_relu", [0.1])}
-
-
-def _has_onednn() -> bool:
-    """Whether this torch has oneDNN's fused convolutions, which its compiler calls as well."""
-    return torch.backends.mkldnn.is_available() and all(
-        hasattr(torch.ops.mkldnn, name) for name in ("_convolution_pointwise", "_convolution_pointwise_"))
 
 
 def require_bf16(op: str) -> None:
     """Raises BackendError where oneDNN has no bfloat16 for this processor. What the environment says of it counts."""
-    if _has_onednn() and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if has_onednn() and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         raise BackendError(f"{op}: precision 'bf16' needs oneDNN's bfloat16, which x86 has with AVX-512 and which "
                            "ONEDNN_MAX_CPU_ISA may turn off; there is none here, where 'float32' works")
 
 
 class FusedConv2d(nn.Module):
-    """activation(conv(x) + onto), channels-last.
+    """activation(conv(x) + onto), in the way of `roikit.models.parts.ways` that is chosen for the size of x.
 
     Args:
         weight: (out, in / groups, kH, kW); copied.
@@ -40,6 +31,14 @@ class FusedConv2d(nn.Module):
         stride, padding, dilation, groups: as `nn.Conv2d`; `padding` None is TensorFlow's SAME.
         activation: "none", "relu", "relu6" or "leaky", a leaky ReLU of slope 0.1.
         dtype: of weights, input and result: float32 or bfloat16.
+
+    Attributes:
+        ways: sizes (N, C, H, W) of inputs and the way of each; other sizes get that of the nearest, by the number of
+            cells.
+        measured: of a model whose ways are measured as sizes come that are near none of these, what was found for
+            layers alike; None where nothing is measured.
+        follower: the layer that the result goes to, where its time counts in a measurement, or None.
+        ends_contiguous: whether the result is made channels-first, which then counts as well.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, stride: tuple[int, int] = (1, 1),
@@ -56,11 +55,40 @@ class FusedConv2d(nn.Module):
         # Not in oneDNN's own order, which depends on the size of the input: a weight in that of another size takes it
         # up to thirty times the convolution's time to put right, one in the common order a few hundredths.
         self.weight = weight.detach().to(dtype).clone(memory_format=torch.channels_last)
+        self._contiguous: Tensor | None = None
+        self.ways: list[tuple[list[int], str]] = []
+        self.measured: dict[Any, str] | None = None
+        self.ends_contiguous = False
+        self._follower: list[FusedConv2d] = []  # in a list it is no part of this one
         self._look()
+
+    @property
+    def follower(self) -> "FusedConv2d | None":
+        return self._follower[0] if self._follower else None
+
+    def followed_by(self, layer: nn.Module) -> None:
+        """Say which layer the result goes to."""
+        self._follower = [layer] if isinstance(layer, FusedConv2d) else []
+
+    def told(self) -> str:
+        """What the convolution is, in words."""
+        sides = "x".join(map(str, self.weight.shape))
+        return (f"{sides} stride {self.stride} padding {self.padding} dilation {self.dilation} groups {self.groups} "
+                f"{self.activation} {str(self.dtype).removeprefix('torch.')}")
+
+    def in_order(self) -> Tensor:
+        """The weight as channels-first ways take it; made when the first of them asks."""
+        if self._contiguous is None:
+            self._contiguous = self.weight.contiguous()
+        return self._contiguous
+
+    def padded(self, x: Tensor) -> tuple[Tensor, Any]:
+        """x and the padding that is left to do."""
+        return (x, self.padding) if self.padding is not None else same_padding(x, self.kernel_size, self.stride)
 
     def _look(self) -> None:
         """What this torch and this processor have."""
-        self.fused = _has_onednn()
+        self.fused = has_onednn()
         if self.fused and self.dtype == torch.bfloat16:
             require_bf16("prepare_for_inference")
 
@@ -79,31 +107,21 @@ class FusedConv2d(nn.Module):
             x: (N, C, H, W).
             onto: a map of the result's shape to add to, or None. It is overwritten.
         """
-        x = x.to(self.dtype, memory_format=torch.channels_last)
-        padding = self.padding
-        if padding is None:
-            x, padding = same_padding(x, self.kernel_size, self.stride)
-        if onto is not None:
-            onto = onto.to(self.dtype, memory_format=torch.channels_last)
-        if not self.fused:
-            return self._plain(x, onto, padding)
-        name, numbers = _ACTIVATIONS[self.activation]
-        layout = (list(padding), self.stride, self.dilation, self.groups)
-        if onto is None:
-            return torch.ops.mkldnn._convolution_pointwise(x, self.weight, self.bias, *layout, name, numbers, "")
-        # After an addition oneDNN's wrapper takes no activation but ReLU.
-        after = "relu" if name == "relu" else None
-        out = torch.ops.mkldnn._convolution_pointwise_(onto, x, self.weight, self.bias, *layout, "add", 1.0, after, [],
-                                                       "")
-        return out if after else activate(out, self.activation)
-
-    def _plain(self, x: Tensor, onto: Tensor | None, padding: Any) -> Tensor:
-        out = F.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
-        return activate(out if onto is None else onto.add_(out), self.activation)
+        if torch.compiler.is_compiling() or not self.ways and self.measured is None or not x.numel():
+            return fused(self, x, onto)
+        way = nearest(self.ways, x.shape)
+        if way is None and self.measured is not None:
+            alike = self.told(), x.shape, x.stride(), onto is None, self.ends_contiguous, (
+                None if self.follower is None else self.follower.told())
+            way = self.measured.get(alike) or fastest(self, x, onto)
+            self.measured[alike] = way
+            self.ways.append((list(x.shape), way))
+        return WAYS[way or nearest(self.ways, x.shape, math.inf) or "fused"](self, x, onto)
 
     def extra_repr(self) -> str:
         return (f"{self.out_channels}, kernel_size={self.kernel_size}, stride={tuple(self.stride)}, "
-                f"activation={self.activation}, dtype={self.dtype}")
+                f"activation={self.activation}, dtype={self.dtype}"
+                + "".join(f", {'x'.join(map(str, shape))}: {way}" for shape, way in self.ways))
 
 
 class NormedConv2d(nn.Module):
@@ -112,21 +130,13 @@ class NormedConv2d(nn.Module):
     def __init__(self, conv: FusedConv2d, norm: nn.Module, activation: str) -> None:
         super().__init__()
         self.conv, self.norm, self.activation = conv, norm, activation
+        conv.ends_contiguous = True
 
     def forward(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
         # torch's GroupNorm of channels-last maps takes the variance as a difference of two large numbers, which lost
         # three digits where a channel's mean is far from 0.
         out = self.norm(self.conv(x).contiguous())
         return activate(out if onto is None else out.add_(onto), self.activation)
-
-
-def activate(x: Tensor, activation: str) -> Tensor:
-    """`x` with the activation applied in place."""
-    if activation == "relu":
-        return x.relu_()
-    if activation == "leaky":
-        return F.leaky_relu_(x, 0.1)
-    return x.clamp_(0, 6) if activation == "relu6" else x
 
 
 def has_fixed_statistics(norm: nn.Module | None) -> bool:

@@ -10,7 +10,7 @@ from roikit.models.bodies.efficientnet import EfficientNetLite0, InvertedResidua
 from roikit.models.bodies.resnet import BasicBlock, Bottleneck, ResNet
 from roikit.models.bodies.vgg import VGG16
 from roikit.models.necks.fpn import FeaturePyramidNetwork, enlarged, with_extra_levels
-from roikit.models.parts.fused import fuse
+from roikit.models.parts.fused import FusedConv2d, fuse
 from roikit.models.prepared.parts import InFloat32, conv_block, twin
 
 __all__ = ["PreparedBlock", "PreparedDarknetBlock", "PreparedFPN", "darknet", "efficientnet", "residual_block",
@@ -112,6 +112,9 @@ class PreparedFPN(nn.Module):
         self.inner_blocks = nn.ModuleList(conv_block(block, dtype) for block in fpn.inner_blocks)
         self.layer_blocks = nn.ModuleList(_with_relu(block, dtype) if fpn.relu else conv_block(block, dtype)
                                           for block in fpn.layer_blocks)
+        for inner, layer in zip(self.inner_blocks, self.layer_blocks, strict=True):
+            if isinstance(inner, FusedConv2d):
+                inner.followed_by(layer)
         self.extra, self.upsample = fpn.extra, fpn.upsample
         if fpn.extra == "conv":
             self.extra_blocks = nn.ModuleList(conv_block(block, dtype) for block in fpn.extra_blocks)

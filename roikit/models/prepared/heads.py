@@ -47,8 +47,7 @@ def box_head(head: TwoMLPHead | FastRCNNConvFCHead, pool_size: int, dtype: torch
 
 
 class PreparedBoxHead(nn.Module):
-    """A `TwoMLPHead` or a `FastRCNNConvFCHead`, which takes a pooled box as it lies in memory, channels last, and
-    returns float32.
+    """A `TwoMLPHead` or a `FastRCNNConvFCHead`, which takes a pooled box as it lies in memory, and returns float32.
 
     Args:
         convs: fused convolutions.
@@ -60,6 +59,7 @@ class PreparedBoxHead(nn.Module):
         super().__init__()
         self.convs = nn.Sequential(*convs)
         self.dtype = dtype
+        self._contiguous: Tensor | None = None
         self.count = len(layers)
         for i, layer in enumerate(layers):
             weight = layer.weight
@@ -70,10 +70,22 @@ class PreparedBoxHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # Products, not convolutions of 1x1 maps, which are the same and took ten times as long in oneDNN.
-        x = self.convs(x).permute(0, 2, 3, 1).flatten(1).to(self.dtype)
-        for i in range(self.count):
+        x = self.convs(x)
+        weight = self.weight0
+        if x.is_contiguous() and not torch.compiler.is_compiling():
+            x, weight = x.flatten(1), self._in_order(x.shape[2:])
+        else:
+            x = x.permute(0, 2, 3, 1).flatten(1)
+        x = linear(x.to(self.dtype), weight, self.bias0).relu_()
+        for i in range(1, self.count):
             x = linear(x, getattr(self, f"weight{i}"), getattr(self, f"bias{i}")).relu_()
         return x.float()
+
+    def _in_order(self, size: tuple[int, int]) -> Tensor:
+        """The first layer's weight for cells channels-first; made when such boxes come."""
+        if self._contiguous is None:
+            self._contiguous = self.weight0.unflatten(1, (*size, -1)).permute(0, 3, 1, 2).flatten(1)
+        return self._contiguous
 
 
 class PreparedKeypointPredictor(nn.Module):
