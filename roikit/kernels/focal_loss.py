@@ -14,8 +14,8 @@ def _arrays(op, inputs, targets):
     """Both contiguous and in the dtype of the loss."""
     inputs, targets = as_floats(op, "inputs", inputs), as_array(op, "targets", targets)
     decisions(op, inputs, targets)
-    inputs = float32_at_least(inputs)
-    return inputs, np.ascontiguousarray(targets, inputs.dtype)
+    shape, inputs = inputs.shape, float32_at_least(inputs)  # which gives () an axis
+    return inputs.reshape(shape), np.ascontiguousarray(targets, inputs.dtype).reshape(shape)
 
 
 def _run(op, inputs, targets, alpha, gamma, loss, slope, threads):

@@ -125,7 +125,7 @@ class _FocalLoss(torch.autograd.Function):
             loss = _focal_loss(inputs, targets, *ctx.rest)
             loss = loss.sum() if ctx.summed else loss
             return torch.autograd.grad(loss, inputs, grad, create_graph=True)[0], None, None, None, None
-        if torch._C._are_functorch_transforms_active():  # a batch of gradients
+        if torch._C._functorch.is_legacy_batchedtensor(grad):  # is_grads_batched: many gradients of one slope
             return _slope(ctx) * grad, None, None, None, None
         # The slope becomes the gradient, in place; whoever comes a second time has it computed anew.
         slope, ctx.slope = _slope(ctx), None

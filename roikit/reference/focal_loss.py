@@ -36,7 +36,7 @@ def terms(inputs, targets, alpha, gamma):
         raise ValueError(f"sigmoid_focal_loss: targets must have shape {x.shape}, got {t.shape}")
     most, one = np.finfo(x.dtype).max, real(1)
     with np.errstate(all="ignore"):
-        x = np.clip(x, -most, most)
+        x = np.asarray(np.clip(x, -most, most))
         e = np.exp(-np.abs(x))
         sure, unsure = one / (one + e), e / (one + e)
         p, other = np.where(x < 0, unsure, sure), np.where(x < 0, sure, unsure)
@@ -61,7 +61,7 @@ def sigmoid_focal_loss(inputs, targets, alpha=0.25, gamma=2, reduction="none"):
     """
     entropy, _, factor, *_ = terms(inputs, targets, alpha, gamma)
     with np.errstate(all="ignore"):
-        loss = entropy * factor
+        loss = np.asarray(entropy * factor)
     if reduction == "none":
         return loss
     total = loss.sum(dtype=np.float64)
@@ -86,4 +86,4 @@ def sigmoid_focal_loss_backward(grad, inputs, targets, alpha=0.25, gamma=2, redu
     with np.errstate(all="ignore"):
         ratio = np.where(wrong > 0, p * other / wrong, real(0))
         slope = (1 - t) * p - t * other + entropy * (ratio * real(gamma) * (1 - t - t))
-        return grad * (factor * slope)
+        return np.asarray(grad * (factor * slope))

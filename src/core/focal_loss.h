@@ -48,31 +48,82 @@ struct Focal {
   T loss, slope;
 };
 
+// c(first) + ... + c(first + terms - 1) x^(terms - 1) with the coefficients of C, in halves: a short chain of dependent
+// operations, where Horner's is as long as the series. powers: x, x^2, x^4, ...
+template <class C, int first, int terms, class T>
+ROIKIT_HD T in_halves(const T* powers) {
+  if constexpr (terms == 1) {
+    constexpr T c = C::template at<T>(first);
+    return c;
+  } else {
+    constexpr int level = terms > 8 ? 3 : terms > 4 ? 2 : terms > 2 ? 1 : 0, half = 1 << level;
+    return in_halves<C, first, half>(powers) + powers[level] * in_halves<C, first + half, terms - half>(powers);
+  }
+}
+struct ExpTerms {
+  template <class T> ROIKIT_HD static constexpr T at(int k) { return inverse_factorial<T>(k); }
+};
+struct LogTerms {
+  template <class T> ROIKIT_HD static constexpr T at(int k) { return atanh_term<T>(k); }
+};
+
+template <class T> struct FocalSeries;
+template <> struct FocalSeries<float> {
+  static constexpr float kLeast = -87.0f;  // of exp's argument: below, 0 stands for what is no normal number
+  static constexpr int kLogTerms = 6;
+};
+template <> struct FocalSeries<double> {
+  static constexpr double kLeast = -708.0;
+  static constexpr int kLogTerms = 16;
+};
+
+// exp(x) for x of at most 0, within 2 units in the last place; 0 below kLeast.
+template <class T> ROIKIT_HD T exp_down(T x) {
+  using I = Ieee<T>;
+  using Bits = typename I::Bits;
+  constexpr T least = FocalSeries<T>::kLeast;
+  const T a = x < least ? least : x;  // NaN passes
+  const T shifted = a * T(1.44269504088896340736) + I::kRound;
+  const T k = shifted - I::kRound;
+  const T r = (a - k * I::kLn2High) - k * I::kLn2Low;
+  const T square = r * r, powers[4] = {r, square, square * square, (square * square) * (square * square)};
+  const T value = T(1) + (r + square * in_halves<ExpTerms, 2, I::kExpTerms - 1>(powers));
+  const Bits exponent = bit_cast<Bits>(shifted) - bit_cast<Bits>(I::kRound) + Bits(I::kBias);
+  const T scaled = value * bit_cast<T>(exponent << I::kMantissa);
+  return x < least ? T(0) : scaled;
+}
+
 // One decision. `sloped`: whether the slope is wanted, else it is 0.
 template <FocalPower power, bool sloped, class T>
 ROIKIT_HD Focal<T> focal_of(T logit, T t, const FocalRule<T>& rule) {
   constexpr T most = std::numeric_limits<T>::max();
   T x = logit < -most ? -most : logit;  // NaN passes both
   x = x > most ? most : x;
-  const T plus = x > T(0) ? x : T(0), minus = x < T(0) ? -x : T(0), rest = T(1) - t;
-  const T e = exp_of(-(plus + minus));
-  const T sure = T(1) / (T(1) + e), unsure = e * sure;  // sigmoids of |x| and of -|x|
+  const T plus = x > T(0) ? x : T(0), minus = plus - x, rest = T(1) - t;
+  const T e = exp_down(-(plus + minus)), one = T(1) + e, two = T(2) + e;
+  const T both = T(1) / (one * two);              // one division for the two that are needed
+  const T sure = two * both, unsure = e * sure;   // 1 / (1 + e) and e / (1 + e): sigmoids of |x| and of -|x|
+  const T s = e * (one * both), z = s * s;        // log(1 + e) = 2 atanh(s) with s = e / (2 + e), at most 1 / 3
+  const T powers[4] = {z, z * z, (z * z) * (z * z), ((z * z) * (z * z)) * ((z * z) * (z * z))};
+  const T tail = s * (T(2) + z * in_halves<LogTerms, 1, FocalSeries<T>::kLogTerms>(powers));
   const T up = x < T(0) ? unsure : sure, down = x < T(0) ? sure : unsure;
-  const T entropy = (rest * plus + t * minus) + log1p_of(e);
-  const T wrong = rest * up + t * down;
+  const T entropy = (rest * plus + t * minus) + tail;
+  const T for_negative = rest * up, for_positive = t * down, wrong = for_negative + for_positive;
   T weight = rule.positive * t + rule.negative * rest;
-  if constexpr (power == FocalPower::square) weight = (wrong * wrong) * weight;
-  if constexpr (power == FocalPower::any) weight = exp_of(rule.gamma * log_of(wrong)) * weight;
-  Focal<T> found = {(x == x ? entropy : x) * weight, T(0)};
-  if constexpr (sloped) {
-    T turn = rest * up - t * down;  // the slope of the entropy; that of log(wrong) is ratio * (rest - t)
-    if constexpr (power != FocalPower::none) {
+  T turn = for_negative - for_positive;  // the slope of the entropy; that of wrong is (up * down) * (rest - t)
+  if constexpr (power == FocalPower::square) {
+    const T loss = entropy * ((wrong * wrong) * weight);
+    if constexpr (!sloped) return {loss, T(0)};
+    // up * down first: where entropy is large it is 0, so that nothing overflows
+    return {loss, (wrong * weight) * (wrong * turn + (((up * down) * T(2)) * (rest - t)) * entropy)};
+  } else {
+    if constexpr (power == FocalPower::any) {
+      weight = exp_of(rule.gamma * log_of(wrong)) * weight;
       const T ratio = (up * down) / (wrong > T(0) ? wrong : T(1));  // 0 over 0 counts as 0
-      turn += entropy * ((ratio * rule.gamma) * (rest - t));        // in this order nothing overflows
+      turn += ((ratio * rule.gamma) * (rest - t)) * entropy;
     }
-    found.slope = turn * weight;
+    return {entropy * weight, sloped ? turn * weight : T(0)};
   }
-  return found;
 }
 
 inline void check_sigmoid_focal_loss(const View& inputs, const View& targets, const View& loss, const View& slope) {
@@ -86,7 +137,7 @@ inline void check_sigmoid_focal_loss(const View& inputs, const View& targets, co
           "slope must be contiguous (n,), or (0,)");
 }
 
-// fn(power, sloped) of what is asked for, as constants: std::integral_constant-like tags.
+// fn(power, sloped) of what is asked for, as constants.
 template <FocalPower p> struct FocalPowerTag { static constexpr FocalPower value = p; };
 template <bool b> struct FocalSlopeTag { static constexpr bool value = b; };
 

@@ -1,6 +1,6 @@
-// exp, log, log(1 + x) and atan, the same on host and device and at every SIMD level: only + - * / and integer operations, no branch,
+// exp, log and atan, the same on host and device and at every SIMD level: only + - * / and integer operations, no branch,
 // so that loops over them run in lanes. exp and log are within 1 unit in the last place (measured: docs/ops/box_codec.md),
-// atan within 2, log(1 + x) within 3. Infinity, NaN, 0 and subnormal numbers are those of IEEE 754.
+// atan within 2. Infinity, NaN, 0 and subnormal numbers are those of IEEE 754.
 //
 // Source: Cody and Waite, "Software Manual for the Elementary Functions", 1980, chapters 5 and 6 (argument reduction in
 // two parts); Taylor's series of exp and of atanh; the last step of log is Tang's, ACM TOMS 16(4), 1990. atan: a Chebyshev
@@ -20,7 +20,7 @@ namespace roikit {
 template <class T> struct Ieee;
 template <> struct Ieee<float> {
   using Bits = uint32_t;
-  static constexpr int kMantissa = 23, kBias = 127, kExpTerms = 7, kLogTerms = 5, kLog1pTerms = 6;
+  static constexpr int kMantissa = 23, kBias = 127, kExpTerms = 7, kLogTerms = 5;
   static constexpr float kRound = 12582912.0f;    // 1.5 * 2^23: x + kRound has round(x) in its low bits
   static constexpr float kWhole = 8388608.0f;     // 2^23: kWhole + e has the bits of kWhole | e
   static constexpr float kLn2High = 0.693359375f, kLn2Low = -2.12194440054690583e-4f;
@@ -29,7 +29,7 @@ template <> struct Ieee<float> {
 };
 template <> struct Ieee<double> {
   using Bits = uint64_t;
-  static constexpr int kMantissa = 52, kBias = 1023, kExpTerms = 13, kLogTerms = 11, kLog1pTerms = 16;
+  static constexpr int kMantissa = 52, kBias = 1023, kExpTerms = 13, kLogTerms = 11;
   static constexpr double kRound = 6755399441055744.0;
   static constexpr double kWhole = 4503599627370496.0;
   static constexpr double kLn2High = 0x1.62e42feep-1, kLn2Low = 0x1.a39ef35793c76p-33;
@@ -95,12 +95,6 @@ template <class T> ROIKIT_HD T log_of(T x) {
   value = x > std::numeric_limits<T>::max() ? x : value;
   value = x == T(0) ? -std::numeric_limits<T>::infinity() : value;
   return x >= T(0) ? value : std::numeric_limits<T>::quiet_NaN();
-}
-
-// log(1 + x) for x in [0, 1], as 2 atanh(s) with s = x / (2 + x), at most 1 / 3.
-template <class T> ROIKIT_HD T log1p_of(T x) {
-  const T s = x / (T(2) + x), z = s * s;
-  return s * (T(2) + z * log_series<T, 1, Ieee<T>::kLog1pTerms>(z));
 }
 
 // c[0] + z (c[1] + z (... c[n - 1])).
