@@ -3,13 +3,13 @@
 //   sigmoid_focal_loss(inputs (n,) T, targets (n,) T, alpha, gamma, loss, slope): loss T (n,), or (): the sum of all;
 //       slope T (n,), or (0,): not wanted.
 //
-// T float32 or float64; all contiguous. alpha below 0: no weights. Let p be the sigmoid of the logit x and t the target:
+// T float32 or float64; all contiguous. alpha below 0: no weights. With p the sigmoid of the logit x, and t the target:
 //
 //   entropy = (1 - t) softplus(x) + t softplus(-x);  wrong = (1 - t) p + t (1 - p)
 //   loss = entropy wrong^gamma (alpha t + (1 - alpha) (1 - t))
 //
-// An infinite logit counts as the largest finite one. A sum is taken pairwise in blocks of kFocalBlock: in T those of the
-// losses, in double those of the blocks' sums, until one is left; so it depends on no thread and no vector level.
+// An infinite logit counts as the largest finite one. A sum is taken pairwise in blocks of kFocalBlock: in T those of
+// the losses, in double those of the blocks' sums, until one is left; so it depends on no thread and no vector level.
 //
 // Source: Lin et al., ICCV 2017, equation 5.
 #pragma once

@@ -1,5 +1,5 @@
-// sigmoid_focal_loss on the CPU: losses and slopes in one pass over the logits, block after block; where the sum alone is
-// wanted, the losses of a block stay in the first cache.
+// sigmoid_focal_loss on the CPU: losses and slopes in one pass over the logits, block after block; where the sum alone
+// is wanted, the losses of a block stay in the first cache.
 #include "core/focal_loss.h"
 
 #include <vector>

@@ -1,16 +1,17 @@
 // encode_keypoints and decode_keypoints on the CPU.
 //
-// decode: a map is never resized whole. Its rows are resized to the box's columns when a row of the grid wants them, four
-// at a time in a ring; and a row of the grid is only computed where it can hold a larger value than the best so far:
+// decode: a map is never resized whole. Its rows are resized to the box's columns when a row of the grid wants them,
+// four at a time in a ring; and a row of the grid is only computed where it can hold a larger value than the best so far:
 //
 // - A value is ((h0 * w0 + h1 * w1) + h2 * w2) + h3 * w3 of four resized rows. Rounding never turns an order round, so
 //   the same sum over each row's largest value (its smallest where w < 0) is an upper bound, bit for bit.
-// - Before a row is resized, its pixels bound it: Keys' weights have negative parts of at most 0.1875 in all. Here a slack
-//   far above the rounding of weights and sums is added.
-// - Where that does not rule a row of the grid out, its four rows of pixels are mixed, as many values as the map is wide. A
-//   value between two of them is at most the larger, and 0.1875 of what that is above the smaller of the two around them.
-//   It is the value that columns first would give but for rounding, which the slack covers; maps whose sums may overflow
-//   do without. Where few places can win, they alone are computed, and no row is resized.
+// - Before a row is resized, its pixels bound it: Keys' weights have negative parts of at most 0.1875 in all. Here a
+//   slack far above the rounding of weights and sums is added.
+// - Where that does not rule a row of the grid out, its four rows of pixels are mixed, as many values as the map is
+//   wide. A value between two of them is at most the larger, and 0.1875 of what that is above the smaller of the two
+//   around them. It is the value that columns first would give but for rounding, which the slack covers. Where few places
+//   can win, they alone are computed, and no row is resized. Small boxes, where a row costs no more than its bound, and
+//   maps whose sums may overflow do without.
 // - A bound that is NaN skips nothing; values that are NaN never win, so that they need no bound.
 //
 // The row of the largest pixel goes first, which makes the best so far good from the start. The position among equal
@@ -93,8 +94,8 @@ template <class T> struct FourRows {
   T weight[4];
 };
 
-// What no value of a row of the grid exceeds but by rounding, of its four framed rows of n pixels: of the columns between
-// each two pixels, and of all. mixed has room for n + 3 values.
+// What no value of a row of the grid exceeds but by rounding, of its four framed rows of n pixels: of the columns
+// between each two pixels, and of all. mixed has room for n + 3 values.
 template <int Bytes> struct BoundOfPixels {
   template <class T>
   ROIKIT_INLINE static void run(FourRows<T> from, int64_t n, T* mixed, T* bounds, T* bound) {
@@ -170,6 +171,7 @@ template <class T> class Decoder {
     mixed_.resize(stride_ + 3);
     bounds_.resize(stride_);
     starts_.resize(width + 2);
+    candidates_.resize(width + 2);
     ranges_.resize(height);
   }
 
@@ -233,8 +235,8 @@ template <class T> class Decoder {
       ranges_[y] = widened(range);
     }
     const T size = std::abs(lowest) + std::abs(highest);
-    slack_ = size < std::numeric_limits<T>::max() / 16 ? size / T(1 << 14) + std::numeric_limits<T>::min()
-                                                       : std::numeric_limits<T>::infinity();
+    const bool bounded = columns_ >= 2 * width_ && size < std::numeric_limits<T>::max() / 16;
+    slack_ = bounded ? size / T(1 << 14) + std::numeric_limits<T>::min() : std::numeric_limits<T>::infinity();
     return peak;
   }
 
@@ -266,12 +268,15 @@ template <class T> class Decoder {
     vary_lanes<BoundOfPixels>(simd_, rows, stride_, mixed_.data(), bounds_.data(), &bound);
     if (loses(bound + slack_, r)) return true;
     int32_t left = columns_ / 8 + 8;  // a column alone costs several times what it costs in a row
-    for (int32_t cell = 0; cell <= width_ && left >= 0; ++cell)
-      if (!loses(bounds_[cell] + slack_, r)) left -= starts_[cell + 1] - starts_[cell];
+    int32_t found = 0;
+    for (int32_t cell = 0; cell <= width_; ++cell) {
+      candidates_[found] = cell;
+      found += !loses(bounds_[cell] + slack_, r);
+    }
+    for (int32_t c = 0; c < found && left >= 0; ++c) left -= starts_[candidates_[c] + 1] - starts_[candidates_[c]];
     if (left < 0) return false;
-    for (int32_t cell = 0; cell <= width_; ++cell)
-      if (!loses(bounds_[cell] + slack_, r))
-        for (int32_t i = starts_[cell]; i < starts_[cell + 1]; ++i) look_at_column(rows, r, i);
+    for (int32_t c = 0; c < found; ++c)
+      for (int32_t i = starts_[candidates_[c]]; i < starts_[candidates_[c] + 1]; ++i) look_at_column(rows, r, i);
     return true;
   }
 
@@ -288,7 +293,7 @@ template <class T> class Decoder {
     if (v > best_ || (v == best_ && r < at_row_)) best_ = v, at_row_ = r, at_column_ = i;
   }
 
-  bool loses(T bound, int32_t r) const { return bound < best_ || (bound == best_ && r >= at_row_); }
+  bool loses(T bound, int32_t r) const { return (bound < best_) | ((bound == best_) & (r >= at_row_)); }
 
   // The four rows that a row of the grid reads, resized; those that have been are found in the ring. The four are
   // neighbours, or the first or last row repeated, so that no two of them want one place.
@@ -332,7 +337,7 @@ template <class T> class Decoder {
   int64_t padded_ = 0;
   T best_ = 0, slack_ = 0;
   std::vector<T> framed_, mixed_, bounds_, weights_, ring_;
-  std::vector<int32_t> cells_, starts_;  // starts_: the first column at or after each cell, as cells_ counts them
+  std::vector<int32_t> candidates_, cells_, starts_;  // starts_: of each cell, the first column there or after
   std::vector<CubicTap<T>> row_taps_;
   std::vector<Range<T>> ranges_;
   int32_t in_ring_[4];

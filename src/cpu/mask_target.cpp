@@ -58,7 +58,7 @@ class MergedAxis {
  private:
   static constexpr int64_t kKeptSamples = 1024;
   static constexpr int64_t kFineExtent = 1 << 22;  // up to here float32 knows half pixels
-  static constexpr int64_t kSlack = 4;             // pixels of a bin besides one a sample: its ends, and what rounding adds
+  static constexpr int64_t kSlack = 4;             // pixels of a bin besides one a sample: its ends, and rounding
 
   // The order of the sums is TapWalk's: a pixel gets its samples from below before those from above.
   int64_t merge_kept(int64_t bin, int64_t extent, int64_t at) {
@@ -260,7 +260,7 @@ class Cropper {
       T sum = 0;
       for (int32_t j = 0; j < span.count; ++j) sums_[span.at + j] = sum += y_.weights()[span.at + j];
       whole_[p] = sum;
-      // A bin without a pixel, which the samples' order puts before or after all others, ends and begins with its neighbour.
+      // A bin without a pixel, which stands before or after all others, ends and begins with its neighbour.
       if (span.count == 0) continue;
       for (; ended < span.end() - top; ++ended) ended_[ended] = int32_t(p);
       for (; begun <= span.first - top; ++begun) begun_[begun] = int32_t(p);

@@ -1,6 +1,6 @@
-// sigmoid_focal_loss on the GPU: a thread takes two logits of a block of kFocalBlock, and a block of threads adds up its
-// losses as the CPU does; the blocks' sums are added up by as many kernels as there are levels. Bound by reading and
-// writing.
+// sigmoid_focal_loss on the GPU: a thread takes two logits of a block of kFocalBlock, and a block of threads adds up
+// its losses as the CPU does; the blocks' sums are added up by as many kernels as there are levels. Bound by reading
+// and writing.
 #include "core/focal_loss.h"
 
 #include "cuda/launch.cuh"

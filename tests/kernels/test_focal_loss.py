@@ -94,7 +94,7 @@ X = np.zeros((2, 3), np.float32)
     (lambda: kernels.sigmoid_focal_loss(X, X.T), ValueError,
      r"targets must have the shape of inputs, \(2, 3\), got \(3, 2\)"),
     (lambda: kernels.sigmoid_focal_loss(X.astype(int), X), TypeError, "inputs must be float16, .*, got int64"),
-    (lambda: kernels.sigmoid_focal_loss(X, X.astype(complex)), TypeError, "targets must be float16, .*, got complex128"),
+    (lambda: kernels.sigmoid_focal_loss(X, X.astype(complex)), TypeError, "targets must be float16, .* got complex"),
     (lambda: kernels.sigmoid_focal_loss(X, X, 1.5), ValueError, r"alpha must be in \[0, 1\], or -1 for none, got 1.5"),
     (lambda: kernels.sigmoid_focal_loss(X, X, gamma=-1), ValueError, "gamma must be finite and at least 0, got -1"),
     (lambda: kernels.sigmoid_focal_loss(X, X, reduction="max"), ValueError, "reduction must be one of 'none', "),

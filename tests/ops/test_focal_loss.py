@@ -85,7 +85,8 @@ def test_half_is_computed_in_float32(dtype):
         given, wide = x.clone().requires_grad_(), x.float().requires_grad_()
         loss, expected = (ops.sigmoid_focal_loss(a, t, reduction=reduction) for a in (given, wide))
         assert loss.dtype == dtype and torch.equal(loss, expected.to(dtype))
-        assert torch.equal(*(torch.autograd.grad(a.sum(), b)[0].to(dtype) for a, b in ((loss, given), (expected, wide))))
+        slopes = [torch.autograd.grad(a.sum(), b)[0].to(dtype) for a, b in ((loss, given), (expected, wide))]
+        assert torch.equal(*slopes)
 
 
 def test_gradients():
