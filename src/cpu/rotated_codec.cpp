@@ -2,7 +2,6 @@
 // that the arithmetic runs in lanes whatever the number of classes.
 #include "core/rotated_codec.h"
 
-#include "cpu/lanes.h"
 #include "cpu/pages.h"
 #include "cpu/parallel.h"
 #include "cpu/simd.h"
@@ -16,8 +15,14 @@ template <class T>
 struct Block {
   T v[5][kBlock];
 
-  ROIKIT_INLINE void set(const T* rows, int64_t n) { transpose(rows, 5, n, 5, v[0], kBlock); }
-  ROIKIT_INLINE void get(T* rows, int64_t n) const { transpose(v[0], kBlock, 5, n, rows, 5); }
+  ROIKIT_INLINE void set(const T* rows, int64_t n) {
+    for (int64_t k = 0; k < n; ++k)
+      for (int f = 0; f < 5; ++f) v[f][k] = rows[5 * k + f];
+  }
+  ROIKIT_INLINE void get(T* rows, int64_t n) const {
+    for (int64_t k = 0; k < n; ++k)
+      for (int f = 0; f < 5; ++f) rows[5 * k + f] = v[f][k];
+  }
   // One row at [begin, end).
   ROIKIT_INLINE void repeat(const T* row, int64_t begin, int64_t end) {
     for (int f = 0; f < 5; ++f)
