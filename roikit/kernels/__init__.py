@@ -12,6 +12,7 @@ from roikit.kernels.anchors import *
 from roikit.kernels.box_codec import *
 from roikit.kernels.boxes import *
 from roikit.kernels.deform_conv import *
+from roikit.kernels.focal_loss import *
 from roikit.kernels.keypoints import *
 from roikit.kernels.mask_assembly import *
 from roikit.kernels.mask_paste import *

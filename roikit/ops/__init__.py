@@ -10,6 +10,7 @@ from roikit.ops.anchors import *
 from roikit.ops.box_codec import *
 from roikit.ops.boxes import *
 from roikit.ops.deform_conv import *
+from roikit.ops.focal_loss import *
 from roikit.ops.keypoints import *
 from roikit.ops.losses import *
 from roikit.ops.mask_assembly import *

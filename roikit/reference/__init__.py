@@ -6,6 +6,7 @@ from roikit.reference.anchors import *
 from roikit.reference.box_codec import *
 from roikit.reference.boxes import *
 from roikit.reference.deform_conv import *
+from roikit.reference.focal_loss import *
 from roikit.reference.keypoints import *
 from roikit.reference.mask_assembly import *
 from roikit.reference.mask_paste import *

@@ -140,8 +140,9 @@ OPS = {
     "keypoints": {"kind": "elementwise", "tolerance": "exact", "functions": [
         "encode_keypoints(keypoints: keypoints, boxes: boxes, size: 7)",
         "decode_keypoints(maps: heatmaps, boxes: boxes)"]},
+    "focal_loss": {"kind": "elementwise", "tolerance": "bound", "functions": [
+        "sigmoid_focal_loss(inputs: scores, targets: scores, alpha=0.25, gamma=2, reduction='none')"]},
     "losses": {"kind": "torch", "tolerance": "bound", "functions": [
-        "sigmoid_focal_loss(inputs: deltas, targets: deltas, alpha=0.25, gamma=2, reduction='none')",
         "generalized_box_iou_loss(boxes1: boxes, boxes2: boxes, reduction='none', eps=1e-7)",
         "distance_box_iou_loss(boxes1: boxes, boxes2: boxes, reduction='none', eps=1e-7)",
         "complete_box_iou_loss(boxes1: boxes, boxes2: boxes, reduction='none', eps=1e-7)"]},

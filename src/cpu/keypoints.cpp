@@ -1,12 +1,17 @@
 // encode_keypoints and decode_keypoints on the CPU.
 //
-// decode: a map is never resized whole. Its rows are resized to the box's columns when a row of the grid wants them, four
-// at a time in a ring; and a row of the grid is only computed where it can hold a larger value than the best so far:
+// decode: a map is never resized whole. Its rows are resized to the box's columns when a row of the grid wants them,
+// four at a time in a ring; and a row of the grid is only computed where it can hold a larger value than the best so far:
 //
 // - A value is ((h0 * w0 + h1 * w1) + h2 * w2) + h3 * w3 of four resized rows. Rounding never turns an order round, so
 //   the same sum over each row's largest value (its smallest where w < 0) is an upper bound, bit for bit.
-// - Before a row is resized, its pixels bound it: Keys' weights have negative parts of at most 0.1875 in all. Here a slack
-//   far above the rounding of weights and sums is added.
+// - Before a row is resized, its pixels bound it: Keys' weights have negative parts of at most 0.1875 in all. Here a
+//   slack far above the rounding of weights and sums is added.
+// - Where that does not rule a row of the grid out, its four rows of pixels are mixed, as many values as the map is
+//   wide. A value between two of them is at most the larger, and 0.1875 of what that is above the smaller of the two
+//   around them. It is the value that columns first would give but for rounding, which the slack covers. Where few places
+//   can win, they alone are computed, and no row is resized. Small boxes, where a row costs no more than its bound, and
+//   maps whose sums may overflow do without.
 // - A bound that is NaN skips nothing; values that are NaN never win, so that they need no bound.
 //
 // The row of the largest pixel goes first, which makes the best so far good from the start. The position among equal
@@ -89,6 +94,43 @@ template <class T> struct FourRows {
   T weight[4];
 };
 
+// What no value of a row of the grid exceeds but by rounding, of its four framed rows of n pixels: of the columns
+// between each two pixels, and of all. mixed has room for n + 3 values.
+template <int Bytes> struct BoundOfPixels {
+  template <class T>
+  ROIKIT_INLINE static void run(FourRows<T> from, int64_t n, T* mixed, T* bounds, T* bound) {
+    using R = Register<T, Bytes>;
+    using Values = typename R::values;
+    using Anywhere = typename R::anywhere;
+    constexpr int kStep = Bytes / int(sizeof(T));
+    constexpr T kEnd = std::numeric_limits<T>::infinity();
+    for (int64_t i = 0; i < n; i += kStep) {
+      const Values a = *reinterpret_cast<const Anywhere*>(from.row[0] + i) * from.weight[0];
+      const Values b = *reinterpret_cast<const Anywhere*>(from.row[1] + i) * from.weight[1];
+      const Values c = *reinterpret_cast<const Anywhere*>(from.row[2] + i) * from.weight[2];
+      const Values d = *reinterpret_cast<const Anywhere*>(from.row[3] + i) * from.weight[3];
+      *reinterpret_cast<Anywhere*>(mixed + i) = ((a + b) + c) + d;
+    }
+    for (int j = 0; j < 3; ++j) mixed[n + j] = mixed[n - 1];
+    Values high = Values{} - kEnd;
+    for (int64_t i = 0; i < n; i += kStep) {
+      const Values before = *reinterpret_cast<const Anywhere*>(mixed + i);
+      const Values left = *reinterpret_cast<const Anywhere*>(mixed + i + 1);
+      const Values right = *reinterpret_cast<const Anywhere*>(mixed + i + 2);
+      const Values after = *reinterpret_cast<const Anywhere*>(mixed + i + 3);
+      const Values most = left > right ? left : right;
+      Values above = most - (before < after ? before : after);
+      above = above > Values{} ? above : Values{};
+      const Values v = most + above * T(0.1875);
+      *reinterpret_cast<Anywhere*>(bounds + i) = v;
+      high = v > high ? v : high;
+    }
+    T best = -kEnd;
+    for (int l = 0; l < kStep; ++l) best = high[l] > best ? high[l] : best;
+    *bound = best;
+  }
+};
+
 // The largest value of one row of the grid; -infinity where all are NaN.
 template <int Bytes> struct LargestOfRow {
   template <class T>
@@ -126,6 +168,10 @@ template <class T> class Decoder {
   Decoder(int32_t height, int32_t width, Simd simd)
       : height_(height), width_(width), stride_(whole_lanes(width + 2 * kFrame)), simd_(simd) {
     framed_.resize(height * stride_);
+    mixed_.resize(stride_ + 3);
+    bounds_.resize(stride_);
+    starts_.resize(width + 2);
+    candidates_.resize(width + 2);
     ranges_.resize(height);
   }
 
@@ -138,6 +184,10 @@ template <class T> class Decoder {
     ring_.resize(4 * padded_);
     row_taps_.resize(rows_);
     vary<FillColumns>(simd_, T(width_) / T(columns_), width_, int64_t(columns_), taps());
+    for (int32_t cell = 0, i = 0; cell < width_ + 2; ++cell) {
+      while (i < columns_ && cells_[i] < cell) ++i;
+      starts_[cell] = i;
+    }
     for (int64_t i = columns_; i < padded_; ++i) {
       cells_[i] = cells_[columns_ - 1];
       for (int j = 0; j < 4; ++j) taps().weight[j][i] = taps().weight[j][columns_ - 1];
@@ -171,7 +221,7 @@ template <class T> class Decoder {
   // Copies the map's rows with their ends repeated, and bounds each. Returns the row of the largest pixel.
   int32_t frame(const T* map) {
     int32_t peak = 0;
-    T highest = -std::numeric_limits<T>::infinity();
+    T lowest = std::numeric_limits<T>::infinity(), highest = -lowest;
     for (int32_t y = 0; y < height_; ++y) {
       const T* const from = map + int64_t(y) * width_;
       T* const to = framed_.data() + y * stride_;
@@ -181,8 +231,12 @@ template <class T> class Decoder {
       Range<T> range;
       vary_lanes<RangeOf>(simd_, (const T*)to, stride_, &range);
       if (range.high > highest) highest = range.high, peak = y;
+      if (range.low < lowest) lowest = range.low;
       ranges_[y] = widened(range);
     }
+    const T size = std::abs(lowest) + std::abs(highest);
+    const bool bounded = columns_ >= 2 * width_ && size < std::numeric_limits<T>::max() / 16;
+    slack_ = bounded ? size / T(1 << 14) + std::numeric_limits<T>::min() : std::numeric_limits<T>::infinity();
     return peak;
   }
 
@@ -197,9 +251,49 @@ template <class T> class Decoder {
     const T* const w = row_taps_[r].weight;
     T most[4];
     for (int j = 0; j < 4; ++j) most[j] = w[j] < T(0) ? ranges_[y[j]].low : ranges_[y[j]].high;
-    const T bound = cubic_mix(most[0], most[1], most[2], most[3], w);
-    return bound < best_ || (bound == best_ && r >= at_row_);
+    return loses(cubic_mix(most[0], most[1], most[2], most[3], w), r);
   }
+
+  // Whether the row's pixels leave nothing to be computed: no value can win, or the few that could have been looked at.
+  bool settled_by_pixels(int32_t r) {
+    if (!(slack_ < std::numeric_limits<T>::infinity())) return false;
+    int32_t y[4];
+    pixels_of(r, y);
+    FourRows<T> rows;
+    for (int j = 0; j < 4; ++j) {
+      rows.row[j] = framed_.data() + y[j] * stride_;
+      rows.weight[j] = row_taps_[r].weight[j];
+    }
+    T bound;
+    vary_lanes<BoundOfPixels>(simd_, rows, stride_, mixed_.data(), bounds_.data(), &bound);
+    if (loses(bound + slack_, r)) return true;
+    int32_t left = columns_ / 8 + 8;  // a column alone costs several times what it costs in a row
+    int32_t found = 0;
+    for (int32_t cell = 0; cell <= width_; ++cell) {
+      candidates_[found] = cell;
+      found += !loses(bounds_[cell] + slack_, r);
+    }
+    for (int32_t c = 0; c < found && left >= 0; ++c) left -= starts_[candidates_[c] + 1] - starts_[candidates_[c]];
+    if (left < 0) return false;
+    for (int32_t c = 0; c < found; ++c)
+      for (int32_t i = starts_[candidates_[c]]; i < starts_[candidates_[c] + 1]; ++i) look_at_column(rows, r, i);
+    return true;
+  }
+
+  // rows: framed ones, of pixels.
+  void look_at_column(const FourRows<T>& rows, int32_t r, int32_t i) {
+    const ColumnTaps<T> x = taps();
+    const T w[4] = {x.weight[0][i], x.weight[1][i], x.weight[2][i], x.weight[3][i]};
+    T mixed[4];
+    for (int j = 0; j < 4; ++j) {
+      const T* const p = rows.row[j] + x.cell[i];
+      mixed[j] = cubic_mix(p[0], p[1], p[2], p[3], w);
+    }
+    const T v = cubic_mix(mixed[0], mixed[1], mixed[2], mixed[3], rows.weight);
+    if (v > best_ || (v == best_ && r < at_row_)) best_ = v, at_row_ = r, at_column_ = i;
+  }
+
+  bool loses(T bound, int32_t r) const { return (bound < best_) | ((bound == best_) & (r >= at_row_)); }
 
   // The four rows that a row of the grid reads, resized; those that have been are found in the ring. The four are
   // neighbours, or the first or last row repeated, so that no two of them want one place.
@@ -225,7 +319,7 @@ template <class T> class Decoder {
   }
 
   void look_at(int32_t r) {
-    if (out_of_reach(r)) return;
+    if (out_of_reach(r) || settled_by_pixels(r)) return;
     const FourRows<T> rows = resized_rows(r);
     if (out_of_reach(r)) return;  // by the bounds of the rows as they are
     T high;
@@ -241,9 +335,9 @@ template <class T> class Decoder {
   const Simd simd_;
   int32_t rows_ = 0, columns_ = 0, at_row_ = 0, at_column_ = 0;
   int64_t padded_ = 0;
-  T best_ = 0;
-  std::vector<T> framed_, weights_, ring_;
-  std::vector<int32_t> cells_;
+  T best_ = 0, slack_ = 0;
+  std::vector<T> framed_, mixed_, bounds_, weights_, ring_;
+  std::vector<int32_t> candidates_, cells_, starts_;  // starts_: of each cell, the first column there or after
   std::vector<CubicTap<T>> row_taps_;
   std::vector<Range<T>> ranges_;
   int32_t in_ring_[4];

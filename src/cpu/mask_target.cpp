@@ -1,17 +1,17 @@
 // mask_targets on the CPU: RoIs are shared among threads, masks are read where they lie.
 //
-// Bitmaps: columns in lanes, four rows a pass. Run lengths: a column's bins are filled from its runs; a run that enters
-// a bin from its start takes the sum of the weights so far from a table, so that most bins cost one load. Both leave the
-// same `column` buffer (core/mask_target.h) and are finished alike.
+// Bitmaps: columns in lanes, four rows a pass, which leave the rows of `column` (core/mask_target.h). Run lengths: a
+// column's bins lie side by side; those that a run covers are copied from a table in one piece, and one that it enters
+// from its start is the sum of the weights so far, from another. So bins are in lanes when the columns are added up.
 #include "core/mask_target.h"
 
 #include <algorithm>
 #include <vector>
 
+#include "cpu/lanes.h"
 #include "cpu/masks.h"
 #include "cpu/parallel.h"
 #include "cpu/simd.h"
-#include "cpu/taps.h"
 
 namespace roikit::cpu {
 namespace {
@@ -35,7 +35,17 @@ class MergedAxis {
     weights_.clear();
     begin_ = end_ = 0;
     if (axis_.grid == 0) return false;  // with adaptive sampling, a grid means a step above 0
-    for (int64_t bin = 0; bin < bins; ++bin) merge(bin, extent);
+    if (axis_.grid <= kKeptSamples && extent <= kFineExtent) {
+      // In every bin the samples stand alike, at most a pixel apart.
+      from_base_.resize(axis_.grid);
+      for (int64_t k = 0; k < axis_.grid; ++k) from_base_[k] = axis_.at(T(0), k);
+      weights_.assign(bins * (axis_.grid + kSlack), T(0));
+      int64_t used = 0;
+      for (int64_t bin = 0; bin < bins; ++bin) used += merge_kept(bin, extent, used);
+      weights_.resize(used);
+    } else {
+      for (int64_t bin = 0; bin < bins; ++bin) merge(bin, extent);
+    }
     return end_ > begin_;
   }
 
@@ -46,29 +56,56 @@ class MergedAxis {
   int64_t grid() const { return axis_.grid; }
 
  private:
+  static constexpr int64_t kKeptSamples = 1024;
+  static constexpr int64_t kFineExtent = 1 << 22;  // up to here float32 knows half pixels
+  static constexpr int64_t kSlack = 4;             // pixels of a bin besides one a sample: its ends, and rounding
+
+  // The order of the sums is TapWalk's: a pixel gets its samples from below before those from above.
+  int64_t merge_kept(int64_t bin, int64_t extent, int64_t at) {
+    BinSpan& span = spans_[bin];
+    span.at = at;
+    T* const w = weights_.data() + at;
+    const T base = axis_.base(bin);
+    int64_t first = -1, end = 0;
+    for (int64_t k = 0; k < axis_.grid; ++k) {
+      const T y = base + from_base_[k];
+      if (!Bilinear<T>::inside(y, extent)) continue;
+      const auto sample = Bilinear<T>::at(y, extent);
+      if (first < 0) first = sample.low;
+      w[sample.low - first] += sample.low_weight;
+      w[sample.low - first + 1] += sample.high_weight;
+      end = sample.low + (sample.high_weight > T(0) ? 2 : 1);
+    }
+    if (first < 0) return 0;
+    span.first = int32_t(first);
+    span.count = int32_t(end - first);
+    touch(span);
+    return span.count;
+  }
+
   void merge(int64_t bin, int64_t extent) {
-    taps_.clear();
-    append_taps(TapWalk<T>(axis_, bin, int32_t(extent)), taps_);
     BinSpan& span = spans_[bin];
     span.at = int64_t(weights_.size());
-    if (taps_.empty()) return;
-    int32_t first = taps_[0].at, last = first;
-    for (const Tap<T>& tap : taps_) {
-      first = std::min(first, tap.at);
-      last = std::max(last, tap.at);
+    TapWalk<T> walk(axis_, bin, int32_t(extent));
+    int32_t at;
+    for (T weight; walk.next(at, weight);) {  // ascending
+      if (span.count == 0) span.first = at;
+      span.count = at - span.first + 1;
+      weights_.resize(span.at + span.count, T(0));
+      weights_.back() = weight;
     }
-    span.first = first;
-    span.count = last - first + 1;
-    weights_.resize(span.at + span.count, T(0));
-    for (const Tap<T>& tap : taps_) weights_[span.at + tap.at - first] = tap.weight;
-    begin_ = begin_ < end_ ? std::min(begin_, first) : first;
+    if (span.count > 0) touch(span);
+  }
+
+  void touch(const BinSpan& span) {
+    begin_ = begin_ < end_ ? std::min(begin_, span.first) : span.first;
     end_ = std::max(end_, span.end());
   }
 
   SampleAxis<T> axis_;
   std::vector<BinSpan> spans_;
   std::vector<T> weights_;
-  std::vector<Tap<T>> taps_;
+  std::vector<T> from_base_;
   int32_t begin_ = 0, end_ = 0;
 };
 
@@ -126,6 +163,33 @@ struct FinishCells {
   }
 };
 
+// The same of columns whose bins lie side by side, `stride` apart: a whole number of packs. values: stride * bins.
+template <int Bytes>
+struct FinishTurned {
+  template <class T>
+  ROIKIT_INLINE static void run(const T* column, int64_t stride, const BinSpan* spans, const T* weights, int64_t bins,
+                                int64_t grid_y, int64_t grid_x, bool binary, float* values, float* out) {
+    constexpr int L = lanes_of<T>, kTwo = 2;
+    for (int64_t q = 0; q < bins; ++q) {
+      const T* const from = column + spans[q].first * stride;
+      const T* const w = weights + spans[q].at;
+      for (int64_t p = 0; p < stride; p += kTwo * L) {
+        alignas(kLaneBytes) T total[kTwo * L];
+        Pack<T, Bytes> low = Pack<T, Bytes>::zero(), high = low;
+        for (int32_t j = 0; j < spans[q].count; ++j) {
+          low.add_product(w[j], Pack<T, Bytes>::load(from + j * stride + p));
+          high.add_product(w[j], Pack<T, Bytes>::load(from + j * stride + p + L));
+        }
+        low.store(total);
+        high.store(total + L);
+        for (int l = 0; l < kTwo * L; ++l)
+          values[q * stride + p + l] = mask_target_value(total[l], grid_y, grid_x, binary);
+      }
+    }
+    transpose(values, stride, bins, bins, out, bins);
+  }
+};
+
 // Scratch of one worker and the target of one RoI.
 template <class T>
 class Cropper {
@@ -142,21 +206,30 @@ class Cropper {
       return;
     }
     columns_ = x_.end() - x_.begin();
+    finish(mask, out);
+  }
+
+ private:
+  void finish(const Bitmap& mask, float* out) {
     column_.resize(size_ * columns_);
-    fill(mask);
+    vary<BitmapColumns>(simd_, mask.data + x_.begin(), mask.row, y_.spans(), y_.weights(), size_, columns_,
+                        column_.data());
     vary<FinishCells>(simd_, (const T*)column_.data() - x_.begin(), columns_, x_.spans(), x_.weights(), size_,
                       y_.grid(), x_.grid(), binary_, out);
   }
 
- private:
-  void fill(const Bitmap& mask) {
-    vary<BitmapColumns>(simd_, mask.data + x_.begin(), mask.row, y_.spans(), y_.weights(), size_, columns_,
-                        column_.data());
+  void finish(const Runs& mask, float* out) {
+    constexpr int64_t kPair = 2 * lanes_of<T>;
+    stride_ = (size_ + kPair - 1) / kPair * kPair;
+    column_.assign(columns_ * stride_, T(0));
+    values_.resize(size_ * stride_);
+    tabulate();
+    fill(mask);
+    vary_lanes<FinishTurned>(simd_, (const T*)column_.data() - x_.begin() * stride_, stride_, x_.spans(), x_.weights(),
+                             size_, y_.grid(), x_.grid(), binary_, values_.data(), out);
   }
 
   void fill(const Runs& mask) {
-    std::fill(column_.begin(), column_.end(), T(0));
-    tabulate();
     const int64_t top = y_.begin(), bottom = y_.end();
     int64_t at = int64_t(x_.begin()) * mask.height + top;
     int64_t k = std::upper_bound(mask.ends, mask.ends + mask.count, at) - mask.ends;  // the run that holds `at`
@@ -165,51 +238,62 @@ class Cropper {
       while (k < mask.count && mask.ends[k] <= at) ++k;
       for (int64_t begin = at; begin < end && k < mask.count;) {
         const int64_t stop = std::min<int64_t>(mask.ends[k], end);
-        if (k % 2 == 1 && begin < stop) add(top + begin - at, top + stop - at, column_.data() + x);
+        if (k % 2 == 1 && begin < stop) add(begin - at, stop - at, column_.data() + x * stride_);
         begin = stop;
         if (begin < end) ++k;
       }
     }
   }
 
-  // Sums of the weights from each bin's first pixel on, and for each row the first bin that ends after it.
+  // Sums of the weights from each bin's first pixel on, and of all its pixels; for each touched row, or the end of all,
+  // how many bins end at or before it, and how many begin before it. Neither end of the bins turns back.
   void tabulate() {
     const BinSpan* spans = y_.spans();
+    const int64_t top = y_.begin(), rows = y_.end() - top;
     sums_.resize(spans[size_ - 1].at + spans[size_ - 1].count);
-    bin_of_.resize(y_.end() - y_.begin());
-    int64_t row = y_.begin();
-    for (int64_t p = 0; p < size_; ++p) {
+    whole_.assign(size_, T(0));
+    ended_.assign(rows + 1, 0);
+    begun_.assign(rows + 1, 0);
+    int64_t ended = 0, begun = 0, p = 0;
+    for (; p < size_; ++p) {
+      const BinSpan& span = spans[p];
       T sum = 0;
-      for (int32_t j = 0; j < spans[p].count; ++j) sums_[spans[p].at + j] = sum += y_.weights()[spans[p].at + j];
-      for (; spans[p].count > 0 && row < spans[p].end(); ++row) bin_of_[row - y_.begin()] = int32_t(p);
+      for (int32_t j = 0; j < span.count; ++j) sums_[span.at + j] = sum += y_.weights()[span.at + j];
+      whole_[p] = sum;
+      // A bin without a pixel, which stands before or after all others, ends and begins with its neighbour.
+      if (span.count == 0) continue;
+      for (; ended < span.end() - top; ++ended) ended_[ended] = int32_t(p);
+      for (; begun <= span.first - top; ++begun) begun_[begun] = int32_t(p);
     }
+    for (; ended <= rows; ++ended) ended_[ended] = int32_t(p);
+    for (; begun <= rows; ++begun) begun_[begun] = int32_t(p);
   }
 
-  // Rows [begin, end) of a column are inside the object.
+  // Touched rows [begin, end) of a column are inside the object.
   void add(int64_t begin, int64_t end, T* to) const {
     const BinSpan* spans = y_.spans();
-    for (int64_t p = bin_of_[begin - y_.begin()]; p < size_; ++p) {
+    const int64_t entered = begun_[begin], covered = ended_[end], reached = begun_[end];
+    const int64_t top = y_.begin();
+    for (int64_t p = ended_[begin]; p < entered; ++p) {  // it begins inside of these
       const BinSpan& span = spans[p];
-      if (span.count == 0) continue;
-      if (span.first >= end) break;
-      const int64_t last = std::min<int64_t>(end, span.end());
-      if (begin <= span.first) {
-        to[p * columns_] = sums_[span.at + last - span.first - 1];
-      } else {
-        T sum = to[p * columns_];
-        for (int64_t y = begin; y < last; ++y) sum += y_.weights()[span.at + y - span.first];
-        to[p * columns_] = sum;
-      }
+      const int64_t first = begin + top - span.first, last = std::min<int64_t>(end + top, span.end()) - span.first;
+      T sum = to[p];
+      for (int64_t j = first; j < last; ++j) sum += y_.weights()[span.at + j];
+      to[p] = sum;
     }
+    for (int64_t p = entered; p < covered; ++p) to[p] = whole_[p];
+    for (int64_t p = std::max(entered, covered); p < reached; ++p)  // and ends inside of these
+      if (spans[p].count > 0) to[p] = sums_[spans[p].at + end + top - spans[p].first - 1];
   }
 
   int64_t size_;
   bool binary_;
   Simd simd_;
   MergedAxis<T> x_, y_;
-  int64_t columns_ = 0;
-  std::vector<T> column_, sums_;
-  std::vector<int32_t> bin_of_;
+  int64_t columns_ = 0, stride_ = 0;  // stride_: from column to column of runs
+  std::vector<T> column_, sums_, whole_;
+  std::vector<float> values_;
+  std::vector<int32_t> ended_, begun_;
 };
 
 // Masks: Bitmaps or RunMasks.

@@ -15,11 +15,18 @@ template <class T>
 struct Block {
   T v[5][kBlock];
 
-  ROIKIT_INLINE void set(int64_t k, const T* row) {
-    for (int f = 0; f < 5; ++f) v[f][k] = row[f];
+  ROIKIT_INLINE void set(const T* rows, int64_t n) {
+    for (int64_t k = 0; k < n; ++k)
+      for (int f = 0; f < 5; ++f) v[f][k] = rows[5 * k + f];
   }
-  ROIKIT_INLINE void get(int64_t k, T* row) const {
-    for (int f = 0; f < 5; ++f) row[f] = v[f][k];
+  ROIKIT_INLINE void get(T* rows, int64_t n) const {
+    for (int64_t k = 0; k < n; ++k)
+      for (int f = 0; f < 5; ++f) rows[5 * k + f] = v[f][k];
+  }
+  // One row at [begin, end).
+  ROIKIT_INLINE void repeat(const T* row, int64_t begin, int64_t end) {
+    for (int f = 0; f < 5; ++f)
+      for (int64_t k = begin; k < end; ++k) v[f][k] = row[f];
   }
   ROIKIT_INLINE RotatedRow<T> at(int64_t k) const { return {v[0][k], v[1][k], v[2][k], v[3][k], v[4][k]}; }
   ROIKIT_INLINE void put(int64_t k, const RotatedRow<T>& r) {
@@ -69,16 +76,22 @@ struct Walk {
     int64_t row = begin / classes, of_class = begin - row * classes;
     for (int64_t i = begin; i < end; i += kBlock) {
       const int64_t n = end - i < kBlock ? end - i : kBlock;
-      for (int64_t k = 0; k < n; ++k) {
-        in.set(k, rows.first + 5 * (i + k));
-        of.set(k, anchors + 5 * row);
-        if (++of_class == classes) of_class = 0, ++row;
+      in.set(rows.first + 5 * i, n);
+      if (classes == 1) {
+        of.set(anchors + 5 * i, n);
+      } else {
+        for (int64_t k = 0; k < n;) {
+          const int64_t stop = n - k < classes - of_class ? n : k + classes - of_class;
+          of.repeat(anchors + 5 * row, k, stop);
+          of_class += stop - k, k = stop;
+          if (of_class == classes) of_class = 0, ++row;
+        }
       }
       T far = T(0);
       for (int64_t k = 0; k < n; ++k) far = WrapNear::can(rows.angle(in, of, k)) ? far : T(1);
       if (far == T(0)) block<WrapNear>(rows, in, of, n, result);
       else block<WrapAny>(rows, in, of, n, result);
-      for (int64_t k = 0; k < n; ++k) result.get(k, out + 5 * (i + k));
+      result.get(out + 5 * i, n);
     }
   }
 };

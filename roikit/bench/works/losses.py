@@ -7,7 +7,7 @@ import roikit.ops as ops
 from .. import inputs
 from ..work import Work, made, only, plain
 
-__all__ = ["works"]
+__all__ = ["with_gradient", "works"]
 
 BOX_LOSSES = ("generalized_box_iou_loss", "distance_box_iou_loss", "complete_box_iou_loss")
 
@@ -23,11 +23,7 @@ def with_gradient(loss):
 
 
 def works(peers, device):
-    tv, g = peers.get("torchvision"), inputs.generator(0)
-    logits, targets = torch.randn(50_000, 80, generator=g), (torch.rand(50_000, 80, generator=g) < 0.01).float()
-    yield Work("losses", "focal fwd+bwd 50000 x 80", made(logits, targets),
-               plain(with_gradient(ops.sigmoid_focal_loss)),
-               only(torchvision=tv and plain(with_gradient(tv.ops.sigmoid_focal_loss))))
+    tv = peers.get("torchvision")
     for name in BOX_LOSSES:
         yield Work("losses", f"{name} fwd+bwd 10000", made(inputs.boxes(10_000, seed=1), inputs.boxes(10_000, seed=2)),
                    plain(with_gradient(getattr(ops, name))),
