@@ -5,6 +5,7 @@ happen while a convolution writes its result, the addition in place; maps stay c
 to the last. Sums are taken in another order than by the model itself, hence differences of float32's last digits.
 """
 
+import contextlib
 import copy
 from collections.abc import Callable
 from typing import Any
@@ -24,6 +25,7 @@ from roikit.models.detectors.integral import IntegralPredictor, IntegralRoIHeads
 from roikit.models.detectors.iterative import IterativeRoIHeads
 from roikit.models.necks.fpn import BackboneWithFPN, FeaturePyramidNetwork
 from roikit.models.necks.single import BackboneWithoutNeck
+from roikit.models.parts.bf16 import native_bf16
 from roikit.models.parts.detector import Detector
 from roikit.models.parts.fused import fuse, require_bf16
 from roikit.models.prepared.bodies import PreparedFPN, darknet, efficientnet, residual_block, resnet, vgg
@@ -60,7 +62,8 @@ def prepare_for_inference(model: Detector | Segmenter, precision: str = "float32
         model: a float32 detector or segmenter on the CPU. It is left as it is, and may be trained on.
         precision: "float32", or "bf16": weights and maps of the network in bfloat16; boxes, scores and the last layers
             of the box head and of a segmenter in float32. Needs a CPU for which oneDNN has bfloat16 (on x86 one with
-            AVX-512), and pays on one that multiplies it in hardware.
+            AVX-512), and pays on one that multiplies it in hardware; "auto" is "bf16" there, and "float32" elsewhere
+            and for a model with a part that is not of `roikit.models`.
 
     Returns:
         A model of the same class with the same `config`, in evaluation mode, called in the same way. It has the weights
@@ -74,8 +77,13 @@ def prepare_for_inference(model: Detector | Segmenter, precision: str = "float32
         BackendError: `precision` is "bf16" and this processor, or what ONEDNN_MAX_CPU_ISA leaves of it, has too little
         for oneDNN's bfloat16. A prepared model that is unpickled on such a processor raises it as well.
     """
+    if precision == "auto":
+        with contextlib.suppress(TypeError):  # of a part that takes float32 alone; any other comes again below
+            if native_bf16("cpu"):
+                return prepare_for_inference(model, "bf16")
+        precision = "float32"
     if precision not in ("float32", "bf16"):
-        raise ValueError(f"prepare_for_inference: precision must be one of float32, bf16, got {precision!r}")
+        raise ValueError(f"prepare_for_inference: precision must be one of float32, bf16, auto, got {precision!r}")
     if not isinstance(model, Detector | Segmenter):
         raise TypeError("prepare_for_inference: model must be a detector or a segmenter of roikit.models, "
                         f"got {type(model).__name__}")
