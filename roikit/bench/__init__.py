@@ -11,7 +11,7 @@ import warnings
 import torch
 
 import roikit
-from roikit.bench.peers import import_peers
+from roikit.bench.peers import import_peers, those_complete
 from roikit.bench.scaling import run_scaling
 from roikit.bench.table import Printer, chart, machine, measure, need_matplotlib
 from roikit.bench.timing import Device, rates
@@ -66,10 +66,17 @@ def run(ops=(), *, threads=None, device="cpu", quick=False, torchvision_ops=None
     return result
 
 
+def _works(op, peers, device):
+    """The works of an op that are to be done, with a note of each peer that cannot do them."""
+    listed, lacking = those_complete(lambda some: WORKS[op](some, device.name), peers)
+    for work in listed:
+        work.note = "; ".join(filter(None, [work.note, *(f"without {name}: {why}" for name, why in lacking.items())]))
+    return [work for work in listed if device.name in work.devices and (work.quick or not device.quick)]
+
+
 def _rows(ops, threads, device, torchvision_ops, kept, say):
     peers = import_peers(device.name, torchvision_ops, say)
-    works = [work for op in WORKS if op in ops for work in WORKS[op](peers, device.name)
-             if device.name in work.devices and (work.quick or not device.quick)]
+    works = [work for op in WORKS if op in ops for work in _works(op, peers, device)]
     facts = machine(device) | {"freed_memory": "kept" if kept else "given back"}
     result = {"machine": facts, "rates": {}, "rows": []}
     for name, value in result["machine"].items():
