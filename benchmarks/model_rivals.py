@@ -1,6 +1,7 @@
 """The rows of `model_table`: who runs the network, and the process in which each does."""
 
 import multiprocessing
+import os
 import time
 import warnings
 from collections.abc import Callable
@@ -73,6 +74,12 @@ def _exported(case):
     return case.onnx
 
 
+def _version(version):
+    """A runtime's version; and that it is not held down where torch is."""
+    held = [name for name in ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY") if os.environ.get(name)]
+    return f"version {version}" + (f", which does not heed {' and '.join(held)}" if held else "")
+
+
 def _onnxruntime(case):
     import onnxruntime
 
@@ -81,7 +88,7 @@ def _onnxruntime(case):
     session = onnxruntime.InferenceSession(_exported(case), options, providers=["CPUExecutionProvider"])
     names, given = [output.name for output in session.get_outputs()], {"image": image_of(case).numpy()}
     return (lambda: dict(zip(names, map(torch.from_numpy, session.run(None, given)), strict=True)),
-            f"version {onnxruntime.__version__}")
+            _version(onnxruntime.__version__))
 
 
 def _openvino(precision):
@@ -97,7 +104,7 @@ def _openvino(precision):
             found = model([image])
             return {name: torch.from_numpy(found[i].copy()) for i, name in enumerate(names)}
 
-        return call, f"version {openvino.__version__.split('-')[0]}"
+        return call, _version(openvino.__version__.split("-")[0])
 
     return start
 

@@ -14,7 +14,8 @@ the same round, its median over the floor, and how its detections differ from th
 multiplications of convolutions and linear layers, computed directly, at the fastest rate that was seen in the same run,
 of the row's number format. Lines with # are single rounds. LIBRARY as in `roikit bench`.
 
-The variables that hold torch down to AVX2 (ONEDNN_MAX_CPU_ISA, ATEN_CPU_CAPABILITY) do not hold down ONNX Runtime.
+ONEDNN_MAX_CPU_ISA and ATEN_CPU_CAPABILITY, which hold torch down to AVX2 on a newer processor, hold down neither ONNX
+Runtime nor OpenVINO, whose rows then say so: what they take with AVX2 alone, only a processor without more tells.
 """
 
 import argparse
@@ -44,13 +45,16 @@ def difference(found, expected):
                                                  for key, value in off.items())
 
 
-def taken(rows, rounds):
-    """Runs the rows in turns."""
+def taken(rows, rounds, dtypes=()):
+    """Runs the rows in turns; the fastest rate of multiplications that was seen between rounds, for each dtype."""
+    rates = {dtype: peak(dtype) for dtype in dtypes}
     for _ in range(rounds):
         for row in rows.values():
             row.run()
+        rates = {dtype: max(rate, peak(dtype, 0.5)) for dtype, rate in rates.items()}
         print("# " + ", ".join(f"{name} {row.seconds[-1]:.3f} s" for name, row in rows.items() if not row.failed),
               flush=True)
+    return rates
 
 
 def figures(rows, results, floors):
@@ -96,9 +100,7 @@ def measure(model, options, folder):
     rows = {name: Row(serve, name, case, folder / f"{i}.pt") for i, name in enumerate(options.rows)}
     formats = {torch.float32: [name for name in rows if not RIVALS[name].bf16],
                torch.bfloat16: [name for name in rows if RIVALS[name].bf16 and has_bf16("cpu")]}
-    rates = {dtype: peak(dtype) for dtype, names in formats.items() if names}
-    taken(rows, options.rounds)
-    rates = {dtype: max(rate, peak(dtype)) for dtype, rate in rates.items()}
+    rates = taken(rows, options.rounds, [dtype for dtype, names in formats.items() if names])
     floors = {name: count / rates[dtype] for dtype, names in formats.items() for name in names}
     floors |= {name: float("nan") for name in rows if name not in floors}
     for row in rows.values():
