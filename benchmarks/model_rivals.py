@@ -12,6 +12,7 @@ import torch
 
 import roikit
 from roikit import compat
+from roikit.bench.memory import resident
 from roikit.bench.peers import first_line, import_peers
 from roikit.export import to_onnx
 from roikit.models import prepare_for_inference
@@ -131,7 +132,8 @@ RIVALS = {
 def serve(there, name, case, result):
     """A row's process: starts the rival, writes its first result to the file, then runs whenever it is asked.
 
-    Sends {"ready": what there is to say}, then {"seconds": ...} for each run; {"failed": why} where it ends early.
+    Sends {"ready": what there is to say}, then for each run its "seconds", page "faults", and the "most" bytes that the
+    process held until then (None where the system does not tell); {"failed": why} where it ends early.
     """
     rival = RIVALS[name]
     try:
@@ -144,14 +146,25 @@ def serve(there, name, case, result):
         torch.save(run(), result)
         there.send({"ready": words})
         while there.recv():
-            begun = time.perf_counter()
+            faults, begun = _faults(), time.perf_counter()
             run()
-            there.send({"seconds": time.perf_counter() - begun})
+            seconds = time.perf_counter() - begun
+            there.send({"seconds": seconds, "faults": None if faults is None else _faults() - faults,
+                        "most": (resident() or (None, None))[1]})
     except EOFError:  # the table has ended
         return
     except Exception as reason:  # told in the row; the others go on
         with suppress(BrokenPipeError):
             there.send({"failed": first_line(reason)})
+
+
+def _faults():
+    """Pages that this process has had made for it so far, or None."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
 class Row:
@@ -162,7 +175,7 @@ class Row:
 
     Attributes:
         words: what there is to say of it.
-        seconds: of each run.
+        runs: what `serve` tells of each run.
         failed: why there are no more, or None.
     """
 
@@ -170,7 +183,7 @@ class Row:
         context = multiprocessing.get_context("spawn")
         self._here, there = context.Pipe()
         self._process = context.Process(target=target, args=(there, *given), daemon=True)
-        self._patience, self.words, self.seconds, self.failed = patience, "", [], None
+        self._patience, self.words, self.runs, self.failed = patience, "", [], None
         self._process.start()
         there.close()
         self._answer()
@@ -180,7 +193,11 @@ class Row:
         if self.failed is None:
             with suppress(OSError):  # of a process that has ended, as the answer tells
                 self._here.send(True)
-            self.seconds += self._answer()
+            self.runs += self._answer()
+
+    @property
+    def seconds(self):
+        return [run["seconds"] for run in self.runs]
 
     def _answer(self):
         try:
@@ -195,7 +212,7 @@ class Row:
             self.failed = message["failed"]
             self.end()
         self.words = message.get("ready", self.words)
-        return [message["seconds"]] if "seconds" in message else []
+        return [message] if "seconds" in message else []
 
     def end(self):
         """Has the process end by itself, or ends it."""

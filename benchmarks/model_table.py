@@ -10,9 +10,10 @@ process; they run one at a time, in turns, so that noise hits them alike. A row 
 go on: a runtime that is not installed, a processor without bfloat16, a model that a library does not have.
 
 Printed are each row's median, 10th to 90th percentile, the median of the ratios of the first row's time to its time in
-the same round, its median over the floor, and how its detections differ from the first row's. The floor: the
-multiplications of convolutions and linear layers, computed directly, at the fastest rate that was seen in the same run,
-of the row's number format. Lines with # are single rounds. LIBRARY as in `roikit bench`.
+the same round, its median over the floor, the page faults of its last call and the most memory that its process ever
+held, and how its detections differ from the first row's. The floor: the multiplications of convolutions and linear
+layers, computed directly, at the fastest rate that was seen in the same run, of the row's number format. Lines with #
+are single rounds. LIBRARY as in `roikit bench`.
 
 ONEDNN_MAX_CPU_ISA and ATEN_CPU_CAPABILITY, which hold torch down to AVX2 on a newer processor, hold down neither ONNX
 Runtime nor OpenVINO, whose rows then say so: what they take with AVX2 alone, only a processor without more tells.
@@ -74,8 +75,10 @@ def figures(rows, results, floors):
         low, *_, high = statistics.quantiles(row.seconds * 2, n=10, method="inclusive")
         median = statistics.median(row.seconds)
         ratio = statistics.median(a / b for a, b in zip(rows[first].seconds, row.seconds, strict=True))
+        last = row.runs[-1]
         found[name] = {"median_s": median, "p10_s": low, "p90_s": high, "beside": first, "ratio": ratio,
-                       "floor_s": floors[name], "times_floor": median / floors[name],
+                       "floor_s": floors[name], "times_floor": median / floors[name], "faults": last["faults"],
+                       "most_bytes": last["most"],
                        "says": "; ".join(filter(None, (difference(results[name], results[first]), row.words)))}
     return found
 
@@ -87,8 +90,10 @@ def lines(found):
         if "failed" in row:
             yield f"{name:{width}}  none: {row['failed']}"
         else:
+            memory = "" if None in (row["faults"], row["most_bytes"]) else (
+                f"{row['faults']:7d} faults, {row['most_bytes'] / 1e6:5.0f} MB  ")
             yield (f"{name:{width}}  {row['median_s']:6.3f} s ({row['p10_s']:.3f} to {row['p90_s']:.3f})  "
-                   f"{row['ratio']:5.2f}x  {row['times_floor']:5.2f} x floor  {row['says']}")
+                   f"{row['ratio']:5.2f}x  {row['times_floor']:5.2f} x floor  {memory}{row['says']}")
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ import time
 def runs(there):
     there.send({"ready": "it runs"})
     while there.recv():
-        there.send({"seconds": 2.0})
+        there.send({"seconds": 2.0, "faults": 7, "most": 3_000_000})
 
 
 def dies(there):

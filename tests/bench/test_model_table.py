@@ -33,7 +33,7 @@ def test_contract_a_row_that_fails_stops_no_other(module, capsys):
     assert "none: No module named 'other'" in lines["breaks"]
     assert "none: its process ended with 3" in lines["dies"]
     assert "none: no answer for 0.1 s" in lines["sleeps"]
-    for words in ("2.000 s (2.000 to 2.000)", "1.00x", "4.00 x floor", "1 detections, same labels", "it runs"):
+    for words in ("2.000 s (2.000 to 2.000)", "1.00x", "4.00 x floor", "7 faults, ", " 3 MB", "same labels", "it runs"):
         assert words in lines["runs"]
 
 

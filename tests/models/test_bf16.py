@@ -43,7 +43,7 @@ def test_contract_auto_takes_parts_that_are_in_float32_alone(model, monkeypatch)
 @pytest.mark.skipif(not (ONEDNN and has_bf16("cpu")), reason="oneDNN has no bfloat16 here")
 @pytest.mark.parametrize("variable", ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"])
 def test_contract_instructions_that_are_turned_off_are_not_native(variable, monkeypatch):
-    """oneDNN goes on to compute bfloat16 with AVX-512 alone, in twice float32's time."""
+    """oneDNN goes on to compute bfloat16 with AVX-512 alone, in more than float32's time."""
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     monkeypatch.delenv("DNNL_MAX_CPU_ISA", raising=False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
