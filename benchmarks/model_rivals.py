@@ -16,6 +16,7 @@ from roikit.bench.memory import resident
 from roikit.bench.peers import first_line, import_peers
 from roikit.export import to_onnx
 from roikit.models import prepare_for_inference
+from roikit.models.parts.bf16 import has_bf16
 
 from .model_inputs import MODELS, build, image_of
 
@@ -75,10 +76,10 @@ def _exported(case):
     return case.onnx
 
 
-def _version(version):
-    """A runtime's version; and that it is not held down where torch is."""
-    held = [name for name in ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY") if os.environ.get(name)]
-    return f"version {version}" + (f", which does not heed {' and '.join(held)}" if held else "")
+def _version(version, held_down):
+    """A runtime's version; and what of it is not held down where torch is."""
+    variables = [name for name in ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY") if os.environ.get(name)]
+    return f"version {version}" + (f", {held_down} {' and '.join(variables)}" if variables else "")
 
 
 def _onnxruntime(case):
@@ -89,13 +90,15 @@ def _onnxruntime(case):
     session = onnxruntime.InferenceSession(_exported(case), options, providers=["CPUExecutionProvider"])
     names, given = [output.name for output in session.get_outputs()], {"image": image_of(case).numpy()}
     return (lambda: dict(zip(names, map(torch.from_numpy, session.run(None, given)), strict=True)),
-            _version(onnxruntime.__version__))
+            _version(onnxruntime.__version__, "which does not heed"))
 
 
 def _openvino(precision):
     def start(case):
         import openvino
 
+        if precision == "bf16" and not has_bf16("cpu"):
+            raise ValueError("oneDNN, which its convolutions are of, has no bfloat16 for this processor")
         model = openvino.Core().compile_model(_exported(case), "CPU", {
             "INFERENCE_NUM_THREADS": case.threads, "INFERENCE_PRECISION_HINT": precision,
             "PERFORMANCE_HINT": "LATENCY"})
@@ -105,7 +108,7 @@ def _openvino(precision):
             found = model([image])
             return {name: torch.from_numpy(found[i].copy()) for i, name in enumerate(names)}
 
-        return call, _version(openvino.__version__.split("-")[0])
+        return call, _version(openvino.__version__.split("-")[0], "whose linear layers do not heed")
 
     return start
 

@@ -15,8 +15,9 @@ held, and how its detections differ from the first row's. The floor: the multipl
 layers, computed directly, at the fastest rate that was seen in the same run, of the row's number format. Lines with #
 are single rounds. LIBRARY as in `roikit bench`.
 
-ONEDNN_MAX_CPU_ISA and ATEN_CPU_CAPABILITY, which hold torch down to AVX2 on a newer processor, hold down neither ONNX
-Runtime nor OpenVINO, whose rows then say so: what they take with AVX2 alone, only a processor without more tells.
+ONEDNN_MAX_CPU_ISA and ATEN_CPU_CAPABILITY, which hold torch down to AVX2 on a newer processor, do not hold down ONNX
+Runtime nor OpenVINO's linear layers, and their rows say so: what they take with AVX2 alone, only a processor without
+more tells.
 """
 
 import argparse
