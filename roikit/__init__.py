@@ -19,6 +19,7 @@ _LAZY = {
     "simd": "roikit._config",
     "simd_level": "roikit._config",
     "simd_levels": "roikit._config",
+    "keep_freed_memory": "roikit._memory",
     "train": "roikit.trainer",
     "evaluate": "roikit.trainer",
     "predict": "roikit.trainer",

@@ -18,6 +18,8 @@ from hypothesis import HealthCheck, settings
 
 # Before torch is loaded: where tests run in several processes, threads that spin while they wait take the others' time.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# A command that is called in a test's process must not change what the tests after it see of memory.
+os.environ.setdefault("ROIKIT_KEEP_MEMORY", "off")
 
 for name, examples in (("few", 15), ("quick", 60), ("ci", 300), ("gpu", 2_000), ("full", 10_000)):
     settings.register_profile(name, max_examples=examples, deadline=None, derandomize=name in ("few", "ci"),

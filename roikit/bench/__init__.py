@@ -10,7 +10,8 @@ import warnings
 
 import torch
 
-from roikit.bench.peers import import_peers
+import roikit
+from roikit.bench.peers import import_peers, those_complete
 from roikit.bench.scaling import run_scaling
 from roikit.bench.table import Printer, chart, machine, measure, need_matplotlib
 from roikit.bench.timing import Device, rates
@@ -20,7 +21,7 @@ __all__ = ["WORKS", "run", "run_scaling"]
 
 
 def run(ops=(), *, threads=None, device="cpu", quick=False, torchvision_ops=None, json_path=None, chart_path=None,
-        say=print):
+        keep_memory=False, say=print):
     """Times the works of the ops and prints the table while it grows.
 
     Args:
@@ -31,6 +32,7 @@ def run(ops=(), *, threads=None, device="cpu", quick=False, torchvision_ops=None
         torchvision_ops: a shared library that registers torchvision's operators, for a torchvision whose own binary
             does not load.
         json_path, chart_path: where to write the rows and a bar chart (PNG).
+        keep_memory: whether the process is to keep freed memory from here on (`roikit.keep_freed_memory`).
         say: what a line is given to.
 
     Returns:
@@ -48,11 +50,12 @@ def run(ops=(), *, threads=None, device="cpu", quick=False, torchvision_ops=None
                          f"{torch.version.cuda})")
     if chart_path:
         need_matplotlib()
+    kept = keep_memory and roikit.keep_freed_memory()
     before = torch.get_num_threads()
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "torch.meshgrid")  # detectron2's
-            result = _rows(ops or WORKS, list(threads or [before]), Device(device, quick), torchvision_ops, say)
+            result = _rows(ops or WORKS, list(threads or [before]), Device(device, quick), torchvision_ops, kept, say)
     finally:
         torch.set_num_threads(before)
     if json_path:
@@ -63,11 +66,19 @@ def run(ops=(), *, threads=None, device="cpu", quick=False, torchvision_ops=None
     return result
 
 
-def _rows(ops, threads, device, torchvision_ops, say):
+def _works(op, peers, device):
+    """The works of an op that are to be done, with a note of each peer that cannot do them."""
+    listed, lacking = those_complete(lambda some: WORKS[op](some, device.name), peers)
+    for work in listed:
+        work.note = "; ".join(filter(None, [work.note, *(f"without {name}: {why}" for name, why in lacking.items())]))
+    return [work for work in listed if device.name in work.devices and (work.quick or not device.quick)]
+
+
+def _rows(ops, threads, device, torchvision_ops, kept, say):
     peers = import_peers(device.name, torchvision_ops, say)
-    works = [work for op in WORKS if op in ops for work in WORKS[op](peers, device.name)
-             if device.name in work.devices and (work.quick or not device.quick)]
-    result = {"machine": machine(device), "rates": {}, "rows": []}
+    works = [work for op in WORKS if op in ops for work in _works(op, peers, device)]
+    facts = machine(device) | {"freed_memory": "kept" if kept else "given back"}
+    result = {"machine": facts, "rates": {}, "rows": []}
     for name, value in result["machine"].items():
         say(f"# {name}: {value}")
     for n in threads:

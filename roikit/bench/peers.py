@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import torch
 
-__all__ = ["NAMES", "first_line", "import_peers"]
+__all__ = ["NAMES", "first_line", "import_peers", "those_complete"]
 
 NAMES = ("torchvision", "detectron2", "mmcv", "pycocotools")
 
@@ -72,3 +72,25 @@ def import_peers(device="cpu", torchvision_ops=None, say=print):
             except Exception as reason:  # a binary that does not fit torch may raise anything
                 say(f"# no {name}: {first_line(reason)}")
     return found
+
+
+def those_complete(make, peers):
+    """What ``make`` gives of the peers that have all that it asks them for: releases differ in what they hold.
+
+    Args:
+        make: peers -> works or curves.
+        peers: name -> module.
+
+    Returns:
+        a list of what it gives; and a dict, name -> why that peer is not in it.
+    """
+    try:
+        return list(make(peers)), {}
+    except Exception:  # whose it is, one peer at a time tells
+        lacking = {}
+    for name, module in peers.items():
+        try:
+            list(make({name: module}))
+        except Exception as reason:
+            lacking[name] = first_line(reason)
+    return list(make({name: module for name, module in peers.items() if name not in lacking})), lacking

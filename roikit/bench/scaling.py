@@ -15,7 +15,7 @@ import torch
 
 from .curves import curves
 from .memory import extra_memory
-from .peers import first_line, import_peers
+from .peers import first_line, import_peers, those_complete
 from .scaling_report import charts, growth, line, table
 from .table import machine, need_matplotlib
 from .timing import Device
@@ -63,11 +63,13 @@ def run_scaling(ops=(), *, threads=None, quick=False, torchvision_ops=None, json
     if chart_path:
         need_matplotlib()
     threads = (threads or [torch.get_num_threads()])[0]
-    peers = import_peers("cpu", torchvision_ops, say)
+    complete, lacking = those_complete(curves, import_peers("cpu", torchvision_ops, say))
+    for name, why in lacking.items():
+        say(f"# no {name}: {why}")
     result = {"machine": machine(Device("cpu")) | {"threads": threads}, "points": [], "ends": []}
     for name, value in result["machine"].items():
         say(f"# {name}: {value}")
-    rivals = list(dict.fromkeys(["roikit", *(name for curve in curves(peers) for name in curve.peers)]))
+    rivals = list(dict.fromkeys(["roikit", *(name for curve in complete for name in curve.peers)]))
     end = time.monotonic() + (QUICK_SECONDS if quick else SECONDS)
     for i, rival in enumerate(rivals):
         seconds = (end - time.monotonic()) / (1 if rival == "roikit" else len(rivals) - i)
@@ -126,7 +128,7 @@ def walk(there, rival, settings, seconds, done):
     Device("cpu")  # sets the C library's thresholds, as for the table
     longest = 0.4 if settings["quick"] else 30 if rival == "roikit" else 6
     peers = {} if rival == "roikit" else import_peers("cpu", settings["torchvision_ops"], lambda line: None)
-    for curve in curves(peers):
+    for curve in those_complete(curves, peers)[0]:
         if curve.op in settings["ops"] and curve.name not in done and curve.rival(rival):
             there.send({"begin": curve.name})
             for message in points(curve, rival, longest, end, settings["quick"]):

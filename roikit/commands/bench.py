@@ -5,6 +5,7 @@ import sys
 import click
 
 from roikit.commands.arguments import limits
+from roikit.commands.memory import memory_switch
 
 __all__ = ["bench"]
 
@@ -29,11 +30,14 @@ def _thread_counts(ctx, param, value):
 @click.option("--quick", is_flag=True, help="The standard works only, and fewer runs of each.")
 @click.option("--scaling", is_flag=True,
               help="Follow time and peak memory as works grow: 8 minutes, 1 with --quick; --chart writes a PNG an op.")
-def bench(ops, threads, device, json_path, chart_path, torchvision_ops, quick, scaling):
+@memory_switch()
+def bench(ops, threads, device, json_path, chart_path, torchvision_ops, quick, scaling, keep_memory):
     """Time the ops beside every peer that is installed.
 
     OP is a page of docs/ops, say `nms` or `roi_align`; without any, all of them. The peers are torchvision,
-    detectron2, mmcv and pycocotools. Ends with status 1 if a work fails.
+    detectron2, mmcv and pycocotools. Ends with status 1 if a work fails. Freed memory is kept for all of them alike,
+    and --no-keep-memory is how they run in a program that does not ask for that; --scaling, which measures memory too,
+    never keeps it.
     """
     try:
         import torch  # noqa: F401
@@ -48,4 +52,4 @@ def bench(ops, threads, device, json_path, chart_path, torchvision_ops, quick, s
             raise ValueError(f"bench: --scaling follows the CPU's ops, got --device {device}")
         # A peer that fails ends its curve and no more.
         sys.exit(any("failed" in end and end["rival"] == "roikit" for end in run_scaling(ops, **given)["ends"]))
-    sys.exit(any("failed" in row for row in run(ops, device=device, **given)["rows"]))
+    sys.exit(any("failed" in row for row in run(ops, device=device, keep_memory=keep_memory, **given)["rows"]))

@@ -4,6 +4,7 @@ import click
 
 import roikit
 from roikit.commands.arguments import limits, numbers, source, words
+from roikit.commands.memory import keeps_memory
 from roikit.commands.stopping import Failures
 
 __all__ = ["evaluate"]
@@ -36,6 +37,7 @@ __all__ = ["evaluate"]
 @click.option("--device", default="auto", show_default=True)
 @click.option("--batch-size", default=1, show_default=True, type=click.IntRange(1))
 @click.option("--workers", default=0, show_default=True, type=click.IntRange(0))
+@keeps_memory
 def evaluate(source, annotations, images, iou_types, max_detections, class_agnostic, sigmas, tile, overlap, tta_flips,
              tta_scales, iou, out, device, batch_size, workers):
     """COCO's average precision; of a segmenter, mean IoU and accuracies; of segments, panoptic quality.

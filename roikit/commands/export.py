@@ -3,6 +3,7 @@
 import click
 
 from roikit.commands.arguments import source
+from roikit.commands.memory import keeps_memory
 
 __all__ = ["export"]
 
@@ -16,6 +17,7 @@ __all__ = ["export"]
 @click.option("--masks", "mask_format", type=click.Choice(["soft", "bool"]), default="soft", show_default=True)
 @click.option("--score-threshold", type=click.FloatRange(0, 1), help="Default: as trained.")
 @click.option("--opset", type=click.IntRange(18), help="Default: the one that torch recommends.")
+@keeps_memory
 def export(source, path, **options):
     """Write a trained model as an ONNX file.
 

@@ -6,6 +6,7 @@ import click
 
 import roikit
 from roikit.commands.arguments import numbers, source, words
+from roikit.commands.memory import keeps_memory
 from roikit.commands.stopping import Failures, terminated_as_interrupted
 
 __all__ = ["predict"]
@@ -40,6 +41,7 @@ __all__ = ["predict"]
 @click.option("--upright/--as-stored", default=True, show_default=True,
               help="Whether to turn photographs as EXIF says; pixels as stored are those of a data set's annotations.")
 @click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger images; default: 178956970.")
+@keeps_memory
 def predict(source, images, out, **options):
     """Find objects, or classes of pixels, on IMAGES with a trained model.
 

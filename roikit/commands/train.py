@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 import roikit
+from roikit.commands.memory import keeps_memory
 
 __all__ = ["train"]
 
@@ -16,6 +17,7 @@ __all__ = ["train"]
 @click.option("--resume", is_flag=True,
               help="Go on from the last checkpoint in --out; start where there is none.")
 @click.option("--show-config", is_flag=True, help="Print the whole configuration and stop.")
+@keeps_memory
 def train(words, out, resume, show_config):
     """Train a detector, or a segmenter.
 

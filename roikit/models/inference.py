@@ -6,6 +6,7 @@ that lie channels-last, or by Winograd's algorithm, which needs fewer multiplica
 another order than by the model itself, hence differences of float32's last digits.
 """
 
+import contextlib
 import copy
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +26,7 @@ from roikit.models.detectors.integral import IntegralPredictor, IntegralRoIHeads
 from roikit.models.detectors.iterative import IterativeRoIHeads
 from roikit.models.necks.fpn import BackboneWithFPN, FeaturePyramidNetwork
 from roikit.models.necks.single import BackboneWithoutNeck
+from roikit.models.parts.bf16 import native_bf16
 from roikit.models.parts.detector import Detector
 from roikit.models.parts.fused import FusedConv2d, fuse, require_bf16
 from roikit.models.plan import InferencePlan
@@ -67,7 +69,8 @@ def prepare_for_inference(model: Detector | Segmenter, precision: str = "float32
         model: a float32 detector or segmenter on the CPU. It is left as it is, and may be trained on.
         precision: "float32", or "bf16": weights and maps of the network in bfloat16; boxes, scores and the last layers
             of the box head and of a segmenter in float32. Needs a CPU for which oneDNN has bfloat16 (on x86 one with
-            AVX-512), and pays on one that multiplies it in hardware. Then nothing is measured.
+            AVX-512), and pays on one that multiplies it in hardware. Then nothing is measured. "auto" is "bf16" there,
+            and "float32" elsewhere and for a model with a part that is not of `roikit.models`.
         example: an image, (3, H, W) float32, or a list of some, of the sizes that are to come: the model is called on
             them and measures its ways, and never again. Without it the first call measures, and so does each later one
             for sizes that differ from all before by a factor of two or more; such a call takes several times as long.
@@ -86,8 +89,13 @@ def prepare_for_inference(model: Detector | Segmenter, precision: str = "float32
         BackendError: `precision` is "bf16" and this processor, or what ONEDNN_MAX_CPU_ISA leaves of it, has too little
         for oneDNN's bfloat16. A prepared model that is unpickled on such a processor raises it as well.
     """
+    if precision == "auto":
+        with contextlib.suppress(TypeError):  # of a part that takes float32 alone; any other comes again below
+            if native_bf16("cpu"):
+                return prepare_for_inference(model, "bf16", example=example, plan=plan)
+        precision = "float32"
     if precision not in ("float32", "bf16"):
-        raise ValueError(f"prepare_for_inference: precision must be one of float32, bf16, got {precision!r}")
+        raise ValueError(f"prepare_for_inference: precision must be one of float32, bf16, auto, got {precision!r}")
     if not isinstance(model, Detector | Segmenter):
         raise TypeError("prepare_for_inference: model must be a detector or a segmenter of roikit.models, "
                         f"got {type(model).__name__}")

@@ -251,7 +251,8 @@ class RunConfig:
     """How the run is carried out.
 
     ``amp`` is the dtype of autocast; "auto" is bf16 where the device multiplies it natively, else
-    off. ``init`` is a detector's file, or the folder of a run, to start from; its class layers are
+    off. A processor without bf16 does not train with "bf16", and looks at images in float32 with what was trained so.
+    ``init`` is a detector's file, or the folder of a run, to start from; its class layers are
     started anew where the number of classes differs; ``init_backbone`` is a classification network's file for the
     backbone alone. ``checkpoint_every`` counts steps between
     writes of the checkpoint ``last`` (null: at evaluations and the end). ``predictions`` val

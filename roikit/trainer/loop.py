@@ -100,6 +100,7 @@ def _train(config, process, out, saved, resume, on_step):
 def _prepared(config, process, out, saved, resume):
     """The run before its next step, and lines to say about it; what is wrong with the data is found here."""
     device = pick_device(config.run.device, process.local_rank)
+    start.look_at_amp(config, device)
     out = start.run_folder(out, config.run.name, saved, process)
     if config.run.doctor:
         on_first(process, start.inspect, config)

@@ -7,23 +7,11 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from roikit.data import collate
+from roikit.models.parts.bf16 import has_bf16, native_bf16
 from roikit.trainer.sentences import out_of_memory, sentence_of
 
-__all__ = ["Looking", "autocast", "each_by_itself", "evaluation_of", "loader_of", "native_bf16", "to_device"]
-
-
-def native_bf16(device):
-    """Whether the device multiplies bfloat16 matrices in hardware; elsewhere bf16 costs time.
-
-    Of a CPU, what ONEDNN_MAX_CPU_ISA leaves of it counts.
-    """
-    if torch.device(device).type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    if not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
-        return False
-    asked = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported",
-                                                         "_is_amx_tile_supported"))
-    return any(ask() for ask in asked if ask is not None)
+__all__ = ["Looking", "autocast", "each_by_itself", "evaluation_of", "loader_of", "looked_at_in",
+           "native_bf16", "to_device"]
 
 
 def autocast(device, amp):
@@ -32,6 +20,11 @@ def autocast(device, amp):
         amp = "bf16" if native_bf16(device) else "off"
     dtype = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[amp]
     return torch.autocast(torch.device(device).type, dtype=dtype, enabled=amp != "off")
+
+
+def looked_at_in(device, amp):
+    """The ``amp`` that a trained model is run with: its own, but for bf16 that the device does not have."""
+    return "off" if amp == "bf16" and not has_bf16(device) else amp
 
 
 def to_device(images, targets, device):
@@ -155,6 +148,8 @@ class Looking:
 def evaluation_of(model, device, amp):
     """Inside, the model is in evaluation mode and gives RLE masks; afterwards it is as before.
 
+    It computes in float32 where ``amp`` is "bf16" and the device does not have that.
+
     Yields a function: images -> outputs, seconds of the network, seconds of its last part, which
     turns mask probabilities into RLE.
     """
@@ -182,6 +177,7 @@ def evaluation_of(model, device, amp):
         total = time.perf_counter() - begun
         return outputs, total - pasting, pasting
 
+    amp = looked_at_in(device, amp)
     model.eval()
     if was_format is not None:
         model.mask_format = "rle"

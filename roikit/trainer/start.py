@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from roikit import models
+from roikit.models.parts.bf16 import has_bf16
 from roikit.models.parts.winograd import with_winograd
 from roikit.trainer import checkpoint
 from roikit.trainer.failures import on_first, sentence
@@ -16,7 +17,8 @@ from roikit.trainer.state import TrainState
 from roikit.trainer.tasks import task_of
 from roikit.trainer.trained import weights_file
 
-__all__ = ["fitted", "inspect", "look_for_images", "new_state", "resumed", "run_folder", "saved_state", "seed"]
+__all__ = ["fitted", "inspect", "look_at_amp", "look_for_images", "new_state", "resumed", "run_folder", "saved_state",
+           "seed"]
 
 
 # What the doctor finds of single images that ``data.on_error`` "skip" passes over.
@@ -61,6 +63,17 @@ def _made_folder(out, name, saved):
         raise ValueError(f"train: {out} holds a run already; resume it, or choose another folder")
     Path(out).mkdir(parents=True, exist_ok=True)
     return Path(out)
+
+
+def look_at_amp(config, device):
+    """Look whether the device has what ``run.amp`` asks for.
+
+    Raises:
+        ConfigError: it is bf16, and the processor would take many times as long for that as for float32.
+    """
+    if config.run.amp == "bf16" and not has_bf16(device):
+        raise ConfigError("config: run.amp=bf16 needs oneDNN's bfloat16, which x86 has with AVX-512 and which "
+                          "ONEDNN_MAX_CPU_ISA may turn off; there is none here, where run.amp=auto trains in float32")
 
 
 def inspect(config):

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from click.testing import CliRunner
 
 import roikit.bench as bench
-from roikit.bench import table, timing
+from roikit.bench import peers, table, timing
 from roikit.bench.timing import Device
 from roikit.bench.work import Cost, Work, made, plain
 from roikit.cli import main
@@ -121,6 +122,55 @@ def test_law_every_op_has_works_and_runs_without_peers():
         assert listed and all(work.op == op and set(work.peers) <= OWN for work in listed), op
         assert any(work.quick for work in listed)
         assert len({work.name for work in listed}) == len(listed)
+
+
+class Lacking(types.SimpleNamespace):
+    """A library of another release: a function of it is there when it is called, or an AttributeError."""
+
+    def box_iou(self, first, second, fmt="xyxy"):
+        if fmt == "cxcywhr":
+            return torch.ops.torchvision.no_such_operator(first, second)
+        return torch.zeros(len(first), len(second))
+
+
+def test_contract_an_operator_that_torchvision_lacks_is_a_note_in_its_row():
+    first, second, *rest = bench.WORKS["rotated"]({"torchvision": types.SimpleNamespace(ops=Lacking())}, "cpu")
+    for work in (first, second):
+        assert not work.peers and "torchvision has none: " in work.note and "no_such_operator" in work.note
+    assert rest and not any("torchvision" in work.note for work in rest)
+
+
+def test_contract_a_function_that_torchvision_lacks_is_a_note_in_its_row(monkeypatch):
+    monkeypatch.setattr(bench, "WORKS", {"boxes": bench.WORKS["boxes"]})
+    monkeypatch.setattr(bench, "import_peers", lambda *args: {"torchvision": types.SimpleNamespace(ops=Lacking())})
+    monkeypatch.setattr(bench, "rates", lambda device: RATES)
+    monkeypatch.setattr(timing.Device, "__init__", quick_device)
+    rows = {row["work"]: row for row in bench.run(["boxes"], quick=True, say=lambda line: None)["rows"]}
+    assert not any("failed" in row for row in rows.values())
+    assert "torchvision" in rows["box_iou 1000 x 1000"]["times"]
+    row = rows["complete_box_iou 1000 x 1000"]
+    assert set(row["times"]) == {"roikit"} and "torchvision failed: " in row["note"]
+    assert "complete_box_iou" in row["note"]
+
+
+@pytest.mark.parametrize("op", bench.WORKS)
+def test_law_a_peer_that_has_nothing_stops_no_op(op):
+    class Bare(types.ModuleType):
+        def __getattr__(self, name):
+            raise AttributeError(f"it has no {name}")
+
+    works = bench._works(op, {name: Bare(name) for name in peers.NAMES}, Device("cpu"))
+    alone = [work.name for work in bench.WORKS[op]({}, "cpu") if "cpu" in work.devices]
+    assert {work.name for work in works} <= set(alone) and len(works) == len(alone)
+
+
+def test_contract_a_peer_without_what_the_works_name_is_told_in_the_notes():
+    def make(some):
+        yield tiny(peers={name: plain(peer.overlap) for name, peer in some.items()})
+
+    whole, bare = types.SimpleNamespace(overlap=len), types.SimpleNamespace()
+    (work,), lacking = peers.those_complete(make, {"whole": whole, "bare": bare})
+    assert set(work.peers) == {"whole"} and set(lacking) == {"bare"} and "overlap" in lacking["bare"]
 
 
 def test_contract_a_real_op_runs(run_python):

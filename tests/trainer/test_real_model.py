@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from roikit.models.parts.bf16 import has_bf16
 from roikit.models.parts.ways import has_winograd
 from roikit.trainer import checkpoint, evaluate, load_config, predict, train
 
@@ -95,7 +96,25 @@ def test_agreement_of_evaluation_and_prediction_after_the_run(config, squares, t
     assert len(found) == 20 and (tmp_path / "p" / "3.png").is_file()
 
 
+def test_contract_masks_of_the_images_size_stay_runs(config, squares, tmp_path, monkeypatch):
+    """Training's evaluation and pictures, eval, predict, with tiles and with views: no model pastes pixels there."""
+    def paste(*arguments, **named):
+        pytest.fail("a model pasted masks as pixels")
+
+    monkeypatch.setattr("roikit.models.parts.geometry.paste_masks", paste)
+    config = load_config(config, {"model": {"box": {"score_threshold": 0.0}}, "schedule": {"steps": 1}})
+    assert config.model.mask.mask_format == "soft"
+    train(config, out=tmp_path / "run")
+    assert "segm" in evaluate(tmp_path / "run", device="cpu", tta_flips=("horizontal",))
+    for number, words in enumerate(({}, {"tile": 8, "overlap": 2}, {"tta_flips": ("both",)})):
+        found = predict(tmp_path / "run", squares[1] / "3.png", out=tmp_path / str(number), device="cpu",
+                        score_threshold=0.0, write=("overlays", "coco", "instances"), **words)
+        assert found and all(result["segmentation"]["counts"] for result in found)
+
+
 def test_contract_half_precision_stays_finite(config, tmp_path):
+    if not has_bf16("cpu"):
+        pytest.skip("oneDNN has no bfloat16 here")
     train(config, ["run.amp=bf16", "run.channels_last=true", "schedule.steps=2"],
           out=tmp_path / "run")
     state = checkpoint.load(tmp_path / "run" / "last.pt")

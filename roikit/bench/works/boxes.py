@@ -36,7 +36,8 @@ def works(peers, device):
                    goals(goal, cuda_floor=2 if n >= 200_000 else None), **everywhere(standard))
     for name in ("generalized_box_iou", "distance_box_iou", "complete_box_iou"):
         yield Work("boxes", f"{name} 1000 x 1000", made(inputs.boxes(1000, seed=1), inputs.boxes(1000, seed=2)),
-                   plain(getattr(ops, name)), only(torchvision=tv and plain(getattr(tv.ops, name))),
+                   plain(getattr(ops, name)),
+                   only(torchvision=tv and plain(lambda a, b, name=name: getattr(tv.ops, name)(a, b))),
                    lambda given, out: Cost(size_of(given), size_of(out)), "boxes read, matrix written",
                    **everywhere(True))
     size = inputs.HEIGHT, inputs.WIDTH

@@ -5,6 +5,7 @@ import torch
 import roikit.ops as ops
 
 from .. import inputs
+from ..peers import first_line
 from ..work import Cost, Work, made, only, plain, size_of
 from ._boxes import goals
 
@@ -17,20 +18,21 @@ NOTE = "detectron2 computes in float32"
 
 
 def torchvision_overlap(tv, device):
-    """torchvision's overlap of rotated boxes, or None where this build of it has none."""
+    """torchvision's overlap of rotated boxes, or None where this build of it has none; and why."""
     def overlap(a, b):
         return tv.ops.box_iou(a, b, fmt="cxcywhr")
 
     try:
         overlap(*[torch.tensor([[2.0, 2.0, 2.0, 2.0, 0.0]], device=device)] * 2)
-    except (NotImplementedError, RuntimeError, TypeError, ValueError):
-        return None
-    return overlap
+    except Exception as reason:  # releases differ: no such format, no such operator, no kernel for it
+        return None, f"torchvision has none: {first_line(reason)}"
+    return overlap, ""
 
 
 def works(peers, device):
     tv, d2 = peers.get("torchvision"), peers.get("detectron2")
-    theirs = tv and torchvision_overlap(tv, device)
+    theirs, lacking = torchvision_overlap(tv, device) if tv else (None, "")
+    note = "; ".join(filter(None, (NOTE, lacking)))
     goal = IOU_GOAL if theirs else IOU_GOAL_WITHOUT_TORCHVISION
     if d2:
         from detectron2.layers import nms_rotated
@@ -41,7 +43,7 @@ def works(peers, device):
                    only(detectron2=d2 and plain(pairwise_iou_rotated),
                         torchvision=theirs and plain(theirs)),
                    lambda given, out: Cost(size_of(given), size_of(out), PAIR * int((out > 0).sum())),
-                   f"boxes read, matrix written; {PAIR} operations for a pair that meets", goals(goal), note=NOTE)
+                   f"boxes read, matrix written; {PAIR} operations for a pair that meets", goals(goal), note=note)
     yield Work("rotated", "nms_rotated 2000 thr 0.5", made(*inputs.rotated_clusters(2000)),
                plain(lambda b, s: ops.nms_rotated(b, s, 0.5)),
                only(detectron2=d2 and plain(lambda b, s: nms_rotated(b, s, 0.5))),
