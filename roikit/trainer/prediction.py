@@ -102,7 +102,7 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
         raise ValueError("predict: resume needs the folder out, whose journal is gone on with")
     tiles, views = tiles_of(tile, overlap), views_of(tta_flips, tta_scales)
     files = find_pictures(images, leave_out=out)
-    failed = partial(_warn, stacklevel=7) if on_error is None else on_error  # of the caller, from within the work
+    failed = partial(_warn, stacklevel=6) if on_error is None else on_error  # of the caller, from within `tell`
     for path, error in files.closed:
         (_warn if on_error is None else on_error)(path, error)
     if files.passed:

@@ -124,6 +124,13 @@ def test_contract_a_fault_in_a_thread_costs_its_picture_in_its_turn(run, photos,
         assert len(go()) == 28 and failed == ["05.png", "07.png", "08.png"]
 
 
+def test_contract_a_warning_of_an_image_is_the_caller_s(run, photos, tmp_path):
+    (tmp_path / "list.txt").write_text("photos/07.png\nnone.png\nphotos/06.png\n")
+    with pytest.warns(RoikitWarning, match=r"none\.png|07\.png") as said:
+        predict(run, tmp_path / "list.txt", score_threshold=0, device="cpu")
+    assert [w.filename for w in said if "predict: " in str(w.message)] == [__file__] * 2
+
+
 @pytest.mark.parametrize("amp", ["off", "auto", "fp16"])
 def test_contract_roikits_models_are_prepared_on_a_cpu(run, amp):
     trained = load_trained(run, "cpu")
