@@ -35,6 +35,8 @@ __all__ = ["predict"]
 @click.option("--tta-scales", callback=numbers, metavar="0.8,1,1.25",
               help="Look at images at several sizes, factors of the network's, and put together what all views show.")
 @click.option("--device", default="auto", show_default=True)
+@click.option("--prepared/--plain", "prepare", default=True, show_default=True,
+              help="On a CPU, whether to prepare the model for speed; results differ in last digits.")
 @click.option("--boxes/--no-boxes", default=True, show_default=True, help="Whether to draw boxes around masks.")
 @click.option("--overlays/--no-overlays", default=True, show_default=True,
               help="Whether to write pictures, where --write does not say so.")

@@ -222,6 +222,9 @@ def side_by_side(pictures, titles):
 
 
 def save_png(path, picture):
-    """Write an (H, W, 3) uint8 picture."""
+    """Write an (H, W, 3) uint8 picture.
+
+    At zlib's first level: a third of the time of Pillow's own, the sixth, for files a third larger.
+    """
     with naming(path):
-        extra("PIL.Image", "drawing predictions").fromarray(picture).save(path, optimize=False)
+        extra("PIL.Image", "drawing predictions").fromarray(picture).save(path, compress_level=1)

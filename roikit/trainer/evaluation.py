@@ -29,7 +29,7 @@ __all__ = ["coco_results", "detect", "evaluate", "evaluate_detector", "score", "
 
 def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detections=None,
              use_cats=True, out=None, device="auto", batch_size=1, workers=0, sigmas=None, tile=None, overlap=None,
-             tta_flips=(), tta_scales=(), iou=None, on_error=None):
+             tta_flips=(), tta_scales=(), iou=None, prepare=True, on_error=None):
     """Average precision of ready results or of a trained model.
 
     Categories are paired by name where both sides have names, else by id; where the two differ, a RoikitWarning says
@@ -56,12 +56,13 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
         out: folder for ``metrics.json``, ``report.html`` with ``analysis.json`` and ``report_images`` (see
             ``report_detections``; not of ready maps) and, from a model, the files of ``write_detections``.
         device: "auto", "cpu", "cuda", "cuda:1", ...
-        batch_size, workers: images a forward pass and data-loading processes.
+        batch_size, workers: images a forward pass and data-loading processes; with none, a thread reads ahead.
         sigmas: for keypoints other than COCO's 17, if not as the run was configured; see ``coco_scores``.
         tile, overlap: look at images in tiles, as `roikit.predict` does; ``batch_size`` is then the number of tiles.
         tta_flips, tta_scales: look at images in several views, as `roikit.predict` does.
         iou: the overlap from which on an object is found in what ``out`` tells of confusions and best scores; see
             ``roikit.trainer.analyse``. Default: 0.5.
+        prepare: whether to run the model as it is prepared for a CPU, as `roikit.predict` does.
         on_error: called with the path and the exception for each image that cannot be read; without it, each is a
             RoikitWarning.
 
@@ -101,14 +102,14 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
                     max_detections=dict.fromkeys(metrics, limits or DEFAULT_LIMITS), iou=iou or 0.5,
                     title=f"evaluation of {name}")
         return metrics
+    from roikit.trainer.prepared import prepared
     from roikit.trainer.tasks import task_of
     from roikit.trainer.tiles import tiles_of
     from roikit.trainer.trained import load_trained, require_objects
     from roikit.trainer.views import check_views, views_of  # they import torch
 
     tiles, views = tiles_of(tile, overlap, batch_size), views_of(tta_flips, tta_scales)
-    trained = load_trained(source, device, at_least=limits[-1] if limits else 0)
-    more = {}
+    trained, more = load_trained(source, device, at_least=limits[-1] if limits else 0), {}
     if tiles is not None:
         require_objects(trained, "tile")
         more["tiles"] = tiles
@@ -119,6 +120,8 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
     if iou is not None:
         require_objects(trained, "iou")
         more["iou"] = iou
+    if prepare:
+        trained = prepared(trained)
     return task_of(trained.config.model).evaluate(
         trained, annotations, images, iou_types=iou_types, limits=limits, use_cats=use_cats, out=out, sigmas=sigmas,
         on_error=on_error, batch_size=batch_size, workers=workers, **more)

@@ -5,20 +5,21 @@ import hashlib
 import itertools
 import os
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from roikit.data.pictures import open_picture
 from roikit.errors import RoikitWarning
+from roikit.trainer.in_order import InOrder
 from roikit.trainer.outputs import annotations_of, check_outputs, image_writers, whole_files
-from roikit.trainer.outputs.looked import Looked
 from roikit.trainer.picture_files import find_pictures, overlay_names
+from roikit.trainer.picture_work import Look, PictureWork, Room, one_at_a_time, thread_count
+from roikit.trainer.prepared import prepared
 from roikit.trainer.result_files import ResultFiles
 from roikit.trainer.running import evaluation_of
-from roikit.trainer.sentences import out_of_memory, sentence_about, sentence_of
+from roikit.trainer.sentences import sentence_about, sentence_of
 from roikit.trainer.tasks import task_of
-from roikit.trainer.tiles import Tiles, detect_in_tiles, tiles_of
+from roikit.trainer.tiles import tiles_of
 from roikit.trainer.trained import image_preparation, load_trained, require_objects
 from roikit.trainer.views import check_views, in_views, views_of
 
@@ -29,8 +30,11 @@ LOWEST = 0.05  # score of what a view shows of an image that is looked at in sev
 
 def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_detections=None, device="auto",
             overlays=True, boxes=True, resume=False, tile=None, overlap=None, tta_flips=(), tta_scales=(),
-            upright=True, max_pixels=None, pixel_size=None, on_image=None, on_error=None, progress=None):
+            upright=True, max_pixels=None, pixel_size=None, prepare=True, on_image=None, on_error=None, progress=None):
     """Find objects, or with a segmenter classes of pixels, on image files.
+
+    The network sees one image at a time, while others are read, drawn and written by other threads; results, files and
+    calls are in the order of the images, the same as one by one. Of large images fewer are in memory at once.
 
     An image that cannot be read, or for which memory does not suffice, is named, and the others are gone on with. Files
     of a folder that are no pictures by their names are passed over, with one RoikitWarning that counts them.
@@ -69,7 +73,9 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
             are made on.
         max_pixels: refuse larger images before decoding them; default: Pillow's limit, 179 million.
         pixel_size: length of a pixel's side, for the measures in ``objects.csv``; default: they are in pixels.
-        on_image: called with the path and the results of each image.
+        prepare: on a CPU, whether to run the model as `roikit.models.prepare_for_inference` makes it: faster, with the
+            same results but for last digits. What cannot be prepared runs as it is.
+        on_image: called with the path and the results of each image, when its files are there.
         on_error: called with the path and the exception for each image that could not be read or drawn and each folder
             that could not be opened; without it, each is a RoikitWarning.
         progress: called with the number of images done, those of before among them, and of all.
@@ -96,9 +102,9 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
         raise ValueError("predict: resume needs the folder out, whose journal is gone on with")
     tiles, views = tiles_of(tile, overlap), views_of(tta_flips, tta_scales)
     files = find_pictures(images, leave_out=out)
-    failed = _warn if on_error is None else on_error
+    failed = partial(_warn, stacklevel=6) if on_error is None else on_error  # of the caller, from within `tell`
     for path, error in files.closed:
-        failed(path, error)
+        (_warn if on_error is None else on_error)(path, error)
     if files.passed:
         warnings.warn(f"predict: {files.passed_text()}", RoikitWarning, stacklevel=2)
     if out is not None and "overlays" in write:
@@ -107,11 +113,13 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
     lowest = score_threshold if views is None else min(score_threshold, LOWEST)
     trained = load_trained(source, device, detections=max_detections, score_threshold=lowest)
     _check_options(trained, tiles, views)
+    if prepare:
+        trained = prepared(trained)
     if tiles is not None and trained.device.type == "cpu":
         tiles = replace(tiles, batch=1)  # several at once need the more memory and no less time
     names = {c["id"]: c["name"] for c in trained.categories}
     prediction = task_of(trained.config.model).prediction(trained, boxes=boxes)
-    results, kept, writers = [], None, []
+    results, kept, writers, pictures = [], None, [], {}
     with contextlib.ExitStack() as stack:
         if out is not None:
             about = {"weights": _digest(trained.path), "score_threshold": score_threshold, "upright": upright,
@@ -134,38 +142,40 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
         if views is not None:
             run = in_views(run, trained.model, views, limit=trained.config.model.box.detections_per_image,
                            threshold=score_threshold)
-        look = _Look(run, image_preparation(trained.config), tiles, max_detections)
+        look = Look(one_at_a_time(run), image_preparation(trained.config), tiles, max_detections)
+        work = PictureWork(look, prediction, names, out, writers, {"upright": upright, "max_pixels": max_pixels})
         todo = [(path, name) for path, name in zip(files.paths, files.names, strict=True)
                 if kept is None or name not in kept.journal]
-        for done, (path, name) in enumerate(todo, start=len(files.names) - len(todo)):
+        begun = itertools.count(len(files.names) - len(todo))
+        # Of a picture in tiles there is much to do at a time, and much in memory.
+        threads = 1 if tiles is not None else thread_count()
+        room = Room(threads - 1)
+
+        def shown():
             if progress is not None:
-                progress(done, len(files.names))
-            picture, output = look.at(path, upright=upright, max_pixels=max_pixels)
-            if picture is None:
-                failed(path, output)
+                progress(next(begun), len(files.names))
+
+        def tell(path, name, done):
+            if done.record is None:
+                failed(path, done.faults[0])
                 if kept is not None:
-                    kept.add_unread(name, ids[name], sentence_of(output))
-                continue
-            found = [{"image_id": ids[name], "file_name": name, "category_id": result["category_id"],
-                      "category_name": names[result["category_id"]], **result}
-                     for result in prediction.results(output, ids[name])]
-            if kept is not None:
-                height, width = picture.size
-                record = {"id": ids[name], "file_name": name, "height": height, "width": width}
-                looked = Looked(path, record, pictures[name], picture, output, found)
-                prediction.write(out, pictures[name], output)
-                for writer in writers:
-                    try:
-                        writer(looked)
-                    except (OSError, MemoryError, ValueError) as error:
-                        failed(Path(out, pictures[name]), error)
-                kept.add(record, found)
+                    kept.add_unread(name, ids[name], sentence_of(done.faults[0]))
             else:
-                results += found
-            if on_image is not None:
-                on_image(path, found)
-        if progress is not None:
-            progress(len(files.names), len(files.names))
+                room.note((done.record["height"], done.record["width"]))
+                for error in done.faults:
+                    failed(Path(out, pictures[name]), error)
+                if kept is not None:
+                    kept.add(done.record, done.found)
+                else:
+                    results.extend(done.found)
+                if on_image is not None:
+                    on_image(path, done.found)
+            shown()
+
+        shown()
+        with InOrder(threads, room) as line:
+            for path, name in todo:
+                line.add(partial(work, path, name, ids[name], pictures.get(name)), partial(tell, path, name))
         if kept is not None:
             results = [result for _, found in kept.journal.images() for result in found]
     return results
@@ -177,32 +187,6 @@ def _check_options(trained, tiles, views):
     if views is not None:
         require_objects(trained, "test-time augmentation")
         check_views(trained.config.model)
-
-
-@dataclass(frozen=True)
-class _Look:
-    """How a picture is looked at: as a whole, or in tiles."""
-
-    run: Callable
-    prepare: Callable
-    tiles: Tiles | None
-    limit: int | None
-
-    def at(self, path, **reading):
-        """The picture and the model's output on it; or None and the exception of an image that cannot be read."""
-        try:
-            picture = open_picture(path, windows=self.tiles is not None, **reading)
-            if self.tiles is None:
-                (output,), *_ = self.run([self.prepare(picture.whole())])
-            else:
-                output, *_ = detect_in_tiles(self.run, picture, self.prepare, self.tiles, limit=self.limit)
-        except (OSError, ValueError, MemoryError) as error:
-            return None, error
-        except RuntimeError as error:
-            if not out_of_memory(error):
-                raise
-            return None, error  # this image's size; the next may be smaller
-        return picture, output
 
 
 def _numbered(names, known):
@@ -222,8 +206,8 @@ def _digest(path):
     return digest.hexdigest()
 
 
-def _warn(path, error):
-    warnings.warn(f"predict: {sentence_about(path, error)}", RoikitWarning, stacklevel=3)
+def _warn(path, error, stacklevel=3):
+    warnings.warn(f"predict: {sentence_about(path, error)}", RoikitWarning, stacklevel=stacklevel)
 
 
 def _refuse_to_replace(paths, drawn):

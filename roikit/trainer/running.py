@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -43,19 +44,36 @@ def loader_of(dataset, share, batch_size, workers):
     Args:
         dataset: its items are (image, target); an OSError, ValueError or too little memory is one that cannot be read.
         share: places in the data set.
+        batch_size, workers: images at once, and processes that read them; with 0, a thread of this one reads ahead.
 
     Yields:
         list of places, images, targets; and a dict, place -> what is wrong, in words.
     """
-    # A generator of its own: without one each loader draws a seed from the global generator, and
-    # a run would depend on how often it was evaluated.
-    loader = DataLoader(_Readable(dataset, share), batch_size, num_workers=workers,
-                        collate_fn=list, generator=torch.Generator())
-    for batch in loader:
+    readable = _Readable(dataset, share)
+    for batch in _in_processes(readable, batch_size, workers) if workers else _in_a_thread(readable, batch_size):
         read = [(place, item) for place, item, fault in batch if fault is None]
         images, targets = collate([item for _, item in read]) if read else ([], [])
         yield ([place for place, _ in read], images, targets,
                {place: fault for place, _, fault in batch if fault is not None})
+
+
+def _in_processes(readable, batch_size, workers):
+    # A generator of its own: without one each loader draws a seed from the global generator, and
+    # a run would depend on how often it was evaluated.
+    return DataLoader(readable, batch_size, num_workers=workers, collate_fn=list, generator=torch.Generator())
+
+
+def _in_a_thread(readable, batch_size):
+    """Yields lists of items; the next one is read meanwhile."""
+    with ThreadPoolExecutor(1, thread_name_prefix="roikit") as pool:
+        ahead = None
+        for first in range(0, len(readable), batch_size):
+            places = range(first, min(first + batch_size, len(readable)))
+            batch, ahead = ahead, pool.submit(lambda places=places: [readable[k] for k in places])
+            if batch is not None:
+                yield batch.result()
+        if ahead is not None:
+            yield ahead.result()
 
 
 class _Readable(Dataset):

@@ -1,6 +1,7 @@
 """What was found as annotations in another layout: YOLO's text files, labelme's JSON files."""
 
 import os
+import threading
 import warnings
 from collections import Counter
 
@@ -29,7 +30,7 @@ class Annotations:
         categories = sorted(categories, key=lambda c: c["id"])
         self._categories = [{"id": c["id"], "name": name} for c, name in
                             zip(categories, names_of(categories), strict=True)]
-        self._lost = Counter()
+        self._lost, self._lock = Counter(), threading.Lock()
         check_layout(self._writer, [], self._categories, "predict")
 
     def begin(self, names):
@@ -49,12 +50,14 @@ class Annotations:
         self._writer.close(self._folder, records, self._categories)
 
     def write(self, looked):
-        """Write the file of a `Looked`."""
+        """Write the file of a `Looked`; several threads may."""
         record = looked.record
         if self._writer is not yolo:  # the file tells its image, wherever that lies
             place = (self._folder / looked.name).parent
             record = {**record, "file_name": looked.name, "path": _way(looked.path, place)}
-        self._lost.update(self._writer.write_image(self._folder, record, looked.found, self._categories))
+        lost = self._writer.write_image(self._folder, record, looked.found, self._categories)
+        with self._lock:
+            self._lost.update(lost)
 
     def end(self):
         """Warn of what the layout has no way to say."""
