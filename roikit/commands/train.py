@@ -5,13 +5,14 @@ from pathlib import Path
 import click
 
 import roikit
+from roikit.commands.arguments import Place
 
 __all__ = ["train"]
 
 
 @click.command()
 @click.argument("words", nargs=-1, metavar="[PRESET_OR_YAML] [dotted.key=value ...]")
-@click.option("--out", type=click.Path(file_okay=False),
+@click.option("--out", type=Place(file_okay=False),
               help="Folder of the run; default runs/NAME, numbered if it exists.")
 @click.option("--resume", is_flag=True,
               help="Go on from the last checkpoint in --out; start where there is none.")

@@ -19,6 +19,7 @@ from roikit.data.layouts.json_files import read_json
 from roikit.data.layouts.strangers import seeming
 from roikit.data.named_ids import category_called, with_image_ids
 from roikit.data.records import fault_of
+from roikit.data.remote import local_path
 from roikit.data.segmentation import bitmap_of
 from roikit.data.store.reading import LARGE, Forms, read_large
 from roikit.data.store.records import Records
@@ -76,6 +77,7 @@ def load_annotations(annotations, *, categories=True, images=None, taken=None, l
         ImportError: a size is missing, and Pillow to read it.
     """
     taken = Counter() if taken is None else taken
+    annotations = local_path(annotations)
     folder = images if images is None or isinstance(images, ImageFolder) else ImageFolder(images)
     if not isinstance(annotations, Mapping) and large is not None and is_json_file(annotations):
         found = read_large(annotations, _FORMS, large)

@@ -16,6 +16,7 @@ from roikit.trainer.fields import ConfigError
 from roikit.trainer.memory import step_memory
 from roikit.trainer.progress import Progress
 from roikit.trainer.records import Records
+from roikit.trainer.remote_results import writes_to_addresses
 from roikit.trainer.run import Run
 from roikit.trainer.sampler import EpochBatches, repeat_factors
 from roikit.trainer.schedule import run_length
@@ -25,6 +26,7 @@ from roikit.trainer.tasks import task_of
 __all__ = ["train"]
 
 
+@writes_to_addresses(looks=True)
 def train(config, overrides=(), *, out=None, resume=False, on_step=None):
     """Train a detector, or a segmenter, and leave everything about it in a folder.
 

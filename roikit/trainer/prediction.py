@@ -14,7 +14,8 @@ from roikit.errors import RoikitWarning
 from roikit.trainer.outputs import annotations_of, check_outputs, image_writers, whole_files
 from roikit.trainer.outputs.looked import Looked
 from roikit.trainer.picture_files import find_pictures, overlay_names
-from roikit.trainer.result_files import ResultFiles
+from roikit.trainer.remote_results import writes_to_addresses
+from roikit.trainer.result_files import JOURNAL, ResultFiles
 from roikit.trainer.running import evaluation_of
 from roikit.trainer.sentences import out_of_memory, sentence_about, sentence_of
 from roikit.trainer.tasks import task_of
@@ -27,6 +28,7 @@ __all__ = ["predict"]
 LOWEST = 0.05  # score of what a view shows of an image that is looked at in several
 
 
+@writes_to_addresses(journal=JOURNAL)
 def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_detections=None, device="auto",
             overlays=True, boxes=True, resume=False, tile=None, overlap=None, tta_flips=(), tta_scales=(),
             upright=True, max_pixels=None, pixel_size=None, on_image=None, on_error=None, progress=None):

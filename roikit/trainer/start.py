@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from roikit import models
+from roikit.data.remote import local_path
 from roikit.trainer import checkpoint
 from roikit.trainer.failures import on_first, sentence
 from roikit.trainer.fields import ConfigError, differences, plain
@@ -120,7 +121,7 @@ def new_state(config, device):
     lines = []
     if config.run.init_backbone is not None:
         body, heads = task_of(config.model).network(model)
-        report = models.load_backbone(body, config.run.init_backbone, heads)
+        report = models.load_backbone(body, local_path(config.run.init_backbone), heads)
         lines.append(f"{config.run.init_backbone}: {report}")
     if config.run.init is not None:
         path = weights_file(config.run.init)
