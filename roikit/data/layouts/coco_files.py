@@ -55,9 +55,9 @@ def _images(annotations):
     try:
         return pictures_near(path.parent, names)
     except FileNotFoundError:
-        beside = path.parent / "images"
-        if beside.is_dir():
-            return beside  # its names are those of another machine, which the reader takes or names
+        place = path.parent / "images"
+        if place.is_dir():
+            return place  # its names are those of another machine, which the reader takes or names
         raise
 
 

@@ -1,8 +1,8 @@
 """Files and folders at addresses, ``s3://bucket/images`` say, of any kind that fsspec knows.
 
-What is at an address is brought to a folder of this machine, the mirror, and is read there as any other file is: so
-whoever takes a path takes an address by `local_path`, and nothing else in the package knows of them. fsspec is asked for
-in this folder alone.
+What is at an address is brought to a folder of this machine, the mirror, and is read there as any other file is. So
+whoever takes a path takes an address by `local_path`, and knows nothing else of them. fsspec is asked in this folder
+alone.
 """
 
 from roikit.data.remote.addresses import address_of, is_address, require_path

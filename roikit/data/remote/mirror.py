@@ -132,9 +132,11 @@ def mark_of(about):
     tag = next((str(about[key]) for key in ("ETag", "etag", "md5Hash", "md5", "crc32c") if about.get(key)), "")
     changed = next((about[key] for key in ("LastModified", "last_modified", "mtime", "updated", "created")
                     if about.get(key)), "")
-    digest = blake2b(f"{about.get('size')} {tag} {changed}".encode(), digest_size=6).digest()
+    seconds = _seconds(changed)
+    # With a tag the time's fraction is of no use, and listings have one that single files do not.
+    digest = blake2b(f"{about.get('size')} {tag or seconds}".encode(), digest_size=6).digest()
     ticks = 10**9 // (2 * _TICK)
-    return int(_seconds(changed)) * 10**9 + int.from_bytes(digest, "big") % ticks * 2 * _TICK
+    return int(seconds) * 10**9 + int.from_bytes(digest, "big") % ticks * 2 * _TICK
 
 
 def _seconds(changed):
