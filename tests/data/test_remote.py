@@ -24,6 +24,7 @@ def server(tmp_path, monkeypatch):
     """A file system in memory that is empty, an empty home, and no wait between attempts or listings."""
     monkeypatch.setenv("ROIKIT_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(asking, "WAITS", (0.0,) * 5)
+    monkeypatch.setattr(asking, "_silent", set())
     monkeypatch.setattr(mirror, "_FRESH", -1.0)
     fs = fsspec.filesystem("memory")
     fs.store.clear()
@@ -140,6 +141,22 @@ def test_contract_an_address_that_cannot_be_reached_is_named_with_the_attempts(s
     with pytest.raises(OSError, match="memory://set/a.txt could not be reached in 6 attempts and 0 s: the line is"):
         local_path("memory://set/a.txt")
     assert not errors and given == [] and not list(mirror.mirror_folder().rglob("*.part"))
+
+
+def test_a_server_that_is_silent_is_asked_once_until_it_answers(server, asked, monkeypatch):
+    _, errors = asked
+    for name in "ab":
+        server.pipe(f"/set/{name}.txt", b"a")
+    errors += [OSError("down")] * 7
+    for attempts, name in (("6 attempts", "a"), ("1 attempt", "b")):
+        with pytest.raises(OSError, match=f"{name}.txt could not be reached in {attempts} and"):
+            mirror.bring(f"memory://set/{name}.txt", mirror.place_of(f"memory://set/{name}.txt"), {})
+    errors += [OSError("down")] * 3
+    assert local_path("memory://set/a.txt").is_file()  # asking about the file has an answer
+    monkeypatch.setattr(asking, "PATIENCE", -1.0)
+    errors += [OSError("down")]
+    with pytest.raises(OSError, match="b.txt could not be reached in 1 attempt and"):
+        local_path("memory://set/b.txt")
 
 
 @pytest.mark.parametrize("error, words", [(FileNotFoundError("x"), "there is nothing at memory://set/a.txt"),

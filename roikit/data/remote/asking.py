@@ -2,10 +2,12 @@
 
 import time
 
-__all__ = ["ATTEMPTS", "WAITS", "ask", "filesystem"]
+__all__ = ["WAITS", "ask", "filesystem"]
 
-WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds
-ATTEMPTS = len(WAITS) + 1
+WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds before the second attempt, the third, ...
+PATIENCE = 60.0  # seconds after which no attempt is begun, for libraries make attempts of their own within one
+
+_silent = set()  # servers whose last question had no answer in all attempts: the next has one attempt
 
 
 def filesystem(address):
@@ -30,17 +32,22 @@ def filesystem(address):
 def ask(address, question):
     """The answer of ``question(fs, name)`` for an address; an error but one that is an answer is tried again.
 
+    Six attempts are made, until a minute has passed; one, of a server that has answered none of those of the question
+    before, so that a list of many files comes to its end.
+
     Raises:
         FileNotFoundError: there is nothing at the address.
         PermissionError: it may not be read or written.
-        OSError: there was no answer in `ATTEMPTS` attempts, or its kind of server cannot do this.
+        OSError: there was no answer in all attempts, or its kind of server cannot do this.
         ImportError, ValueError: as `filesystem`.
     """
     fs, name = filesystem(address)
-    begun = time.monotonic()
-    for wait in (*WAITS, None):
+    server, begun = tuple(address.split("/")[:3]), time.monotonic()
+    for attempt, wait in enumerate((*WAITS, None), start=1):
         try:
-            return question(fs, name)
+            answer = question(fs, name)
+            _silent.discard(server)
+            return answer
         except FileNotFoundError as error:
             raise FileNotFoundError(f"there is nothing at {address}") from error
         except PermissionError as error:
@@ -50,9 +57,12 @@ def ask(address, question):
         except MemoryError:
             raise
         except Exception as error:  # each server's library has errors of its own
-            if wait is None:
-                raise OSError(f"{address} could not be reached in {ATTEMPTS} attempts and "
-                              f"{time.monotonic() - begun:.0f} s: {_words(error)}") from error
+            spent = time.monotonic() - begun
+            if wait is None or spent > PATIENCE or server in _silent:
+                _silent.add(server)
+                attempts = f"{attempt} attempt{'s' * (attempt > 1)}"
+                raise OSError(f"{address} could not be reached in {attempts} and {spent:.0f} s: {_words(error)}"
+                              ) from error
         time.sleep(wait)
 
 
