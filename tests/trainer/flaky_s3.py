@@ -36,19 +36,27 @@ class Flaky:
 
 @contextmanager
 def flaky_s3():
-    """The `Flaky` of a running server without a bucket, and its address."""
+    """The `Flaky` of a server without a bucket, its address, and that of a server of the same files that works."""
     from moto.backends import get_backend
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-    from werkzeug.serving import make_server
 
     for backend in get_backend("s3").values():  # which are those of the process
         backend["aws"].reset()
-    flaky = Flaky(DomainDispatcherApplication(create_backend_app))
-    server = make_server("127.0.0.1", 0, flaky, threaded=True)
+    application = DomainDispatcherApplication(create_backend_app)
+    flaky = Flaky(application)
+    with _served(flaky) as address, _served(application) as working:
+        yield flaky, address, working
+
+
+@contextmanager
+def _served(application):
+    from werkzeug.serving import make_server
+
+    server = make_server("127.0.0.1", 0, application, threaded=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield flaky, f"http://127.0.0.1:{server.server_port}"
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         thread.join()

@@ -26,17 +26,18 @@ pytestmark = [pytest.mark.filterwarnings("ignore::roikit.errors.RoikitWarning"),
 
 @pytest.fixture
 def s3(tmp_path, monkeypatch):
-    """The `Flaky` before moto's S3 with a bucket, its file system, and an empty home."""
+    """The `Flaky` before moto's S3, a file system of the same files that works; an empty home."""
     s3fs = pytest.importorskip("s3fs")
     pytest.importorskip("moto.server")
-    with flaky_s3() as (flaky, endpoint):
+    with flaky_s3() as (flaky, endpoint, working):
         for name, value in {"AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b",
-                            "AWS_DEFAULT_REGION": "us-east-1", "AWS_MAX_ATTEMPTS": "1", "ROIKIT_HOME": str(tmp_path / "home")}.items():
+                            "AWS_DEFAULT_REGION": "us-east-1", "AWS_MAX_ATTEMPTS": "1",
+                            "ROIKIT_HOME": str(tmp_path / "home")}.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(asking, "WAITS", (0.01,) * 5)
         monkeypatch.setattr(asking, "_silent", set())
         s3fs.S3FileSystem.clear_instance_cache()
-        fs = s3fs.S3FileSystem()
+        fs = s3fs.S3FileSystem(endpoint_url=working, use_listings_cache=False)
         fs.mkdir("bucket")
         yield flaky, fs
         s3fs.S3FileSystem.clear_instance_cache()
@@ -59,7 +60,7 @@ def stored(fs, place):
 
 def without_pythons(state):
     """A checkpoint without the state of Python's generator, of which botocore draws how long it waits."""
-    return {**state, "rng": [{name: value for name, value in part.items() if name != "python"} for part in state["rng"]]}
+    return {**state, "rng": [{**part, "python": None} for part in state["rng"]]}
 
 
 def test_law_addresses_give_the_results_of_files(s3, settings, squares, same, tmp_path):
@@ -102,7 +103,7 @@ def test_law_addresses_give_the_results_of_files(s3, settings, squares, same, tm
     assert again == ours
     scored = evaluate("s3://bucket/set/found/predictions.json", part["annotations"])
     assert scored == evaluate(tmp_path / "found" / "predictions.json", squares[0])
-    assert flaky.failures["cut"] > 5 and flaky.failures["refused"] > 5
+    assert flaky.failures["cut"] > 0 and flaky.failures["refused"] > 5
 
 
 def test_law_a_run_that_is_resumed_on_another_machine_ends_in_the_same_bits(s3, settings, squares, same, tmp_path,
