@@ -1,9 +1,12 @@
 """Addresses: what is brought and when, what is asked again, what is said; fsspec's file system in memory serves."""
 
+import functools
 import json
 import multiprocessing
 import os
 import sys
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -12,24 +15,10 @@ import pytest
 from roikit import data
 from roikit.data import remote
 from roikit.data.annotations import load_annotations
-from roikit.data.remote import asking, kept_at, local_path, local_paths, mirror, results
-from roikit.errors import RoikitWarning
+from roikit.data.remote import asking, local_path, local_paths, mirror
 
 fsspec = pytest.importorskip("fsspec")
 Image = pytest.importorskip("PIL.Image")
-
-
-@pytest.fixture
-def server(tmp_path, monkeypatch):
-    """A file system in memory that is empty, an empty home, and no wait between attempts or listings."""
-    monkeypatch.setenv("ROIKIT_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(asking, "WAITS", (0.0,) * 5)
-    monkeypatch.setattr(asking, "_silent", set())
-    monkeypatch.setattr(mirror, "_FRESH", -1.0)
-    fs = fsspec.filesystem("memory")
-    fs.store.clear()
-    fs.pseudo_dirs[:] = [""]
-    return fs
 
 
 @pytest.fixture
@@ -284,90 +273,30 @@ def test_no_annotations_are_said_with_their_address(server):
         load_annotations("memory://set/nothing.json")
 
 
-def test_results_are_copied_when_the_work_is_done(server):
-    with kept_at("memory://out/run") as folder:
-        (folder / "a").mkdir()
-        (folder / "a" / "b.png").write_bytes(b"b")
-        (folder / "log.jsonl").write_bytes(b"1\n")
-        (folder / ".hidden.part").write_bytes(b"h")
-        assert folder.name == "run"
-    assert server.cat("/out/run/a/b.png") == b"b" and server.cat("/out/run/log.jsonl") == b"1\n"
-    assert sorted(server.find("/out")) == ["/out/run/a/b.png", "/out/run/log.jsonl"]
+@pytest.fixture
+def web(tmp_path, monkeypatch):
+    """The address of a web server of the bundled val part, and the server."""
+    pytest.importorskip("aiohttp")
+    monkeypatch.setenv("ROIKIT_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(asking, "WAITS", (0.0,) * 5)
+    monkeypatch.setattr(asking, "_silent", set())
+    folder = data.nuclei_mini("val")[0].parent.parent
+    web = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(SimpleHTTPRequestHandler, directory=folder))
+    threading.Thread(target=web.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{web.server_port}", web
+    web.shutdown()
+    web.server_close()
 
 
-def test_results_are_copied_while_the_work_goes_on_and_where_it_fails(server, monkeypatch):
-    monkeypatch.setattr(results, "EVERY", 0.02)
-    with pytest.raises(RuntimeError, match="power cut"), kept_at("memory://out/run") as folder:
-        (folder / "a.txt").write_bytes(b"a")
-        for _ in range(500):
-            if server.exists("/out/run/a.txt"):
-                break
-            results.time.sleep(0.02)
-        else:
-            pytest.fail("nothing was copied while the work went on")
-        (folder / "b.txt").write_bytes(b"b")
-        raise RuntimeError("power cut")
-    assert server.cat("/out/run/b.txt") == b"b"
-
-
-def test_a_journal_tells_of_no_file_that_is_not_there(server):
-    copied = results._Copied("memory://out/run", "journal.jsonl", 0)
-    copied.begin(False)
-    (copied.folder / "journal.jsonl").write_bytes(b"a.png\n")
-    (copied.folder / "a.png").write_bytes(b"a")
-    copy = copied._copy
-
-    def add_and_copy(name, path):  # as a work does that goes on meanwhile
-        (copied.folder / "b.png").write_bytes(b"b")
-        with open(copied.folder / "journal.jsonl", "ab") as file:
-            file.write(b"b.png\n")
-        copy(name, path)
-
-    copied._copy = add_and_copy
-    copied.once()
-    assert server.cat("/out/run/journal.jsonl") == b"a.png\n"
-    copied._copy = copy
-    copied.once()
-    assert server.cat("/out/run/journal.jsonl") == b"a.png\nb.png\n" and server.cat("/out/run/b.png") == b"b"
-
-
-@pytest.mark.parametrize("elsewhere", [False, True])
-def test_what_is_at_the_address_is_gone_on_with(server, tmp_path, monkeypatch, elsewhere):
-    with kept_at("memory://out/run") as folder:
-        (folder / "a.txt").write_bytes(b"a")
-        (folder / "a.png").write_bytes(b"p")
-    if elsewhere:
-        monkeypatch.setenv("ROIKIT_HOME", str(tmp_path / "another"))
-    with kept_at("memory://out/run", go_on=True) as folder:
-        assert (folder / "a.txt").read_bytes() == b"a" and (folder / "a.png").exists() is not elsewhere
-    with kept_at("memory://out/run") as folder:
-        assert list(folder.iterdir()) == []
-
-
-def test_what_could_not_be_copied_is_kept_and_gone_on_with(server, monkeypatch):
-    put_file = type(server).put_file
-
-    def refuse(self, *args, **options):
-        raise OSError("no route")
-
-    monkeypatch.setattr(type(server), "put_file", refuse)
-    with pytest.raises(OSError, match="results could not be copied to memory://out/run: memory://out/run/a.txt could "
-                                      "not be reached in 6 attempts and 0 s: no route; all of them are in ") as told:
-        with kept_at("memory://out/run") as folder:
-            (folder / "a.txt").write_bytes(b"a")
-    assert str(folder) in str(told.value)
-    with pytest.warns(RoikitWarning, match="results could not be copied"), pytest.raises(KeyError):
-        with kept_at("memory://out/run", go_on=True) as folder:
-            raise KeyError
-    monkeypatch.setattr(type(server), "put_file", put_file)
-    with kept_at("memory://out/run", go_on=True) as folder:
-        assert (folder / "a.txt").read_bytes() == b"a"
-    assert server.cat("/out/run/a.txt") == b"a"
-
-
-def test_what_another_machine_has_written_since_is_brought(server, tmp_path, monkeypatch):
-    with kept_at("memory://out/run") as folder:
-        (folder / "a.txt").write_bytes(b"mine")
-    server.pipe("/out/run/a.txt", b"theirs")
-    with kept_at("memory://out/run", go_on=True) as folder:
-        assert (folder / "a.txt").read_bytes() == b"theirs"
+def test_the_web_is_read_where_it_lists_its_files(web):
+    address, server = web
+    annotations, images = f"{address}/annotations/instances_val.json?token=1", f"{address}/images/val/"
+    assert data.inspect_dataset(annotations, images).text() == data.inspect_dataset(*data.nuclei_mini("val")).text()
+    assert remote.address_of(local_path(images)) == images.rstrip("/")
+    assert remote.address_of(local_path(annotations)) is None  # for what it is asked with is not kept
+    with pytest.raises(FileNotFoundError, match="there is nothing at http://127.0.0.1:[0-9]+/nothing.json"):
+        local_path(f"{address}/nothing.json")
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(OSError, match="/nothing.json could not be reached in 6 attempts and"):
+        local_path(f"{address}/nothing.json")

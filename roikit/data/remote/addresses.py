@@ -16,6 +16,7 @@ __all__ = ["address_of", "is_address", "is_safe", "joined", "mirror_folder", "pl
 # Two letters at least, for one is a drive of Windows.
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+)://(.*)", re.I | re.S)
 _WEB = ("http", "https")
+_PORT = "%3A"  # for the colon before a port, which no folder of Windows can have in its name
 
 
 def is_address(path):
@@ -52,6 +53,7 @@ def place_of(address):
     if kind.lower() in _WEB:
         rest, _, query = rest.partition("#")[0].partition("?")
     parts = rest.strip("/").split("/")
+    parts[0] = parts[0].replace(":", _PORT)
     if not is_safe(parts):
         raise ValueError(f"an address must be a server or a bucket and names below it, got {address}")
     if query:
@@ -71,6 +73,7 @@ def address_of(path):
         kind, *parts = Path(os.path.abspath(path)).relative_to(os.path.abspath(mirror_folder())).parts
     except (TypeError, ValueError):
         return None
+    parts[:1] = [part.replace(_PORT, ":") for part in parts[:1]]
     return f"{kind}://{'/'.join(parts)}" if parts and not any(part.startswith("query-") for part in parts) else None
 
 

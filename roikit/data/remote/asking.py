@@ -49,7 +49,9 @@ def ask(address, question):
             _silent.discard(server)
             return answer
         except FileNotFoundError as error:
-            raise FileNotFoundError(f"there is nothing at {address}") from error
+            if not _is_outage(error.__cause__):
+                raise FileNotFoundError(f"there is nothing at {address}") from error
+            failure = error.__cause__
         except PermissionError as error:
             raise PermissionError(f"{address} may not be accessed: {_words(error)}") from error
         except (NotImplementedError, IsADirectoryError, NotADirectoryError) as error:
@@ -57,13 +59,23 @@ def ask(address, question):
         except MemoryError:
             raise
         except Exception as error:  # each server's library has errors of its own
-            spent = time.monotonic() - begun
-            if wait is None or spent > PATIENCE or server in _silent:
-                _silent.add(server)
-                attempts = f"{attempt} attempt{'s' * (attempt > 1)}"
-                raise OSError(f"{address} could not be reached in {attempts} and {spent:.0f} s: {_words(error)}"
-                              ) from error
+            failure = error
+        spent = time.monotonic() - begun
+        if wait is None or spent > PATIENCE or server in _silent:
+            _silent.add(server)
+            attempts = f"{attempt} attempt{'s' * (attempt > 1)}"
+            raise OSError(f"{address} could not be reached in {attempts} and {spent:.0f} s: {_words(failure)}"
+                          ) from failure
         time.sleep(wait)
+
+
+def _is_outage(cause):
+    """Whether a library says that a file is not there since nobody could be asked, as fsspec's of the web does."""
+    status = getattr(cause, "status", None)
+    if isinstance(status, int):
+        return status >= 500
+    return (isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError)
+            or type(cause).__module__.partition(".")[0] in ("aiohttp", "asyncio"))
 
 
 def _words(error):

@@ -130,8 +130,8 @@ def bring(address, place, about):
 def mark_of(about):
     """Nanoseconds that a copy has as the time of its last change, by what fsspec tells of the file."""
     tag = next((str(about[key]) for key in ("ETag", "etag", "md5Hash", "md5", "crc32c") if about.get(key)), "")
-    changed = next((about[key] for key in ("LastModified", "last_modified", "mtime", "updated", "created")
-                    if about.get(key)), "")
+    changed = next((about[key] for key in ("LastModified", "Last-Modified", "last_modified", "mtime", "updated",
+                                           "created") if about.get(key)), "")
     seconds = _seconds(changed)
     # With a tag the time's fraction is of no use, and listings have one that single files do not.
     digest = blake2b(f"{about.get('size')} {tag or seconds}".encode(), digest_size=6).digest()
