@@ -58,8 +58,8 @@ def load_annotations(annotations, *, categories=True, images=None, taken=None, l
     What has no such meaning stays as it is, for the caller to refuse.
 
     Args:
-        annotations: path of a JSON file, or its content, a mapping, which is not changed; or path of a folder or file
-            in another layout, as `roikit.data.layouts.read_source` reads them.
+        annotations: path or address (see `roikit.data.remote`) of a JSON file, or its content, a mapping, which is not
+            changed; or path of a folder or file in another layout, as `roikit.data.layouts.read_source` reads them.
         categories: False where the list of categories is not needed; one that is missing is empty then.
         images: folder of the images, or an `ImageFolder`; None where nothing is to be learnt from it, and, for a
             folder of annotations, for the one beside it.

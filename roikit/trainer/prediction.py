@@ -38,13 +38,14 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
     of a folder that are no pictures by their names are passed over, with one RoikitWarning that counts them.
 
     Args:
-        source: checkpoint, exported weights, or the folder of a run.
+        source: checkpoint, exported weights, or the folder of a run; or the address of one.
         images: a file; a folder, whose images and those of the folders in it are taken in the order of their paths; a
             pattern such as ``photos/**/*.jpg``; a text file (``.txt``) with a path on each line; or a list of those.
             ``out`` is not looked into.
-        out: folder for what is written. ``predictions.jsonl`` is the journal: a line for each image, which is there as
-            soon as the image and its files are done, whatever happens afterwards. ``images.json`` has the images behind
-            the ids, the categories in COCO's form, and the ``unread`` files.
+        out: folder for what is written, or an address that it is copied to as it grows. ``predictions.jsonl`` is the
+            journal: a line for each image, which is there as soon as the image and its files are done, whatever happens
+            afterwards. ``images.json`` has the images behind the ids, the categories in COCO's form, and the ``unread``
+            files.
         write: of what is written besides, any of "overlays" (PNG files at the images' own relative paths), "coco"
             (``predictions.json``, COCO results), "csv" (``objects.csv``, a row an object with what is measured on it),
             "instances" (16-bit PNG files, each pixel the number of its object), "yolo" and "labelme" (annotations, a

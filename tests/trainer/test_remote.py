@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from roikit.cli import main
-from roikit.data.remote import asking, kept_at
+from roikit.data.remote import asking, kept_at, local_path, mirror
 from roikit.errors import RoikitWarning
 from roikit.trainer import checkpoint, evaluate, load_config, predict, train
 from roikit.trainer.picture_files import find_pictures
@@ -173,6 +173,29 @@ def test_a_server_that_goes_down_ends_the_pictures_it_has_and_resume_goes_on(s3,
     flaky.down = False
     found = predict(run, "s3://bucket/set", out=tmp_path / "found", resume=True, device="cpu", score_threshold=0.0)
     assert [r["file_name"] for r in found] == [f"{k}.png" for k in range(7)]
+
+
+def test_a_server_that_goes_down_ends_a_run_and_resume_goes_on(s3, settings, squares, same, tmp_path):
+    flaky, fs = s3
+    put(fs, squares[1], "bucket/set")
+    part = {"annotations": "s3://bucket/set/instances.json", "images": "s3://bucket/set"}
+    config = load_config(settings, {"data": {"train": part, "val": part}})
+    whole = train(config, out=tmp_path / "whole")
+
+    def fall(record):
+        if record["step"] == 2:
+            for path in local_path("s3://bucket/set").glob("*.png"):
+                path.unlink()
+            mirror._listings.clear()
+            local_path("s3://bucket/set")  # stubs again
+            flaky.down = True
+
+    with pytest.raises(OSError, match="train: step 3: .*; .*last.pt was written, resume goes on from there"):
+        train(config, out=tmp_path / "run", on_step=fall)
+    flaky.down = False
+    assert train(None, out=tmp_path / "run", resume=True)["segm"] == whole["segm"]
+    states = (checkpoint.load(tmp_path / name / "last.pt") for name in ("run", "whole"))
+    same(*map(without_pythons, states))
 
 
 def test_results_that_cannot_be_copied_are_kept_here(s3, run, squares):

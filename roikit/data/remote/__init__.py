@@ -6,8 +6,8 @@ alone.
 """
 
 from roikit.data.remote.addresses import address_of, is_address, require_path
-from roikit.data.remote.mirror import beside, local_path, local_paths
+from roikit.data.remote.mirror import beside, bring_below, local_path, local_paths
 from roikit.data.remote.results import kept_at, mirror_of_results
 
-__all__ = ["address_of", "beside", "is_address", "kept_at", "local_path", "local_paths", "mirror_of_results",
-           "require_path"]
+__all__ = ["address_of", "beside", "bring_below", "is_address", "kept_at", "local_path", "local_paths",
+           "mirror_of_results", "require_path"]

@@ -22,7 +22,7 @@ from pathlib import Path
 from roikit.data.remote.addresses import address_of, is_address, is_safe, joined, mirror_folder, place_of
 from roikit.data.remote.asking import ask
 
-__all__ = ["beside", "bring", "listed", "local_path", "local_paths", "mark_of"]
+__all__ = ["beside", "bring", "bring_below", "listed", "local_path", "local_paths", "mark_of"]
 
 _STUB = b"roikit stub\n"
 _TEXTS = frozenset((".csv", ".json", ".names", ".txt", ".xml", ".yaml", ".yml"))
@@ -74,6 +74,15 @@ def local_paths(paths):
             return error
 
     return _at_once(brought, paths)
+
+
+def bring_below(folder, names):
+    """Bring those of a folder's files that are stubs, several at once; of none that is no mirror's.
+
+    Where one cannot be had nothing is said: who opens it is told.
+    """
+    if address_of(folder) is not None:
+        local_paths([Path(folder, name) for name in names])
 
 
 def beside(path, name):
