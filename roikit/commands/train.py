@@ -36,8 +36,7 @@ def train(words, out, resume, show_config):
     if show_config:
         from roikit.trainer.config import config_text, load_config
 
-        click.echo(config_text(load_config(source or str(Path(out or ".") / "config.yaml"),
-                                           overrides)), nl=False)
+        click.echo(config_text(load_config(source or f"{out or '.'}/config.yaml", overrides)), nl=False)
         return
     from roikit.trainer import IncompleteRun
 

@@ -1,5 +1,6 @@
 """Addresses: what is brought and when, what is asked again, what is said; fsspec's file system in memory serves."""
 
+import errno
 import functools
 import json
 import multiprocessing
@@ -159,6 +160,15 @@ def test_an_answer_is_not_asked_for_again(server, asked, error, words):
     assert len(errors) == 1
 
 
+def test_a_full_disk_is_no_fault_of_the_server(server, asked):
+    _, errors = asked
+    server.pipe("/set/a.txt", b"a")
+    errors += [OSError(errno.ENOSPC, "No space left on device", "home/a.part")] * 2
+    with pytest.raises(OSError, match="No space left on device: 'home/a.part'"):
+        local_path("memory://set/a.txt")
+    assert len(errors) == 1
+
+
 def test_a_file_that_comes_cut_is_asked_for_again(server, monkeypatch):
     server.pipe("/set/a.txt", b"whole")
     cut, get_file = [2], type(server).get_file
@@ -300,3 +310,16 @@ def test_the_web_is_read_where_it_lists_its_files(web):
     server.server_close()
     with pytest.raises(OSError, match="/nothing.json could not be reached in 6 attempts and"):
         local_path(f"{address}/nothing.json")
+
+
+def test_pictures_that_are_to_be_looked_at_come_before(server, asked):
+    given, errors = asked
+    _, images = put_nuclei(server)
+    folder = local_path(images)
+    names = sorted(os.listdir(folder))
+    errors += [PermissionError("x")]
+    remote.bring_below(folder, names[:3])
+    assert len(given) == 2
+    remote.bring_below(folder.parent.parent.parent, ["nothing"])
+    remote.bring_below(data.nuclei_mini("val")[1], names)
+    assert len(given) == 2

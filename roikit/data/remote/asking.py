@@ -1,11 +1,14 @@
 """Asking a server, again and again with a wait between: a while without an answer is no reason to end a long work."""
 
+import errno
 import time
 
 __all__ = ["WAITS", "ask", "filesystem"]
 
 WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds before the second attempt, the third, ...
 PATIENCE = 60.0  # seconds after which no attempt is begun, for libraries make attempts of their own within one
+
+_FULL = (errno.ENOSPC, errno.EFBIG, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC))  # of this machine
 
 _silent = set()  # servers whose last question had no answer in all attempts: the next has one attempt
 
@@ -59,6 +62,8 @@ def ask(address, question):
         except MemoryError:
             raise
         except Exception as error:  # each server's library has errors of its own
+            if getattr(error, "errno", None) in _FULL:
+                raise
             failure = error
         spent = time.monotonic() - begun
         if wait is None or spent > PATIENCE or server in _silent:

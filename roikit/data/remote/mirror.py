@@ -249,11 +249,13 @@ def _copied(fs, name, part, about):
 
 
 def _put(part, place):
-    try:
-        os.replace(part, place)
-    except PermissionError:  # Windows, while somebody reads the file that another process was first to bring
-        if not place.is_file():
-            raise
+    for wait in (0.05, 0.2, 1.0, None):
+        try:
+            return os.replace(part, place)
+        except PermissionError:
+            if os.name != "nt" or wait is None:
+                raise
+        time.sleep(wait)  # Windows, while another process reads what is there
 
 
 def _make_folder(folder):
