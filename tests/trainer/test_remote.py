@@ -221,6 +221,14 @@ def test_a_list_may_have_addresses(s3, squares, tmp_path):
     assert [str(error) for _, error in found.closed] == ["there is nothing at s3://bucket/set/nothing.png"]
 
 
+def test_empty_files_in_the_place_of_folders_are_passed_over(s3, squares):
+    _, fs = s3
+    put(fs, squares[1], "bucket/set/sub")
+    for name in ("set/", "set/sub/", "set/sub"):
+        fs.call_s3("put_object", Bucket="bucket", Key=name, Body=b"")
+    assert find_pictures("s3://bucket/set").names == [f"sub/{k}.png" for k in range(7)]
+
+
 def test_results_of_a_folder_are_not_looked_at_again(s3, squares):
     _, fs = s3
     put(fs, squares[1], "bucket/set")

@@ -113,7 +113,9 @@ def listed(address):
     found = ask(address, find)
     if not found:
         raise FileNotFoundError(f"there is nothing in {address}")
-    return {name: about for name, about in found.items() if is_safe(name.split("/"))}
+    # Some programs put an empty file in the place of a folder.
+    folders = {name[:place] for name in found for place, letter in enumerate(name) if letter == "/"}
+    return {name: about for name, about in found.items() if name not in folders and is_safe(name.split("/"))}
 
 
 def bring(address, place, about):
