@@ -145,7 +145,8 @@ def test_the_commands_take_addresses(s3, run, squares, tmp_path):
             (["doctor", "s3://bucket/set/instances.json", "s3://bucket/set"], "7 images, 6 objects"),
             (["doctor", "s3://bucket/set/instances.json"], "7 images, 6 objects"),
             (["eval", "s3://bucket/run", "s3://bucket/set/instances.json", "s3://bucket/set", "--device", "cpu"], "AP"),
-            (["train", "--show-config", "--out", "s3://bucket/run", "schedule.steps=3"], "steps: 3"),
+            (["train", "--show-config", "--resume", "--out", "s3://bucket/run",
+              "schedule.steps=3"], "steps: 3"),
             (["convert-data", "s3://bucket/set", str(tmp_path / "coco.json")], "7 images, 6 objects"),
             (["predict", "s3://bucket/run", "s3://bucket/set/*.png", "--out", "s3://bucket/found", "--device", "cpu",
               "--score-threshold", "0"], "s3://bucket/found: 7 images")):
