@@ -4,14 +4,18 @@ moto's server and s3fs are not among what the tests install: `pip install 'moto[
 """
 
 import json
+import os
+import signal
+import time
 import warnings
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from roikit.cli import main
-from roikit.data.remote import asking, kept_at, local_path, mirror
+from roikit.data.remote import asking, kept_at, local_path, mirror, results
 from roikit.errors import RoikitWarning
 from roikit.trainer import checkpoint, evaluate, load_config, predict, train
 from roikit.trainer.picture_files import find_pictures
@@ -211,6 +215,38 @@ def test_results_that_cannot_be_copied_are_kept_here(s3, run, squares):
     predict(run, squares[1], out="s3://bucket/found", device="cpu", score_threshold=0.0, resume=True,
             on_image=lambda path, found: looked.append(path))
     assert looked == [] and len(json.loads(fs.cat("bucket/found/predictions.json"))) == 7
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a process that is killed is forked")
+def test_law_a_prediction_that_is_killed_goes_on_on_another_machine(s3, run, squares, tmp_path, monkeypatch):
+    flaky, fs = s3
+    monkeypatch.setattr(results, "EVERY", 0.05)
+    asked = {"device": "cpu", "score_threshold": 0.0, "write": ("overlays", "coco"), "resume": True}
+    whole = predict(run, squares[1], out=tmp_path / "whole", **asked)
+    for machine in range(20):
+        monkeypatch.setenv("ROIKIT_HOME", str(tmp_path / f"machine{machine}"))
+        lines = fs.cat("bucket/found/predictions.jsonl").count(b"\n") if fs.exists("bucket/found") else 0
+        if not (child := os.fork()):
+            torch.set_num_threads(1)
+            try:
+                predict(run, squares[1], out="s3://bucket/found", on_image=lambda *_: time.sleep(0.5), **asked)
+            finally:
+                os._exit(0)
+        while os.waitpid(child, os.WNOHANG) == (0, 0):
+            time.sleep(0.02)
+            if fs.exists("bucket/found/predictions.jsonl") and fs.cat("bucket/found/predictions.jsonl").count(
+                    b"\n") > lines + 2:
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+                break
+            fs.invalidate_cache()
+        else:
+            break
+    there = stored(fs, "bucket/found")
+    assert machine > 0 and json.loads(there["predictions.json"]) == whole
+    # Nothing is told of that is not there; what another machine drew is where it was put.
+    assert {name: there[name] for name in there if name.endswith(".png")} == {
+        name: value for name, value in content(tmp_path / "whole").items() if name.endswith(".png")}
 
 
 def test_a_list_may_have_addresses(s3, squares, tmp_path):
