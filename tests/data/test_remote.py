@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import io
 import json
 import multiprocessing
 import os
@@ -268,6 +269,11 @@ def test_label_maps_and_panoptic_files_are_read(server, tmp_path):
         if path.is_file():
             server.pipe(f"/{path.relative_to(tmp_path).as_posix()}", path.read_bytes())
     assert (data.PanopticFile("memory://found.json").ids(5, 2, 3) == ids).all()
+    png = io.BytesIO()
+    Image.fromarray(ids.astype(np.uint8)).save(png, "PNG")
+    server.pipe("/maps/a.png", png.getvalue())
+    report = data.inspect_semantic("memory://maps", None, "memory://maps", classes=2)
+    assert [f.kind for f in report.errors] == ["semantic-label"] and "a.png has the label 44" in report.text()
 
 
 @pytest.mark.parametrize("write", [

@@ -15,14 +15,17 @@ import torch
 from click.testing import CliRunner
 
 from roikit.cli import main
+from roikit.data import nuclei_mini
 from roikit.data.remote import asking, kept_at, local_path, mirror, results
 from roikit.errors import RoikitWarning
 from roikit.trainer import checkpoint, evaluate, load_config, predict, train
 from roikit.trainer.picture_files import find_pictures
+from roikit.trainer.trained import train_set, weights_file
 
 from .flaky_s3 import flaky_s3
 
-for library in ("yaml", "pycocotools", "matplotlib", "PIL", "safetensors", "fsspec"):
+fsspec = pytest.importorskip("fsspec")
+for library in ("yaml", "pycocotools", "matplotlib", "PIL", "safetensors"):
     pytest.importorskip(library)
 
 pytestmark = [pytest.mark.filterwarnings("ignore::roikit.errors.RoikitWarning"), pytest.mark.usefixtures("tiny")]
@@ -247,6 +250,20 @@ def test_law_a_prediction_that_is_killed_goes_on_on_another_machine(s3, run, squ
     # Nothing is told of that is not there; what another machine drew is where it was put.
     assert {name: there[name] for name in there if name.endswith(".png")} == {
         name: value for name, value in content(tmp_path / "whole").items() if name.endswith(".png")}
+
+
+def test_of_the_folder_of_a_run_what_is_needed_comes_alone_and_a_source_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("ROIKIT_HOME", str(tmp_path / "home"))
+    fs = fsspec.filesystem("memory")
+    for name, size in (("last.pt", 5000), ("detections.json", 9000), ("model.safetensors", 7000)):
+        fs.pipe(f"/run17/{name}", bytes(size))
+    for path in nuclei_mini("val")[0].parent.parent.rglob("*.*"):
+        fs.pipe(f"/set17/{path.relative_to(nuclei_mini('val')[0].parent.parent).as_posix()}", path.read_bytes())
+    path = weights_file("memory://run17")
+    assert path.name == "last.pt" and path.stat().st_size == 5000
+    assert all((path.parent / name).stat().st_size < 300 for name in ("detections.json", "model.safetensors"))
+    config = load_config("nuclei-mini", ["data.train.source=memory://set17"])
+    assert len(train_set(config)) == 48 and config.data.train.source == "memory://set17"
 
 
 def test_a_list_may_have_addresses(s3, squares, tmp_path):
