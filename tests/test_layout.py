@@ -21,8 +21,9 @@ MAY_IMPORT = {
     "kernels": {"numpy", "roikit.errors"} | COMPILED | PRIVATE,
     "ops": {"numpy", "torch", "ctypes", "roikit.errors", "roikit._cuda"} | COMPILED | PRIVATE,
     "masks": {"numpy", "roikit._rle", "roikit._polygon", "roikit.errors"},
-    "models": {"torch", "roikit.ops", "roikit.masks", "roikit.errors"},
-    "data": {"numpy", "torch", "PIL", "yaml", "tifffile", "orjson", "roikit.kernels", "roikit.masks", "roikit.errors"},
+    "models": {"torch", "roikit.ops", "roikit.masks", "roikit.errors", "roikit._home"},
+    "data": {"numpy", "torch", "PIL", "yaml", "tifffile", "orjson", "fsspec", "roikit.kernels", "roikit.masks",
+             "roikit.errors", "roikit._home"},
     "export": {"numpy", "torch", "onnx", "onnxscript", "onnxruntime", "roikit.ops", "roikit.models", "roikit.errors"},
 }
 MAY_NOT_IMPORT = {  # folders with a free hand but for these

@@ -39,7 +39,7 @@ OP_PLACES = {
     "src/cpu": (2, 0, "compiled"), "src/cuda": (2, 2, "compiled"), "src/core": (3, 1, "core"),
 }
 # Used everywhere, and on no op's way.
-ASIDE = ("roikit/_config", "roikit/_version", "roikit/_rle", "roikit/_polygon")
+ASIDE = ("roikit/_config", "roikit/_home", "roikit/_version", "roikit/_rle", "roikit/_polygon")
 COMPILED = {"roikit/_core": "src/bind", "roikit/_cuda": "src/bind"}
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)
 

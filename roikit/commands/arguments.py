@@ -4,7 +4,16 @@ from pathlib import Path
 
 import click
 
-__all__ = ["limits", "numbers", "source", "words"]
+__all__ = ["Place", "limits", "numbers", "source", "words"]
+
+
+class Place(click.Path):
+    """A path that is looked at as click does, or an address, which is looked at when it is read."""
+
+    def convert(self, value, param, ctx):
+        from roikit.data.remote import is_address
+
+        return value if is_address(value) else super().convert(value, param, ctx)
 
 
 def limits(ctx, param, value):
@@ -33,8 +42,10 @@ def words(ctx, param, value):
 
 
 def source(ctx, param, value):
-    """A file or folder that is there, or the name of published weights."""
-    if not Path(value).exists():
+    """A file or folder that is there, an address, or the name of published weights."""
+    from roikit.data.remote import is_address
+
+    if not is_address(value) and not Path(value).exists():
         from roikit.models.weights.published import find_published
 
         try:

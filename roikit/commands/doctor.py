@@ -5,20 +5,21 @@ import sys
 
 import click
 
+from roikit.commands.arguments import Place
 from roikit.commands.shown import shown_progress
 
 __all__ = ["doctor"]
 
 
 @click.command()
-@click.argument("annotations", type=click.Path(exists=True))
-@click.argument("images", type=click.Path(file_okay=False), required=False)
+@click.argument("annotations", type=Place(exists=True))
+@click.argument("images", type=Place(file_okay=False), required=False)
 @click.option("--pixels", is_flag=True, help="Decode every image, not only those that seem to be cut off.")
-@click.option("--semantic", type=click.Path(exists=True),
+@click.option("--semantic", type=Place(exists=True),
               help="Folder of PNG label maps, or COCO panoptic file, to look at as well.")
 @click.option("--semantic-classes", type=click.IntRange(1, 255), metavar="N",
               help="Call labels of such a folder unknown from N on, but for 255.")
-@click.option("--beside", nargs=2, type=click.Path(exists=True), metavar="ANNOTATIONS IMAGES",
+@click.option("--beside", nargs=2, type=Place(exists=True), metavar="ANNOTATIONS IMAGES",
               help="Another part of the data set, val say, that must not share images with this one.")
 @click.option("--mend", type=click.Path(dir_okay=False), metavar="OUT.json",
               help="Write the annotations there with all that can be mended mended; what is left is reported.")
@@ -32,8 +33,10 @@ def doctor(annotations, images, pixels, semantic, semantic_classes, beside, mend
     """
     from roikit.data import inspect_dataset, inspect_semantic
     from roikit.data.layouts import find_source
+    from roikit.data.remote import local_path
     from roikit.data.semantic_dataset import is_semantic_source
 
+    annotations = local_path(annotations)
     if images is None:
         annotations, images = _found(annotations, find_source)
     if mend is not None:

@@ -3,7 +3,7 @@
 import click
 
 import roikit
-from roikit.commands.arguments import limits, numbers, source, words
+from roikit.commands.arguments import Place, limits, numbers, source, words
 from roikit.commands.memory import keeps_memory
 from roikit.commands.stopping import Failures
 
@@ -12,8 +12,8 @@ __all__ = ["evaluate"]
 
 @click.command("eval")
 @click.argument("source", callback=source)
-@click.argument("annotations", type=click.Path(exists=True), required=False)
-@click.argument("images", type=click.Path(exists=True, file_okay=False), required=False)
+@click.argument("annotations", type=Place(exists=True), required=False)
+@click.argument("images", type=Place(exists=True, file_okay=False), required=False)
 @click.option("--iou-type", "iou_types", multiple=True,
               type=click.Choice(["bbox", "rbox", "segm", "keypoints"]),
               help="May be given several times; default: bbox (rbox of rotated boxes), segm and keypoints where known.")
@@ -32,7 +32,7 @@ __all__ = ["evaluate"]
               help="Look at images at several sizes, factors of the network's, and put together what all views show.")
 @click.option("--iou", type=click.FloatRange(0, 1, min_open=True), metavar="0.5",
               help="Overlap from which on an object is found, for the confusions and best scores in analysis.json.")
-@click.option("--out", type=click.Path(file_okay=False),
+@click.option("--out", type=Place(file_okay=False),
               help="Folder for metrics.json, analysis.json, report.html and detections.json.")
 @click.option("--device", default="auto", show_default=True)
 @click.option("--prepared/--plain", "prepare", default=True, show_default=True,

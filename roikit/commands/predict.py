@@ -5,7 +5,7 @@ import contextlib
 import click
 
 import roikit
-from roikit.commands.arguments import numbers, source, words
+from roikit.commands.arguments import Place, numbers, source, words
 from roikit.commands.memory import keeps_memory
 from roikit.commands.stopping import Failures, terminated_as_interrupted
 
@@ -14,8 +14,8 @@ __all__ = ["predict"]
 
 @click.command()
 @click.argument("source", callback=source)
-@click.argument("images", nargs=-1, required=True, type=click.Path())
-@click.option("--out", type=click.Path(file_okay=False), default="predictions", show_default=True,
+@click.argument("images", nargs=-1, required=True, type=Place())
+@click.option("--out", type=Place(file_okay=False), default="predictions", show_default=True,
               help="Folder for what is written.")
 @click.option("--resume", is_flag=True, help="Go on with what --out has: only images that it lacks are looked at.")
 @click.option("--write", callback=words, metavar="WHAT,...",

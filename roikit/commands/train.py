@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 import roikit
+from roikit.commands.arguments import Place
 from roikit.commands.memory import keeps_memory
 
 __all__ = ["train"]
@@ -12,7 +13,7 @@ __all__ = ["train"]
 
 @click.command()
 @click.argument("words", nargs=-1, metavar="[PRESET_OR_YAML] [dotted.key=value ...]")
-@click.option("--out", type=click.Path(file_okay=False),
+@click.option("--out", type=Place(file_okay=False),
               help="Folder of the run; default runs/NAME, numbered if it exists.")
 @click.option("--resume", is_flag=True,
               help="Go on from the last checkpoint in --out; start where there is none.")
@@ -37,8 +38,7 @@ def train(words, out, resume, show_config):
     if show_config:
         from roikit.trainer.config import config_text, load_config
 
-        click.echo(config_text(load_config(source or str(Path(out or ".") / "config.yaml"),
-                                           overrides)), nl=False)
+        click.echo(config_text(load_config(source or f"{out or '.'}/config.yaml", overrides)), nl=False)
         return
     from roikit.trainer import IncompleteRun
 

@@ -7,6 +7,7 @@ from collections import defaultdict
 import numpy as np
 
 from roikit.data.images import read_image
+from roikit.data.remote import local_path
 
 __all__ = ["nearly_alike", "same_content"]
 
@@ -28,7 +29,7 @@ def same_content(paths):
     Returns:
         list of lists of numbers, the places in ``paths`` of two or more files each, in ascending order.
     """
-    groups = _groups(range(len(paths)), lambda place: os.path.getsize(paths[place]))
+    groups = _groups(range(len(paths)), lambda place: os.path.getsize(local_path(paths[place])))
     for digest in (_ends, _whole):
         groups = [found for group in groups
                   for found in _groups(group, lambda place, digest=digest: digest(paths[place]))]

@@ -19,6 +19,7 @@ from roikit.data.layouts.json_files import read_json
 from roikit.data.layouts.strangers import seeming
 from roikit.data.named_ids import category_called, with_image_ids
 from roikit.data.records import fault_of
+from roikit.data.remote import local_path
 from roikit.data.segmentation import bitmap_of
 from roikit.data.store.reading import LARGE, Forms, read_large
 from roikit.data.store.records import Records
@@ -57,8 +58,8 @@ def load_annotations(annotations, *, categories=True, images=None, taken=None, l
     What has no such meaning stays as it is, for the caller to refuse.
 
     Args:
-        annotations: path of a JSON file, or its content, a mapping, which is not changed; or path of a folder or file
-            in another layout, as `roikit.data.layouts.read_source` reads them.
+        annotations: path or address (see `roikit.data.remote`) of a JSON file, or its content, a mapping, which is not
+            changed; or path of a folder or file in another layout, as `roikit.data.layouts.read_source` reads them.
         categories: False where the list of categories is not needed; one that is missing is empty then.
         images: folder of the images, or an `ImageFolder`; None where nothing is to be learnt from it, and, for a
             folder of annotations, for the one beside it.
@@ -76,6 +77,7 @@ def load_annotations(annotations, *, categories=True, images=None, taken=None, l
         ImportError: a size is missing, and Pillow to read it.
     """
     taken = Counter() if taken is None else taken
+    annotations = local_path(annotations)
     folder = images if images is None or isinstance(images, ImageFolder) else ImageFolder(images)
     if not isinstance(annotations, Mapping) and large is not None and is_json_file(annotations):
         found = read_large(annotations, _FORMS, large)

@@ -36,8 +36,8 @@ class CocoDataset(Dataset):
     (index, k) in the place of an index is the same image, changed otherwise for each k above 0.
 
     Args:
-        annotations: path of the JSON file, or its content as a dict; or of a folder of DOTA's text files, or YOLO's for
-            oriented boxes.
+        annotations: path or address of the JSON file, or its content as a dict; or of a folder of DOTA's text files, or
+            YOLO's for oriented boxes.
         images: folder that holds the files that the images' ``file_name`` names.
         transform: callable (Sample, numpy Generator) -> Sample, such as those of
             `roikit.data.transforms`; None for none.

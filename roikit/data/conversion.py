@@ -12,6 +12,7 @@ from roikit.data.findings import counted
 from roikit.data.layouts import Source, find_source, layout_of, parts_of
 from roikit.data.mend import refuse_device, with_folder
 from roikit.data.records import names_of
+from roikit.data.remote import local_path, require_path
 from roikit.data.sound import require_sound, with_boxes_read
 from roikit.data.writers import WRITERS, write_layout
 from roikit.errors import RoikitWarning, naming
@@ -68,6 +69,7 @@ def sources_of(path, part=None, images=None):
         OSError: a file cannot be read, or the images are not found.
         ValueError: the layout is unknown, or there is no such part.
     """
+    path = local_path(path)
     parts = parts_of(path)
     if part is not None and part not in parts:
         raise ValueError(f"{os.fspath(path)} has no part {part}: it has {', '.join(parts) or 'none'}")
@@ -78,7 +80,7 @@ def sources_of(path, part=None, images=None):
 def _source(path, images):
     layout, annotations = layout_of(path)
     if images is not None:
-        return Source(layout.name, annotations, Path(images))
+        return Source(layout.name, annotations, Path(local_path(images)))
     try:
         return find_source(path)
     except FileNotFoundError:
@@ -107,12 +109,12 @@ def convert_data(source, out, *, part=None, images=None, layout=COCO, copy=True)
     """
     if layout != COCO and layout not in WRITERS:
         raise ValueError(f"convert_data: layout must be one of {', '.join((COCO, *WRITERS))}, got {layout}")
+    out = Path(require_path(out))
     sources = sources_of(source, part, images)
     contents = [_content(one) for one in sources]
     folder = Path(os.path.commonpath([os.path.abspath(one.images) for one in sources]))
     content = contents[0] if len(contents) == 1 else _together(contents, sources, folder)
     folder = sources[0].images if len(contents) == 1 else folder
-    out = Path(out)
     if layout == COCO:
         lost = Counter()
         _write(out, content, folder)

@@ -69,7 +69,12 @@ def inspect_dataset(annotations, images, *, check_pixels=False, keypoints=True, 
     Raises:
         ImportError: Pillow is missing.
     """
-    inspection, folder, taken = Inspection(progress), ImageFolder(images), Counter()
+    inspection, taken = Inspection(progress), Counter()
+    try:
+        folder = ImageFolder(images)
+    except OSError as error:  # of an address that cannot be reached
+        inspection.add("missing-folder", "error", "the images", os_sentence(error))
+        return inspection.report({"images": [], "annotations": [], "categories": []}, Counter())
     try:
         content = load_annotations(annotations, images=folder, taken=taken)
     except (OSError, ValueError) as error:
@@ -101,8 +106,8 @@ def _other_part(beside):
     """Names and folder of another part; None where there is none, or none that can be read, which is not at issue."""
     if beside is None:
         return None
-    folder = ImageFolder(beside[1])
     try:
+        folder = ImageFolder(beside[1])
         return _names(load_annotations(beside[0], images=folder)), folder
     except (OSError, ValueError):
         return None

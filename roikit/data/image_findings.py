@@ -5,6 +5,7 @@ import warnings
 
 from roikit.data.image_folder import missing_sentence
 from roikit.data.images import open_image, read_image
+from roikit.data.remote import bring_below
 from roikit.data.turned import is_swapped, is_turned
 
 __all__ = ["image_findings"]
@@ -26,6 +27,7 @@ def image_findings(images, folder, check_pixels, progress):
         yield "missing-folder", "error", "the images", f"there is no folder {folder.path}"
         return
     sound = {number: record for number, record in images.items() if record is not None}
+    bring_below(folder.path, [name for record in sound.values() if "\0" not in (name := record["file_name"])])
     missing, files, turned, swapped, asking = [], {}, [], [], []
     with warnings.catch_warnings():
         # Large images are findings here.

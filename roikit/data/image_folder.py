@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from roikit.data.images import open_image
+from roikit.data.remote import local_path
 
 __all__ = ["IMAGE_ENDINGS", "ImageFolder", "listed_images", "missing_sentence", "placed"]
 
@@ -25,7 +26,7 @@ def listed_images(folder):
     Raises:
         FileNotFoundError: there is no such folder, or no picture in it.
     """
-    root, names = Path(folder), []
+    root, names = Path(local_path(folder)), []
     for path, folders, files in os.walk(root):
         folders.sort()
         names += [Path(path, name).relative_to(root) for name in files if Path(name).suffix.lower() in IMAGE_ENDINGS]
@@ -57,7 +58,7 @@ class ImageFolder:
     """
 
     def __init__(self, folder):
-        self.path = Path(folder)
+        self.path = Path(local_path(folder))
         self._names = {}
         self._folded = {}
         self._below = None

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from roikit.data.remote import local_path
 from roikit.data.tiff import is_tiff, open_tiff
 
 __all__ = ["Header", "open_image", "read_image", "read_labels", "read_values"]
@@ -58,7 +59,7 @@ def open_image(path):
         OSError: it cannot be opened, or is not an image; the text names it.
         ValueError: it has more pixels than Pillow takes for safe.
     """
-    limit = _pillow().MAX_IMAGE_PIXELS
+    limit, path = _pillow().MAX_IMAGE_PIXELS, local_path(path)
     with _opened(path) as image:
         (width, height), orientation = image.size, _orientation(image, path)
         if image.format == "TIFF":  # turned by Pillow, as every reader of TIFF does; before 11, only as it is decoded
@@ -95,6 +96,7 @@ def read_image(path, *, upright=False, max_pixels=None):
         ValueError: a 32-bit image holds values outside 0..65535, or a float image outside [0, 1]; or the
             image has too many pixels.
     """
+    path = local_path(path)
     try:
         opened = _opened(path, max_pixels)
     except OSError as error:
@@ -130,6 +132,7 @@ def read_labels(path):
         OSError: the file cannot be opened, is broken or not an image; the text names it.
         ValueError: it has colours or other depths, or too many pixels.
     """
+    path = local_path(path)
     with _opened(path) as image:
         if image.mode not in ("L", "P"):
             raise ValueError(f"read_labels: {path} must be 8-bit grey or have a palette, got mode {image.mode}")
@@ -151,6 +154,7 @@ def read_values(path):
         FileNotFoundError, OSError: as `read_labels`.
         ValueError: a value is no whole number from 0, or there are too many pixels.
     """
+    path = local_path(path)
     with _opened(path) as image:
         try:
             if image.mode in ("P", "L", "1", "F") or image.mode.startswith("I"):

@@ -27,6 +27,7 @@ from roikit.data.mend_records import (
 from roikit.data.mend_sizes import moved_or_same, on_stored_pixels
 from roikit.data.moved import scaling
 from roikit.data.records import of_image, sizes_of
+from roikit.data.remote import address_of, require_path
 from roikit.errors import naming
 
 __all__ = ["Mended", "mend_dataset", "refuse_device", "with_folder", "write_annotations"]
@@ -127,7 +128,7 @@ def write_annotations(content, path):
     Raises:
         OSError: it cannot be written.
     """
-    path = Path(path)
+    path = Path(require_path(path))
     refuse_device(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} to")
@@ -141,10 +142,10 @@ def write_annotations(content, path):
 
 
 def with_folder(content, path, folder):
-    """A content that says, to be written to ``path``, where its images are, relative to it."""
+    """A content that says, to be written to ``path``, where its images are: relative to it, or their address."""
     info = content.get("info") if isinstance(content.get("info"), dict) else {}
-    place = os.path.relpath(folder, Path(path).absolute().parent)
-    return {"info": {**info, "images": Path(place).as_posix()},
+    place = address_of(folder) or Path(os.path.relpath(folder, Path(path).absolute().parent)).as_posix()
+    return {"info": {**info, "images": place},
             **{key: value for key, value in content.items() if key != "info"}}
 
 

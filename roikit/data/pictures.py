@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from roikit.data.images import read_image
+from roikit.data.remote import local_path
 from roikit.data.tiff import TiffWindows, is_tiff, open_tiff
 
 __all__ = ["FilePicture", "Picture", "open_picture"]
@@ -63,6 +64,7 @@ def open_picture(path, *, upright=False, max_pixels=None, windows=False):
 
     Raises: as `read_image` does.
     """
+    path = local_path(path)
     if windows and is_tiff(path):
         try:
             found = open_tiff(path)

@@ -16,6 +16,7 @@ from roikit.data.images import read_image, read_labels
 from roikit.data.layouts.json_files import read_json
 from roikit.data.packed import Ragged
 from roikit.data.records import names_of, shown, usable_id
+from roikit.data.remote import beside, local_path
 
 __all__ = ["IGNORED", "LabelFolder", "PanopticFile", "open_semantic", "union_of_masks"]
 
@@ -33,6 +34,7 @@ def open_semantic(path, classes=None):
         OSError: it is not there, or cannot be read.
         ValueError: the file is no panoptic file.
     """
+    path = local_path(path)
     if os.path.isdir(path):
         return LabelFolder(path, classes)
     return PanopticFile(path)
@@ -50,7 +52,7 @@ class LabelFolder:
     """
 
     def __init__(self, folder, classes=None):
-        self.folder, self.classes = Path(folder), classes
+        self.folder, self.classes = Path(local_path(folder)), classes
 
     def file(self, image_id, file_name):
         """The path of an image's map: at the image's own place in the folder, or else in the folder itself."""
@@ -89,7 +91,8 @@ class PanopticFile:
     """
 
     def __init__(self, path, categories=None):
-        self.folder = Path(path).with_suffix("")
+        path = Path(local_path(path))
+        self.folder = beside(path, path.stem)
         content = read_json(path)
         lister = "it does"
         if categories is not None and isinstance(content, dict) and content.get("categories") is None:

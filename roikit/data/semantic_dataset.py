@@ -13,6 +13,7 @@ from roikit.data.image_folder import listed_images
 from roikit.data.images import open_image
 from roikit.data.layouts import is_annotation_folder
 from roikit.data.layouts.json_files import read_json
+from roikit.data.remote import local_path
 from roikit.data.store.pieces import pieces_of
 from roikit.data.transforms import image_tensor
 
@@ -26,6 +27,7 @@ def is_semantic_source(path):
 
     Not so a folder of text files of objects, as `roikit.data.layouts` reads them, or a file that cannot be read.
     """
+    path = local_path(path)
     if os.path.isdir(path):
         return not is_annotation_folder(path)
     try:
@@ -62,6 +64,7 @@ def semantic_content(semantic, images):
     Raises:
         OSError, ValueError: it cannot be read, or is neither.
     """
+    semantic = local_path(semantic)
     if os.path.isdir(semantic):
         return {"images": listed_images(images), "annotations": [], "categories": []}
     content = read_json(semantic)

@@ -1,6 +1,7 @@
 """Images that EXIF has viewers turn, and annotations that were made on the turned picture."""
 
 from roikit.data.images import open_image
+from roikit.data.remote import bring_below
 
 __all__ = ["is_swapped", "is_turned", "turned_sentence"]
 
@@ -34,9 +35,9 @@ def turned_sentence(records, folder):
         folder: ImageFolder.
     """
     every = -(-len(records) // _LOOKED_AT)
-    for record in records[::every or 1]:
-        if not folder.holds(record["file_name"]):
-            continue
+    looked_at = [record for record in records[::every or 1] if folder.holds(record["file_name"])]
+    bring_below(folder.path, [record["file_name"] for record in looked_at])
+    for record in looked_at:
         try:
             header = open_image(folder.path / record["file_name"])
         except (OSError, ValueError):

@@ -26,6 +26,7 @@ import torch
 
 from roikit.data.keypoints import skeletons_of
 from roikit.data.records import shown
+from roikit.data.remote import local_path
 from roikit.models.weights.save import write_atomically
 from roikit.trainer.extras import extra
 
@@ -49,7 +50,7 @@ def load(path):
         OSError: no such file, or it cannot be read.
         ValueError: the file is something else.
     """
-    path = Path(path)
+    path = Path(local_path(path))
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint: {path} does not exist")
     try:

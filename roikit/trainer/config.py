@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from roikit.data.remote import is_address, local_path
 from roikit.models import DetectorConfig, SegmenterConfig
 from roikit.trainer.extras import extra
 from roikit.trainer.fields import ConfigError, UserPath, merge, parse_overrides, plain
@@ -358,7 +359,7 @@ def _layered(source, folder, seen):
 def _find(name, folder):
     if name in preset_names():
         return PRESETS / f"{name}.yaml"
-    path = folder / os.path.expanduser(name)
+    path = Path(local_path(name)) if is_address(name) else folder / os.path.expanduser(name)
     if path.is_file():
         return path.resolve()
     near = difflib.get_close_matches(name, preset_names(), n=1)

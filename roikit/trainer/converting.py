@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from roikit.data.remote import local_path
 from roikit.models import load_checkpoint, save_checkpoint
 from roikit.models.weights.files import read_state
 from roikit.models.weights.published_model import named_model
@@ -33,6 +34,7 @@ def convert(source, path, *, layout="roikit", model=None):
             of the layout has no such model, with the field of the configuration that stands in the way.
         FileNotFoundError: no such file or name.
     """
+    source = local_path(source, texts=False)
     if model is not None:
         found = named_model(model, num_classes=_classes_in(source))
         load_checkpoint(found, source)

@@ -9,6 +9,7 @@ import numpy as np
 
 from roikit.data.findings import counted
 from roikit.data.layouts.json_files import read_json
+from roikit.data.remote import beside, local_path
 from roikit.data.rotated import upright_boxes
 from roikit.errors import RoikitWarning, naming
 from roikit.trainer.categories import pair_categories
@@ -16,6 +17,7 @@ from roikit.trainer.folders import writable_folder
 from roikit.trainer.kinds import check_keypoints, kinds_of_model, kinds_of_results, limits_of, results_of
 from roikit.trainer.map_files import evaluate_maps, is_label_folder, is_panoptic
 from roikit.trainer.reading import say_taken
+from roikit.trainer.remote_results import writes_to_addresses
 from roikit.trainer.report.detections import paths_below, paths_in, report_detections
 from roikit.trainer.report.training import evaluation_words
 from roikit.trainer.results import place_results, read_results
@@ -27,6 +29,7 @@ __all__ = ["coco_results", "detect", "evaluate", "evaluate_detector", "score", "
            "write_metrics"]
 
 
+@writes_to_addresses()
 def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detections=None,
              use_cats=True, out=None, device="auto", batch_size=1, workers=0, sigmas=None, tile=None, overlap=None,
              tta_flips=(), tta_scales=(), iou=None, prepare=True, on_error=None):
@@ -78,6 +81,7 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
     limits = None if max_detections is None else checked_limits(max_detections)
     if out is not None:
         writable_folder(out, "evaluate")
+    source, annotations, images = local_path(source, texts=False), local_path(annotations), local_path(images)
     ready = _is_results(source)
     read = ready and annotations is not None and not isinstance(source, list)
     content = read_json(source) if read else source
@@ -234,17 +238,17 @@ def _told_beside(source, results):
     """What ``images.json`` beside results that ``roikit.predict`` wrote tells of them: for ``place_results``."""
     if isinstance(source, list) or not any("file_name" in r for r in results):
         return {}
-    beside = Path(source).with_name("images.json")
-    if not beside.is_file():
+    path = beside(source, "images.json")
+    if not path.is_file():
         return {}
-    listed = read_json(beside)
+    listed = read_json(path)
     try:
         names = [record["file_name"] for record in listed["images"]]
         categories = [{"id": c["id"], "name": c.get("name")} for c in listed["categories"]]
         if not all(isinstance(value, (int, str)) for value in (*names, *(c["id"] for c in categories))):
             raise TypeError
     except (TypeError, KeyError, AttributeError):
-        raise ValueError(f"evaluate: {beside} must have images with file_name and categories with id, as "
+        raise ValueError(f"evaluate: {path} must have images with file_name and categories with id, as "
                          "roikit.predict writes it") from None
     return {"categories": categories, "file_names": names}
 

@@ -16,6 +16,7 @@ from roikit.trainer.fields import ConfigError
 from roikit.trainer.memory import step_memory
 from roikit.trainer.progress import Progress
 from roikit.trainer.records import Records
+from roikit.trainer.remote_results import writes_to_addresses
 from roikit.trainer.run import Run
 from roikit.trainer.sampler import EpochBatches, repeat_factors
 from roikit.trainer.schedule import run_length
@@ -25,6 +26,7 @@ from roikit.trainer.tasks import task_of
 __all__ = ["train"]
 
 
+@writes_to_addresses(looks=True)
 def train(config, overrides=(), *, out=None, resume=False, on_step=None):
     """Train a detector, or a segmenter, and leave everything about it in a folder.
 
@@ -39,8 +41,8 @@ def train(config, overrides=(), *, out=None, resume=False, on_step=None):
         config: ``TrainConfig``, a preset's name, the path of a YAML file, or a mapping; None with
             ``resume`` for the configuration of the run that is resumed.
         overrides: strings ``dotted.key=value`` or a nested mapping.
-        out: the folder; default ``runs/NAME``, numbered if it exists. It gets ``config.yaml``,
-            ``log.jsonl``, ``last.pt``, ``best.pt``, ``model.safetensors``, ``metrics.json``,
+        out: the folder, or an address that it is copied to as it grows; default ``runs/NAME``, numbered if it exists.
+            It gets ``config.yaml``, ``log.jsonl``, ``last.pt``, ``best.pt``, ``model.safetensors``, ``metrics.json``,
             ``detections.json`` (and ``detections_segm.json``, see ``write_detections``) or ``confusion.json``,
             ``curves.png``, ``batch.png``, ``predictions/*.png`` and ``report.html`` with ``analysis.json`` and
             ``report_images``.

@@ -12,6 +12,7 @@ import numpy as np
 from roikit.data.findings import counted
 from roikit.data.images import open_image, read_labels
 from roikit.data.layouts.json_files import read_json
+from roikit.data.remote import local_path
 from roikit.data.semantic import IGNORED, LabelFolder, PanopticFile
 from roikit.errors import RoikitWarning
 from roikit.trainer.categories import pair_categories
@@ -48,6 +49,7 @@ def evaluate_maps(source, annotations, images, **options):
     Raises:
         OSError, ValueError: an option is given that maps do not have, or as the two functions here.
     """
+    source, annotations = local_path(source), local_path(annotations)
     what = "a folder of label maps" if os.path.isdir(source) else "a panoptic file"
     if annotations is None:
         raise ValueError(f"evaluate: annotations must be given to score {what}")
@@ -193,7 +195,7 @@ def pixel_quality(found, annotations):
 
     Source: Long et al. 2015, arXiv:1411.4038, section 5.
     """
-    root, reader = Path(annotations), LabelFolder(found)
+    root, reader = Path(local_path(annotations)), LabelFolder(found)
     names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.png"))
     if not names:
         raise FileNotFoundError(f"evaluate: {annotations} has no PNG label maps")

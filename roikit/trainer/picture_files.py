@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from roikit.data.remote import is_address, local_path, local_paths, mirror_of_results
+
 __all__ = ["PictureFiles", "find_pictures", "overlay_names"]
 
 # Formats of pixels that Pillow decodes by itself; it hands PostScript and the like to other programs.
@@ -46,26 +48,32 @@ def find_pictures(images, *, leave_out=None):
     Args:
         images: a file, which is taken whatever its name; a folder, whose pictures and those of the folders in it are
             taken in the order of their paths; a pattern such as ``photos/**/*.jpg``, where no file has that name; a
-            text file (``.txt``) with a path on each line, from its own folder or else from the current one; or a list
-            of those.
+            text file (``.txt``) with a path or an address on each line, from its own folder or else from the current
+            one; the address of one of these; or a list of those.
         leave_out: a folder that is not entered, such as the one that the results go to.
 
     Raises:
         FileNotFoundError: there is none of them, or a folder or a pattern has no pictures.
         OSError, ValueError: a list cannot be read.
     """
-    found, roots = PictureFiles(), {}
+    found, roots, leave_out = PictureFiles(), {}, mirror_of_results(leave_out)
     items = list(images) if isinstance(images, (list, tuple)) else [images]
     for item in items:
-        path = Path(item)
+        try:
+            path = Path(local_path(item))
+        except OSError as error:
+            if len(items) == 1:
+                raise
+            found.closed.append((item, error))
+            continue
         if path.is_dir():
             inside = _pictures_of(path, leave_out, found)
         elif path.suffix.lower() == ".txt" and path.is_file():
             inside = _listed(path, found)
         elif path.exists():
             inside = [(path, path.parent)]
-        elif glob.has_magic(str(item)):
-            inside = _matching(str(item), leave_out, found)
+        elif glob.has_magic(str(path)):
+            inside = _matching(str(path), leave_out, found)
         else:
             error = FileNotFoundError(f"predict: {path} does not exist")
             if len(items) == 1:
@@ -116,8 +124,16 @@ def _listed(path, found):
     except UnicodeDecodeError:
         raise ValueError(f"predict: {path} must be a list of images, a path on each line, and is no text in "
                          "UTF-8") from None
-    inside = []
-    for line in filter(None, map(str.strip, lines)):
+    inside, lines = [], list(filter(None, map(str.strip, lines)))
+    addresses = list(filter(is_address, lines))
+    brought = dict(zip(addresses, local_paths(addresses), strict=True))
+    for line in lines:
+        if isinstance(brought.get(line), Exception):
+            found.closed.append((line, brought[line]))
+            continue
+        if line in brought:
+            inside.append((brought[line], brought[line].parent))
+            continue
         name = Path(line.replace("\\", "/"))
         places = [(root / name, root) for root in (path.parent, Path()) if (root / name).is_file()]
         if not places:

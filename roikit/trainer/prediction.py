@@ -15,7 +15,8 @@ from roikit.trainer.outputs import annotations_of, check_outputs, image_writers,
 from roikit.trainer.picture_files import find_pictures, overlay_names
 from roikit.trainer.picture_work import Look, PictureWork, Room, one_at_a_time, thread_count
 from roikit.trainer.prepared import prepared
-from roikit.trainer.result_files import ResultFiles
+from roikit.trainer.remote_results import writes_to_addresses
+from roikit.trainer.result_files import JOURNAL, ResultFiles
 from roikit.trainer.running import evaluation_of
 from roikit.trainer.sentences import sentence_about, sentence_of
 from roikit.trainer.tasks import task_of
@@ -28,6 +29,7 @@ __all__ = ["predict"]
 LOWEST = 0.05  # score of what a view shows of an image that is looked at in several
 
 
+@writes_to_addresses(journal=JOURNAL)
 def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_detections=None, device="auto",
             overlays=True, boxes=True, resume=False, tile=None, overlap=None, tta_flips=(), tta_scales=(),
             upright=True, max_pixels=None, pixel_size=None, prepare=True, on_image=None, on_error=None, progress=None):
@@ -40,13 +42,14 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
     of a folder that are no pictures by their names are passed over, with one RoikitWarning that counts them.
 
     Args:
-        source: checkpoint, exported weights, or the folder of a run.
+        source: checkpoint, exported weights, or the folder of a run; or the address of one.
         images: a file; a folder, whose images and those of the folders in it are taken in the order of their paths; a
             pattern such as ``photos/**/*.jpg``; a text file (``.txt``) with a path on each line; or a list of those.
             ``out`` is not looked into.
-        out: folder for what is written. ``predictions.jsonl`` is the journal: a line for each image, which is there as
-            soon as the image and its files are done, whatever happens afterwards. ``images.json`` has the images behind
-            the ids, the categories in COCO's form, and the ``unread`` files.
+        out: folder for what is written, or an address that it is copied to as it grows. ``predictions.jsonl`` is the
+            journal: a line for each image, which is there as soon as the image and its files are done, whatever happens
+            afterwards. ``images.json`` has the images behind the ids, the categories in COCO's form, and the ``unread``
+            files.
         write: of what is written besides, any of "overlays" (PNG files at the images' own relative paths), "coco"
             (``predictions.json``, COCO results), "csv" (``objects.csv``, a row an object with what is measured on it),
             "instances" (16-bit PNG files, each pixel the number of its object), "yolo" and "labelme" (annotations, a

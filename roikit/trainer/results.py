@@ -14,6 +14,7 @@ from roikit.data.findings import counted
 from roikit.data.forms import box_numbers, outlines
 from roikit.data.layouts.json_files import read_json
 from roikit.data.records import shown
+from roikit.data.remote import local_path
 from roikit.data.rotated import upright_boxes
 from roikit.data.segmentation import bitmap_of, read_segmentation
 from roikit.errors import RoikitWarning
@@ -52,7 +53,8 @@ def read_results(source):
         OSError: the file cannot be read.
         ValueError: it is not a list of dicts.
     """
-    results = read_json(source) if isinstance(source, (str, bytes)) or hasattr(source, "__fspath__") else source
+    is_path = isinstance(source, (str, bytes)) or hasattr(source, "__fspath__")
+    results = read_json(local_path(source)) if is_path else source
     if not isinstance(results, (list, tuple)):
         hint = "; it seems to be a file of annotations" if isinstance(results, Mapping) and "images" in results else ""
         raise ValueError(f"evaluate: results must be a list of COCO results, got {type(results).__name__}{hint}")

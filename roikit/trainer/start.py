@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from roikit import models
+from roikit.data.remote import local_path
 from roikit.models.parts.bf16 import has_bf16
 from roikit.models.parts.winograd import with_winograd
 from roikit.trainer import checkpoint
@@ -134,7 +135,7 @@ def new_state(config, device):
     lines = []
     if config.run.init_backbone is not None:
         body, heads = task_of(config.model).network(model)
-        report = models.load_backbone(body, config.run.init_backbone, heads)
+        report = models.load_backbone(body, local_path(config.run.init_backbone), heads)
         lines.append(f"{config.run.init_backbone}: {report}")
     if config.run.init is not None:
         path = weights_file(config.run.init)

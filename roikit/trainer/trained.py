@@ -13,6 +13,7 @@ from roikit import data
 from roikit.data import transforms
 from roikit.data.annotations import load_annotations
 from roikit.data.layouts import find_source
+from roikit.data.remote import is_address, local_path
 from roikit.models.weights.categories import categories_of
 from roikit.models.weights.download import fetch
 from roikit.models.weights.published import find_published, published
@@ -94,7 +95,7 @@ def load_trained(source, device="auto", *, detections=None, at_least=0, score_th
 
 def is_published(source):
     """Whether this is the name of published weights, and not a file or folder."""
-    return not Path(source).exists() and any(entry.name == str(source) for entry in published())
+    return not (is_address(source) or Path(source).exists()) and any(e.name == str(source) for e in published())
 
 
 def _load_published(name, device, detections, at_least, score_threshold):
@@ -134,12 +135,12 @@ def _configured(config, categories, path):
 
 def weights_file(path):
     """The file itself; of a run's folder the first there is of ``best.pt``, ``last.pt`` and ``model.safetensors``."""
-    path = Path(path)
+    path = Path(local_path(path, texts=False))
     if not path.is_dir():
         return path
     for name in ("best.pt", "last.pt", "model.safetensors"):
         if (path / name).is_file():
-            return path / name
+            return local_path(path / name)
     raise FileNotFoundError(f"checkpoint: {path} holds none of best.pt, last.pt and model.safetensors")
 
 

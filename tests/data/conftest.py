@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from roikit.data.remote import asking, mirror
+
 
 class MadeDataset:
     """A COCO data set in a folder; `content` is the annotation file's content, `write` stores it."""
@@ -54,3 +56,16 @@ def sound(made):
     made.square(1)
     made.square(1, x=12, category_id=7)
     return made
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """A file system in memory that is empty, an empty home, and no wait between attempts or listings."""
+    monkeypatch.setenv("ROIKIT_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(asking, "WAITS", (0.0,) * 5)
+    monkeypatch.setattr(asking, "_silent", set())
+    monkeypatch.setattr(mirror, "_FRESH", -1.0)
+    fs = pytest.importorskip("fsspec").filesystem("memory")
+    fs.store.clear()
+    fs.pseudo_dirs[:] = [""]
+    return fs

@@ -22,6 +22,7 @@ from roikit.data.layouts.parts import parts_of
 from roikit.data.layouts.strangers import seeming
 from roikit.data.layouts.text import TEXT
 from roikit.data.layouts.voc import VOC
+from roikit.data.remote import local_path
 
 __all__ = ["LAYOUTS", "Source", "find_source", "is_annotation_folder", "is_json_file", "layout_of", "parts_of",
            "read_source", "with_file_names"]
@@ -64,6 +65,7 @@ def layout_of(path):
         FileNotFoundError: there is no such path.
         ValueError: no layout is known.
     """
+    path = local_path(path)
     found = _layout_of(path)
     if found is None:
         if not os.path.exists(path):
@@ -100,6 +102,7 @@ def find_source(path):
         OSError: a file cannot be read.
         ValueError: it is in no layout that is known, or has parts, of which one must be named.
     """
+    path = local_path(path)
     parts = parts_of(path)
     paths = list(dict.fromkeys(one for some in parts.values() for one in some))
     if len(paths) > 1:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from roikit.data.layouts.json_files import beginning, is_coco, read_file
 from roikit.data.layouts.layout import Layout, pictures_near
+from roikit.data.remote import beside, is_address, local_path
 
 __all__ = ["COCO", "with_file_names"]
 
@@ -37,7 +38,8 @@ def _images(annotations):
     path = Path(os.path.abspath(annotations))
     start = beginning(path)
     if (told := _TOLD.search(start)) is not None:
-        place = path.parent / _text(told[1])
+        place = _text(told[1])
+        place = local_path(place) if is_address(place) else beside(path, place)
         if place.is_dir():
             return Path(os.path.normpath(place))
     names = [_text(text) for text in _NAME.findall(start)[:50]]
@@ -53,9 +55,9 @@ def _images(annotations):
     try:
         return pictures_near(path.parent, names)
     except FileNotFoundError:
-        beside = path.parent / "images"
-        if beside.is_dir():
-            return beside  # its names are those of another machine, which the reader takes or names
+        place = path.parent / "images"
+        if place.is_dir():
+            return place  # its names are those of another machine, which the reader takes or names
         raise
 
 

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from roikit.data.layouts.yolo_names import read_yaml, yaml_of
+from roikit.data.remote import local_path
 
 __all__ = ["PARTS", "parts_of"]
 
@@ -24,7 +25,7 @@ def parts_of(path):
     Raises:
         OSError, ImportError, ValueError: the YAML file cannot be read, or names nothing that is there.
     """
-    path = Path(path)
+    path = Path(local_path(path))
     if path.is_file():
         if path.suffix.lower() not in (".yaml", ".yml"):
             return {}

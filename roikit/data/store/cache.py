@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from roikit._home import home_folder
 from roikit._version import __version__
 
 __all__ = ["Arrays", "open_cache", "places_of", "write_cache"]
@@ -55,12 +56,8 @@ def places_of(path):
     The latter is `ROIKIT_HOME`, else "roikit" in `XDG_CACHE_HOME`, `LOCALAPPDATA` on Windows, or ~/.cache.
     """
     path = os.path.abspath(path)
-    home = os.environ.get("ROIKIT_HOME")
-    folder = os.environ.get("LOCALAPPDATA" if os.name == "nt" else "XDG_CACHE_HOME", "")
-    own = Path(home).expanduser() if home else (
-        Path(folder) if os.path.isabs(folder) else Path.home() / ".cache") / "roikit"
     name = blake2b(os.fsencode(path), digest_size=16).hexdigest()
-    return Path(f"{path}.roikit"), own / "annotations" / f"{name}.roikit"
+    return Path(f"{path}.roikit"), home_folder() / "annotations" / f"{name}.roikit"
 
 
 def open_cache(path):

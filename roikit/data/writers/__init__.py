@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from roikit.data.records import names_of
+from roikit.data.remote import local_path
 from roikit.data.writers import label_images, labelme, mask_images, voc, yolo
 from roikit.errors import naming
 
@@ -61,7 +62,7 @@ def write_layout(layout, content, images, out, *, copy=True):
         if copy:
             target = out / writer.IMAGES / record["file_name"]
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(Path(images, record["file_name"]), target)
+            shutil.copyfile(local_path(Path(images, record["file_name"])), target)
     with naming(out):
         writer.close(out, content["images"], categories)
     return +lost

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from roikit._home import home_folder
 from roikit._version import __version__
 from roikit.models.weights.published import Published
 
@@ -27,10 +28,7 @@ def weights_folder() -> Path:
 
     That is `XDG_CACHE_HOME` where it is set, `LOCALAPPDATA` on Windows, and ~/.cache otherwise.
     """
-    if home := os.environ.get("ROIKIT_HOME"):
-        return Path(home).expanduser()
-    cache = os.environ.get("LOCALAPPDATA" if os.name == "nt" else "XDG_CACHE_HOME", "")
-    return (Path(cache) if os.path.isabs(cache) else Path.home() / ".cache") / "roikit"
+    return home_folder()
 
 
 def fetch(entry: Published, folder: str | os.PathLike | None = None, progress: bool = True) -> Path:

@@ -11,6 +11,7 @@ from roikit import data, models
 from roikit import masks as rle
 from roikit.data.findings import counted
 from roikit.data.layouts import find_source
+from roikit.data.remote import local_path
 from roikit.data.semantic_dataset import is_semantic_source, semantic_content
 from roikit.errors import RoikitWarning
 from roikit.trainer import pixel_evaluation as pixels
@@ -200,7 +201,7 @@ def _asked_for(config, annotations, images):
 
 def _class_count(config, semantic):
     """The number of values that label maps of a folder may have; None where the file says so itself."""
-    if semantic is None or not os.path.isdir(semantic):
+    if semantic is None or not os.path.isdir(local_path(semantic)):
         return None
     return config.model.num_classes if config.data.classes is None else len(config.data.classes)
 
