@@ -9,7 +9,7 @@ import numpy as np
 
 from roikit.data.findings import counted
 from roikit.data.layouts.json_files import read_json
-from roikit.data.remote import beside, local_path
+from roikit.data.remote import local_path
 from roikit.data.rotated import upright_boxes
 from roikit.errors import RoikitWarning, naming
 from roikit.trainer.categories import pair_categories
@@ -20,7 +20,7 @@ from roikit.trainer.reading import say_taken
 from roikit.trainer.remote_results import writes_to_addresses
 from roikit.trainer.report.detections import paths_below, paths_in, report_detections
 from roikit.trainer.report.training import evaluation_words
-from roikit.trainer.results import place_results, read_results
+from roikit.trainer.results import place_results, read_results, told_beside
 from roikit.trainer.scores import COCO_KEYPOINTS, DEFAULT_LIMITS, checked_limits, coco_scores
 from roikit.trainer.sentences import sentence_about
 from roikit.trainer.truth import read_truth
@@ -96,7 +96,7 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
             raise ValueError("evaluate: annotations must be given to score ready results")
         truth = _told_truth(annotations, use_cats=use_cats, images=images)
         results = read_results(content)
-        told = _told_beside(source, results)
+        told = told_beside(source, results)
         metrics = score(truth, results, iou_types=iou_types, max_detections=limits, use_cats=use_cats, sigmas=sigmas,
                         **told)
         if out is not None:
@@ -232,25 +232,6 @@ def _is_results(source):
     if isinstance(source, list):
         return True
     return isinstance(source, (str, Path)) and Path(source).suffix.lower() == ".json"
-
-
-def _told_beside(source, results):
-    """What ``images.json`` beside results that ``roikit.predict`` wrote tells of them: for ``place_results``."""
-    if isinstance(source, list) or not any("file_name" in r for r in results):
-        return {}
-    path = beside(source, "images.json")
-    if not path.is_file():
-        return {}
-    listed = read_json(path)
-    try:
-        names = [record["file_name"] for record in listed["images"]]
-        categories = [{"id": c["id"], "name": c.get("name")} for c in listed["categories"]]
-        if not all(isinstance(value, (int, str)) for value in (*names, *(c["id"] for c in categories))):
-            raise TypeError
-    except (TypeError, KeyError, AttributeError):
-        raise ValueError(f"evaluate: {path} must have images with file_name and categories with id, as "
-                         "roikit.predict writes it") from None
-    return {"categories": categories, "file_names": names}
 
 
 def write_metrics(out, metrics):

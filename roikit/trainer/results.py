@@ -14,7 +14,7 @@ from roikit.data.findings import counted
 from roikit.data.forms import box_numbers, outlines
 from roikit.data.layouts.json_files import read_json
 from roikit.data.records import shown
-from roikit.data.remote import local_path
+from roikit.data.remote import beside, local_path
 from roikit.data.rotated import upright_boxes
 from roikit.data.segmentation import bitmap_of, read_segmentation
 from roikit.errors import RoikitWarning
@@ -23,7 +23,7 @@ from roikit.trainer.file_names import pair_file_names
 from roikit.trainer.shapes import Shapes, box_rows
 from roikit.trainer.truth import empty_mask, encoded
 
-__all__ = ["Placed", "detections_of", "place_results", "read_results"]
+__all__ = ["Placed", "detections_of", "place_results", "read_results", "told_beside"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,25 @@ def read_results(source):
         if not isinstance(result, Mapping):
             raise ValueError(f"evaluate: result {place} must be a dict, got {shown(result)}")
     return results
+
+
+def told_beside(source, results):
+    """What ``images.json`` beside results that ``roikit.predict`` wrote tells of them: for ``place_results``."""
+    if isinstance(source, list) or not any("file_name" in r for r in results):
+        return {}
+    path = beside(source, "images.json")
+    if not path.is_file():
+        return {}
+    listed = read_json(path)
+    try:
+        names = [record["file_name"] for record in listed["images"]]
+        categories = [{"id": c["id"], "name": c.get("name")} for c in listed["categories"]]
+        if not all(isinstance(value, (int, str)) for value in (*names, *(c["id"] for c in categories))):
+            raise TypeError
+    except (TypeError, KeyError, AttributeError):
+        raise ValueError(f"evaluate: {path} must have images with file_name and categories with id, as "
+                         "roikit.predict writes it") from None
+    return {"categories": categories, "file_names": names}
 
 
 def place_results(results, truth, *, use_cats=True, categories=None, file_names=()):
