@@ -105,11 +105,11 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
         raise ValueError("predict: resume needs the folder out, whose journal is gone on with")
     tiles, views = tiles_of(tile, overlap), views_of(tta_flips, tta_scales)
     files = find_pictures(images, leave_out=out)
-    failed = partial(_warn, stacklevel=6) if on_error is None else on_error  # of the caller, from within `tell`
+    failed = partial(_warn, stacklevel=7) if on_error is None else on_error  # of the caller, from within `tell`
     for path, error in files.closed:
         (_warn if on_error is None else on_error)(path, error)
     if files.passed:
-        warnings.warn(f"predict: {files.passed_text()}", RoikitWarning, stacklevel=2)
+        warnings.warn(f"predict: {files.passed_text()}", RoikitWarning, stacklevel=3)
     if out is not None and "overlays" in write:
         _refuse_to_replace(files.paths, [Path(out, name) for name in overlay_names(files.names)])
     # The mean of an object's scores decides; a view by itself is to show it below the threshold, too.
@@ -209,7 +209,7 @@ def _digest(path):
     return digest.hexdigest()
 
 
-def _warn(path, error, stacklevel=3):
+def _warn(path, error, stacklevel=4):
     warnings.warn(f"predict: {sentence_about(path, error)}", RoikitWarning, stacklevel=stacklevel)
 
 
