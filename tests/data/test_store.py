@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from roikit import masks as rle
 from roikit.data import CocoDataset, annotations, inspect_dataset
 from roikit.data.annotations import load_annotations
+from roikit.data.records import are_plain_images, fault_of
 from roikit.data.store import cache, reading
 from roikit.data.store.columns import Builder
 from roikit.data.store.pieces import pieces_of
@@ -126,6 +127,23 @@ def test_law_evaluation_has_the_same_objects_out_of_columns(tmp_path_factory, re
         expected, found = (evaluated(reader(path)[0], kind) for reader in (whole, stored))
         assert found == expected
     shutil.rmtree(path.parent)
+
+
+@given(st.lists(st.one_of(
+    st.fixed_dictionaries({"id": st.integers(-3, 9), "file_name": st.sampled_from(["1.png", "a b", "..", "a/b.png"]),
+                           "height": st.integers(0, 2**16), "width": st.integers(1, 9)}),
+    st.fixed_dictionaries({}, optional={"id": IDS, "file_name": ODD_NUMBERS, "height": NUMBERS, "width": IDS})),
+    max_size=3))
+def test_law_images_that_are_plain_at_once_have_no_fault(records):
+    assert not are_plain_images(records) or all(fault_of(record, "image") is None for record in records)
+
+
+def test_images_are_plain_at_once():
+    record = {"id": 1, "file_name": "1.png", "height": 2, "width": 3}
+    assert are_plain_images([]) and are_plain_images([record, {**record, "id": 2, "license": 1}])
+    for odd in ({"id": 2**63}, {"id": True}, {"file_name": ""}, {"file_name": "."}, {"file_name": "\xe9.png"},
+                {"height": 0}, {"width": 2**16}, {"width": 3.0}):
+        assert not are_plain_images([record, {**record, **odd}])
 
 
 @given(LISTS)
