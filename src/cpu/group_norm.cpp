@@ -1,0 +1,241 @@
+// group_norm on the CPU. The moments of a block are taken while it is in the first cache; what fits into the second is
+// normalised by the same thread right after it was read: a group of channels of contiguous maps, a chunk of pixels of
+// channels-last ones.
+#include "core/group_norm.h"
+
+#include "cpu/norm_rows.h"
+#include "cpu/pages.h"
+
+namespace roikit::cpu {
+namespace {
+
+template <class S> struct Forward {
+  using A = accumulate_t<S>;
+  NormShape shape;
+  const S *x, *onto;
+  const A *weight, *bias;
+  S* out;
+  A *mean, *rate;
+  double eps;
+  Moments* parts;  // channels-last: of each group of each chunk
+};
+
+template <bool added, bool relu> struct Layer {
+  template <class S, class A = accumulate_t<S>>
+  ROIKIT_INLINE static void one(const S& x, const S* onto, A mean, A scale, A shift, S& out) {
+    A v = normed(load(x), mean, scale, shift);
+    if constexpr (added) v += load(*onto);
+    if constexpr (relu) v = rectified(v);
+    store(out, v);
+  }
+};
+
+// Moments of values that lie side by side, at most a block.
+template <class S> ROIKIT_INLINE Moments of_block(const S* x, int64_t n) {
+  using A = accumulate_t<S>;
+  const int64_t whole = n / kWide * kWide;
+  A first[kWide] = {}, second[kWide] = {};
+  for (int64_t i = 0; i < whole; i += kWide)
+    for (int l = 0; l < kWide; ++l) first[l] += load(x[i + l]);
+  for (int64_t i = whole; i < n; ++i) first[i - whole] += load(x[i]);
+  const A center = A(halved_wide(first)) / A(n);
+  for (int l = 0; l < kWide; ++l) first[l] = A(0);
+  for (int64_t i = 0; i < whole; i += kWide)
+    for (int l = 0; l < kWide; ++l) {
+      const A d = load(x[i + l]) - center;
+      first[l] += d;
+      second[l] += d * d;
+    }
+  for (int64_t i = whole; i < n; ++i) {
+    const A d = load(x[i]) - center;
+    first[i - whole] += d;
+    second[i - whole] += d * d;
+  }
+  return Moments::about(double(center), double(n), halved_wide(first), halved_wide(second));
+}
+
+// Groups [begin, end) of all images, contiguous.
+template <class Layer> struct Groups {
+  template <class S>
+  ROIKIT_INLINE static void run(Forward<S> f, int64_t begin, int64_t end) {
+    using A = accumulate_t<S>;
+    const int64_t pixels = f.shape.pixels, width = f.shape.width(), count = width * pixels;
+    for (int64_t item = begin; item < end; ++item) {
+      const S* const x = f.x + item * count;
+      Moments all = of_block(x, std::min(count, kNormBlock));
+      for (int64_t i = kNormBlock; i < count; i += kNormBlock) all.join(of_block(x + i, std::min(count - i, kNormBlock)));
+      const A mean = f.mean[item] = A(all.mean), rate = f.rate[item] = A(all.rate(f.eps));
+      const int64_t channel = item % f.shape.groups * width;
+      for (int64_t k = 0; k < width; ++k) {
+        const A scale = rate * f.weight[channel + k], shift = f.bias[channel + k];
+        const int64_t at = item * count + k * pixels;
+        const S *from = f.x + at, *onto = f.onto + at;
+        S* to = f.out + at;
+        ROIKIT_EACH
+        for (int64_t i = 0; i < pixels; ++i) Layer::one(from[i], onto + i, mean, scale, shift, to[i]);
+      }
+    }
+  }
+};
+
+// sums[c] += x[p, c] of `rows` pixels.
+template <class S, class A> ROIKIT_INLINE void add_rows(const S* x, int64_t rows, int64_t channels, A* sums) {
+  int64_t p = 0;
+  for (; p + 4 <= rows; p += 4) {
+    const S *a = x + p * channels, *b = a + channels, *c = b + channels, *d = c + channels;
+    ROIKIT_EACH
+    for (int64_t i = 0; i < channels; ++i) sums[i] += (load(a[i]) + load(b[i])) + (load(c[i]) + load(d[i]));
+  }
+  for (; p < rows; ++p)
+    ROIKIT_EACH
+    for (int64_t i = 0; i < channels; ++i) sums[i] += load(x[p * channels + i]);
+}
+
+// The same of the distances from centers[c], and of their squares.
+template <class S, class A>
+ROIKIT_INLINE void add_distances(const S* x, int64_t rows, int64_t channels, const A* centers, A* first, A* second) {
+  int64_t p = 0;
+  for (; p + 4 <= rows; p += 4) {
+    const S *a = x + p * channels, *b = a + channels, *c = b + channels, *d = c + channels;
+    ROIKIT_EACH
+    for (int64_t i = 0; i < channels; ++i) {
+      const A center = centers[i];
+      const A s = load(a[i]) - center, t = load(b[i]) - center, u = load(c[i]) - center, v = load(d[i]) - center;
+      first[i] += (s + t) + (u + v);
+      second[i] += (s * s + t * t) + (u * u + v * v);
+    }
+  }
+  for (; p < rows; ++p)
+    ROIKIT_EACH
+    for (int64_t i = 0; i < channels; ++i) {
+      const A s = load(x[p * channels + i]) - centers[i];
+      first[i] += s;
+      second[i] += s * s;
+    }
+}
+
+// The moments of each group of one chunk, channels-last. room: four values a channel.
+template <class S, class A>
+ROIKIT_INLINE void of_chunk(const Forward<S>& f, int64_t item, A* room) {
+  const NormShape& shape = f.shape;
+  const int64_t channels = shape.channels, width = shape.width(), chunks = shape.chunks();
+  const int64_t begin = item % chunks * shape.chunk(), end = std::min(begin + shape.chunk(), shape.pixels);
+  A *sums = room, *centers = room + channels, *first = room + 2 * channels, *second = room + 3 * channels;
+  Moments* parts = f.parts + item * shape.groups;
+  for (int64_t p = begin; p < end; p += shape.block()) {
+    const int64_t rows = std::min(shape.block(), end - p);
+    const S* const x = f.x + item / chunks * shape.map() + p * channels;
+    std::fill(sums, sums + channels, A(0));
+    std::fill(first, first + 2 * channels, A(0));
+    add_rows(x, rows, channels, sums);
+    const double count = double(width) * double(rows);
+    for (int64_t g = 0; g < shape.groups; ++g) {
+      A sum = A(0);
+      for (int64_t c = g * width; c < (g + 1) * width; ++c) sum += sums[c];
+      for (int64_t c = g * width; c < (g + 1) * width; ++c) centers[c] = sum / A(count);
+    }
+    add_distances(x, rows, channels, centers, first, second);
+    for (int64_t g = 0; g < shape.groups; ++g) {
+      double one = 0, two = 0;
+      for (int64_t c = g * width; c < (g + 1) * width; ++c) {
+        one += double(first[c]);
+        two += double(second[c]);
+      }
+      const Moments found = Moments::about(double(centers[g * width]), count, one, two);
+      if (p == begin) parts[g] = found;
+      else parts[g].join(found);
+    }
+  }
+}
+
+// Means and rates of an image from those of its chunks.
+template <class S> ROIKIT_INLINE void finish(const Forward<S>& f, int64_t image) {
+  const int64_t groups = f.shape.groups, chunks = f.shape.chunks();
+  for (int64_t g = 0; g < groups; ++g) {
+    const Moments* const parts = f.parts + image * chunks * groups + g;
+    Moments all = parts[0];
+    for (int64_t k = 1; k < chunks; ++k) all.join(parts[k * groups]);
+    f.mean[image * groups + g] = accumulate_t<S>(all.mean);
+    f.rate[image * groups + g] = accumulate_t<S>(all.rate(f.eps));
+  }
+}
+
+template <class Layer, class S> ROIKIT_INLINE void write_chunk(const Forward<S>& f, int64_t item) {
+  using A = accumulate_t<S>;
+  const NormShape& shape = f.shape;
+  const int64_t channels = shape.channels, image = item / shape.chunks();
+  const int64_t begin = item % shape.chunks() * shape.chunk(), end = std::min(begin + shape.chunk(), shape.pixels);
+  const NormTable<A> table(shape, f.mean + image * shape.groups, f.rate + image * shape.groups, f.weight);
+  const A *mean = table.mean.data(), *scale = table.scale.data(), *shift = f.bias;
+  for (int64_t p = begin; p < end; ++p) {
+    const int64_t at = image * shape.map() + p * channels;
+    const S *from = f.x + at, *onto = f.onto + at;
+    S* to = f.out + at;
+    ROIKIT_EACH
+    for (int64_t c = 0; c < channels; ++c) Layer::one(from[c], onto + c, mean[c], scale[c], shift[c], to[c]);
+  }
+}
+
+// Chunks [begin, end) of all images, channels-last: their moments, and where a map is one chunk its values too.
+template <class Layer> struct Chunks {
+  template <class S>
+  ROIKIT_INLINE static void run(Forward<S> f, int64_t begin, int64_t end) {
+    std::vector<accumulate_t<S>> room(size_t(4 * f.shape.channels));
+    for (int64_t item = begin; item < end; ++item) {
+      of_chunk(f, item, room.data());
+      if (f.shape.chunks() > 1) continue;
+      finish(f, item);
+      write_chunk<Layer>(f, item);
+    }
+  }
+};
+
+template <class Layer> struct Written {
+  template <class S>
+  ROIKIT_INLINE static void run(Forward<S> f, int64_t begin, int64_t end) {
+    for (int64_t item = begin; item < end; ++item) write_chunk<Layer>(f, item);
+  }
+};
+
+template <class Layer, class S> void walk(Forward<S> f, const Launch& launch) {
+  const NormShape& shape = f.shape;
+  if (!shape.last) {
+    parallel_for(shape.images * shape.groups, norm_grain(shape.width() * shape.pixels), launch,
+                 [&](int64_t begin, int64_t end) { vary<Groups<Layer>>(launch.simd, f, begin, end); });
+    return;
+  }
+  const int64_t items = shape.images * shape.chunks(), grain = norm_grain(shape.channels * shape.chunk());
+  std::vector<Moments> parts(size_t(items * shape.groups));
+  f.parts = parts.data();
+  parallel_for(items, grain, launch,
+               [&](int64_t begin, int64_t end) { vary<Chunks<Layer>>(launch.simd, f, begin, end); });
+  if (shape.chunks() == 1) return;
+  for (int64_t image = 0; image < shape.images; ++image) finish(f, image);
+  parallel_for(items, grain, launch,
+               [&](int64_t begin, int64_t end) { vary<Written<Layer>>(launch.simd, f, begin, end); });
+}
+
+}  // namespace
+
+void group_norm(const View& x, const View& weight, const View& bias, int64_t groups, double eps, const View& onto,
+                bool relu, const View& out, const View& mean, const View& rate, const Launch& launch) {
+  const char* const op = "group_norm";
+  const NormShape shape = norm_shape(op, x, groups);
+  check_norm_map(op, "out", out, x);
+  check_norm_parts(op, shape, weight, bias, mean, rate);
+  const bool added = norm_map_or_none(op, "onto", onto, x);
+  if (x.size() == 0) return;
+  visit<float, double, BFloat16>(x.dtype, op, [&](auto tag) {
+    using S = typename decltype(tag)::type;
+    using A = accumulate_t<S>;
+    const Forward<S> f = {shape,       x.as<S>(),    added ? onto.as<S>() : x.as<S>(), weight.as<A>(), bias.as<A>(),
+                          out.as<S>(), mean.as<A>(), rate.as<A>(),                     eps,            nullptr};
+    if (out.data != x.data) will_fill(f.out, x.size() * int64_t(sizeof(S)), launch);
+    if (added && relu) walk<Layer<true, true>>(f, launch);
+    else if (added) walk<Layer<true, false>>(f, launch);
+    else if (relu) walk<Layer<false, true>>(f, launch);
+    else walk<Layer<false, false>>(f, launch);
+  });
+}
+
+}  // namespace roikit::cpu

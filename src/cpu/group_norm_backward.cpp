@@ -1,0 +1,275 @@
+// The gradients of group_norm on the CPU: of each channel of an image the sum of the gradients, and that of their
+// products with the values, in one pass; the gradient of x in another. Both are one thread's, one right after the
+// other, of a group of channels of contiguous maps and of a channels-last map of one chunk.
+#include "core/group_norm.h"
+
+#include "cpu/norm_rows.h"
+#include "cpu/pages.h"
+
+namespace roikit::cpu {
+namespace {
+
+// How it is known where the gradient passes: everywhere, from x, or from what came out.
+enum class Passed { all, by_x, by_out };
+
+struct ChannelSums {
+  double grad, product;  // of (x - mean)
+};
+
+template <class S> struct Backward {
+  using A = accumulate_t<S>;
+  NormShape shape;
+  const S *grad, *x, *out;
+  const A *weight, *bias, *mean, *rate;
+  S *grad_x, *grad_sum;
+  ChannelSums* sums;  // of each channel of each image, channels-last of each chunk
+};
+
+// The gradient of the sum, before its ReLU; written where it is known from what came out.
+template <Passed passed, class S, class A = accumulate_t<S>>
+ROIKIT_INLINE A before_relu(const S& grad, const S& x, const S* out, S* grad_sum, A mean, A scale, A shift) {
+  const A g = load(grad);
+  if constexpr (passed == Passed::all) return g;
+  if constexpr (passed == Passed::by_x) return normed(load(x), mean, scale, shift) <= A(0) ? A(0) : g;
+  const A found = load(*out) <= A(0) ? A(0) : g;
+  store(*grad_sum, found);
+  return found;
+}
+
+// In the second pass grad_sum stands in the place of the gradient.
+template <Passed passed, class S, class A = accumulate_t<S>>
+ROIKIT_INLINE void write_one(const S& grad, const S& x, const S& grad_sum, A mean, A scale, A shift, A slope, A level,
+                             S& to) {
+  const A v = load(x);
+  A g;
+  if constexpr (passed == Passed::by_out) g = load(grad_sum);
+  else if constexpr (passed == Passed::by_x) g = normed(v, mean, scale, shift) <= A(0) ? A(0) : load(grad);
+  else g = load(grad);
+  store(to, (g * scale - (v - mean) * slope) - level);
+}
+
+// A group of an image: grad_x = grad scale - (x - mean) slope - level.
+template <class A> struct Slopes {
+  A slope, level;
+
+  Slopes(const NormShape& shape, const ChannelSums* sums, const A* weight, A rate) {
+    double grad = 0, product = 0;
+    for (int64_t k = 0; k < shape.width(); ++k) {
+      grad += double(weight[k]) * sums[k].grad;
+      product += double(weight[k]) * sums[k].product;
+    }
+    const double r = double(rate);
+    slope = A(r * r * r * product / shape.count());
+    level = A(r * grad / shape.count());
+  }
+};
+
+// The sums of a channel of an image, contiguous.
+template <Passed passed, class S, class A = accumulate_t<S>>
+ROIKIT_INLINE ChannelSums of_plane(const Backward<S>& b, int64_t at, A mean, A scale, A shift) {
+  ChannelSums all = {0, 0};
+  for (int64_t i = 0; i < b.shape.pixels; i += kNormBlock) {
+    const int64_t n = std::min(b.shape.pixels - i, kNormBlock), whole = n / kWide * kWide;
+    const S *grad = b.grad + at + i, *x = b.x + at + i, *out = b.out + at + i;
+    S* own = b.grad_sum + at + i;
+    A first[kWide] = {}, second[kWide] = {};
+    for (int64_t j = 0; j < whole; j += kWide)
+      ROIKIT_EACH
+      for (int l = 0; l < kWide; ++l) {
+        const A g = before_relu<passed>(grad[j + l], x[j + l], out + j + l, own + j + l, mean, scale, shift);
+        first[l] += g;
+        second[l] += g * (load(x[j + l]) - mean);
+      }
+    for (int64_t j = whole; j < n; ++j) {
+      const A g = before_relu<passed>(grad[j], x[j], out + j, own + j, mean, scale, shift);
+      first[j - whole] += g;
+      second[j - whole] += g * (load(x[j]) - mean);
+    }
+    all.grad += halved_wide(first);
+    all.product += halved_wide(second);
+  }
+  return all;
+}
+
+// Groups [begin, end) of all images, contiguous.
+template <Passed passed> struct Groups {
+  template <class S>
+  ROIKIT_INLINE static void run(Backward<S> b, int64_t begin, int64_t end) {
+    using A = accumulate_t<S>;
+    const int64_t pixels = b.shape.pixels, width = b.shape.width();
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t channel = item % b.shape.groups * width;
+      const A mean = b.mean[item], rate = b.rate[item];
+      for (int64_t k = 0; k < width; ++k)
+        b.sums[item * width + k] = of_plane<passed>(b, (item * width + k) * pixels, mean,
+                                                    rate * b.weight[channel + k], b.bias[channel + k]);
+      const Slopes<A> s(b.shape, b.sums + item * width, b.weight + channel, rate);
+      for (int64_t k = 0; k < width; ++k) {
+        const A scale = rate * b.weight[channel + k], shift = b.bias[channel + k], slope = s.slope, level = s.level;
+        const int64_t at = (item * width + k) * pixels;
+        const S *grad = b.grad + at, *x = b.x + at, *own = b.grad_sum + at;
+        S* to = b.grad_x + at;
+        ROIKIT_EACH
+        for (int64_t i = 0; i < pixels; ++i)
+          write_one<passed>(grad[i], x[i], own[i], mean, scale, shift, slope, level, to[i]);
+      }
+    }
+  }
+};
+
+// The sums of each channel of a chunk, channels-last. room: two values a channel.
+template <Passed passed, class S, class A>
+ROIKIT_INLINE void of_chunk(const Backward<S>& b, int64_t item, const NormTable<A>& table, A* room) {
+  const NormShape& shape = b.shape;
+  const int64_t channels = shape.channels, image = item / shape.chunks();
+  const int64_t begin = item % shape.chunks() * shape.chunk(), end = std::min(begin + shape.chunk(), shape.pixels);
+  const A *mean = table.mean.data(), *scale = table.scale.data(), *shift = b.bias;
+  A *first = room, *second = room + channels;
+  ChannelSums* const sums = b.sums + item * channels;
+  std::fill(sums, sums + channels, ChannelSums{0, 0});
+  for (int64_t block = begin; block < end; block += shape.block()) {
+    std::fill(first, first + 2 * channels, A(0));
+    const int64_t stop = std::min(block + shape.block(), end);
+    for (int64_t p = block; p < stop; ++p) {
+      const int64_t at = image * shape.map() + p * channels;
+      const S *grad = b.grad + at, *x = b.x + at, *out = b.out + at;
+      S* own = b.grad_sum + at;
+      ROIKIT_EACH
+      for (int64_t c = 0; c < channels; ++c) {
+        const A g = before_relu<passed>(grad[c], x[c], out + c, own + c, mean[c], scale[c], shift[c]);
+        first[c] += g;
+        second[c] += g * (load(x[c]) - mean[c]);
+      }
+    }
+    for (int64_t c = 0; c < channels; ++c) {
+      sums[c].grad += double(first[c]);
+      sums[c].product += double(second[c]);
+    }
+  }
+}
+
+// The sums of an image come to stand in those of its first chunk.
+template <class S> ROIKIT_INLINE void finish(const Backward<S>& b, int64_t image) {
+  const int64_t channels = b.shape.channels, chunks = b.shape.chunks();
+  ChannelSums* const all = b.sums + image * chunks * channels;
+  for (int64_t k = 1; k < chunks; ++k)
+    for (int64_t c = 0; c < channels; ++c) {
+      all[c].grad += all[k * channels + c].grad;
+      all[c].product += all[k * channels + c].product;
+    }
+}
+
+template <Passed passed, class S, class A>
+ROIKIT_INLINE void write_chunk(const Backward<S>& b, int64_t item, const NormTable<A>& table, A* room) {
+  const NormShape& shape = b.shape;
+  const int64_t channels = shape.channels, width = shape.width(), image = item / shape.chunks();
+  const int64_t begin = item % shape.chunks() * shape.chunk(), end = std::min(begin + shape.chunk(), shape.pixels);
+  A *slope = room, *level = room + channels;
+  for (int64_t g = 0; g < shape.groups; ++g) {
+    const Slopes<A> s(shape, b.sums + image * shape.chunks() * channels + g * width, b.weight + g * width,
+                      b.rate[image * shape.groups + g]);
+    std::fill(slope + g * width, slope + (g + 1) * width, s.slope);
+    std::fill(level + g * width, level + (g + 1) * width, s.level);
+  }
+  const A *mean = table.mean.data(), *scale = table.scale.data(), *shift = b.bias;
+  for (int64_t p = begin; p < end; ++p) {
+    const int64_t at = image * shape.map() + p * channels;
+    const S *grad = b.grad + at, *x = b.x + at, *own = b.grad_sum + at;
+    S* to = b.grad_x + at;
+    ROIKIT_EACH
+    for (int64_t c = 0; c < channels; ++c)
+      write_one<passed>(grad[c], x[c], own[c], mean[c], scale[c], shift[c], slope[c], level[c], to[c]);
+  }
+}
+
+// Chunks [begin, end) of all images, channels-last. which: 0 the sums, 1 the gradients, 2 both, of maps of one chunk.
+template <Passed passed> struct Chunks {
+  template <class S>
+  ROIKIT_INLINE static void run(Backward<S> b, int which, int64_t begin, int64_t end) {
+    using A = accumulate_t<S>;
+    std::vector<A> room(size_t(2 * b.shape.channels));
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t first = item / b.shape.chunks() * b.shape.groups;
+      const NormTable<A> table(b.shape, b.mean + first, b.rate + first, b.weight);
+      if (which != 1) of_chunk<passed>(b, item, table, room.data());
+      if (which != 0) write_chunk<passed>(b, item, table, room.data());
+    }
+  }
+};
+
+template <Passed passed, class S> void walk(const Backward<S>& b, const Launch& launch) {
+  const NormShape& shape = b.shape;
+  if (!shape.last) {
+    parallel_for(shape.images * shape.groups, norm_grain(shape.width() * shape.pixels), launch,
+                 [&](int64_t begin, int64_t end) { vary<Groups<passed>>(launch.simd, b, begin, end); });
+    return;
+  }
+  const int64_t items = shape.images * shape.chunks(), grain = norm_grain(shape.channels * shape.chunk());
+  const auto over = [&](int which) {
+    parallel_for(items, grain, launch,
+                 [&](int64_t begin, int64_t end) { vary<Chunks<passed>>(launch.simd, b, which, begin, end); });
+  };
+  if (shape.chunks() == 1) return over(2);
+  over(0);
+  for (int64_t image = 0; image < shape.images; ++image) finish(b, image);
+  over(1);
+}
+
+// Of weight and bias, image after image.
+template <class S, class A>
+void of_parameters(const Backward<S>& b, int64_t stride, A* grad_weight, A* grad_bias) {
+  for (int64_t c = 0; c < b.shape.channels; ++c) {
+    double weight = 0, bias = 0;
+    for (int64_t image = 0; image < b.shape.images; ++image) {
+      const ChannelSums& own = b.sums[image * stride + c];
+      weight += double(b.rate[image * b.shape.groups + c / b.shape.width()]) * own.product;
+      bias += own.grad;
+    }
+    grad_weight[c] = A(weight);
+    grad_bias[c] = A(bias);
+  }
+}
+
+}  // namespace
+
+void group_norm_backward(const View& grad, const View& x, const View& out, const View& weight, const View& bias,
+                         const View& mean, const View& rate, bool relu, const View& grad_x, const View& grad_sum,
+                         const View& grad_weight, const View& grad_bias, const Launch& launch) {
+  const char* const op = "group_norm_backward";
+  require(mean.rank == 2, op, "mean must be (N, groups)");
+  const NormShape shape = norm_shape(op, x, mean.shape[1]);
+  check_norm_map(op, "grad", grad, x);
+  check_norm_map(op, "grad_x", grad_x, x);
+  check_norm_parts(op, shape, weight, bias, mean, rate);
+  check_vector(op, "grad_weight", grad_weight, shape.channels);
+  check_vector(op, "grad_bias", grad_bias, shape.channels);
+  const bool added = norm_map_or_none(op, "out", out, x);
+  require(norm_map_or_none(op, "grad_sum", grad_sum, x) == added && (relu || !added), op,
+          "out and grad_sum must come together, with relu");
+  visit<float, double, BFloat16>(x.dtype, op, [&](auto tag) {
+    using S = typename decltype(tag)::type;
+    using A = accumulate_t<S>;
+    const int64_t stride = shape.channels * (shape.last ? shape.chunks() : 1), bytes = x.size() * int64_t(sizeof(S));
+    std::vector<ChannelSums> sums(size_t(shape.images * stride));
+    const Backward<S> b = {shape,
+                           grad.as<S>(),
+                           x.as<S>(),
+                           added ? out.as<S>() : x.as<S>(),
+                           weight.as<A>(),
+                           bias.as<A>(),
+                           mean.as<A>(),
+                           rate.as<A>(),
+                           grad_x.as<S>(),
+                           added ? grad_sum.as<S>() : grad_x.as<S>(),
+                           sums.data()};
+    will_fill(b.grad_x, bytes, launch);
+    if (added) will_fill(b.grad_sum, bytes, launch);
+    if (shape.pixels == 0) {
+    } else if (!relu) walk<Passed::all>(b, launch);
+    else if (added) walk<Passed::by_out>(b, launch);
+    else walk<Passed::by_x>(b, launch);
+    of_parameters(b, stride, grad_weight.as<A>(), grad_bias.as<A>());
+  });
+}
+
+}  // namespace roikit::cpu
