@@ -29,6 +29,7 @@ from roikit.models.necks.single import BackboneWithoutNeck
 from roikit.models.parts.bf16 import native_bf16
 from roikit.models.parts.detector import Detector
 from roikit.models.parts.fused import FusedConv2d, fuse, require_bf16
+from roikit.models.parts.norm import ConvBlock
 from roikit.models.plan import InferencePlan
 from roikit.models.prepared.bodies import PreparedFPN, darknet, efficientnet, residual_block, resnet, vgg
 from roikit.models.prepared.dense import PreparedDenseHead, protonet
@@ -214,6 +215,7 @@ _PARTS: dict[type, Callable[[Any, torch.dtype], nn.Module]] = {
     ProtoNet: protonet,
     MaskRescorer: lambda module, dtype: InFloat32(module),
     nn.Sequential: _sequential,
+    ConvBlock: _sequential,
     nn.ModuleList: lambda module, dtype: nn.ModuleList(_prepare(part, dtype) for part in module),
 }
 # What is only made of parts.

@@ -51,11 +51,10 @@ class DeformableBottleneck(Bottleneck):
                                   bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.relu(conv_norm(self.conv1, self.bn1, x))
+        out = conv_norm(self.conv1, self.bn1, x, activation=self.relu)
         out = self.relu(self.bn2(self._deformed(out)))
-        out = conv_norm(self.conv3, self.bn3, out)
-        out += x if self.downsample is None else conv_norm(*self.downsample, x)
-        return self.relu(out)
+        onto = x if self.downsample is None else conv_norm(*self.downsample, x)
+        return conv_norm(self.conv3, self.bn3, out, onto, self.relu)
 
     def _deformed(self, x: Tensor) -> Tensor:
         found = self.conv2_offset(x)

@@ -93,10 +93,9 @@ class BasicBlock(nn.Module):
         self.downsample = _shortcut(inputs, planes, stride, make_norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.relu(conv_norm(self.conv1, self.bn1, x))
-        out = conv_norm(self.conv2, self.bn2, out)
-        out += x if self.downsample is None else conv_norm(*self.downsample, x)
-        return self.relu(out)
+        out = conv_norm(self.conv1, self.bn1, x, activation=self.relu)
+        onto = x if self.downsample is None else conv_norm(*self.downsample, x)
+        return conv_norm(self.conv2, self.bn2, out, onto, self.relu)
 
 
 class Bottleneck(nn.Module):
@@ -120,11 +119,10 @@ class Bottleneck(nn.Module):
         self.downsample = _shortcut(inputs, outputs, stride, make_norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.relu(conv_norm(self.conv1, self.bn1, x))
-        out = self.relu(conv_norm(self.conv2, self.bn2, out))
-        out = conv_norm(self.conv3, self.bn3, out)
-        out += x if self.downsample is None else conv_norm(*self.downsample, x)
-        return self.relu(out)
+        out = conv_norm(self.conv1, self.bn1, x, activation=self.relu)
+        out = conv_norm(self.conv2, self.bn2, out, activation=self.relu)
+        onto = x if self.downsample is None else conv_norm(*self.downsample, x)
+        return conv_norm(self.conv3, self.bn3, out, onto, self.relu)
 
 
 def resnet_stage(spec: ResNetSpec, stage: int, make_norm: MakeNorm) -> nn.Sequential:
@@ -207,7 +205,7 @@ class ResNet(nn.Module):
         return [[self.conv1, self.bn1], *([getattr(self, name)] for name in self.stages)]
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        x = self.maxpool(self.relu(conv_norm(self.conv1, self.bn1, x)))
+        x = self.maxpool(conv_norm(self.conv1, self.bn1, x, activation=self.relu))
         features = {}
         for index, name in enumerate(self.stages):
             x = getattr(self, name)(x)

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from roikit.models.parts.norm import ConvBlock
+
 __all__ = ["DenseHead", "ProtoNet", "by_prior", "conv_blocks", "initialise"]
 
 MakeNorm = Callable[[int], nn.Module]
@@ -29,7 +31,7 @@ def conv_blocks(in_channels: int, widths: Sequence[int], make_norm: MakeNorm | N
     blocks = []
     for width in widths:
         conv = nn.Conv2d(in_channels, width, 3, padding=1, bias=make_norm is None)
-        blocks.append(nn.Sequential(conv, *([] if make_norm is None else [make_norm(width)]), nn.ReLU(inplace=True)))
+        blocks.append(ConvBlock(conv, *([] if make_norm is None else [make_norm(width)]), nn.ReLU(inplace=True)))
         in_channels = width
     return nn.Sequential(*blocks)
 

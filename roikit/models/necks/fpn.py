@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from roikit.models.necks.formats import WithFormats
+from roikit.models.parts.norm import ConvBlock
 
 __all__ = ["BackboneWithFPN", "FeaturePyramidNetwork", "enlarged", "with_extra_levels"]
 
@@ -21,13 +22,13 @@ MakeNorm = Callable[[int], nn.Module]
 _EXTRA = ("p6", "p7")
 
 
-def _conv_norm(inputs: int, outputs: int, kernel: int, make_norm: MakeNorm | None, stride: int = 1) -> nn.Sequential:
+def _conv_norm(inputs: int, outputs: int, kernel: int, make_norm: MakeNorm | None, stride: int = 1) -> ConvBlock:
     conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=make_norm is None)
     nn.init.kaiming_uniform_(conv.weight, a=1)
     if make_norm is None:
         nn.init.zeros_(conv.bias)
-        return nn.Sequential(conv)
-    return nn.Sequential(conv, make_norm(outputs))
+        return ConvBlock(conv)
+    return ConvBlock(conv, make_norm(outputs))
 
 
 class FeaturePyramidNetwork(nn.Module):
@@ -63,9 +64,11 @@ class FeaturePyramidNetwork(nn.Module):
         coarser = None
         for name, inner, layer in zip(reversed(names), reversed(self.inner_blocks),
                                       reversed(self.layer_blocks), strict=True):
-            level = inner(features[name])
-            if coarser is not None:
-                level += enlarged(coarser, level.shape[-2:], self.upsample)
+            own = features[name]
+            if coarser is None:
+                level = inner(own)
+            else:
+                level = inner.added(own, enlarged(coarser, own.shape[-2:], self.upsample))
             outputs[name] = F.relu(layer(level)) if self.relu else layer(level)
             coarser = level
         return with_extra_levels({name: outputs[name] for name in names}, self)

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from roikit.errors import BackendError
 from roikit.models.parts.conv import SameConv2d, same_padding
-from roikit.models.parts.norm import FrozenBatchNorm2d
+from roikit.models.parts.norm import FrozenBatchNorm2d, GroupNorm
 from roikit.models.parts.ways import WAYS, activate, fastest, fused, has_onednn, nearest
+from roikit.ops._group_norm import group_norm
 
 __all__ = ["FusedConv2d", "NormedConv2d", "folded", "fuse", "has_fixed_statistics", "require_bf16"]
 
@@ -38,7 +39,6 @@ class FusedConv2d(nn.Module):
         measured: of a model whose ways are measured as sizes come that are near none of these, what was found for
             layers alike; None where nothing is measured.
         follower: the layer that the result goes to, where its time counts in a measurement, or None.
-        ends_contiguous: whether the result is made channels-first, which then counts as well.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, stride: tuple[int, int] = (1, 1),
@@ -58,7 +58,6 @@ class FusedConv2d(nn.Module):
         self._contiguous: Tensor | None = None
         self.ways: list[tuple[list[int], str]] = []
         self.measured: dict[Any, str] | None = None
-        self.ends_contiguous = False
         self._follower: list[FusedConv2d] = []  # in a list it is no part of this one
         self._look()
 
@@ -111,7 +110,7 @@ class FusedConv2d(nn.Module):
             return fused(self, x, onto)
         way = nearest(self.ways, x.shape)
         if way is None and self.measured is not None:
-            alike = self.told(), x.shape, x.stride(), onto is None, self.ends_contiguous, (
+            alike = self.told(), x.shape, x.stride(), onto is None, (
                 None if self.follower is None else self.follower.told())
             way = self.measured.get(alike) or fastest(self, x, onto)
             self.measured[alike] = way
@@ -130,12 +129,13 @@ class NormedConv2d(nn.Module):
     def __init__(self, conv: FusedConv2d, norm: nn.Module, activation: str) -> None:
         super().__init__()
         self.conv, self.norm, self.activation = conv, norm, activation
-        conv.ends_contiguous = True
 
     def forward(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
-        # torch's GroupNorm of channels-last maps takes the variance as a difference of two large numbers, which lost
-        # three digits where a channel's mean is far from 0.
-        out = self.norm(self.conv(x).contiguous())
+        out, norm = self.conv(x), self.norm
+        if type(norm) is GroupNorm and self.activation in ("none", "relu"):
+            return group_norm(out, norm.num_groups, norm.weight, norm.bias, norm.eps, onto, self.activation == "relu",
+                              overwrite=True)
+        out = norm(out)
         return activate(out if onto is None else out.add_(onto), self.activation)
 
 

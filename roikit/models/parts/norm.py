@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["FrozenBatchNorm2d", "GroupNorm", "conv_norm", "norm_layer"]
+from roikit.ops._group_norm import group_norm
+
+__all__ = ["ConvBlock", "FrozenBatchNorm2d", "GroupNorm", "conv_norm", "norm_layer"]
 
 
 class FrozenBatchNorm2d(nn.Module):
@@ -55,21 +57,50 @@ class GroupNorm(nn.GroupNorm):
     there are, anything to answer.
     """
 
-    def forward(self, input: Tensor) -> Tensor:
-        return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps,
-                                torch.backends.cudnn.enabled)
+    def forward(self, input: Tensor, onto: Tensor | None = None, relu: bool = False) -> Tensor:
+        """
+        Args:
+            input: (N, C, H, W), or of any other number of axes where nothing follows.
+            onto: a map like `input` that is added, or None.
+            relu: whether a ReLU comes last.
+        """
+        return group_norm(input, self.num_groups, self.weight, self.bias, self.eps, onto, relu)
 
 
-def conv_norm(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
-    """norm(conv(x)) of a convolution without bias.
+def conv_norm(conv: nn.Conv2d, norm: nn.Module, x: Tensor, onto: Tensor | None = None,
+              activation: nn.Module | None = None) -> Tensor:
+    """activation(norm(conv(x)) + onto) of a convolution without bias.
 
     On a CPU a `FrozenBatchNorm2d` acts on the weights, which are far fewer than the values of a map; gradients pass
-    through them to the convolution's own.
+    through them to the convolution's own. A `GroupNorm` takes the addition and a ReLU along.
     """
+    if type(norm) is GroupNorm and type(activation) in (nn.ReLU, type(None)):
+        return norm(conv(x), onto, activation is not None)
     if type(norm) is not FrozenBatchNorm2d or x.device.type != "cpu" or conv.bias is not None:
-        return norm(conv(x))
-    scale, shift = norm.scale_and_shift()
-    return conv._conv_forward(x, conv.weight * scale[:, None, None, None], shift)
+        out = norm(conv(x))
+    else:
+        scale, shift = norm.scale_and_shift()
+        out = conv._conv_forward(x, conv.weight * scale[:, None, None, None], shift)
+    if onto is not None:
+        out += onto
+    return out if activation is None else activation(out)
+
+
+class ConvBlock(nn.Sequential):
+    """A convolution, perhaps a normalisation, and perhaps a ReLU, which a `GroupNorm` takes along."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if len(self) == 3 and type(self[1]) is GroupNorm and type(self[2]) is nn.ReLU:
+            return self[1](self[0](input), relu=True)
+        return super().forward(input)
+
+    def added(self, input: Tensor, onto: Tensor) -> Tensor:
+        """The block's result and `onto`, which a `GroupNorm` in last place takes along."""
+        if len(self) == 2 and type(self[1]) is GroupNorm:
+            return self[1](self[0](input), onto)
+        out = self(input)
+        out += onto
+        return out
 
 
 def norm_layer(kind: str, *, eps: float = 1e-5, groups: int = 32) -> Callable[[int], nn.Module]:

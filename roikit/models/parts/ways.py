@@ -167,8 +167,6 @@ def _measured(layer: "FusedConv2d", way: str, x: Tensor, onto: Tensor | None, be
         own = None if onto is None else onto.clone()
         begun = time.perf_counter()
         out = WAYS[way](layer, x, own)
-        if layer.ends_contiguous:
-            out = out.contiguous()
         seconds = time.perf_counter() - begun
         spent += seconds
         if run or seconds > _HOPELESS * best:

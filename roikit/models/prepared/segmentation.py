@@ -46,9 +46,8 @@ class PreparedPSPHead(nn.Module):
         self.last = _last(last)
 
     def forward(self, x: Tensor) -> Tensor:
-        # The sum is written over, so it is made anew; a norm of its own wants contiguous maps, as `NormedConv2d` says.
-        out = self.conv(x, onto=self._from_means(x))
-        return self.last(out if isinstance(self.norm, nn.Identity) else self.norm(out.contiguous()))
+        # The sum is written over, so it is made anew.
+        return self.last(self.norm(self.conv(x, onto=self._from_means(x))))
 
     def _from_means(self, x: Tensor) -> Tensor:
         """(N, outputs, H, W), channels last: the part of the convolution that is of the means."""

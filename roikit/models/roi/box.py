@@ -13,6 +13,7 @@ from roikit.models.configs import BoxConfig
 from roikit.models.parts.image import Truth
 from roikit.models.parts.linear import linear
 from roikit.models.parts.losses import box_regression_loss, classification_loss
+from roikit.models.parts.norm import ConvBlock
 from roikit.models.roi.samples import Samples, box_targets, own_deltas
 
 __all__ = ["AverageHead", "FastRCNNConvFCHead", "FastRCNNPredictor", "TwoMLPHead", "box_losses"]
@@ -50,7 +51,7 @@ class FastRCNNConvFCHead(nn.Sequential):
             if conv.bias is not None:
                 nn.init.zeros_(conv.bias)
             norm = [] if make_norm is None else [make_norm(channels)]
-            parts.append(nn.Sequential(conv, *norm, nn.ReLU(inplace=True)))
+            parts.append(ConvBlock(conv, *norm, nn.ReLU(inplace=True)))
             in_channels = channels
         parts.append(nn.Flatten())
         in_channels *= pool_size ** 2

@@ -15,6 +15,7 @@ from roikit.models.parts.geometry import UPRIGHT, RotatedBoxes, UprightBoxes
 from roikit.models.parts.graphs import between_graphs, outside_graphs
 from roikit.models.parts.image import ImageBatch, Truth
 from roikit.models.parts.losses import mask_loss
+from roikit.models.parts.norm import ConvBlock
 from roikit.models.roi.samples import Samples, positives
 
 __all__ = ["MaskBranch", "MaskRCNNHeads", "MaskRCNNPredictor", "found_boxes", "mask_losses", "own_logits", "paste",
@@ -32,9 +33,9 @@ class MaskRCNNHeads(nn.Sequential):
             nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
             if make_norm is None:
                 nn.init.zeros_(conv.bias)
-                block = nn.Sequential(conv, nn.ReLU(inplace=True))
+                block = ConvBlock(conv, nn.ReLU(inplace=True))
             else:
-                block = nn.Sequential(conv, make_norm(channels), nn.ReLU(inplace=True))
+                block = ConvBlock(conv, make_norm(channels), nn.ReLU(inplace=True))
             blocks.append(block)
             in_channels = channels
         super().__init__(*blocks)

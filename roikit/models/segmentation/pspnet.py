@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from roikit.models.parts.norm import ConvBlock
+
 __all__ = ["PSPHead", "PyramidPooling"]
 
 MakeNorm = Callable[[int], nn.Module]
@@ -30,7 +32,7 @@ class PyramidPooling(nn.Module):
         self.bins = tuple(bins)
         width = channels // len(self.bins)
         self.stages = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(channels, width, 1, bias=False), make_norm(width), nn.ReLU(inplace=True))
+            ConvBlock(nn.Conv2d(channels, width, 1, bias=False), make_norm(width), nn.ReLU(inplace=True))
             for _ in self.bins)
         self.out_channels = channels + width * len(self.bins)
 

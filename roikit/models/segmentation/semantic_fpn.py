@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from roikit.models.parts.norm import ConvBlock
+
 __all__ = ["SemanticFPNHead"]
 
 MakeNorm = Callable[[int], nn.Module]
@@ -73,5 +75,5 @@ def _block(inputs: int, outputs: int, make_norm: MakeNorm | None) -> nn.Sequenti
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     if make_norm is None:
         nn.init.zeros_(conv.bias)
-        return nn.Sequential(conv, nn.ReLU(inplace=True))
-    return nn.Sequential(conv, make_norm(outputs), nn.ReLU(inplace=True))
+        return ConvBlock(conv, nn.ReLU(inplace=True))
+    return ConvBlock(conv, make_norm(outputs), nn.ReLU(inplace=True))
