@@ -30,40 +30,53 @@ template <bool added, bool relu> struct Layer {
   }
 };
 
-// Moments of values that lie side by side, at most a block.
-template <class S> ROIKIT_INLINE Moments of_block(const S* x, int64_t n) {
-  using A = accumulate_t<S>;
-  const int64_t whole = n / kWide * kWide;
-  A first[kWide] = {}, second[kWide] = {};
-  for (int64_t i = 0; i < whole; i += kWide)
-    for (int l = 0; l < kWide; ++l) first[l] += load(x[i + l]);
-  for (int64_t i = whole; i < n; ++i) first[i - whole] += load(x[i]);
-  const A center = A(halved_wide(first)) / A(n);
-  for (int l = 0; l < kWide; ++l) first[l] = A(0);
-  for (int64_t i = 0; i < whole; i += kWide)
-    for (int l = 0; l < kWide; ++l) {
-      const A d = load(x[i + l]) - center;
-      first[l] += d;
-      second[l] += d * d;
+template <int Bytes, class S, class A = accumulate_t<S>>
+ROIKIT_INLINE void add_values(const S* x, Wide<A, Bytes>& sum) {
+  const Wide<A, Bytes> v = Wide<A, Bytes>::load(x);
+  for (int b = 0; b < 2; ++b)
+    for (int i = 0; i < v.p[b].kRegisters; ++i) sum.p[b].r[i] += v.p[b].r[i];
+}
+
+// The distances from a center, and their squares.
+template <int Bytes, class S, class A = accumulate_t<S>>
+ROIKIT_INLINE void add_distances(const S* x, A center, Wide<A, Bytes>& first, Wide<A, Bytes>& second) {
+  const Wide<A, Bytes> v = Wide<A, Bytes>::load(x);
+  for (int b = 0; b < 2; ++b)
+    for (int i = 0; i < v.p[b].kRegisters; ++i) {
+      const auto d = v.p[b].r[i] - center;
+      first.p[b].r[i] += d;
+      second.p[b].r[i] += d * d;
     }
-  for (int64_t i = whole; i < n; ++i) {
-    const A d = load(x[i]) - center;
-    first[i - whole] += d;
-    second[i - whole] += d * d;
-  }
-  return Moments::about(double(center), double(n), halved_wide(first), halved_wide(second));
+}
+
+// Moments of values that lie side by side, at most a block.
+template <int Bytes, class S> ROIKIT_INLINE Moments of_block(const S* x, int64_t n) {
+  using A = accumulate_t<S>;
+  constexpr int W = wide_of<A>;
+  const int64_t whole = n / W * W;
+  alignas(kLaneBytes) A rest[W] = {};
+  for (int64_t i = whole; i < n; ++i) rest[i - whole] = load(x[i]);
+  Wide<A, Bytes> sum, first, second;
+  for (int64_t i = 0; i < whole; i += W) add_values<Bytes>(x + i, sum);
+  add_values<Bytes>(rest, sum);
+  const A center = A(sum.total()) / A(n);
+  for (int64_t i = 0; i < whole; i += W) add_distances<Bytes>(x + i, center, first, second);
+  for (int64_t i = n - whole; i < W; ++i) rest[i] = center;
+  add_distances<Bytes>(rest, center, first, second);
+  return Moments::about(double(center), double(n), first.total(), second.total());
 }
 
 // Groups [begin, end) of all images, contiguous.
-template <class Layer> struct Groups {
+template <class Layer, int Bytes> struct Groups {
   template <class S>
   ROIKIT_INLINE static void run(Forward<S> f, int64_t begin, int64_t end) {
     using A = accumulate_t<S>;
     const int64_t pixels = f.shape.pixels, width = f.shape.width(), count = width * pixels;
     for (int64_t item = begin; item < end; ++item) {
       const S* const x = f.x + item * count;
-      Moments all = of_block(x, std::min(count, kNormBlock));
-      for (int64_t i = kNormBlock; i < count; i += kNormBlock) all.join(of_block(x + i, std::min(count - i, kNormBlock)));
+      Moments all = of_block<Bytes>(x, std::min(count, kNormBlock));
+      for (int64_t i = kNormBlock; i < count; i += kNormBlock)
+        all.join(of_block<Bytes>(x + i, std::min(count - i, kNormBlock)));
       const A mean = f.mean[item] = A(all.mean), rate = f.rate[item] = A(all.rate(f.eps));
       const int64_t channel = item % f.shape.groups * width;
       for (int64_t k = 0; k < width; ++k) {
@@ -76,6 +89,10 @@ template <class Layer> struct Groups {
       }
     }
   }
+};
+
+template <class Layer> struct Of {
+  template <int Bytes> using Plane = Groups<Layer, Bytes>;
 };
 
 // sums[c] += x[p, c] of `rows` pixels.
@@ -160,20 +177,30 @@ template <class S> ROIKIT_INLINE void finish(const Forward<S>& f, int64_t image)
   }
 }
 
+template <int rows, class Layer, class S, class A>
+ROIKIT_INLINE void write_rows(const Forward<S>& f, int64_t at, const A* mean, const A* scale) {
+  const S *from = f.x + at, *onto = f.onto + at;
+  const A* const shift = f.bias;
+  const int64_t channels = f.shape.channels;
+  S* const to = f.out + at;
+  ROIKIT_EACH
+  for (int64_t c = 0; c < channels; ++c)
+    for (int k = 0; k < rows; ++k) {
+      const int64_t i = k * channels + c;
+      Layer::one(from[i], onto + i, mean[c], scale[c], shift[c], to[i]);
+    }
+}
+
 template <class Layer, class S> ROIKIT_INLINE void write_chunk(const Forward<S>& f, int64_t item) {
   using A = accumulate_t<S>;
   const NormShape& shape = f.shape;
   const int64_t channels = shape.channels, image = item / shape.chunks();
   const int64_t begin = item % shape.chunks() * shape.chunk(), end = std::min(begin + shape.chunk(), shape.pixels);
   const NormTable<A> table(shape, f.mean + image * shape.groups, f.rate + image * shape.groups, f.weight);
-  const A *mean = table.mean.data(), *scale = table.scale.data(), *shift = f.bias;
-  for (int64_t p = begin; p < end; ++p) {
-    const int64_t at = image * shape.map() + p * channels;
-    const S *from = f.x + at, *onto = f.onto + at;
-    S* to = f.out + at;
-    ROIKIT_EACH
-    for (int64_t c = 0; c < channels; ++c) Layer::one(from[c], onto + c, mean[c], scale[c], shift[c], to[c]);
-  }
+  const A *mean = table.mean.data(), *scale = table.scale.data();
+  int64_t p = begin;
+  for (; p + kRows <= end; p += kRows) write_rows<kRows, Layer>(f, image * shape.map() + p * channels, mean, scale);
+  for (; p < end; ++p) write_rows<1, Layer>(f, image * shape.map() + p * channels, mean, scale);
 }
 
 // Chunks [begin, end) of all images, channels-last: their moments, and where a map is one chunk its values too.
@@ -201,7 +228,7 @@ template <class Layer, class S> void walk(Forward<S> f, const Launch& launch) {
   const NormShape& shape = f.shape;
   if (!shape.last) {
     parallel_for(shape.images * shape.groups, norm_grain(shape.width() * shape.pixels), launch,
-                 [&](int64_t begin, int64_t end) { vary<Groups<Layer>>(launch.simd, f, begin, end); });
+                 [&](int64_t begin, int64_t end) { vary_lanes<Of<Layer>::template Plane>(launch.simd, f, begin, end); });
     return;
   }
   const int64_t items = shape.images * shape.chunks(), grain = norm_grain(shape.channels * shape.chunk());

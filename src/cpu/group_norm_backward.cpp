@@ -64,35 +64,56 @@ template <class A> struct Slopes {
   }
 };
 
-// The sums of a channel of an image, contiguous.
-template <Passed passed, class S, class A = accumulate_t<S>>
-ROIKIT_INLINE ChannelSums of_plane(const Backward<S>& b, int64_t at, A mean, A scale, A shift) {
-  ChannelSums all = {0, 0};
-  for (int64_t i = 0; i < b.shape.pixels; i += kNormBlock) {
-    const int64_t n = std::min(b.shape.pixels - i, kNormBlock), whole = n / kWide * kWide;
-    const S *grad = b.grad + at + i, *x = b.x + at + i, *out = b.out + at + i;
-    S* own = b.grad_sum + at + i;
-    A first[kWide] = {}, second[kWide] = {};
-    for (int64_t j = 0; j < whole; j += kWide)
-      ROIKIT_EACH
-      for (int l = 0; l < kWide; ++l) {
-        const A g = before_relu<passed>(grad[j + l], x[j + l], out + j + l, own + j + l, mean, scale, shift);
-        first[l] += g;
-        second[l] += g * (load(x[j + l]) - mean);
-      }
-    for (int64_t j = whole; j < n; ++j) {
-      const A g = before_relu<passed>(grad[j], x[j], out + j, own + j, mean, scale, shift);
-      first[j - whole] += g;
-      second[j - whole] += g * (load(x[j]) - mean);
+// The gradients, and their products with x - mean, of values that lie side by side.
+template <Passed passed, int Bytes, class S, class A = accumulate_t<S>>
+ROIKIT_INLINE void add_values(const S* grad, const S* x, const S* out, S* own, A mean, A scale, A shift,
+                              Wide<A, Bytes>& first, Wide<A, Bytes>& second) {
+  using W = Wide<A, Bytes>;
+  W g = W::load(grad);
+  const W v = W::load(x), o = passed == Passed::by_out ? W::load(out) : v;
+  const typename W::P::R::values zero = {};
+  for (int b = 0; b < 2; ++b)
+    for (int i = 0; i < W::P::kRegisters; ++i) {
+      const auto d = v.p[b].r[i] - mean;
+      if constexpr (passed == Passed::by_x) g.p[b].r[i] = d * scale + shift <= zero ? zero : g.p[b].r[i];
+      if constexpr (passed == Passed::by_out) g.p[b].r[i] = o.p[b].r[i] <= zero ? zero : g.p[b].r[i];
+      first.p[b].r[i] += g.p[b].r[i];
+      second.p[b].r[i] += g.p[b].r[i] * d;
     }
-    all.grad += halved_wide(first);
-    all.product += halved_wide(second);
+  if constexpr (passed == Passed::by_out) g.store(own);
+}
+
+// The sums of a channel of an image, contiguous.
+template <Passed passed, int Bytes, class S, class A = accumulate_t<S>>
+ROIKIT_INLINE ChannelSums of_plane(const Backward<S>& b, int64_t at, A mean, A scale, A shift) {
+  constexpr int W = wide_of<A>;
+  ChannelSums all = {0, 0};
+  for (int64_t begin = 0; begin < b.shape.pixels; begin += kNormBlock) {
+    const int64_t n = std::min(b.shape.pixels - begin, kNormBlock), whole = n / W * W;
+    const S *grad = b.grad + at + begin, *x = b.x + at + begin, *out = b.out + at + begin;
+    S* const own = b.grad_sum + at + begin;
+    Wide<A, Bytes> first, second;
+    for (int64_t i = 0; i < whole; i += W)
+      add_values<passed>(grad + i, x + i, out + i, own + i, mean, scale, shift, first, second);
+    if (whole < n) {
+      S rest[4][W] = {};
+      for (int64_t i = whole; i < n; ++i) {
+        rest[0][i - whole] = grad[i];
+        rest[1][i - whole] = x[i];
+        rest[2][i - whole] = out[i];
+      }
+      add_values<passed>(rest[0], rest[1], rest[2], rest[3], mean, scale, shift, first, second);
+      if constexpr (passed == Passed::by_out)
+        for (int64_t i = whole; i < n; ++i) own[i] = rest[3][i - whole];
+    }
+    all.grad += first.total();
+    all.product += second.total();
   }
   return all;
 }
 
 // Groups [begin, end) of all images, contiguous.
-template <Passed passed> struct Groups {
+template <Passed passed, int Bytes> struct Groups {
   template <class S>
   ROIKIT_INLINE static void run(Backward<S> b, int64_t begin, int64_t end) {
     using A = accumulate_t<S>;
@@ -101,7 +122,7 @@ template <Passed passed> struct Groups {
       const int64_t channel = item % b.shape.groups * width;
       const A mean = b.mean[item], rate = b.rate[item];
       for (int64_t k = 0; k < width; ++k)
-        b.sums[item * width + k] = of_plane<passed>(b, (item * width + k) * pixels, mean,
+        b.sums[item * width + k] = of_plane<passed, Bytes>(b, (item * width + k) * pixels, mean,
                                                     rate * b.weight[channel + k], b.bias[channel + k]);
       const Slopes<A> s(b.shape, b.sums + item * width, b.weight + channel, rate);
       for (int64_t k = 0; k < width; ++k) {
@@ -117,30 +138,48 @@ template <Passed passed> struct Groups {
   }
 };
 
+template <Passed passed> struct Of {
+  template <int Bytes> using Plane = Groups<passed, Bytes>;
+};
+
+// first[c] += the gradients, second[c] += their products with x - mean[c].
+template <int rows, Passed passed, class S, class A>
+ROIKIT_INLINE void add_rows(const Backward<S>& b, int64_t at, const A* mean, const A* scale, A* first, A* second) {
+  const S *grad = b.grad + at, *x = b.x + at, *out = b.out + at;
+  const A* const shift = b.bias;
+  const int64_t channels = b.shape.channels;
+  S* const own = b.grad_sum + at;
+  ROIKIT_EACH
+  for (int64_t c = 0; c < channels; ++c) {
+    A sum = A(0), product = A(0);
+    for (int k = 0; k < rows; ++k) {
+      const int64_t i = k * channels + c;
+      const A g = before_relu<passed>(grad[i], x[i], out + i, own + i, mean[c], scale[c], shift[c]);
+      sum += g;
+      product += g * (load(x[i]) - mean[c]);
+    }
+    first[c] += sum;
+    second[c] += product;
+  }
+}
+
 // The sums of each channel of a chunk, channels-last. room: two values a channel.
 template <Passed passed, class S, class A>
 ROIKIT_INLINE void of_chunk(const Backward<S>& b, int64_t item, const NormTable<A>& table, A* room) {
   const NormShape& shape = b.shape;
   const int64_t channels = shape.channels, image = item / shape.chunks();
   const int64_t begin = item % shape.chunks() * shape.chunk(), end = std::min(begin + shape.chunk(), shape.pixels);
-  const A *mean = table.mean.data(), *scale = table.scale.data(), *shift = b.bias;
+  const A *mean = table.mean.data(), *scale = table.scale.data();
   A *first = room, *second = room + channels;
   ChannelSums* const sums = b.sums + item * channels;
   std::fill(sums, sums + channels, ChannelSums{0, 0});
   for (int64_t block = begin; block < end; block += shape.block()) {
     std::fill(first, first + 2 * channels, A(0));
     const int64_t stop = std::min(block + shape.block(), end);
-    for (int64_t p = block; p < stop; ++p) {
-      const int64_t at = image * shape.map() + p * channels;
-      const S *grad = b.grad + at, *x = b.x + at, *out = b.out + at;
-      S* own = b.grad_sum + at;
-      ROIKIT_EACH
-      for (int64_t c = 0; c < channels; ++c) {
-        const A g = before_relu<passed>(grad[c], x[c], out + c, own + c, mean[c], scale[c], shift[c]);
-        first[c] += g;
-        second[c] += g * (load(x[c]) - mean[c]);
-      }
-    }
+    int64_t p = block;
+    for (; p + kRows <= stop; p += kRows)
+      add_rows<kRows, passed>(b, image * shape.map() + p * channels, mean, scale, first, second);
+    for (; p < stop; ++p) add_rows<1, passed>(b, image * shape.map() + p * channels, mean, scale, first, second);
     for (int64_t c = 0; c < channels; ++c) {
       sums[c].grad += double(first[c]);
       sums[c].product += double(second[c]);
@@ -159,6 +198,21 @@ template <class S> ROIKIT_INLINE void finish(const Backward<S>& b, int64_t image
     }
 }
 
+template <int rows, Passed passed, class S, class A>
+ROIKIT_INLINE void write_rows(const Backward<S>& b, int64_t at, const NormTable<A>& table, const A* slope,
+                              const A* level) {
+  const S *grad = b.grad + at, *x = b.x + at, *own = b.grad_sum + at;
+  const A *mean = table.mean.data(), *scale = table.scale.data(), *shift = b.bias;
+  const int64_t channels = b.shape.channels;
+  S* const to = b.grad_x + at;
+  ROIKIT_EACH
+  for (int64_t c = 0; c < channels; ++c)
+    for (int k = 0; k < rows; ++k) {
+      const int64_t i = k * channels + c;
+      write_one<passed>(grad[i], x[i], own[i], mean[c], scale[c], shift[c], slope[c], level[c], to[i]);
+    }
+}
+
 template <Passed passed, class S, class A>
 ROIKIT_INLINE void write_chunk(const Backward<S>& b, int64_t item, const NormTable<A>& table, A* room) {
   const NormShape& shape = b.shape;
@@ -171,15 +225,10 @@ ROIKIT_INLINE void write_chunk(const Backward<S>& b, int64_t item, const NormTab
     std::fill(slope + g * width, slope + (g + 1) * width, s.slope);
     std::fill(level + g * width, level + (g + 1) * width, s.level);
   }
-  const A *mean = table.mean.data(), *scale = table.scale.data(), *shift = b.bias;
-  for (int64_t p = begin; p < end; ++p) {
-    const int64_t at = image * shape.map() + p * channels;
-    const S *grad = b.grad + at, *x = b.x + at, *own = b.grad_sum + at;
-    S* to = b.grad_x + at;
-    ROIKIT_EACH
-    for (int64_t c = 0; c < channels; ++c)
-      write_one<passed>(grad[c], x[c], own[c], mean[c], scale[c], shift[c], slope[c], level[c], to[c]);
-  }
+  int64_t p = begin;
+  for (; p + kRows <= end; p += kRows)
+    write_rows<kRows, passed>(b, image * shape.map() + p * channels, table, slope, level);
+  for (; p < end; ++p) write_rows<1, passed>(b, image * shape.map() + p * channels, table, slope, level);
 }
 
 // Chunks [begin, end) of all images, channels-last. which: 0 the sums, 1 the gradients, 2 both, of maps of one chunk.
@@ -201,7 +250,7 @@ template <Passed passed, class S> void walk(const Backward<S>& b, const Launch& 
   const NormShape& shape = b.shape;
   if (!shape.last) {
     parallel_for(shape.images * shape.groups, norm_grain(shape.width() * shape.pixels), launch,
-                 [&](int64_t begin, int64_t end) { vary<Groups<passed>>(launch.simd, b, begin, end); });
+                 [&](int64_t begin, int64_t end) { vary_lanes<Of<passed>::template Plane>(launch.simd, b, begin, end); });
     return;
   }
   const int64_t items = shape.images * shape.chunks(), grain = norm_grain(shape.channels * shape.chunk());

@@ -1,5 +1,4 @@
-// What forward and backward of group_norm share: sums in kWide lanes of values that lie side by side, sums of each
-// channel of pixels, and the walk over images, groups and chunks.
+// What forward and backward of group_norm share: sums in lanes of values that lie side by side, and tables of channels.
 #pragma once
 
 #include <algorithm>
@@ -8,6 +7,7 @@
 
 #include "core/dtype.h"
 #include "core/group_norm.h"
+#include "cpu/lanes.h"
 #include "cpu/parallel.h"
 #include "cpu/simd.h"
 
@@ -16,15 +16,34 @@
 
 namespace roikit::cpu {
 
-constexpr int kWide = 64;
+constexpr int kRows = 4;  // pixels that share what is read of a table
 constexpr int64_t kNormGrain = 100000;  // values a thread
 
-// The sum of kWide values, which are overwritten.
-template <class A> ROIKIT_INLINE double halved_wide(A* values) {
-  for (int n = kWide / 2; n > 0; n /= 2)
-    for (int i = 0; i < n; ++i) values[i] += values[i + n];
-  return double(values[0]);
-}
+// Two packs, so that additions need not wait for each other.
+template <class A> constexpr int wide_of = 2 * lanes_of<A>;
+
+template <class A, int Bytes> struct Wide {
+  using P = Pack<A, Bytes>;
+  P p[2] = {P::zero(), P::zero()};
+
+  template <class S> ROIKIT_INLINE static Wide load(const S* from) {
+    Wide w;
+    for (int b = 0; b < 2; ++b) w.p[b] = load_lanes<A, Bytes>(from + b * lanes_of<A>);
+    return w;
+  }
+
+  template <class S> ROIKIT_INLINE void store(S* to) const {
+    for (int b = 0; b < 2; ++b) store_lanes(p[b], to + b * lanes_of<A>);
+  }
+
+  ROIKIT_INLINE double total() const {
+    alignas(kLaneBytes) A values[wide_of<A>];
+    store(values);
+    for (int n = lanes_of<A>; n > 0; n /= 2)
+      for (int i = 0; i < n; ++i) values[i] += values[i + n];
+    return double(values[0]);
+  }
+};
 
 // Of each channel of an image what a value is multiplied by and shifted by.
 template <class A> struct NormTable {
