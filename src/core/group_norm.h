@@ -10,8 +10,8 @@
 //
 //   rate = 1 / sqrt(variance + eps);  out = ((x - mean) (rate weight) + bias) + onto, and 0 where that is below 0
 //
-// Means and variances are those of blocks of at most kNormBlock values, taken about the block's own mean, and joined in
-// double: no digits are lost where a mean is large. Blocks follow from the shape, so that the bits depend on no thread
+// Means and variances are those of blocks, of kNormBlock values or of the pixels that have kNormRows, taken about the
+// block's own mean, and joined in double: no digits are lost where a mean is large. Blocks follow from the shape, so that the bits depend on no thread
 // and no vector level; those of the two formats differ. The gradient passes where out is above 0: what is 0 or less is
 // known from `out` where there was an addition, else from x. grad_sum is then the gradient of what was added.
 //
@@ -28,8 +28,9 @@
 
 namespace roikit {
 
-constexpr int64_t kNormBlock = 4096;         // values
-constexpr int64_t kNormChunk = 16 * 4096;    // values of a map that are one thread's, channels-last
+constexpr int64_t kNormBlock = 4096;       // values that lie side by side, of one group
+constexpr int64_t kNormRows = 4 * 4096;    // values of pixels, of all groups
+constexpr int64_t kNormChunk = 16 * 4096;  // values of a map that are one thread's, channels-last
 
 // Values in all, their mean, and the sum of their squared distances from it.
 struct Moments {
@@ -37,14 +38,18 @@ struct Moments {
 
   // Of values whose distances from a centre have the sum `first`, and their squares the sum `second`.
   static Moments about(double center, double count, double first, double second) {
-    return {count, center + first / count, second - first * first / count};
+    const double apart = first / count;
+    return {count, center + apart, second - first * apart};
   }
 
-  void join(const Moments& other) {
-    const double all = count + other.count, apart = other.mean - mean, share = other.count / all;
+  void join(const Moments& other) { join(other, other.count / (count + other.count)); }
+
+  // share: of the others among all.
+  void join(const Moments& other, double share) {
+    const double apart = other.mean - mean;
     mean += apart * share;
     spread += other.spread + apart * apart * count * share;
-    count = all;
+    count += other.count;
   }
 
   double rate(double eps) const {
@@ -66,8 +71,8 @@ struct NormShape {
   double count() const { return double(width()) * double(pixels); }
   int64_t map() const { return channels * pixels; }
   // Pixels of a block and of a chunk, channels-last.
-  int64_t block() const { return channels < kNormBlock ? kNormBlock / channels : 1; }
-  int64_t chunk() const { return channels * block() < kNormChunk ? kNormChunk / (channels * block()) * block() : block(); }
+  int64_t block() const { return channels < kNormRows ? kNormRows / channels : 1; }
+  int64_t chunk() const { return channels < kNormChunk ? kNormChunk / (channels * block()) * block() : block(); }
   int64_t chunks() const { return (pixels + chunk() - 1) / chunk(); }
 };
 

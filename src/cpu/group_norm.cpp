@@ -32,17 +32,23 @@ template <bool added, bool relu> struct Layer {
 
 template <int Bytes, class S, class A = accumulate_t<S>>
 ROIKIT_INLINE void add_values(const S* x, Wide<A, Bytes>& sum) {
-  const Wide<A, Bytes> v = Wide<A, Bytes>::load(x);
+  using W = Wide<A, Bytes>;
+  const W v = W::load(x);
+#pragma GCC unroll 4
   for (int b = 0; b < 2; ++b)
-    for (int i = 0; i < v.p[b].kRegisters; ++i) sum.p[b].r[i] += v.p[b].r[i];
+#pragma GCC unroll 4
+    for (int i = 0; i < W::P::kRegisters; ++i) sum.p[b].r[i] += v.p[b].r[i];
 }
 
 // The distances from a center, and their squares.
 template <int Bytes, class S, class A = accumulate_t<S>>
 ROIKIT_INLINE void add_distances(const S* x, A center, Wide<A, Bytes>& first, Wide<A, Bytes>& second) {
-  const Wide<A, Bytes> v = Wide<A, Bytes>::load(x);
+  using W = Wide<A, Bytes>;
+  const W v = W::load(x);
+#pragma GCC unroll 4
   for (int b = 0; b < 2; ++b)
-    for (int i = 0; i < v.p[b].kRegisters; ++i) {
+#pragma GCC unroll 4
+    for (int i = 0; i < W::P::kRegisters; ++i) {
       const auto d = v.p[b].r[i] - center;
       first.p[b].r[i] += d;
       second.p[b].r[i] += d * d;
@@ -54,16 +60,20 @@ template <int Bytes, class S> ROIKIT_INLINE Moments of_block(const S* x, int64_t
   using A = accumulate_t<S>;
   constexpr int W = wide_of<A>;
   const int64_t whole = n / W * W;
-  alignas(kLaneBytes) A rest[W] = {};
-  for (int64_t i = whole; i < n; ++i) rest[i - whole] = load(x[i]);
   Wide<A, Bytes> sum, first, second;
+  A rest = A(0), squares = A(0);
   for (int64_t i = 0; i < whole; i += W) add_values<Bytes>(x + i, sum);
-  add_values<Bytes>(rest, sum);
-  const A center = A(sum.total()) / A(n);
+  for (int64_t i = whole; i < n; ++i) rest += load(x[i]);
+  const A center = (sum.total() + rest) / A(n);
+  rest = A(0);
   for (int64_t i = 0; i < whole; i += W) add_distances<Bytes>(x + i, center, first, second);
-  for (int64_t i = n - whole; i < W; ++i) rest[i] = center;
-  add_distances<Bytes>(rest, center, first, second);
-  return Moments::about(double(center), double(n), first.total(), second.total());
+  for (int64_t i = whole; i < n; ++i) {
+    const A d = load(x[i]) - center;
+    rest += d;
+    squares += d * d;
+  }
+  return Moments::about(double(center), double(n), double(first.total()) + double(rest),
+                        double(second.total()) + double(squares));
 }
 
 // Groups [begin, end) of all images, contiguous.
@@ -145,11 +155,11 @@ ROIKIT_INLINE void of_chunk(const Forward<S>& f, int64_t item, A* room) {
     std::fill(sums, sums + channels, A(0));
     std::fill(first, first + 2 * channels, A(0));
     add_rows(x, rows, channels, sums);
-    const double count = double(width) * double(rows);
+    const double count = double(width) * double(rows), share = double(rows) / double(p - begin + rows);
     for (int64_t g = 0; g < shape.groups; ++g) {
       A sum = A(0);
       for (int64_t c = g * width; c < (g + 1) * width; ++c) sum += sums[c];
-      for (int64_t c = g * width; c < (g + 1) * width; ++c) centers[c] = sum / A(count);
+      std::fill(centers + g * width, centers + (g + 1) * width, sum / A(count));
     }
     add_distances(x, rows, channels, centers, first, second);
     for (int64_t g = 0; g < shape.groups; ++g) {
@@ -160,7 +170,7 @@ ROIKIT_INLINE void of_chunk(const Forward<S>& f, int64_t item, A* room) {
       }
       const Moments found = Moments::about(double(centers[g * width]), count, one, two);
       if (p == begin) parts[g] = found;
-      else parts[g].join(found);
+      else parts[g].join(found, share);
     }
   }
 }

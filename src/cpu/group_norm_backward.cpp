@@ -72,7 +72,9 @@ ROIKIT_INLINE void add_values(const S* grad, const S* x, const S* out, S* own, A
   W g = W::load(grad);
   const W v = W::load(x), o = passed == Passed::by_out ? W::load(out) : v;
   const typename W::P::R::values zero = {};
+#pragma GCC unroll 4
   for (int b = 0; b < 2; ++b)
+#pragma GCC unroll 4
     for (int i = 0; i < W::P::kRegisters; ++i) {
       const auto d = v.p[b].r[i] - mean;
       if constexpr (passed == Passed::by_x) g.p[b].r[i] = d * scale + shift <= zero ? zero : g.p[b].r[i];
@@ -95,19 +97,14 @@ ROIKIT_INLINE ChannelSums of_plane(const Backward<S>& b, int64_t at, A mean, A s
     Wide<A, Bytes> first, second;
     for (int64_t i = 0; i < whole; i += W)
       add_values<passed>(grad + i, x + i, out + i, own + i, mean, scale, shift, first, second);
-    if (whole < n) {
-      S rest[4][W] = {};
-      for (int64_t i = whole; i < n; ++i) {
-        rest[0][i - whole] = grad[i];
-        rest[1][i - whole] = x[i];
-        rest[2][i - whole] = out[i];
-      }
-      add_values<passed>(rest[0], rest[1], rest[2], rest[3], mean, scale, shift, first, second);
-      if constexpr (passed == Passed::by_out)
-        for (int64_t i = whole; i < n; ++i) own[i] = rest[3][i - whole];
+    A rest = A(0), products = A(0);
+    for (int64_t i = whole; i < n; ++i) {
+      const A g = before_relu<passed>(grad[i], x[i], out + i, own + i, mean, scale, shift);
+      rest += g;
+      products += g * (load(x[i]) - mean);
     }
-    all.grad += first.total();
-    all.product += second.total();
+    all.grad += double(first.total()) + double(rest);
+    all.product += double(second.total()) + double(products);
   }
   return all;
 }
@@ -268,10 +265,11 @@ template <Passed passed, class S> void walk(const Backward<S>& b, const Launch& 
 template <class S, class A>
 void of_parameters(const Backward<S>& b, int64_t stride, A* grad_weight, A* grad_bias) {
   for (int64_t c = 0; c < b.shape.channels; ++c) {
+    const int64_t group = c / b.shape.width();
     double weight = 0, bias = 0;
     for (int64_t image = 0; image < b.shape.images; ++image) {
       const ChannelSums& own = b.sums[image * stride + c];
-      weight += double(b.rate[image * b.shape.groups + c / b.shape.width()]) * own.product;
+      weight += double(b.rate[image * b.shape.groups + group]) * own.product;
       bias += own.grad;
     }
     grad_weight[c] = A(weight);

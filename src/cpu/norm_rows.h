@@ -28,20 +28,23 @@ template <class A, int Bytes> struct Wide {
 
   template <class S> ROIKIT_INLINE static Wide load(const S* from) {
     Wide w;
+#pragma GCC unroll 4
     for (int b = 0; b < 2; ++b) w.p[b] = load_lanes<A, Bytes>(from + b * lanes_of<A>);
     return w;
   }
 
   template <class S> ROIKIT_INLINE void store(S* to) const {
+#pragma GCC unroll 4
     for (int b = 0; b < 2; ++b) store_lanes(p[b], to + b * lanes_of<A>);
   }
 
-  ROIKIT_INLINE double total() const {
-    alignas(kLaneBytes) A values[wide_of<A>];
+  ROIKIT_INLINE A total() const {
+    constexpr int L = lanes_of<A>;
+    alignas(kLaneBytes) A values[2 * L];
     store(values);
-    for (int n = lanes_of<A>; n > 0; n /= 2)
+    for (int n = L; n > 0; n /= 2)
       for (int i = 0; i < n; ++i) values[i] += values[i + n];
-    return double(values[0]);
+    return values[0];
   }
 };
 
@@ -51,10 +54,11 @@ template <class A> struct NormTable {
 
   NormTable(const NormShape& shape, const A* means, const A* rates, const A* weight)
       : mean(size_t(shape.channels)), scale(size_t(shape.channels)) {
-    for (int64_t c = 0; c < shape.channels; ++c) {
-      mean[c] = means[c / shape.width()];
-      scale[c] = rates[c / shape.width()] * weight[c];
-    }
+    for (int64_t g = 0; g < shape.groups; ++g)
+      for (int64_t c = g * shape.width(); c < (g + 1) * shape.width(); ++c) {
+        mean[c] = means[g];
+        scale[c] = rates[g] * weight[c];
+      }
   }
 };
 
