@@ -1,4 +1,5 @@
-"""Group normalisation with an addition and a ReLU behind it, in as few passes as there can be: an operator of models.
+"""Group and batch normalisation with an addition and a ReLU behind them, in as few passes as there can be: operators of
+models.
 
 On a CPU a kernel does all three, and their gradients. It takes means and variances of blocks and joins them in double,
 where torch's own takes the variance of channels-last maps as a difference of two large numbers. Where somebody looks at
@@ -8,6 +9,7 @@ operations.
 
 import torch
 from torch.autograd import forward_ad
+from torch.nn import functional as F
 
 from roikit import _core
 from roikit.ops._launch import launch, no_kernels, view
@@ -41,10 +43,31 @@ def group_norm(x, groups, weight, bias, eps=1e-5, onto=None, relu=False, *, over
     if not _has_kernel(x, weight, bias, onto):
         return _by_torch(x, groups, weight, bias, eps, onto, relu)
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, weight, bias, onto)):
-        return _GroupNorm.apply(x, weight, bias, onto, groups, eps, relu)
+        return _Norm.apply(x, weight, bias, onto, groups, eps, relu, False)[0]
     if overwrite and _form(x) is not None:
-        return _forward(x, weight, bias, onto, groups, eps, relu, x)[0]
-    return torch.ops.roikit.group_norm(x, weight, bias, onto, groups, eps, relu)[0]
+        return _forward(x, weight, bias, onto, groups, eps, relu, x, len(x))[0]
+    return torch.ops.roikit.group_norm(x, weight, bias, onto, groups, eps, relu, False)[0]
+
+
+def batch_norm(x, weight, bias, eps=1e-5, onto=None, relu=False):
+    """relu(batch_norm(x) + onto) with the means and variances of each channel of all images, and what they are.
+
+    Args:
+        As `group_norm`; for `has_batch_norm` of them.
+
+    Returns:
+        (N, C, H, W) as `group_norm` gives it; means and rates, (C,), which have no gradients.
+
+    Source: Ioffe and Szegedy, ICML 2015, arXiv:1502.03167.
+    """
+    out, mean, rate = _Norm.apply(x, weight, bias, onto, x.shape[1], eps, relu, True)
+    return out, mean[0], rate[0]
+
+
+def has_batch_norm(x, weight, bias, onto=None):
+    """Whether `batch_norm` takes these: maps on a CPU with two values a channel or more, weights, and nobody who looks
+    at the single operations."""
+    return _has_kernel(x, weight, bias, onto) and x.shape[1] > 0 and x.numel() > x.shape[1]
 
 
 def _has_kernel(x, weight, bias, onto):
@@ -70,31 +93,34 @@ def _by_torch(x, groups, weight, bias, eps, onto, relu):
     return out.relu() if relu else out
 
 
-class _GroupNorm(torch.autograd.Function):
+class _Norm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, weight, bias, onto, groups, eps, relu):
-        out, mean, rate = torch.ops.roikit.group_norm(x, weight, bias, onto, groups, eps, relu)
+    def forward(ctx, x, weight, bias, onto, groups, eps, relu, joint):
+        out, mean, rate = torch.ops.roikit.group_norm(x, weight, bias, onto, groups, eps, relu, joint)
+        ctx.mark_non_differentiable(mean, rate)
         # What passed is known from x, but where something was added.
         ctx.save_for_backward(x, weight, bias, mean, rate, out if relu and onto is not None else None)
-        ctx.rest, ctx.relu, ctx.added = (groups, eps), relu, onto is not None
-        return out
+        ctx.rest, ctx.relu, ctx.added = (groups, eps, joint), relu, onto is not None
+        return out, mean, rate
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx, grad, *_):
         x, weight, bias, mean, rate, out = ctx.saved_tensors
         if torch.is_grad_enabled() or torch._C._functorch.is_legacy_batchedtensor(grad):
             found = _differentiable(grad, x, weight, bias, out, *ctx.rest, ctx.relu)
         else:
             found = torch.ops.roikit.group_norm_backward(grad, x, out, weight, bias, mean, rate, ctx.relu)
         own, of_weight, of_bias, of_sum = found
-        return own, of_weight, of_bias, (of_sum if ctx.relu else grad) if ctx.added else None, None, None, None
+        return own, of_weight, of_bias, (of_sum if ctx.relu else grad) if ctx.added else None, None, None, None, None
 
 
-def _differentiable(grad, x, weight, bias, out, groups, eps, relu):
+def _differentiable(grad, x, weight, bias, out, groups, eps, joint, relu):
     """The gradients by operations that can be differentiated again."""
     with torch.enable_grad():
         own = [t.detach().requires_grad_() if not t.requires_grad else t for t in (x, weight, bias)]
-        normed = torch.group_norm(own[0].contiguous(), groups, *own[1:], eps)
+        laid = own[0].contiguous()
+        normed = (F.batch_norm(laid, None, None, *own[1:], True, 0.0, eps) if joint
+                  else torch.group_norm(laid, groups, *own[1:], eps))
         if relu:
             grad = grad * ((normed if out is None else out) > 0)
         return *torch.autograd.grad(normed, own, grad, create_graph=torch.is_grad_enabled()), grad
@@ -113,22 +139,24 @@ def _laid(x):
     return x.contiguous(memory_format=form), form
 
 
-def _fake(x, weight, bias, onto, groups, eps, relu):
-    return (torch.empty_like(x, memory_format=_laid(x)[1]), weight.new_empty(len(x), groups),
-            weight.new_empty(len(x), groups))
+def _fake(x, weight, bias, onto, groups, eps, relu, joint):
+    rows = 1 if joint else len(x)
+    return (torch.empty_like(x, memory_format=_laid(x)[1]), weight.new_empty(rows, groups),
+            weight.new_empty(rows, groups))
 
 
-def _kernel(x, weight, bias, onto, groups, eps, relu):
+def _kernel(x, weight, bias, onto, groups, eps, relu, joint):
     if not x.is_cpu:
         raise no_kernels("group_norm", x.device.type)
     x, form = _laid(x)
-    return _forward(x, weight, bias, onto, groups, eps, relu, torch.empty_like(x, memory_format=form))
+    rows = 1 if joint else len(x)
+    return _forward(x, weight, bias, onto, groups, eps, relu, torch.empty_like(x, memory_format=form), rows)
 
 
-def _forward(x, weight, bias, onto, groups, eps, relu, out):
+def _forward(x, weight, bias, onto, groups, eps, relu, out, rows):
     onto = x.new_empty(0) if onto is None else onto.contiguous(memory_format=_form(x))
     weight, bias = weight.contiguous(), bias.contiguous()
-    mean, rate = (weight.new_empty(len(x), groups) for _ in range(2))
+    mean, rate = (weight.new_empty(rows, groups) for _ in range(2))
     _core.group_norm(view(x), view(weight), view(bias), groups, eps, view(onto), relu, view(out), view(mean),
                      view(rate), launch(x))
     return out, mean, rate
@@ -154,7 +182,7 @@ def _kernel_backward(grad, x, out, weight, bias, mean, rate, relu):
     return found
 
 
-register("group_norm(Tensor x, Tensor weight, Tensor bias, Tensor? onto, int groups, float eps, bool relu) -> "
-         "(Tensor, Tensor, Tensor)", _kernel, _fake)
+register("group_norm(Tensor x, Tensor weight, Tensor bias, Tensor? onto, int groups, float eps, bool relu, "
+         "bool joint) -> (Tensor, Tensor, Tensor)", _kernel, _fake)
 register("group_norm_backward(Tensor grad, Tensor x, Tensor? out, Tensor weight, Tensor bias, Tensor mean, "
          "Tensor rate, bool relu) -> (Tensor, Tensor, Tensor, Tensor)", _kernel_backward, _fake_backward)

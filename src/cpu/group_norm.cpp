@@ -76,22 +76,29 @@ template <int Bytes, class S> ROIKIT_INLINE Moments of_block(const S* x, int64_t
                         double(second.total()) + double(squares));
 }
 
-// Groups [begin, end) of all images, contiguous.
+// Moments of values that lie side by side.
+template <int Bytes, class S> ROIKIT_INLINE Moments of_run(const S* x, int64_t n) {
+  Moments all = of_block<Bytes>(x, std::min(n, kNormBlock));
+  for (int64_t i = kNormBlock; i < n; i += kNormBlock)
+    all.join(of_block<Bytes>(x + i, std::min(n - i, kNormBlock)));
+  return all;
+}
+
+// Groups [begin, end) of all rows, contiguous.
 template <class Layer, int Bytes> struct Groups {
   template <class S>
   ROIKIT_INLINE static void run(Forward<S> f, int64_t begin, int64_t end) {
     using A = accumulate_t<S>;
-    const int64_t pixels = f.shape.pixels, width = f.shape.width(), count = width * pixels;
+    const NormShape& shape = f.shape;
+    const int64_t pixels = shape.pixels, runs = shape.joint ? shape.images : 1, length = shape.width() * pixels;
     for (int64_t item = begin; item < end; ++item) {
-      const S* const x = f.x + item * count;
-      Moments all = of_block<Bytes>(x, std::min(count, kNormBlock));
-      for (int64_t i = kNormBlock; i < count; i += kNormBlock)
-        all.join(of_block<Bytes>(x + i, std::min(count - i, kNormBlock)));
+      const S* const x = f.x + shape.plane(item, 0) * pixels;
+      Moments all = of_run<Bytes>(x, length);
+      for (int64_t k = 1; k < runs; ++k) all.join(of_run<Bytes>(x + k * shape.map(), length));
       const A mean = f.mean[item] = A(all.mean), rate = f.rate[item] = A(all.rate(f.eps));
-      const int64_t channel = item % f.shape.groups * width;
-      for (int64_t k = 0; k < width; ++k) {
-        const A scale = rate * f.weight[channel + k], shift = f.bias[channel + k];
-        const int64_t at = item * count + k * pixels;
+      for (int64_t k = 0; k < shape.planes(); ++k) {
+        const int64_t at = shape.plane(item, k) * pixels, channel = shape.channel(item, k);
+        const A scale = rate * f.weight[channel], shift = f.bias[channel];
         const S *from = f.x + at, *onto = f.onto + at;
         S* to = f.out + at;
         ROIKIT_EACH
@@ -175,15 +182,15 @@ ROIKIT_INLINE void of_chunk(const Forward<S>& f, int64_t item, A* room) {
   }
 }
 
-// Means and rates of an image from those of its chunks.
-template <class S> ROIKIT_INLINE void finish(const Forward<S>& f, int64_t image) {
-  const int64_t groups = f.shape.groups, chunks = f.shape.chunks();
+// Means and rates of a row from those of its chunks.
+template <class S> ROIKIT_INLINE void finish(const Forward<S>& f, int64_t row) {
+  const int64_t groups = f.shape.groups, chunks = f.shape.row_chunks();
   for (int64_t g = 0; g < groups; ++g) {
-    const Moments* const parts = f.parts + image * chunks * groups + g;
+    const Moments* const parts = f.parts + row * chunks * groups + g;
     Moments all = parts[0];
     for (int64_t k = 1; k < chunks; ++k) all.join(parts[k * groups]);
-    f.mean[image * groups + g] = accumulate_t<S>(all.mean);
-    f.rate[image * groups + g] = accumulate_t<S>(all.rate(f.eps));
+    f.mean[row * groups + g] = accumulate_t<S>(all.mean);
+    f.rate[row * groups + g] = accumulate_t<S>(all.rate(f.eps));
   }
 }
 
@@ -206,21 +213,22 @@ template <class Layer, class S> ROIKIT_INLINE void write_chunk(const Forward<S>&
   const NormShape& shape = f.shape;
   const int64_t channels = shape.channels, image = item / shape.chunks();
   const int64_t begin = item % shape.chunks() * shape.chunk(), end = std::min(begin + shape.chunk(), shape.pixels);
-  const NormTable<A> table(shape, f.mean + image * shape.groups, f.rate + image * shape.groups, f.weight);
+  const int64_t row = shape.row(image) * shape.groups;
+  const NormTable<A> table(shape, f.mean + row, f.rate + row, f.weight);
   const A *mean = table.mean.data(), *scale = table.scale.data();
   int64_t p = begin;
   for (; p + kRows <= end; p += kRows) write_rows<kRows, Layer>(f, image * shape.map() + p * channels, mean, scale);
   for (; p < end; ++p) write_rows<1, Layer>(f, image * shape.map() + p * channels, mean, scale);
 }
 
-// Chunks [begin, end) of all images, channels-last: their moments, and where a map is one chunk its values too.
+// Chunks [begin, end) of all images, channels-last: their moments, and where a row is one chunk its values too.
 template <class Layer> struct Chunks {
   template <class S>
   ROIKIT_INLINE static void run(Forward<S> f, int64_t begin, int64_t end) {
     std::vector<accumulate_t<S>> room(size_t(4 * f.shape.channels));
     for (int64_t item = begin; item < end; ++item) {
       of_chunk(f, item, room.data());
-      if (f.shape.chunks() > 1) continue;
+      if (f.shape.row_chunks() > 1) continue;
       finish(f, item);
       write_chunk<Layer>(f, item);
     }
@@ -237,7 +245,7 @@ template <class Layer> struct Written {
 template <class Layer, class S> void walk(Forward<S> f, const Launch& launch) {
   const NormShape& shape = f.shape;
   if (!shape.last) {
-    parallel_for(shape.images * shape.groups, norm_grain(shape.width() * shape.pixels), launch,
+    parallel_for(shape.rows() * shape.groups, norm_grain(shape.planes() * shape.pixels), launch,
                  [&](int64_t begin, int64_t end) { vary_lanes<Of<Layer>::template Plane>(launch.simd, f, begin, end); });
     return;
   }
@@ -246,8 +254,8 @@ template <class Layer, class S> void walk(Forward<S> f, const Launch& launch) {
   f.parts = parts.data();
   parallel_for(items, grain, launch,
                [&](int64_t begin, int64_t end) { vary<Chunks<Layer>>(launch.simd, f, begin, end); });
-  if (shape.chunks() == 1) return;
-  for (int64_t image = 0; image < shape.images; ++image) finish(f, image);
+  if (shape.row_chunks() == 1) return;
+  for (int64_t row = 0; row < shape.rows(); ++row) finish(f, row);
   parallel_for(items, grain, launch,
                [&](int64_t begin, int64_t end) { vary<Written<Layer>>(launch.simd, f, begin, end); });
 }
@@ -257,7 +265,7 @@ template <class Layer, class S> void walk(Forward<S> f, const Launch& launch) {
 void group_norm(const View& x, const View& weight, const View& bias, int64_t groups, double eps, const View& onto,
                 bool relu, const View& out, const View& mean, const View& rate, const Launch& launch) {
   const char* const op = "group_norm";
-  const NormShape shape = norm_shape(op, x, groups);
+  const NormShape shape = norm_shape(op, x, groups, mean.rank == 2 ? mean.shape[0] : x.shape[0]);
   check_norm_map(op, "out", out, x);
   check_norm_parts(op, shape, weight, bias, mean, rate);
   const bool added = norm_map_or_none(op, "onto", onto, x);

@@ -14,6 +14,11 @@ enum class Passed { all, by_x, by_out };
 
 struct ChannelSums {
   double grad, product;  // of (x - mean)
+
+  void add(const ChannelSums& other, double weight = 1) {
+    grad += weight * other.grad;
+    product += weight * other.product;
+  }
 };
 
 template <class S> struct Backward {
@@ -48,19 +53,14 @@ ROIKIT_INLINE void write_one(const S& grad, const S& x, const S& grad_sum, A mea
   store(to, (g * scale - (v - mean) * slope) - level);
 }
 
-// A group of an image: grad_x = grad scale - (x - mean) slope - level.
+// A group of a row, from its sums times the weights: grad_x = grad scale - (x - mean) slope - level.
 template <class A> struct Slopes {
   A slope, level;
 
-  Slopes(const NormShape& shape, const ChannelSums* sums, const A* weight, A rate) {
-    double grad = 0, product = 0;
-    for (int64_t k = 0; k < shape.width(); ++k) {
-      grad += double(weight[k]) * sums[k].grad;
-      product += double(weight[k]) * sums[k].product;
-    }
+  Slopes(const NormShape& shape, const ChannelSums& all, A rate) {
     const double r = double(rate);
-    slope = A(r * r * r * product / shape.count());
-    level = A(r * grad / shape.count());
+    slope = A(r * r * r * all.product / shape.count());
+    level = A(r * all.grad / shape.count());
   }
 };
 
@@ -109,22 +109,25 @@ ROIKIT_INLINE ChannelSums of_plane(const Backward<S>& b, int64_t at, A mean, A s
   return all;
 }
 
-// Groups [begin, end) of all images, contiguous.
+// Groups [begin, end) of all rows, contiguous.
 template <Passed passed, int Bytes> struct Groups {
   template <class S>
   ROIKIT_INLINE static void run(Backward<S> b, int64_t begin, int64_t end) {
     using A = accumulate_t<S>;
-    const int64_t pixels = b.shape.pixels, width = b.shape.width();
+    const NormShape& shape = b.shape;
+    const int64_t pixels = shape.pixels, planes = shape.planes();
     for (int64_t item = begin; item < end; ++item) {
-      const int64_t channel = item % b.shape.groups * width;
       const A mean = b.mean[item], rate = b.rate[item];
-      for (int64_t k = 0; k < width; ++k)
-        b.sums[item * width + k] = of_plane<passed, Bytes>(b, (item * width + k) * pixels, mean,
-                                                    rate * b.weight[channel + k], b.bias[channel + k]);
-      const Slopes<A> s(b.shape, b.sums + item * width, b.weight + channel, rate);
-      for (int64_t k = 0; k < width; ++k) {
-        const A scale = rate * b.weight[channel + k], shift = b.bias[channel + k], slope = s.slope, level = s.level;
-        const int64_t at = (item * width + k) * pixels;
+      ChannelSums all = {0, 0};
+      for (int64_t k = 0; k < planes; ++k) {
+        const int64_t plane = shape.plane(item, k), channel = shape.channel(item, k);
+        b.sums[plane] = of_plane<passed, Bytes>(b, plane * pixels, mean, rate * b.weight[channel], b.bias[channel]);
+        all.add(b.sums[plane], double(b.weight[channel]));
+      }
+      const Slopes<A> s(shape, all, rate);
+      for (int64_t k = 0; k < planes; ++k) {
+        const int64_t at = shape.plane(item, k) * pixels, channel = shape.channel(item, k);
+        const A scale = rate * b.weight[channel], shift = b.bias[channel], slope = s.slope, level = s.level;
         const S *grad = b.grad + at, *x = b.x + at, *own = b.grad_sum + at;
         S* to = b.grad_x + at;
         ROIKIT_EACH
@@ -184,15 +187,12 @@ ROIKIT_INLINE void of_chunk(const Backward<S>& b, int64_t item, const NormTable<
   }
 }
 
-// The sums of an image come to stand in those of its first chunk.
-template <class S> ROIKIT_INLINE void finish(const Backward<S>& b, int64_t image) {
-  const int64_t channels = b.shape.channels, chunks = b.shape.chunks();
-  ChannelSums* const all = b.sums + image * chunks * channels;
+// The sums of a row come to stand in those of its first chunk.
+template <class S> ROIKIT_INLINE void finish(const Backward<S>& b, int64_t row) {
+  const int64_t channels = b.shape.channels, chunks = b.shape.row_chunks();
+  ChannelSums* const all = b.sums + row * chunks * channels;
   for (int64_t k = 1; k < chunks; ++k)
-    for (int64_t c = 0; c < channels; ++c) {
-      all[c].grad += all[k * channels + c].grad;
-      all[c].product += all[k * channels + c].product;
-    }
+    for (int64_t c = 0; c < channels; ++c) all[c].add(all[k * channels + c]);
 }
 
 template <int rows, Passed passed, class S, class A>
@@ -216,9 +216,12 @@ ROIKIT_INLINE void write_chunk(const Backward<S>& b, int64_t item, const NormTab
   const int64_t channels = shape.channels, width = shape.width(), image = item / shape.chunks();
   const int64_t begin = item % shape.chunks() * shape.chunk(), end = std::min(begin + shape.chunk(), shape.pixels);
   A *slope = room, *level = room + channels;
+  const int64_t row = shape.row(image);
+  const ChannelSums* const sums = b.sums + row * shape.row_chunks() * channels;
   for (int64_t g = 0; g < shape.groups; ++g) {
-    const Slopes<A> s(shape, b.sums + image * shape.chunks() * channels + g * width, b.weight + g * width,
-                      b.rate[image * shape.groups + g]);
+    ChannelSums all = {0, 0};
+    for (int64_t c = g * width; c < (g + 1) * width; ++c) all.add(sums[c], double(b.weight[c]));
+    const Slopes<A> s(shape, all, b.rate[row * shape.groups + g]);
     std::fill(slope + g * width, slope + (g + 1) * width, s.slope);
     std::fill(level + g * width, level + (g + 1) * width, s.level);
   }
@@ -228,14 +231,14 @@ ROIKIT_INLINE void write_chunk(const Backward<S>& b, int64_t item, const NormTab
   for (; p < end; ++p) write_rows<1, passed>(b, image * shape.map() + p * channels, table, slope, level);
 }
 
-// Chunks [begin, end) of all images, channels-last. which: 0 the sums, 1 the gradients, 2 both, of maps of one chunk.
+// Chunks [begin, end) of all images, channels-last. which: 0 the sums, 1 the gradients, 2 both, of rows of one chunk.
 template <Passed passed> struct Chunks {
   template <class S>
   ROIKIT_INLINE static void run(Backward<S> b, int which, int64_t begin, int64_t end) {
     using A = accumulate_t<S>;
     std::vector<A> room(size_t(2 * b.shape.channels));
     for (int64_t item = begin; item < end; ++item) {
-      const int64_t first = item / b.shape.chunks() * b.shape.groups;
+      const int64_t first = b.shape.row(item / b.shape.chunks()) * b.shape.groups;
       const NormTable<A> table(b.shape, b.mean + first, b.rate + first, b.weight);
       if (which != 1) of_chunk<passed>(b, item, table, room.data());
       if (which != 0) write_chunk<passed>(b, item, table, room.data());
@@ -246,7 +249,7 @@ template <Passed passed> struct Chunks {
 template <Passed passed, class S> void walk(const Backward<S>& b, const Launch& launch) {
   const NormShape& shape = b.shape;
   if (!shape.last) {
-    parallel_for(shape.images * shape.groups, norm_grain(shape.width() * shape.pixels), launch,
+    parallel_for(shape.rows() * shape.groups, norm_grain(shape.planes() * shape.pixels), launch,
                  [&](int64_t begin, int64_t end) { vary_lanes<Of<passed>::template Plane>(launch.simd, b, begin, end); });
     return;
   }
@@ -255,21 +258,22 @@ template <Passed passed, class S> void walk(const Backward<S>& b, const Launch& 
     parallel_for(items, grain, launch,
                  [&](int64_t begin, int64_t end) { vary<Chunks<passed>>(launch.simd, b, which, begin, end); });
   };
-  if (shape.chunks() == 1) return over(2);
+  if (shape.row_chunks() == 1) return over(2);
   over(0);
-  for (int64_t image = 0; image < shape.images; ++image) finish(b, image);
+  for (int64_t row = 0; row < shape.rows(); ++row) finish(b, row);
   over(1);
 }
 
-// Of weight and bias, image after image.
+// Of weight and bias, image after image; channels-last row after row, whose sums are those of a first chunk.
 template <class S, class A>
 void of_parameters(const Backward<S>& b, int64_t stride, A* grad_weight, A* grad_bias) {
-  for (int64_t c = 0; c < b.shape.channels; ++c) {
-    const int64_t group = c / b.shape.width();
+  const NormShape& shape = b.shape;
+  for (int64_t c = 0; c < shape.channels; ++c) {
+    const int64_t group = c / shape.width();
     double weight = 0, bias = 0;
-    for (int64_t image = 0; image < b.shape.images; ++image) {
+    for (int64_t image = 0; image < (shape.last ? shape.rows() : shape.images); ++image) {
       const ChannelSums& own = b.sums[image * stride + c];
-      weight += double(b.rate[image * b.shape.groups + group]) * own.product;
+      weight += double(b.rate[shape.row(image) * shape.groups + group]) * own.product;
       bias += own.grad;
     }
     grad_weight[c] = A(weight);
@@ -284,7 +288,7 @@ void group_norm_backward(const View& grad, const View& x, const View& out, const
                          const View& grad_weight, const View& grad_bias, const Launch& launch) {
   const char* const op = "group_norm_backward";
   require(mean.rank == 2, op, "mean must be (N, groups)");
-  const NormShape shape = norm_shape(op, x, mean.shape[1]);
+  const NormShape shape = norm_shape(op, x, mean.shape[1], mean.shape[0]);
   check_norm_map(op, "grad", grad, x);
   check_norm_map(op, "grad_x", grad_x, x);
   check_norm_parts(op, shape, weight, bias, mean, rate);

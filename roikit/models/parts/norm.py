@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from roikit.ops._group_norm import group_norm
+from roikit.ops._group_norm import batch_norm, group_norm, has_batch_norm
 
-__all__ = ["ConvBlock", "FrozenBatchNorm2d", "GroupNorm", "conv_norm", "norm_layer"]
+__all__ = ["BatchNorm2d", "ConvBlock", "FrozenBatchNorm2d", "GroupNorm", "conv_norm", "norm_layer"]
 
 
 class FrozenBatchNorm2d(nn.Module):
@@ -67,14 +67,47 @@ class GroupNorm(nn.GroupNorm):
         return group_norm(input, self.num_groups, self.weight, self.bias, self.eps, onto, relu)
 
 
+class BatchNorm2d(nn.BatchNorm2d):
+    """`nn.BatchNorm2d` that takes along what follows; in training on a CPU all are one kernel."""
+
+    def forward(self, input: Tensor, onto: Tensor | None = None, relu: bool = False) -> Tensor:
+        """
+        Args:
+            input: (N, C, H, W).
+            onto: a map like `input` that is added, or None.
+            relu: whether a ReLU comes last.
+        """
+        if not (self.training and self._averages() and has_batch_norm(input, self.weight, self.bias, onto)):
+            out = super().forward(input)
+            if onto is not None:
+                out += onto
+            return out.relu_() if relu else out
+        out, mean, rate = batch_norm(input, self.weight, self.bias, self.eps, onto, relu)
+        with torch.no_grad():
+            count = input.numel() // input.shape[1]
+            variance = (rate.double().pow(-2) - self.eps).clamp_(min=0.0) * (count / (count - 1))  # without bias
+            self.num_batches_tracked.add_(1)
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance.to(self.running_var.dtype), self.momentum)
+        return out
+
+    def _averages(self) -> bool:
+        """Whether statistics are averaged as they are by default."""
+        return self.running_mean is not None and self.momentum is not None
+
+
+# What takes an addition and a ReLU along.
+_TAKING = (GroupNorm, BatchNorm2d)
+
+
 def conv_norm(conv: nn.Conv2d, norm: nn.Module, x: Tensor, onto: Tensor | None = None,
               activation: nn.Module | None = None) -> Tensor:
     """activation(norm(conv(x)) + onto) of a convolution without bias.
 
     On a CPU a `FrozenBatchNorm2d` acts on the weights, which are far fewer than the values of a map; gradients pass
-    through them to the convolution's own. A `GroupNorm` takes the addition and a ReLU along.
+    through them to the convolution's own. `GroupNorm` and `BatchNorm2d` take the addition and a ReLU along.
     """
-    if type(norm) is GroupNorm and type(activation) in (nn.ReLU, type(None)):
+    if type(norm) in _TAKING and type(activation) in (nn.ReLU, type(None)):
         return norm(conv(x), onto, activation is not None)
     if type(norm) is not FrozenBatchNorm2d or x.device.type != "cpu" or conv.bias is not None:
         out = norm(conv(x))
@@ -87,16 +120,16 @@ def conv_norm(conv: nn.Conv2d, norm: nn.Module, x: Tensor, onto: Tensor | None =
 
 
 class ConvBlock(nn.Sequential):
-    """A convolution, perhaps a normalisation, and perhaps a ReLU, which a `GroupNorm` takes along."""
+    """A convolution, perhaps a normalisation, and perhaps a ReLU, which the normalisation takes along."""
 
     def forward(self, input: Tensor) -> Tensor:
-        if len(self) == 3 and type(self[1]) is GroupNorm and type(self[2]) is nn.ReLU:
+        if len(self) == 3 and type(self[1]) in _TAKING and type(self[2]) is nn.ReLU:
             return self[1](self[0](input), relu=True)
         return super().forward(input)
 
     def added(self, input: Tensor, onto: Tensor) -> Tensor:
-        """The block's result and `onto`, which a `GroupNorm` in last place takes along."""
-        if len(self) == 2 and type(self[1]) is GroupNorm:
+        """The block's result and `onto`, which a normalisation in last place takes along."""
+        if len(self) == 2 and type(self[1]) in _TAKING:
             return self[1](self[0](input), onto)
         out = self(input)
         out += onto
@@ -114,7 +147,7 @@ def norm_layer(kind: str, *, eps: float = 1e-5, groups: int = 32) -> Callable[[i
     if kind == "frozen":
         return lambda channels: FrozenBatchNorm2d(channels, eps)
     if kind == "batch":
-        return lambda channels: nn.BatchNorm2d(channels, eps)
+        return lambda channels: BatchNorm2d(channels, eps)
     if kind == "sync":
         return lambda channels: nn.SyncBatchNorm(channels, eps)
     if kind == "group":

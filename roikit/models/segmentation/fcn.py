@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from roikit.models.parts.norm import BatchNorm2d
 from roikit.models.segmentation.segmenter import Segmenter
 
 __all__ = ["FCNHead", "FCNSkipHead", "FCNSkips", "bilinear_filter"]
@@ -31,7 +32,7 @@ class FCNHead(nn.Sequential):
     """
 
     def __init__(self, in_channels: int, num_classes: int, channels: int | None = None,
-                 make_norm: MakeNorm = nn.BatchNorm2d, dropout: float = 0.1) -> None:
+                 make_norm: MakeNorm = BatchNorm2d, dropout: float = 0.1) -> None:
         channels = in_channels // 4 if channels is None else channels
         super().__init__(nn.Conv2d(in_channels, channels, 3, padding=1, bias=False), make_norm(channels),
                          nn.ReLU(inplace=True), nn.Dropout(dropout), nn.Conv2d(channels, num_classes, 1))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from roikit.models.parts.norm import ConvBlock
+from roikit.models.parts.norm import BatchNorm2d, ConvBlock
 
 __all__ = ["PSPHead", "PyramidPooling"]
 
@@ -51,7 +51,7 @@ class PSPHead(nn.Sequential):
         bins: as in `PyramidPooling`.
     """
 
-    def __init__(self, in_channels: int, num_classes: int, channels: int = 512, make_norm: MakeNorm = nn.BatchNorm2d,
+    def __init__(self, in_channels: int, num_classes: int, channels: int = 512, make_norm: MakeNorm = BatchNorm2d,
                  dropout: float = 0.1, bins: Sequence[int] = (1, 2, 3, 6)) -> None:
         pooling = PyramidPooling(in_channels, bins, make_norm)
         super().__init__(pooling, nn.Conv2d(pooling.out_channels, channels, 3, padding=1, bias=False),
