@@ -33,10 +33,10 @@ def group_norm(x, groups, weight, bias, eps=1e-5, onto=None, relu=False, *, over
 
     Returns:
         (N, C, H, W) in the dtype of x. With u the unit roundoff of the dtype in which is added up, no value differs
-        from the exact one by more than u (100 (d + 1) |weight| + 2 |mean| rate |weight| + 3 (|bias| + |onto|)), d its
-        distance from the mean in deviations and rate 1 / sqrt(variance + eps), and by what the dtype of x rounds. The
-        bits are the same for any number of threads and at every vector level; those of the two formats differ. A
-        gradient is differentiable again, by torch's operations.
+        from the exact one by more than u (|weight| (150 (d + 1) + 2 |mean| rate) + 4 (|bias| + |onto|)), d its distance
+        from the mean in deviations and rate 1 / sqrt(variance + eps), and by what the dtype of x rounds. The bits are
+        the same for any number of threads and at every vector level; those of the two formats differ. A gradient is
+        differentiable again, by torch's operations.
 
     Source: Wu and He, ECCV 2018, arXiv:1803.08494.
     """
@@ -72,7 +72,7 @@ def has_batch_norm(x, weight, bias, onto=None):
 
 def _has_kernel(x, weight, bias, onto):
     """Whether the kernel takes these, and nobody looks at the single operations."""
-    if torch.compiler.is_compiling() or type(x) is not torch.Tensor or not x.is_cpu or x.dim() != 4:
+    if torch.compiler.is_compiling() or type(x) is not torch.Tensor or not x.is_cpu or x.dim() != 4 or not x.numel():
         return False
     if weight is None or bias is None or not weight.dtype == bias.dtype == _WEIGHTS.get(x.dtype):
         return False
@@ -116,6 +116,7 @@ class _Norm(torch.autograd.Function):
 
 def _differentiable(grad, x, weight, bias, out, groups, eps, joint, relu):
     """The gradients by operations that can be differentiated again."""
+    again = torch.is_grad_enabled()
     with torch.enable_grad():
         own = [t.detach().requires_grad_() if not t.requires_grad else t for t in (x, weight, bias)]
         laid = own[0].contiguous()
@@ -123,7 +124,7 @@ def _differentiable(grad, x, weight, bias, out, groups, eps, joint, relu):
                   else torch.group_norm(laid, groups, *own[1:], eps))
         if relu:
             grad = grad * ((normed if out is None else out) > 0)
-        return *torch.autograd.grad(normed, own, grad, create_graph=torch.is_grad_enabled()), grad
+        return *torch.autograd.grad(normed, own, grad, create_graph=again), grad
 
 
 def _form(x):
@@ -156,7 +157,7 @@ def _kernel(x, weight, bias, onto, groups, eps, relu, joint):
 def _forward(x, weight, bias, onto, groups, eps, relu, out, rows):
     onto = x.new_empty(0) if onto is None else onto.contiguous(memory_format=_form(x))
     weight, bias = weight.contiguous(), bias.contiguous()
-    mean, rate = (weight.new_empty(rows, groups) for _ in range(2))
+    mean, rate = ((weight.new_empty if x.numel() else weight.new_zeros)((rows, groups)) for _ in range(2))
     _core.group_norm(view(x), view(weight), view(bias), groups, eps, view(onto), relu, view(out), view(mean),
                      view(rate), launch(x))
     return out, mean, rate

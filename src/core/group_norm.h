@@ -12,13 +12,14 @@
 //
 //   rate = 1 / sqrt(variance + eps);  out = ((x - mean) (rate weight) + bias) + onto, and 0 where that is below 0
 //
-// Means and variances are those of blocks, of kNormBlock values or of the pixels that have kNormRows, taken about the
-// block's own mean, and joined in double: no digits are lost where a mean is large. Blocks follow from the shape, so
-// that the bits depend on no thread and no vector level; those of the two formats differ. The gradient passes where out
-// is above 0: what is 0 or less is known from `out` where there was an addition, else from x. grad_sum is then the
-// gradient of what was added.
+// Means and variances are those of blocks, of kNormBlock values or of the at most kNormPixels pixels that have
+// kNormRows, taken about the block's own mean, and joined in double: no digits are lost where a mean is large. Blocks
+// follow from the shape, so that the bits depend on no thread and no vector level; those of the two formats differ. The
+// gradient passes where out is above 0: what is 0 or less is known from `out` where there was an addition, else from x.
+// grad_sum is then the gradient of what was added.
 //
-// Source: Wu and He, ECCV 2018; Ioffe and Szegedy, ICML 2015; blocks are joined as in Chan, Golub and LeVeque, The American Statistician 37 (1983).
+// Source: Wu and He, ECCV 2018; Ioffe and Szegedy, ICML 2015; blocks are joined as in Chan, Golub and LeVeque, The
+// American Statistician 37 (1983).
 #pragma once
 
 #include <cmath>
@@ -33,6 +34,7 @@ namespace roikit {
 
 constexpr int64_t kNormBlock = 4096;       // values that lie side by side, of one group
 constexpr int64_t kNormRows = 4 * 4096;    // values of pixels, of all groups
+constexpr int64_t kNormPixels = 512;       // pixels of a block at most: few values are added up one after the other
 constexpr int64_t kNormChunk = 16 * 4096;  // values of a map that are one thread's, channels-last
 
 // Values in all, their mean, and the sum of their squared distances from it.
@@ -85,7 +87,10 @@ struct NormShape {
   int64_t channel(int64_t item, int64_t k) const { return joint ? item : item % groups * width() + k; }
 
   // Pixels of a block and of a chunk, channels-last.
-  int64_t block() const { return channels < kNormRows ? kNormRows / channels : 1; }
+  int64_t block() const {
+    const int64_t rows = channels < kNormRows ? kNormRows / channels : 1;
+    return rows < kNormPixels ? rows : kNormPixels;
+  }
   int64_t chunk() const { return channels < kNormChunk ? kNormChunk / (channels * block()) * block() : block(); }
   int64_t chunks() const { return (pixels + chunk() - 1) / chunk(); }
   int64_t row_chunks() const { return chunks() * (joint ? images : 1); }

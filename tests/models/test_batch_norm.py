@@ -1,7 +1,9 @@
 """Batch normalisation in training with what follows it: as torch's in float64, the same bits, torch's own cases."""
 
+import contextlib
 import copy
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -10,6 +12,8 @@ from torch.nn import functional as F  # noqa: E402
 
 from roikit.models.bodies.resnet import RESNETS, BasicBlock  # noqa: E402
 from roikit.models.parts.norm import BatchNorm2d, norm_layer  # noqa: E402
+from roikit.reference import group_norm as reference  # noqa: E402
+from roikit.testing import simd, simd_levels  # noqa: E402
 
 FORMATS = [torch.contiguous_format, torch.channels_last]
 SHAPES = [(2, 3, 5, 7), (1, 8, 4, 4), (3, 40, 33, 20), (4, 300, 3, 3), (2, 2, 150, 130), (9, 1, 1, 1)]
@@ -74,13 +78,28 @@ def test_law_values_gradients_and_statistics_are_torchs_in_float64(shape, form, 
 
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_law_the_bits_are_the_same_for_any_number_of_threads(shape, form):
+@pytest.mark.parametrize("mean", [0.0, 300.0])
+def test_law_it_is_the_specification_of_all_images_as_one(shape, form, mean):
+    layer, x, onto, _ = drawn(shape, form, mean)
+
+    def as_one(maps):
+        return maps.numpy().transpose(1, 0, 2, 3).reshape(1, shape[1], -1, shape[3]).astype(np.float64)
+    parts = as_one(x), shape[1], *(part.detach().numpy().astype(np.float64) for part in (layer.weight, layer.bias))
+    expected = reference.group_norm(*parts, layer.eps, as_one(onto))
+    bound = 2.0**-24 * (reference.bounds(*parts, layer.eps, as_one(onto)) + np.abs(expected))
+    assert (np.abs(as_one(layer(x, onto).detach()) - expected) <= bound).all()
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_law_the_bits_are_the_same_for_any_number_of_threads_and_at_every_level(shape, form):
     layer, x, onto, grad = drawn(shape, form)
     threads, all_found = torch.get_num_threads(), []
     try:
-        for count in (1, 2, 5):
+        for count, level in [(1, None), (2, None), (5, None), *((2, level) for level in simd_levels())]:
             torch.set_num_threads(count)
-            all_found.append(of(copy.deepcopy(layer), x, onto, grad, True))
+            with contextlib.nullcontext() if level is None else simd(level):
+                all_found.append(of(copy.deepcopy(layer), x, onto, grad, True))
     finally:
         torch.set_num_threads(threads)
     for other in all_found[1:]:
