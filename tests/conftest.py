@@ -11,6 +11,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,9 @@ from hypothesis import HealthCheck, settings
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # A command that is called in a test's process must not change what the tests after it see of memory.
 os.environ.setdefault("ROIKIT_KEEP_MEMORY", "off")
+# What is kept in the user's folder, plans of prepared models for one, is neither read nor written by tests.
+_HOME = tempfile.TemporaryDirectory(prefix="roikit-home-")
+os.environ.setdefault("ROIKIT_HOME", _HOME.name)
 
 for name, examples in (("few", 15), ("quick", 60), ("ci", 300), ("gpu", 2_000), ("full", 10_000)):
     settings.register_profile(name, max_examples=examples, deadline=None, derandomize=name in ("few", "ci"),

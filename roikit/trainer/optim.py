@@ -52,7 +52,8 @@ class WeightAverage:
         """Take in the weights of one more step."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for mean, now in zip(self.model.parameters(), model.parameters(), strict=True):
-            mean.lerp_(now.detach(), 1.0 - decay)
-        for mean, now in zip(self.model.buffers(), model.buffers(), strict=True):
-            mean.copy_(now)
+        # All at once: on a GPU a call for each would take longer than the work.
+        torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1.0 - decay)
+        buffers = list(self.model.buffers())
+        if buffers:
+            torch._foreach_copy_(buffers, list(model.buffers()))

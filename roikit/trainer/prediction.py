@@ -14,7 +14,7 @@ from roikit.trainer.in_order import InOrder
 from roikit.trainer.outputs import annotations_of, check_outputs, image_writers, whole_files
 from roikit.trainer.picture_files import find_pictures, overlay_names
 from roikit.trainer.picture_work import Look, PictureWork, Room, one_at_a_time, thread_count
-from roikit.trainer.prepared import prepared
+from roikit.trainer.prepared import MANY, prepared
 from roikit.trainer.remote_results import writes_to_addresses
 from roikit.trainer.result_files import JOURNAL, ResultFiles
 from roikit.trainer.running import evaluation_of
@@ -117,7 +117,7 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
     trained = load_trained(source, device, detections=max_detections, score_threshold=lowest)
     _check_options(trained, tiles, views)
     if prepare:
-        trained = prepared(trained)
+        trained = prepared(trained, len(files.names) if tiles is None else MANY)
     if tiles is not None and trained.device.type == "cpu":
         tiles = replace(tiles, batch=1)  # several at once need the more memory and no less time
     names = {c["id"]: c["name"] for c in trained.categories}

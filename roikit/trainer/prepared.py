@@ -2,17 +2,22 @@
 
 from dataclasses import replace
 
-from roikit.models import Detector, Segmenter, prepare_for_inference
+from roikit.models import Detector, InferencePlan, Segmenter, prepare_for_inference
+from roikit.models.kept_plans import prepare_with_kept_plan
 from roikit.trainer.running import native_bf16
 
-__all__ = ["prepared"]
+__all__ = ["MANY", "prepared"]
+
+MANY = 32  # pictures for which measuring the ways of convolutions pays
 
 
-def prepared(trained):
+def prepared(trained, pictures=MANY):
     """The model of a `Trained` as `prepare_for_inference` makes it, in the precision that its run is configured with.
 
     ``run.amp`` of the configuration is then "off", for a prepared model casts by itself. Left as they are: models on
-    other devices than the CPU, in fp16, and of other parts than roikit's.
+    other devices than the CPU, in fp16, and of other parts than roikit's. In float32 the ways of convolutions are those
+    of a plan, see `roikit.models.kept_plans`; for fewer than 32 ``pictures`` it is not measured, and each layer is
+    computed in the way that is mostly the fastest. So the results do not depend on the order of pictures.
     """
     amp = trained.config.run.amp
     if amp == "auto":
@@ -20,7 +25,17 @@ def prepared(trained):
     if trained.device.type != "cpu" or amp == "fp16" or not isinstance(trained.model, Detector | Segmenter):
         return trained
     try:
-        model = prepare_for_inference(trained.model, "bf16" if amp == "bf16" else "float32")
+        model = _prepare(trained.model, amp, pictures)
     except TypeError:  # a part that cannot be prepared
         return trained
     return replace(trained, model=model, config=replace(trained.config, run=replace(trained.config.run, amp="off")))
+
+
+def _prepare(model, amp, pictures):
+    if amp == "bf16":
+        return prepare_for_inference(model, "bf16")
+    if pictures >= MANY:
+        return prepare_with_kept_plan(model)
+    found = prepare_for_inference(model)
+    InferencePlan.of(found).put_into(found)  # an empty one, so that nothing is measured
+    return found

@@ -61,9 +61,8 @@ def optimise(wrapped, state, images, targets, config, *, device, process, stop):
     if config.optimizer.clip_norm is not None or state.scaler.is_enabled():
         state.scaler.unscale_(state.optimizer)
         limit = config.optimizer.clip_norm
-        norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(),
-                                              math.inf if limit is None else limit).item()
-        if state.scaler.is_enabled() and not math.isfinite(norm):
+        norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), math.inf if limit is None else limit)
+        if state.scaler.is_enabled() and not math.isfinite(norm.item()):
             # The scale was too high for fp16: nothing is left to step on. The scaler skips such a
             # step, too, but leaves the test to fused optimizers, which are not all alike in it.
             state.optimizer.zero_grad(set_to_none=True)
@@ -72,7 +71,8 @@ def optimise(wrapped, state, images, targets, config, *, device, process, stop):
     state.scaler.update()
     if state.average is not None:
         state.average.update(state.model)
-    return means, norm, stops > 0
+    # The device is waited for when all that this step asks of it is on its way.
+    return means, None if norm is None else norm.item(), stops > 0
 
 
 def _stop(own, targets, state, process):

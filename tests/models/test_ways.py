@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 from roikit.models import InferencePlan, prepare_for_inference  # noqa: E402
+from roikit.models.kept_plans import prepare_with_kept_plan  # noqa: E402
 from roikit.models.parts import ways  # noqa: E402
 from roikit.models.parts.fused import FusedConv2d, fuse  # noqa: E402
 
@@ -166,3 +167,71 @@ def test_contract_a_plan_of_something_else_is_refused(prepared, small_config, tm
             InferencePlan.load(path)
     with pytest.raises(OSError, match=r"none\.json"):
         InferencePlan.load(tmp_path / "none.json")
+
+
+@pytest.fixture
+def measured(monkeypatch, tmp_path):
+    """Sizes that were measured, a list that grows; what is kept is kept in a folder of its own."""
+    monkeypatch.setenv("ROIKIT_HOME", str(tmp_path / "home"))
+    seen = []
+
+    def choose(layer, x, onto):
+        seen.append(x.shape)
+        return ways.candidates(layer, len(x))[-1]
+    monkeypatch.setattr("roikit.models.parts.fused.fastest", choose)
+    return seen
+
+
+@torch.no_grad()
+def test_law_a_kept_plan_is_measured_once_and_gives_the_same_bits(measured, small_config, scene, tmp_path):
+    image, _ = scene()
+    model = detector(small_config)
+    first = prepare_with_kept_plan(model)
+    assert first.box == model.box
+    plan = InferencePlan.of(first)
+    # Noise has no objects; the layers of masks are measured all the same.
+    assert any(name.startswith("roi_heads.mask_head") for name in plan.ways)
+    (expected,), count = first([image]), len(measured)
+    again = prepare_with_kept_plan(model)
+    found, = again([image])
+    assert len(measured) == count > 0 and InferencePlan.of(again) == plan
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+    kept, = (tmp_path / "home" / "plans").iterdir()
+    assert InferencePlan.load(kept) == plan
+
+
+@pytest.mark.parametrize("damage", ["", "{}", "another"])
+def test_case_a_damaged_kept_plan_is_measured_anew(measured, small_config, tmp_path, damage):
+    model = detector(small_config)
+    plan = InferencePlan.of(prepare_with_kept_plan(model))
+    kept, = (tmp_path / "home" / "plans").iterdir()
+    if damage == "another":
+        dataclasses.replace(plan, torch="1.0").save(kept)
+    else:
+        kept.write_text(damage)
+    count = len(measured)
+    assert InferencePlan.of(prepare_with_kept_plan(model)) == plan and len(measured) == 2 * count
+    assert InferencePlan.load(kept) == plan
+
+
+def test_case_of_processes_that_measure_at_once_all_follow_the_first(measured, small_config, tmp_path, monkeypatch):
+    model = detector(small_config)
+    first = InferencePlan.of(prepare_with_kept_plan(model))
+    kept, = (tmp_path / "home" / "plans").iterdir()
+    text = kept.read_text()
+    kept.unlink()
+
+    def late(layer, x, onto):
+        kept.write_text(text)  # meanwhile by another process
+        return "fused"
+    monkeypatch.setattr("roikit.models.parts.fused.fastest", late)
+    assert InferencePlan.of(prepare_with_kept_plan(model)) == first
+    assert list(kept.parent.iterdir()) == [kept]
+
+
+def test_case_a_folder_that_cannot_be_written_keeps_nothing(measured, small_config, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ROIKIT_HOME", str(tmp_path / "file"))
+    found = prepare_with_kept_plan(detector(small_config))
+    assert InferencePlan.of(found).ways and all(part.measured is None for part in found.modules()
+                                                if isinstance(part, FusedConv2d))

@@ -15,6 +15,7 @@ from roikit.models.parts.fused import FusedConv2d
 from roikit.trainer import load_config, picture_work, predict, prediction, train
 from roikit.trainer.outputs import overlays
 from roikit.trainer.prepared import prepared
+from roikit.trainer.running import native_bf16
 from roikit.trainer.trained import Trained, load_trained
 
 Image = pytest.importorskip("PIL.Image")
@@ -132,7 +133,7 @@ def test_contract_a_warning_of_an_image_is_the_caller_s(run, photos, tmp_path):
 
 
 @pytest.mark.parametrize("amp", ["off", "auto", "fp16"])
-def test_contract_roikits_models_are_prepared_on_a_cpu(run, amp):
+def test_contract_roikits_models_are_prepared_on_a_cpu(run, amp, monkeypatch):
     trained = load_trained(run, "cpu")
     assert prepared(trained) is trained  # a model of another library is run as it is
     config = models.DetectorConfig(num_classes=3, backbone=models.BackboneConfig("resnet18", norm="group"))
@@ -145,11 +146,18 @@ def test_contract_roikits_models_are_prepared_on_a_cpu(run, amp):
     assert found.config.run.amp == "off" and any(isinstance(part, FusedConv2d) for part in found.model.modules())
     assert not any(isinstance(part, FusedConv2d) for part in real.model.modules())
     assert prepared(replace(real, device=torch.device("cuda"))).model is real.model
+    # A few pictures do not pay for a measurement; nor is the order of pictures to decide what is measured.
+    measured = real.model
+    monkeypatch.setattr("roikit.trainer.prepared.prepare_with_kept_plan", lambda model: measured)
+    assert (prepared(real, 32).model is measured) == (amp == "off" or not native_bf16("cpu"))
+    few = prepared(real, 31).model
+    assert all(part.measured is None and not part.ways or part.dtype == torch.bfloat16
+               for part in few.modules() if isinstance(part, FusedConv2d))
 
 
 def test_contract_a_prediction_prepares_its_model_unless_told_not_to(run, photos, monkeypatch):
     seen = []
-    monkeypatch.setattr(prediction, "prepared", lambda trained: seen.append(trained) or trained)
+    monkeypatch.setattr(prediction, "prepared", lambda trained, pictures: seen.append(trained) or trained)
     first = photos / "00.png"
     predict(run, first, device="cpu", prepare=False)
     assert seen == []

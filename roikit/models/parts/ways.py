@@ -26,7 +26,7 @@ _ACTIVATIONS: dict[str, tuple[str, list[float]]] = {
 _LEAST = 2e7  # multiplications below which nothing is gained that could be measured
 _BETTER = 0.95  # of the time of `fused` another way must take less than this
 _RUNS = 3
-_LONGEST = 0.2  # seconds after which a second timed run is not waited for
+_LONGEST = 0.2  # seconds after which no further run is waited for
 _HOPELESS = 1.5  # times the best so far, of a way's first run, that end its measurement
 _NARROWEST = 16  # channels of Winograd's algorithm
 SEVERAL = 8  # maps that may be faster one by one
@@ -163,15 +163,15 @@ def _least(layer: "FusedConv2d", x: Tensor) -> float:
 def _measured(layer: "FusedConv2d", way: str, x: Tensor, onto: Tensor | None, best: float) -> tuple[float, Tensor]:
     """The least seconds of some runs, and what a run gives."""
     found, spent = math.inf, 0.0
-    for run in range(_RUNS + 1):  # the first one finds memory and caches cold
+    for run in range(_RUNS + 1):  # the first finds memory and caches cold, which is little of a long one
         own = None if onto is None else onto.clone()
         begun = time.perf_counter()
         out = WAYS[way](layer, x, own)
         seconds = time.perf_counter() - begun
         spent += seconds
-        if run or seconds > _HOPELESS * best:
+        if run or spent > _LONGEST or seconds > _HOPELESS * best:
             found = min(found, seconds)
-        if found < math.inf and (spent > _LONGEST or seconds > _HOPELESS * best):
+        if spent > _LONGEST or seconds > _HOPELESS * best:
             break
     return found, out
 
