@@ -51,9 +51,11 @@ def predict(source, images, out, **options):
     weights are downloaded the first time. IMAGES are files, folders with the folders in them, patterns in quotes
     ('photos/**/*.jpg'), or text files (.txt) with a path on each line. Images that cannot be read are named and the
     others are gone on with; it then ends with status 1. What was found is kept whatever ends it, and --resume goes on.
+    Under torchrun the processes share the images: `torchrun --nproc-per-node 2 -m roikit predict ...`.
     """
+    from roikit.trainer.distributed import joined
     from roikit.trainer.image_progress import ImageProgress
-    from roikit.trainer.result_files import JOURNAL
+    from roikit.trainer.parts import JOURNAL
 
     progress = ImageProgress()
     failed = Failures(progress.say)
@@ -62,8 +64,11 @@ def predict(source, images, out, **options):
         what = "objects" if all("score" in result for result in found) else "classes"
         click.echo(f"{click.format_filename(path)}: {len(found)} {what}")
 
-    with terminated_as_interrupted(), contextlib.closing(progress):
+    with terminated_as_interrupted(), contextlib.closing(progress), joined() as process:
+        progress.show(process.first)
         roikit.predict(source, list(images), out=out, on_image=None if progress.is_terminal else tell, on_error=failed,
-                       progress=progress, **options)
-    click.echo(f"{out}: {progress.text()}; {JOURNAL} and what is made of it")
-    failed.end()
+                       progress=progress, process=process if process.world > 1 else None, **options)
+        failed.add_those_of_others(process)
+    if process.first:
+        click.echo(f"{out}: {progress.text()}; {JOURNAL} and what is made of it")
+        failed.end()
