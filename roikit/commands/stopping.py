@@ -39,10 +39,11 @@ class Failures:
         self._say(click.format_filename(sentence_about(path, error)))
 
     def add_those_of_others(self, process):
-        """Count on the first of several processes those of all; every process must call this."""
-        self.count = sum(process.gather(self.count))
+        """Count those of several processes together; every process must call this. None is this one alone."""
+        if process is not None:
+            self.count = sum(process.gather(self.count))
 
     def end(self):
-        """End the command with status 1 if there were any; of several processes in the first one alone."""
+        """End the command with status 1 if there were any."""
         if self.count:
             raise click.ClickException(f"{self.count} of the files could not be used; each is named above")

@@ -16,7 +16,7 @@ _PIECE = 1 << 24  # bytes of a file that are sent at once
 
 @contextlib.contextmanager
 def joined():
-    """The `Process` among those that torchrun started; alone where it did not start this one.
+    """The `Process` among those that torchrun started; alone where it did not start this one. For use with ``with``.
 
     It is for work that each does on its own: who is done waits for the others in the end, as long as it takes, so that
     none of them is ended by torchrun, which ends all when one has failed.

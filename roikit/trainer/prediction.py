@@ -1,9 +1,7 @@
 """Prediction: a trained model over image files, with overlays and COCO results."""
 
 import contextlib
-import hashlib
 import itertools
-import json
 import os
 import warnings
 from collections import Counter
@@ -11,7 +9,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from roikit.data.findings import counted
 from roikit.errors import RoikitWarning
 from roikit.trainer.distributed import Process
 from roikit.trainer.in_order import InOrder
@@ -25,7 +22,7 @@ from roikit.trainer.result_files import ResultFiles
 from roikit.trainer.running import evaluation_of
 from roikit.trainer.sentences import sentence_about, sentence_of
 from roikit.trainer.shared_results import SharedResults
-from roikit.trainer.shares import digest_of, own_share, require_same
+from roikit.trainer.shares import digest_of_file, own_share, require_same, told_names
 from roikit.trainer.tasks import task_of
 from roikit.trainer.tiles import tiles_of
 from roikit.trainer.trained import image_preparation, load_trained, require_objects
@@ -141,10 +138,10 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
     prediction = task_of(trained.config.model).prediction(trained, boxes=boxes)
     results, kept, writers, layouts, pictures = [], None, [], [], {}
     with contextlib.ExitStack() as stack:
-        about = {"weights": _digest(trained.path), "score_threshold": score_threshold, "upright": upright,
+        about = {"weights": digest_of_file(trained.path), "score_threshold": score_threshold, "upright": upright,
                  "max_detections": max_detections, "tile": tiles and tiles.size, "overlap": tiles and tiles.overlap,
                  "tta_flips": views and views.flips, "tta_scales": views and views.scales}
-        require_same(process, "predict", **about, images=_told(files.names), write=write, resume=resume)
+        require_same(process, "predict", **about, images=told_names(files.names), write=write, resume=resume)
         if out is not None:
             kept = ResultFiles(out, trained.categories, about=about, resume=resume,
                                writers=whole_files(write, trained.categories, pixel_size))
@@ -236,20 +233,6 @@ def _numbered(names, known):
     free = (number for number in itertools.count(1) if number not in taken)
     ids = {**known, **{name: next(free) for name in names if name not in known}}
     return dict(sorted(ids.items(), key=lambda item: item[1]))
-
-
-def _told(names):
-    """What one process tells another of the images that it sees."""
-    return f"{counted(len(names), 'image')} ({digest_of(json.dumps(names))})"
-
-
-def _digest(path):
-    """A short name for what a file holds."""
-    digest = hashlib.blake2b(digest_size=8)
-    with open(path, "rb") as file:
-        for part in iter(lambda: file.read(1 << 20), b""):
-            digest.update(part)
-    return digest.hexdigest()
 
 
 def _warn(path, error, stacklevel=4):

@@ -6,7 +6,10 @@ import socket
 
 from torch.utils.data import Subset
 
-__all__ = ["Share", "digest_of", "host_name", "own_share", "require_same"]
+from roikit.data.findings import counted
+
+__all__ = ["Share", "digest_of_file", "host_name", "own_share", "require_same", "share_of", "speed_of_all",
+           "told_names"]
 
 
 class Share(Subset):
@@ -29,8 +32,24 @@ def own_share(names, process):
     """
     if process.world == 1:
         return list(range(len(names)))
-    order = sorted(range(len(names)), key=lambda place: digest_of(names[place]))
+    order = sorted(range(len(names)), key=lambda place: _digest_of(names[place]))
     return sorted(order[process.rank::process.world])
+
+
+def share_of(dataset, process):
+    """The images of a data set that this process has; alone, the data set itself."""
+    return dataset if process.world == 1 else Share(dataset, own_share(dataset.image_ids, process))
+
+
+def speed_of_all(process, speed, count):
+    """The ``speed`` of `roikit.trainer.running.Looking` over all processes, of which this one had ``count`` images."""
+    if process.world == 1:
+        return speed
+    told = process.gather((speed, count))
+    total = sum(count for _, count in told)
+    seconds = max(count / max(speed["images_per_second"], 1e-9) for speed, count in told)
+    parts = {name: sum(speed[name] * count for speed, count in told) / max(1, total) for name in speed}
+    return {**parts, "images_per_second": total / max(seconds, 1e-9)}
 
 
 def require_same(process, who, **values):
@@ -52,10 +71,22 @@ def require_same(process, who, **values):
                              f"{other[name]}, process 0 on {host} {first[name]}")
 
 
-def digest_of(text):
-    """A short name for a text, or for bytes."""
-    return hashlib.blake2b(text if isinstance(text, bytes) else str(text).encode(errors="surrogateescape"),
-                           digest_size=8).hexdigest()
+def told_names(names):
+    """What one process tells another of the images that it sees."""
+    return f"{counted(len(names), 'image')} ({_digest_of(json.dumps(list(names)))})"
+
+
+def digest_of_file(path):
+    """A short name for what a file holds."""
+    digest = hashlib.blake2b(digest_size=8)
+    with open(path, "rb") as file:
+        for part in iter(lambda: file.read(1 << 20), b""):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def _digest_of(name):
+    return hashlib.blake2b(str(name).encode(errors="surrogateescape"), digest_size=8).hexdigest()
 
 
 def host_name():
