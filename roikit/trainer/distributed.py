@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 __all__ = ["Process", "joined", "pick_device"]
 
@@ -60,7 +61,11 @@ class Process:
             importlib.import_module("torch.distributed.nn.functional")
             cuda = device != "cpu" and torch.cuda.is_available()
             with _others():
-                dist.init_process_group("nccl" if cuda else "gloo", timeout=patience)
+                store, rank, world = next(rendezvous("env://"))
+                # Torchrun keeps its store where it starts processes anew; those before have left their places in it.
+                store = dist.PrefixStore(f"roikit-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+                dist.init_process_group("nccl" if cuda else "gloo", store=store, rank=rank, world_size=world,
+                                        timeout=patience)
         return cls(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")), own)
 
     @property
