@@ -1,11 +1,15 @@
 """`roikit eval`: how good a model or its results are."""
 
+import warnings
+
 import click
 
 import roikit
 from roikit.commands.arguments import Place, limits, numbers, source, words
 from roikit.commands.memory import keeps_memory
+from roikit.commands.processes import among_processes, is_first
 from roikit.commands.stopping import Failures
+from roikit.errors import RoikitWarning
 
 __all__ = ["evaluate"]
 
@@ -49,14 +53,22 @@ def evaluate(source, annotations, images, iou_types, max_detections, class_agnos
     cannot be read are named, and their objects count as missed; it then ends with status 1.
     For a segmenter, ANNOTATIONS may be label maps as for `roikit doctor`. A SOURCE that is a COCO panoptic file or a
     folder of PNG label maps is scored as it is, against ANNOTATIONS of the same kind.
+    Under torchrun the processes share the images of a model: `torchrun --nproc-per-node 2 -m roikit eval ...`.
     """
     from roikit.trainer.scores import table
 
     failed = Failures()
-    metrics = roikit.evaluate(source, annotations, images, iou_types=iou_types or None,
-                              max_detections=max_detections, use_cats=not class_agnostic, out=out, device=device,
-                              batch_size=batch_size, workers=workers, sigmas=sigmas, tile=tile, overlap=overlap,
-                              tta_flips=tta_flips, tta_scales=tta_scales, iou=iou, prepare=prepare, on_error=failed)
+    with among_processes() as process:
+        if not is_first(process):
+            warnings.simplefilter("ignore", RoikitWarning)  # the first one has the same
+        metrics = roikit.evaluate(source, annotations, images, iou_types=iou_types or None,
+                                  max_detections=max_detections, use_cats=not class_agnostic, out=out, device=device,
+                                  batch_size=batch_size, workers=workers, sigmas=sigmas, tile=tile, overlap=overlap,
+                                  tta_flips=tta_flips, tta_scales=tta_scales, iou=iou, prepare=prepare,
+                                  process=process, on_error=failed)
+        failed.add_those_of_others(process)
+    if not is_first(process):
+        return
     speed, _ = metrics.pop("speed", None), metrics.pop("unread", None)
     click.echo(table(metrics))
     if speed is not None:

@@ -7,6 +7,7 @@ import click
 import roikit
 from roikit.commands.arguments import Place, numbers, source, words
 from roikit.commands.memory import keeps_memory
+from roikit.commands.processes import among_processes, goes_on, is_first
 from roikit.commands.stopping import Failures, terminated_as_interrupted
 
 __all__ = ["predict"]
@@ -44,16 +45,17 @@ __all__ = ["predict"]
               help="Whether to turn photographs as EXIF says; pixels as stored are those of a data set's annotations.")
 @click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger images; default: 178956970.")
 @keeps_memory
-def predict(source, images, out, **options):
+def predict(source, images, out, resume, **options):
     """Find objects, or classes of pixels, on IMAGES with a trained model.
 
     SOURCE is a checkpoint, exported weights, the folder of a run, or a published name (`roikit zoo` lists them), whose
     weights are downloaded the first time. IMAGES are files, folders with the folders in them, patterns in quotes
     ('photos/**/*.jpg'), or text files (.txt) with a path on each line. Images that cannot be read are named and the
     others are gone on with; it then ends with status 1. What was found is kept whatever ends it, and --resume goes on.
+    Under torchrun the processes share the images: `torchrun --nproc-per-node 2 -m roikit predict ...`.
     """
     from roikit.trainer.image_progress import ImageProgress
-    from roikit.trainer.result_files import JOURNAL
+    from roikit.trainer.parts import JOURNAL
 
     progress = ImageProgress()
     failed = Failures(progress.say)
@@ -62,8 +64,12 @@ def predict(source, images, out, **options):
         what = "objects" if all("score" in result for result in found) else "classes"
         click.echo(f"{click.format_filename(path)}: {len(found)} {what}")
 
-    with terminated_as_interrupted(), contextlib.closing(progress):
+    with terminated_as_interrupted(), contextlib.closing(progress), among_processes() as process:
+        progress.show(is_first(process))
         roikit.predict(source, list(images), out=out, on_image=None if progress.is_terminal else tell, on_error=failed,
-                       progress=progress, **options)
-    click.echo(f"{out}: {progress.text()}; {JOURNAL} and what is made of it")
-    failed.end()
+                       progress=progress, process=process, resume=resume or process is not None and goes_on(),
+                       **options)
+        failed.add_those_of_others(process)
+    if is_first(process):
+        click.echo(f"{out}: {progress.text()}; {JOURNAL} and what is made of it")
+        failed.end()

@@ -38,6 +38,12 @@ class Failures:
         self.count += 1
         self._say(click.format_filename(sentence_about(path, error)))
 
+    def add_those_of_others(self, process):
+        """Count those of several processes together; every process must call this. None is this one alone."""
+        if process is not None:
+            self.count = sum(process.gather(self.count))
+
     def end(self):
+        """End the command with status 1 if there were any."""
         if self.count:
             raise click.ClickException(f"{self.count} of the files could not be used; each is named above")

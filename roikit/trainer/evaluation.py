@@ -32,7 +32,7 @@ __all__ = ["coco_results", "detect", "evaluate", "evaluate_detector", "score", "
 @writes_to_addresses()
 def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detections=None,
              use_cats=True, out=None, device="auto", batch_size=1, workers=0, sigmas=None, tile=None, overlap=None,
-             tta_flips=(), tta_scales=(), iou=None, prepare=True, on_error=None):
+             tta_flips=(), tta_scales=(), iou=None, prepare=True, process=None, on_error=None):
     """Average precision of ready results or of a trained model.
 
     Categories are paired by name where both sides have names, else by id; where the two differ, a RoikitWarning says
@@ -66,31 +66,39 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
         iou: the overlap from which on an object is found in what ``out`` tells of confusions and best scores; see
             ``roikit.trainer.analyse``. Default: 0.5.
         prepare: whether to run the model as it is prepared for a CPU, as `roikit.predict` does.
+        process: this process among several that share the images of a model's evaluation out, of
+            `roikit.trainer.distributed.joined`; each of them must call this then, with the same arguments. The first
+            one scores what all have found, and writes.
         on_error: called with the path and the exception for each image that cannot be read; without it, each is a
             RoikitWarning.
 
     Returns:
         dict: each kind of overlap -> its figures (see ``coco_scores``); from a model also
         ``speed``, seconds an image of ``data``, ``forward``, ``post``; and ``unread``, the number of images that could
-        not be read.
+        not be read. Of several processes each has the same.
 
     Raises:
+        ConnectionError: another process has ended before its share was done.
         OSError: a file cannot be read, none of the images can, or a file cannot be written.
         ValueError: the source is of no known kind, or results do not fit the annotations.
     """
     limits = None if max_detections is None else checked_limits(max_detections)
-    if out is not None:
+    is_first = process is None or process.first
+    if out is not None and is_first:
         writable_folder(out, "evaluate")
     source, annotations, images = local_path(source, texts=False), local_path(annotations), local_path(images)
     ready = _is_results(source)
     read = ready and annotations is not None and not isinstance(source, list)
     content = read_json(source) if read else source
-    if is_panoptic(content) or isinstance(source, (str, Path)) and is_label_folder(source):
+    are_maps = is_panoptic(content) or isinstance(source, (str, Path)) and is_label_folder(source)
+    if (ready or are_maps) and not is_first:
+        return process.share_first(None)
+    if are_maps:
         metrics = evaluate_maps(source, annotations, images, iou_types=iou_types, max_detections=limits, sigmas=sigmas,
                                 use_cats=None if use_cats else False)
         if out is not None:
             write_metrics(out, metrics)
-        return metrics
+        return metrics if process is None else process.share_first(metrics)
     if ready:
         if annotations is None:
             raise ValueError("evaluate: annotations must be given to score ready results")
@@ -105,15 +113,21 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
             _report(out, truth, results, metrics, path_of=paths_below(images, truth), use_cats=use_cats, told=told,
                     max_detections=dict.fromkeys(metrics, limits or DEFAULT_LIMITS), iou=iou or 0.5,
                     title=f"evaluation of {name}")
-        return metrics
+        return metrics if process is None else process.share_first(metrics)
+    from roikit.trainer.distributed import Process
     from roikit.trainer.prepared import prepared
+    from roikit.trainer.shares import digest_of_file, require_same
     from roikit.trainer.tasks import task_of
     from roikit.trainer.tiles import tiles_of
     from roikit.trainer.trained import load_trained, require_objects
     from roikit.trainer.views import check_views, views_of  # they import torch
 
+    process = Process() if process is None else process
     tiles, views = tiles_of(tile, overlap, batch_size), views_of(tta_flips, tta_scales)
-    trained, more = load_trained(source, device, at_least=limits[-1] if limits else 0), {}
+    trained, more = load_trained(source, process.device(device), at_least=limits[-1] if limits else 0), {}
+    if process.world > 1:
+        require_same(process, "evaluate", weights=digest_of_file(trained.path), iou_types=iou_types, limits=limits,
+                     tile=tile, overlap=overlap, tta_flips=tta_flips, tta_scales=tta_scales, batch_size=batch_size)
     if tiles is not None:
         require_objects(trained, "tile")
         more["tiles"] = tiles
@@ -125,15 +139,16 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
         require_objects(trained, "iou")
         more["iou"] = iou
     if prepare:
-        trained = prepared(trained)
+        trained = prepared(trained, process=process)
     return task_of(trained.config.model).evaluate(
         trained, annotations, images, iou_types=iou_types, limits=limits, use_cats=use_cats, out=out, sigmas=sigmas,
-        on_error=on_error, batch_size=batch_size, workers=workers, **more)
+        process=process, on_error=on_error, batch_size=batch_size, workers=workers, **more)
 
 
-def evaluate_detector(trained, annotations, images, *, iou_types, limits, use_cats, out, sigmas, on_error, tiles=None,
-                      views=None, iou=0.5, **loading):
+def evaluate_detector(trained, annotations, images, *, iou_types, limits, use_cats, out, sigmas, on_error, process,
+                      tiles=None, views=None, iou=0.5, **loading):
     """``evaluate`` of a loaded detector; ``limits`` are checked ``max_detections``, or None."""
+    from roikit.trainer.detecting import detect_all
     from roikit.trainer.trained import evaluation_paths, val_set
 
     files = evaluation_paths(trained.config, annotations, images)
@@ -146,18 +161,15 @@ def evaluate_detector(trained, annotations, images, *, iou_types, limits, use_ca
         iou_types = kinds_of_model(trained.config.model, masks=True, keypoints=dataset.has_keypoints)
     if "keypoints" in iou_types:
         check_keypoints(trained.categories, dataset, sigmas)
-    unread = []
-
-    def note(path, error):
-        unread.append(path)
-        (on_error or _warn_of_unread)(path, error)
-
-    results, speed = _detected(trained, dataset, categories, tiles, views, note, loading)
+    results, speed, unread = detect_all(trained, dataset, categories, tiles, views, process,
+                                        on_error=on_error or _warn_of_unread, **loading)
     if unread and len(unread) == len(dataset):
         raise OSError(f"evaluate: none of the {counted(len(unread), 'image')} could be read")
-    if unread:
+    if unread and process.first:
         warnings.warn(f"evaluate: {len(unread)} of {len(dataset)} images could not be read; their objects count as "
                       "missed", RoikitWarning, stacklevel=3)
+    if not process.first:
+        return process.share_first(None)
     limits = dict.fromkeys(iou_types, limits) if limits else {
         kind: limits_of(kind, trained.config.eval) for kind in iou_types}
     scores = score(truth, results, iou_types=iou_types, use_cats=use_cats, image_ids=dataset.image_ids, sigmas=sigmas,
@@ -171,7 +183,7 @@ def evaluate_detector(trained, annotations, images, *, iou_types, limits, use_ca
             _report(out, truth, results, scores, path_of=paths_in(dataset), use_cats=use_cats, max_detections=limits,
                     image_ids=dataset.image_ids, score_threshold=run.score_threshold, iou=iou, pictures=run.report,
                     **evaluation_words(trained, files[1]))
-    return metrics
+    return process.share_first(metrics)
 
 
 def _told_truth(annotations, **options):
@@ -188,27 +200,6 @@ def _report(out, truth, results, scores, **options):
         report_detections(out, truth, results, list(scores), scores=scores, **options)
     except ImportError as error:
         warnings.warn(f"evaluate: report.html was not written: {error}", RoikitWarning, stacklevel=4)
-
-
-def _detected(trained, dataset, categories, tiles, views, note, loading):
-    """Results and speed of `detect`, or of tiles; either in several views, where there are ``views``."""
-    config, around = trained.config, None
-    if views is not None:
-        from roikit.trainer.views import in_views
-
-        def around(run):
-            return in_views(run, trained.model, views, limit=config.model.box.detections_per_image)
-    if tiles is None:
-        return detect(trained.model, dataset, categories, device=trained.device, amp=config.run.amp, on_error=note,
-                      around=around, **loading)
-    from roikit.trainer.running import evaluation_of
-    from roikit.trainer.tiles import detect_on_pictures
-    from roikit.trainer.trained import image_preparation
-
-    ids = [c["id"] for c in categories]
-    with evaluation_of(trained.model, trained.device, config.run.amp) as run:
-        return detect_on_pictures(run if around is None else around(run), dataset, image_preparation(config), tiles,
-                                  lambda output, image_id: coco_results(output, image_id, ids), on_error=note)
 
 
 def _paired(categories, truth, use_cats):

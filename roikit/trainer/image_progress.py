@@ -19,16 +19,22 @@ class ImageProgress:
     def __init__(self, stream=None):
         self._stream = stream or sys.stderr
         self.is_terminal = self._stream.isatty()
+        self._is_shown = True
         self._bar, self._begun, self._first, self._done = None, time.monotonic(), None, 0
+
+    def show(self, is_shown):
+        """Whether to show a bar: of several processes one does."""
+        self._is_shown = is_shown
 
     def __call__(self, done, total):
         """Take in that so many images of all are done; the first call tells how many were before."""
         if self._first is None:
             self._begun, self._first = time.monotonic(), done
-            if self.is_terminal:
+            if self.is_terminal and self._is_shown:
                 self._bar = _bar(done, total, self._stream)
         self._done = done
         if self._bar is not None:
+            self._bar.total = total  # that of several processes is known when all are done
             self._bar.update(done - self._bar.n)
 
     def say(self, text):

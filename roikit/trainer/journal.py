@@ -1,10 +1,11 @@
 """What a prediction has done so far, a line an image in a file that is only added to."""
 
+import contextlib
 import json
 import os
 from pathlib import Path
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "write_joined"]
 
 
 class Journal:
@@ -38,7 +39,7 @@ class Journal:
             if going_on:
                 self._read(about)
             if not self._end:
-                self._append({"journal": 1, "about": about})
+                self._append(_head(about))
         except BaseException:
             self.close()
             raise
@@ -58,7 +59,7 @@ class Journal:
 
     def add_fault(self, name, number, sentence):
         """Note an image that could not be read, and the id that it keeps."""
-        self._append({"unread": {"file_name": name, "id": number, "error": sentence}})
+        self._append(_unread(name, number, sentence))
         self._note(name, number, None, sentence)
 
     def images(self):
@@ -67,6 +68,14 @@ class Journal:
             self._file.seek(begin)
             line = json.loads(self._file.read(end - begin))
             yield line["image"], line["results"]
+
+    def line(self, name):
+        """The line about an image, as bytes."""
+        if name not in self._places:
+            return _line(_unread(name, self.ids[name], self.faults[name]))
+        begin, end = self._places[name]
+        self._file.seek(begin)
+        return self._file.read(end - begin)
 
     def sync(self):
         """Wait until what was noted is on the disk."""
@@ -84,7 +93,7 @@ class Journal:
                 found[name] = value
 
     def _append(self, line):
-        text = json.dumps(line, separators=(",", ":")).encode() + b"\n"
+        text = _line(line)
         self._file.seek(self._end)
         try:
             while text:
@@ -128,6 +137,42 @@ class Journal:
                 self._note(str(unread["file_name"]), int(unread["id"]), None, str(unread["error"]))
         except (KeyError, TypeError, ValueError):
             return
+
+
+def write_joined(file, paths, about):
+    """Write a journal of what several hold, as one prediction writes it: an image a line, in the order of the ids.
+
+    Args:
+        file: open for bytes.
+        paths: of the journals, which are closed again. Of an image in several, the first one that has its results
+            counts, else the last fault.
+        about: see `Journal`.
+
+    Raises:
+        OSError, ValueError: as `Journal`.
+    """
+    chosen = {}
+    with contextlib.ExitStack() as stack:
+        for path in paths:
+            journal = stack.enter_context(contextlib.closing(Journal(path, about, resume=True)))
+            for name in journal.ids:
+                if name not in chosen or name not in chosen[name]:
+                    chosen[name] = journal
+        file.write(_line(_head(about)))
+        for name in sorted(chosen, key=lambda name: chosen[name].ids[name]):
+            file.write(chosen[name].line(name))
+
+
+def _head(about):
+    return {"journal": 1, "about": about}
+
+
+def _unread(name, number, sentence):
+    return {"unread": {"file_name": name, "id": number, "error": sentence}}
+
+
+def _line(content):
+    return json.dumps(content, separators=(",", ":")).encode() + b"\n"
 
 
 def _parsed(text):

@@ -1,6 +1,6 @@
 """A panoptic model over the images of a data set, and the val part that it is judged on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from roikit.trainer.sentences import sentence_about
 from roikit.trainer.truth import read_truth
 
 __all__ = ["KIND", "Pairs", "PanopticValidation", "Seen", "category_map", "figures_known", "look", "mask_text",
-           "pairs_of", "report_segments", "scores_of"]
+           "pairs_of", "report_segments", "scores_of", "seen_by_all"]
 
 KIND = "panoptic"
 
@@ -87,6 +87,8 @@ class Seen:
         results: COCO results of things.
         objects: the truth's things as COCO annotations.
         maps: place -> (ids, segments) found on the images that are to be drawn.
+        pairs: place -> what `PanopticTally.add` returned for the image.
+        missed: places of the images that could not be looked at.
     """
 
     tally: PanopticTally
@@ -94,11 +96,24 @@ class Seen:
     results: list
     objects: list
     maps: dict
+    pairs: dict = field(default_factory=dict)
+    missed: list = field(default_factory=list)
 
-    def merged(self, other):
-        """Both, of two processes."""
-        return Seen(self.tally.merged(other.tally), self.matrix + other.matrix, self.results + other.results,
-                    self.objects + other.objects, self.maps | other.maps)
+
+def seen_by_all(parts, dataset):
+    """The ``Seen`` of several processes together, as it would be of one that looks at all images of a data set."""
+    if len(parts) == 1:
+        return parts[0]
+    place = {image: k for k, image in enumerate(dataset.image_ids)}
+    pairs, missed = {}, set()
+    for part in parts:
+        pairs |= part.pairs
+        missed |= set(part.missed)
+    results, objects = ([item for part in parts for item in getattr(part, name)] for name in ("results", "objects"))
+    return Seen(PanopticTally.together([part.tally for part in parts], [pairs[k] for k in sorted(pairs)]),
+                sum(part.matrix for part in parts), sorted(results, key=lambda item: place[item["image_id"]]),
+                sorted(objects, key=lambda item: (place[item["image_id"]] in missed, place[item["image_id"]])),
+                {k: found for part in parts for k, found in part.maps.items()}, pairs, sorted(missed))
 
 
 def look(model, dataset, pairs, *, share=None, keep=0, device="cpu", amp="off", batch_size=1, workers=0, on_error=None,
@@ -128,7 +143,7 @@ def look(model, dataset, pairs, *, share=None, keep=0, device="cpu", amp="off", 
         for place, output, target in looking:
             ids, segments = output["panoptic"].cpu().numpy(), output["segments"]
             truth, listed = _true(dataset, place, pairs)
-            seen.tally.add(ids, segments, truth, listed)
+            seen.pairs[place] = seen.tally.add(ids, segments, truth, listed)
             labels = _labels(truth, listed, value)
             seen.matrix += confusion(output["classes"].cpu().numpy(), labels, stuff + 1, IGNORED)
             seen.results += coco_results(output, int(target["image_id"]), pairs.ids)
@@ -138,6 +153,7 @@ def look(model, dataset, pairs, *, share=None, keep=0, device="cpu", amp="off", 
             if on_map is not None:
                 on_map(place, ids, segments)
     for place, text in sorted(looking.failed.items()):
+        seen.missed.append(place)
         _miss(seen, dataset, place, pairs)
         if on_error is not None:
             on_error(dataset.image_path(place), OSError(text))
@@ -282,11 +298,7 @@ class PanopticValidation:
         if unread:
             failures.note("reading val images", f"{len(unread)} of {len(self.dataset)}, what is on them counts as "
                                                 f"missed; the first is {unread[0]}")
-        first, *others = process.gather(found[0])
-        for other in others:
-            first = first.merged(other)
-        place = {image: k for k, image in enumerate(self.dataset.image_ids)}
-        first.results.sort(key=lambda result: place[result["image_id"]])
+        first = seen_by_all(process.gather(found[0]), self.dataset)
         scores = failures.together("the evaluation", lambda: scores_of(
             first, self.dataset, self.pairs, config.eval) if process.first else {})
         if scores is None:

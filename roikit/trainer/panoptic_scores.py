@@ -49,6 +49,9 @@ class PanopticTally:
         found on void and on crowds of its category, by more than half, is neither right nor wrong; crowds need not be
         found.
 
+        Returns:
+            of the matched pairs the categories, (M,) int64, and the overlaps, (M,) float64.
+
         Raises:
             ValueError: shapes differ, or a map has an id that its segments do not list.
         """
@@ -77,12 +80,22 @@ class PanopticTally:
             excused = void[column] + shared[theirs.crowd & (theirs.category == category), column].sum()
             if excused <= pixels / 2:
                 self.found_only[category] += 1
+        return ours.category[columns], overlap[rows, columns]
 
-    def merged(self, other):
-        """The counts of both; of what several processes have seen."""
-        total = PanopticTally(self.count)
-        for name in ("iou", "matched", "found_only", "true_only"):
-            setattr(total, name, getattr(self, name) + getattr(other, name))
+    @classmethod
+    def together(cls, tallies, pairs):
+        """The counts of several, of what several processes have seen.
+
+        Args:
+            tallies: list of them.
+            pairs: what `add` returned for each image, in the order in which one process would have added them: a sum
+                has other last digits in another order.
+        """
+        total = cls(tallies[0].count)
+        for name in ("matched", "found_only", "true_only"):
+            setattr(total, name, sum(getattr(tally, name) for tally in tallies))
+        for categories, overlaps in pairs:
+            np.add.at(total.iou, categories, overlaps)
         return total
 
 

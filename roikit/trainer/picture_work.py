@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from roikit.data.pictures import open_picture
+from roikit.trainer.automatic import usable_cores
 from roikit.trainer.outputs.looked import Looked
 from roikit.trainer.sentences import out_of_memory
 from roikit.trainer.tiles import Tiles, detect_in_tiles
@@ -23,9 +24,8 @@ PIXELS = 24_000_000  # of all pictures that are worked on beside the oldest; a p
 
 
 def thread_count():
-    """One for the network, the others for what is before and after it."""
-    known = getattr(os, "sched_getaffinity", None)  # not on every system
-    return 1 + min(4, len(known(0)) if known else os.cpu_count() or 1)
+    """One for the network, the others for what is before and after it; torchrun's processes share the cores."""
+    return 1 + min(4, max(1, usable_cores() // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))))
 
 
 def one_at_a_time(function):

@@ -1,24 +1,28 @@
 """Prediction: a trained model over image files, with overlays and COCO results."""
 
 import contextlib
-import hashlib
 import itertools
 import os
 import warnings
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from roikit.errors import RoikitWarning
+from roikit.trainer.distributed import Process
 from roikit.trainer.in_order import InOrder
 from roikit.trainer.outputs import annotations_of, check_outputs, image_writers, whole_files
+from roikit.trainer.parts import JOURNAL, PARTS
 from roikit.trainer.picture_files import find_pictures, overlay_names
 from roikit.trainer.picture_work import Look, PictureWork, Room, one_at_a_time, thread_count
 from roikit.trainer.prepared import MANY, prepared
 from roikit.trainer.remote_results import writes_to_addresses
-from roikit.trainer.result_files import JOURNAL, ResultFiles
+from roikit.trainer.result_files import ResultFiles
 from roikit.trainer.running import evaluation_of
 from roikit.trainer.sentences import sentence_about, sentence_of
+from roikit.trainer.shared_results import SharedResults
+from roikit.trainer.shares import digest_of_file, own_share, require_same, told_names
 from roikit.trainer.tasks import task_of
 from roikit.trainer.tiles import tiles_of
 from roikit.trainer.trained import image_preparation, load_trained, require_objects
@@ -29,10 +33,11 @@ __all__ = ["predict"]
 LOWEST = 0.05  # score of what a view shows of an image that is looked at in several
 
 
-@writes_to_addresses(journal=JOURNAL)
+@writes_to_addresses(journal=JOURNAL, parts=PARTS)
 def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_detections=None, device="auto",
             overlays=True, boxes=True, resume=False, tile=None, overlap=None, tta_flips=(), tta_scales=(),
-            upright=True, max_pixels=None, pixel_size=None, prepare=True, on_image=None, on_error=None, progress=None):
+            upright=True, max_pixels=None, pixel_size=None, prepare=True, process=None, on_image=None, on_error=None,
+            progress=None):
     """Find objects, or with a segmenter classes of pixels, on image files.
 
     The network sees one image at a time, while others are read, drawn and written by other threads; results, files and
@@ -78,10 +83,16 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
         pixel_size: length of a pixel's side, for the measures in ``objects.csv``; default: they are in pixels.
         prepare: on a CPU, whether to run the model as `roikit.models.prepare_for_inference` makes it: faster, with the
             same results but for last digits. What cannot be prepared runs as it is.
+        process: this process among several that share the images out, of `roikit.trainer.distributed.joined`; each of
+            them must call this then, with the same arguments. Each works on images of its own and calls ``on_image``
+            and ``on_error`` for them. What is written, by the first process when all are done, is the same as of one
+            process; ``out`` must be on a disk that all of them share, or an address. Where one ends before, the others
+            end with a ConnectionError, and ``resume``, with any number of processes, goes on with what each has found.
         on_image: called with the path and the results of each image, when its files are there.
         on_error: called with the path and the exception for each image that could not be read or drawn and each folder
             that could not be opened; without it, each is a RoikitWarning.
-        progress: called with the number of images done, those of before among them, and of all.
+        progress: called with the number of images done, those of before among them, and of all; of several processes
+            in the first one alone, with the images of its share, and in the end with all.
 
     Returns:
         list of COCO results: ``image_id`` (1, 2, ... in the order of the files), ``file_name`` (relative to the folder
@@ -91,13 +102,16 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
         ``segmentation`` and the number of its pixels as ``area``; ``score_threshold`` means nothing to it, and ``out``
         gets a PNG label map of each image in the folder ``labels``. Of a panoptic model one for each segment, a thing's
         with its ``score``, and ``out`` gets a COCO panoptic file, ``panoptic.json`` and the folder ``panoptic``. With
-        ``resume``, the results of before are among them.
+        ``resume``, the results of before are among them. Of several processes the first one has them, the others have
+        an empty list.
 
     Raises:
         FileNotFoundError: no such file, or a folder without images.
+        ConnectionError: another process has ended before its share was done.
         ValueError: an overlay would replace an image; an output is unknown; or what is to be gone on with was made with
-            another model or other options.
+            another model or other options; or processes that share the images see other ones, or other weights.
     """
+    process = Process() if process is None else process
     write = check_outputs((("overlays", "coco") if overlays else ("coco",)) if write is None else write)
     if pixel_size is not None and not 0 < pixel_size < float("inf"):
         raise ValueError(f"predict: pixel_size must be above 0, got {pixel_size}")
@@ -106,40 +120,44 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
     tiles, views = tiles_of(tile, overlap), views_of(tta_flips, tta_scales)
     files = find_pictures(images, leave_out=out)
     failed = partial(_warn, stacklevel=7) if on_error is None else on_error  # of the caller, from within `tell`
-    for path, error in files.closed:
+    for path, error in files.closed if process.first else ():
         (_warn if on_error is None else on_error)(path, error)
-    if files.passed:
+    if files.passed and process.first:
         warnings.warn(f"predict: {files.passed_text()}", RoikitWarning, stacklevel=3)
     if out is not None and "overlays" in write:
         _refuse_to_replace(files.paths, [Path(out, name) for name in overlay_names(files.names)])
     # The mean of an object's scores decides; a view by itself is to show it below the threshold, too.
     lowest = score_threshold if views is None else min(score_threshold, LOWEST)
-    trained = load_trained(source, device, detections=max_detections, score_threshold=lowest)
+    trained = load_trained(source, process.device(device), detections=max_detections, score_threshold=lowest)
     _check_options(trained, tiles, views)
     if prepare:
-        trained = prepared(trained, len(files.names) if tiles is None else MANY)
+        trained = prepared(trained, len(files.names) if tiles is None else MANY, process)
     if tiles is not None and trained.device.type == "cpu":
         tiles = replace(tiles, batch=1)  # several at once need the more memory and no less time
     names = {c["id"]: c["name"] for c in trained.categories}
     prediction = task_of(trained.config.model).prediction(trained, boxes=boxes)
-    results, kept, writers, pictures = [], None, [], {}
+    results, kept, writers, layouts, pictures = [], None, [], [], {}
     with contextlib.ExitStack() as stack:
+        about = {"weights": digest_of_file(trained.path), "score_threshold": score_threshold, "upright": upright,
+                 "max_detections": max_detections, "tile": tiles and tiles.size, "overlap": tiles and tiles.overlap,
+                 "tta_flips": views and views.flips, "tta_scales": views and views.scales}
+        require_same(process, "predict", **about, images=told_names(files.names), write=write, resume=resume)
         if out is not None:
-            about = {"weights": _digest(trained.path), "score_threshold": score_threshold, "upright": upright,
-                     "max_detections": max_detections, "tile": tiles and tiles.size, "overlap": tiles and tiles.overlap,
-                     "tta_flips": views and views.flips, "tta_scales": views and views.scales}
-            kept = stack.enter_context(ResultFiles(out, trained.categories, about=about, resume=resume,
-                                                   writers=whole_files(write, trained.categories, pixel_size)))
+            kept = ResultFiles(out, trained.categories, about=about, resume=resume,
+                               writers=whole_files(write, trained.categories, pixel_size))
+            kept = stack.enter_context(kept if process.world == 1 else SharedResults(out, about, process, kept))
             layouts = annotations_of(write, out, trained.categories)
             writers = image_writers(write, out, prediction, layouts)
-        ids = _numbered(files.names, {} if kept is None else kept.journal.ids)
+        known, before = ({}, set()) if kept is None else kept.known()
+        ids = _numbered(files.names, known)
         if out is not None:
             pictures = dict(zip(ids, overlay_names(list(ids)), strict=True))
             if "overlays" in write and resume:
                 _refuse_to_replace(files.paths, [Path(out, name) for name in pictures.values()])
-            stack.callback(lambda: prediction.close(out, kept.journal.images(), pictures))
+            if process.first:
+                stack.callback(lambda: prediction.close(out, kept.images(), pictures))
             for layout in layouts:
-                layout.begin(ids)
+                layout.begin(ids, process.first)
                 stack.callback(layout.end)
         run = stack.enter_context(evaluation_of(trained.model, trained.device, trained.config.run.amp))
         if views is not None:
@@ -147,16 +165,17 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
                            threshold=score_threshold)
         look = Look(one_at_a_time(run), image_preparation(trained.config), tiles, max_detections)
         work = PictureWork(look, prediction, names, out, writers, {"upright": upright, "max_pixels": max_pixels})
-        todo = [(path, name) for path, name in zip(files.paths, files.names, strict=True)
-                if kept is None or name not in kept.journal]
-        begun = itertools.count(len(files.names) - len(todo))
+        todo = [(path, name) for path, name in zip(files.paths, files.names, strict=True) if name not in before]
+        done = len(files.names) - len(todo)
+        todo = [todo[place] for place in own_share([name for _, name in todo], process)]
+        begun, total = itertools.count(done), done + len(todo)
         # Of a picture in tiles there is much to do at a time, and much in memory.
         threads = 1 if tiles is not None else thread_count()
         room = Room(threads - 1)
 
         def shown():
-            if progress is not None:
-                progress(next(begun), len(files.names))
+            if progress is not None and process.first:
+                progress(next(begun), total)
 
         def tell(path, name, done):
             if done.record is None:
@@ -179,9 +198,25 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
         with InOrder(threads, room) as line:
             for path, name in todo:
                 line.add(partial(work, path, name, ids[name], pictures.get(name)), partial(tell, path, name))
-        if kept is not None:
-            results = [result for _, found in kept.journal.images() for result in found]
+        if process.world > 1:
+            results = _together(process, kept, layouts, results)
+            if progress is not None and process.first:
+                progress(len(files.names), len(files.names))
+        if kept is not None and process.first:
+            results = [result for _, found in kept.images() for result in found]
     return results
+
+
+def _together(process, kept, layouts, results):
+    """End the work of several processes; the results that are in no file, on the first."""
+    for layout in layouts:
+        lost = process.gather(layout.lost)
+        layout.lost = sum(lost, Counter()) if process.first else Counter()
+    if kept is not None:
+        kept.finish()
+        return []
+    results = [result for part in process.gather(results) for result in part]
+    return sorted(results, key=lambda result: result["image_id"]) if process.first else []
 
 
 def _check_options(trained, tiles, views):
@@ -198,15 +233,6 @@ def _numbered(names, known):
     free = (number for number in itertools.count(1) if number not in taken)
     ids = {**known, **{name: next(free) for name in names if name not in known}}
     return dict(sorted(ids.items(), key=lambda item: item[1]))
-
-
-def _digest(path):
-    """A short name for what a file holds."""
-    digest = hashlib.blake2b(digest_size=8)
-    with open(path, "rb") as file:
-        for part in iter(lambda: file.read(1 << 20), b""):
-            digest.update(part)
-    return digest.hexdigest()
 
 
 def _warn(path, error, stacklevel=4):

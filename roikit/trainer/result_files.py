@@ -8,10 +8,9 @@ from pathlib import Path
 from roikit.trainer.checkpoint import write_atomically
 from roikit.trainer.folders import writable_folder
 from roikit.trainer.journal import Journal
+from roikit.trainer.parts import JOURNAL, going_on, join
 
-__all__ = ["JOURNAL", "ResultFiles", "write_results"]
-
-JOURNAL = "predictions.jsonl"
+__all__ = ["ResultFiles", "write_results"]
 
 
 class ResultFiles:
@@ -41,7 +40,7 @@ class ResultFiles:
 
     def __enter__(self):
         writable_folder(self._out, "predict")
-        self.journal = Journal(self._out / JOURNAL, self._about, resume=self._resume)
+        self.journal = going_on(self._out, self._about, resume=self._resume)
         return self
 
     def __exit__(self, kind, error, trace):
@@ -51,6 +50,24 @@ class ResultFiles:
                 self._write()
         finally:
             self.journal.close()
+
+    def known(self):
+        """Of the journal file name -> id, and the names of those that have their results."""
+        return dict(self.journal.ids), {name for name in self.journal.ids if name in self.journal}
+
+    def images(self):
+        """`Journal.images`."""
+        return self.journal.images()
+
+    def take(self, parts):
+        """Take the parts of other processes, paths of files, into the journal, and away."""
+        self.journal.close()
+        try:
+            join(self._out, self._about, parts)
+        finally:
+            self.journal = Journal(self._out / JOURNAL, self._about, resume=True)
+        for part in parts:
+            part.unlink(missing_ok=True)
 
     def add(self, record, results):
         """Note an image (``id``, ``file_name``, ``height``, ``width``) and what was found on it."""

@@ -4,8 +4,6 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch.utils.data import Subset
-
 from roikit.data import CocoDataset
 from roikit.data.keypoints import skeletons_of
 from roikit.trainer.asked import asks_for_keypoints
@@ -18,6 +16,7 @@ from roikit.trainer.reading import read_annotations
 from roikit.trainer.report.detections import paths_in, report_detections
 from roikit.trainer.scores import class_names, coco_scores, figure_names, warn_of_reasons
 from roikit.trainer.sentences import sentence_about
+from roikit.trainer.shares import Share
 from roikit.trainer.trained import told_name, val_paths, val_set
 from roikit.trainer.truth import Truth, objects_of, read_truth
 
@@ -66,7 +65,7 @@ class Validation:
             {"scores": kind -> figures, "speed", "results": COCO results on the first process, else []}.
         """
         process.share_buffers(model)
-        share = _Share(self.dataset, range(process.rank, len(self.dataset), process.world))
+        share = Share(self.dataset, range(process.rank, len(self.dataset), process.world))
         unread = []
         found = failures.together("the evaluation", lambda: detect(
             model, share, self.categories, device=device, amp=config.run.amp, batch_size=config.eval.batch_size,
@@ -113,13 +112,6 @@ class Validation:
     def warn(self, judged):
         """Warn of figures that tell of a mistake in the data."""
         warn_of_zero(judged["scores"], {"annotations": self.truth.annotations}, judged["results"])
-
-
-class _Share(Subset):
-    """The images of one process."""
-
-    def image_path(self, index):
-        return self.dataset.image_path(self.indices[index])
 
 
 def prepare_validation(config, categories, process):

@@ -157,7 +157,7 @@ def test_contract_roikits_models_are_prepared_on_a_cpu(run, amp, monkeypatch):
 
 def test_contract_a_prediction_prepares_its_model_unless_told_not_to(run, photos, monkeypatch):
     seen = []
-    monkeypatch.setattr(prediction, "prepared", lambda trained, pictures: seen.append(trained) or trained)
+    monkeypatch.setattr(prediction, "prepared", lambda trained, *_: seen.append(trained) or trained)
     first = photos / "00.png"
     predict(run, first, device="cpu", prepare=False)
     assert seen == []

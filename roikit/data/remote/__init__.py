@@ -7,7 +7,7 @@ alone.
 
 from roikit.data.remote.addresses import address_of, is_address, require_path
 from roikit.data.remote.mirror import beside, bring_below, local_path, local_paths
-from roikit.data.remote.results import kept_at, mirror_of_results
+from roikit.data.remote.results import copy_now, kept_at, mirror_of_results
 
-__all__ = ["address_of", "beside", "bring_below", "is_address", "kept_at", "local_path", "local_paths",
+__all__ = ["address_of", "beside", "bring_below", "copy_now", "is_address", "kept_at", "local_path", "local_paths",
            "mirror_of_results", "require_path"]

@@ -6,6 +6,7 @@ then at most that much behind, and the folder here has all, whatever becomes of 
 """
 
 import contextlib
+import fnmatch
 import json
 import os
 import shutil
@@ -21,13 +22,14 @@ from roikit.data.remote.asking import ask
 from roikit.data.remote.mirror import bring, listed, mark_of
 from roikit.errors import RoikitWarning
 
-__all__ = ["kept_at", "mirror_of_results"]
+__all__ = ["copy_now", "kept_at", "mirror_of_results"]
 
 EVERY = 30.0  # seconds between two copies, or ten times what one takes
 _PICTURES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
 
 
 _addresses = {}  # folder of this machine -> the address that it is copied to
+_open = {}  # folder of this machine -> what copies it, while the work goes on
 
 
 def mirror_of_results(folder):
@@ -35,8 +37,20 @@ def mirror_of_results(folder):
     return place_of(_addresses[folder]) if folder in _addresses else folder
 
 
+def copy_now(folder):
+    """Copy what has changed in a folder of `kept_at`, now; False for any other folder, of which there is no copy.
+
+    Raises:
+        OSError: some of it could not be copied; the text says where it is.
+    """
+    if folder not in _open:
+        return False
+    _open[folder].once()
+    return True
+
+
 @contextlib.contextmanager
-def kept_at(out, *, go_on=False, journal=None):
+def kept_at(out, *, go_on=False, journal=None, parts=None, each=False):
     """The folder to write to for an output folder: of an address one on this machine, which is copied there.
 
     Args:
@@ -44,6 +58,10 @@ def kept_at(out, *, go_on=False, journal=None):
         go_on: whether what is at the address is gone on with: all but pictures is brought first. It is not where this
             machine has written to it last, and has that still, with what could not be copied then.
         journal: name of a file that tells of the others, and so is copied after them, as it was before.
+        parts: pattern of the names of further journals, which processes that share a work write. One that has been
+            taken into ``journal`` and away is taken away at the address as well, when ``journal`` has been copied.
+        each: whether this is one of several processes that share a work, each of which copies what it writes. Without,
+            the first one copies alone.
 
     Raises:
         OSError: the address cannot be reached before the work, or the results could not be copied after it; the
@@ -54,12 +72,13 @@ def kept_at(out, *, go_on=False, journal=None):
         yield out
         return
     rank = int(os.environ.get("RANK", "0"))
-    copied = _Copied(out, journal, rank)
-    copied.begin(go_on)
+    copied = _Copied(out, journal, rank, parts)
+    copied.begin(go_on, alone=rank == 0 or not each)
     _addresses[copied.folder] = out
-    if rank != 0:  # the first process writes, and the others read from folders of their own
+    if rank != 0 and not each:  # the first process writes, and the others read from folders of their own
         yield copied.folder
         return
+    _open[copied.folder] = copied
     ended = threading.Event()
     copier = threading.Thread(target=copied.repeat, args=(ended,), daemon=True)
     copier.start()
@@ -70,6 +89,8 @@ def kept_at(out, *, go_on=False, journal=None):
         copier.join()
         copied.try_once()
         raise
+    finally:
+        del _open[copied.folder]
     ended.set()
     copier.join()
     copied.once()
@@ -82,8 +103,9 @@ class _Copied:
         folder: Path, called as the address ends.
     """
 
-    def __init__(self, address, journal, rank):
-        self._address, self._journal = address, journal
+    def __init__(self, address, journal, rank, parts=None):
+        self._address, self._journal, self._parts = address, journal, parts
+        self._lock = threading.Lock()
         name = place_of(address)
         digest = blake2b(f"{os.fspath(name)} {rank}".encode(errors="surrogateescape"), digest_size=8).hexdigest()
         place = home_folder() / "written" / digest
@@ -91,8 +113,11 @@ class _Copied:
         self._done = {}  # name -> [size, time of last change here, mark of what is at the address]
         self._warned = False
 
-    def begin(self, go_on):
+    def begin(self, go_on, alone=True):
         """Make the folder ready: empty, or as it was left.
+
+        Of several processes that share a work the first one has the care of what is there ``alone``; the others begin
+        with nothing.
 
         Raises: as `kept_at`.
         """
@@ -100,9 +125,9 @@ class _Copied:
             found = listed(self._address)
         except FileNotFoundError:
             found = {}
-        there = {name: mark_of(about) for name, about in found.items()}
+        there = {name: mark_of(about) for name, about in found.items()} if alone else {}
         done = self._read_state()
-        if go_on and self.folder.is_dir() and done is not None and all(
+        if go_on and alone and self.folder.is_dir() and done is not None and all(
                 there.get(name) == mark for name, (_, _, mark) in done.items()) and all(
                 name in done for name in there if not _is_picture(name)):
             self._done = done
@@ -140,20 +165,35 @@ class _Copied:
         Raises:
             OSError: some of it could not be copied.
         """
-        journal = None if self._journal is None else self.folder / self._journal
-        length = journal.stat().st_size if journal is not None and journal.is_file() else None
-        try:
-            for name in self._changed():
-                path = self.folder / name
-                if path != journal:
-                    self._copy(name, path)
-            if length is not None and self._done.get(self._journal, [None])[0] != length:
-                self._copy_beginning(journal, length)
-        except OSError as error:
-            raise OSError(f"results could not be copied to {self._address}: {error}; all of them are in {self.folder} "
-                          "on this machine") from error
-        finally:
-            self._write_state()
+        with self._lock:
+            try:
+                self._copy_all()
+            except OSError as error:
+                raise OSError(f"results could not be copied to {self._address}: {error}; all of them are in "
+                              f"{self.folder} on this machine") from error
+            finally:
+                self._write_state()
+
+    def _copy_all(self):
+        # Parts go when the journal holds their lines, so that it does, as it is now, of those that are gone.
+        gone = [name for name in self._done if self._is_part(name) and not (self.folder / name).exists()]
+        journals = {path.name: _place(path.stat()) for path in self._journals()}
+        for name in self._changed():
+            path = self.folder / name
+            if name not in journals:
+                self._copy(name, path)
+        whole = [self._copy_beginning(name, place) for name, place in journals.items()]
+        if all(whole):
+            for name in gone:
+                self._remove(name)
+
+    def _journals(self):
+        """The journals that are there, the one that takes the others last."""
+        paths = [path for path in sorted(self.folder.iterdir()) if self._is_part(path.name)]
+        return [*paths, *(path for path in [self.folder / (self._journal or "")] if path.is_file())]
+
+    def _is_part(self, name):
+        return self._parts is not None and fnmatch.fnmatchcase(name, self._parts)
 
     def _changed(self):
         """The names of the files that are not at the address as they are, logs last."""
@@ -176,17 +216,31 @@ class _Copied:
                 raise
             # it was written for a while only
 
-    def _copy_beginning(self, path, length):
-        """Copy the first bytes of the journal: those that tell of files that are there."""
-        part = path.with_name(f".{path.name}.beginning")
+    def _copy_beginning(self, name, place):
+        """Copy the first bytes of a journal: those that tell of files that are there. False where it is another now."""
+        length, beginning = place[0], self.folder / f".{name}.beginning"
+        if self._done.get(name, [])[:2] == place:
+            return True
         try:
-            with open(path, "rb") as source, open(part, "wb") as file:
+            with open(self.folder / name, "rb") as source, open(beginning, "wb") as file:
+                if _place(os.fstat(source.fileno()))[1] != place[1]:
+                    return False
                 while length > 0 and (data := source.read(min(length, 1 << 20))):
                     file.write(data)
                     length -= len(data)
-            self._put(self._journal, part, [part.stat().st_size, 0])
+            self._put(name, beginning, place)
+            return True
+        except FileNotFoundError:
+            if (self.folder / name).is_file():
+                raise
+            return False
         finally:
-            part.unlink(missing_ok=True)
+            beginning.unlink(missing_ok=True)
+
+    def _remove(self, name):
+        with contextlib.suppress(FileNotFoundError):
+            ask(joined(self._address, name), lambda fs, there: fs.rm_file(there))
+        del self._done[name]
 
     def _put(self, name, path, seen):
         address = joined(self._address, name)
@@ -214,6 +268,11 @@ class _Copied:
 def _seen(path):
     found = path.stat()
     return [found.st_size, found.st_mtime_ns]
+
+
+def _place(found):
+    """Size and number of a file that is only added to, and now and then replaced by another."""
+    return [found.st_size, found.st_ino]
 
 
 def _is_picture(name):

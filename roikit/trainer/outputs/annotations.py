@@ -23,6 +23,9 @@ class Annotations:
 
     Raises:
         ValueError: two categories are named alike, and the layout tells them apart by their names.
+
+    Attributes:
+        lost: what the layout has no way to say -> how often it was left out.
     """
 
     def __init__(self, name, folder, categories):
@@ -30,11 +33,11 @@ class Annotations:
         categories = sorted(categories, key=lambda c: c["id"])
         self._categories = [{"id": c["id"], "name": name} for c, name in
                             zip(categories, names_of(categories), strict=True)]
-        self._lost, self._lock = Counter(), threading.Lock()
+        self.lost, self._lock = Counter(), threading.Lock()
         check_layout(self._writer, [], self._categories, "predict")
 
-    def begin(self, names):
-        """Write what is of all images.
+    def begin(self, names, first=True):
+        """Write what is of all images, or where another process is the ``first`` and does so, make the folder alone.
 
         Args:
             names: of the images.
@@ -47,7 +50,8 @@ class Annotations:
         if self._writer is yolo:
             check_layout(self._writer, records, self._categories, "predict")
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._writer.close(self._folder, records, self._categories)
+        if first:
+            self._writer.close(self._folder, records, self._categories)
 
     def write(self, looked):
         """Write the file of a `Looked`; several threads may."""
@@ -57,11 +61,11 @@ class Annotations:
             record = {**record, "file_name": looked.name, "path": _way(looked.path, place)}
         lost = self._writer.write_image(self._folder, record, looked.found, self._categories)
         with self._lock:
-            self._lost.update(lost)
+            self.lost.update(lost)
 
     def end(self):
         """Warn of what the layout has no way to say."""
-        for what, number in (+self._lost).items():
+        for what, number in (+self.lost).items():
             warnings.warn(f"predict: left out of {self._folder}, for the layout has no way to say it: "
                           f"{counted(number, what)}", RoikitWarning, stacklevel=3)
 

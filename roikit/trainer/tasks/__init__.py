@@ -18,7 +18,7 @@ A task is an object with this; `roikit.trainer.tasks.detection` is the plainest 
     adjusted(config, ...)             a finished model's configuration for another number of detections or threshold
     num_classes(categories)           what the model counts where a checkpoint has these categories
     finds_objects                     whether it gives objects and no map of the image
-    evaluate(trained, ...)            `roikit.evaluate` of a model
+    evaluate(trained, ...)            `roikit.evaluate` of a model; each of several processes calls it
     prediction(trained, ...)          what `roikit.predict` makes of a model's output: an object with ``results``,
                                       ``picture``, ``write`` for each image, and in the end ``close``, which is given
                                       the records and results of all images and the names of their PNG files

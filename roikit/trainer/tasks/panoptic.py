@@ -21,6 +21,7 @@ from roikit.trainer.kinds import first_figure
 from roikit.trainer.reading import read_annotations
 from roikit.trainer.report.training import evaluation_words
 from roikit.trainer.sentences import sentence_about
+from roikit.trainer.shares import own_share, require_same, speed_of_all, told_names
 from roikit.trainer.tasks.detection import Detection
 
 __all__ = ["TASK", "Panoptic"]
@@ -71,8 +72,8 @@ class Panoptic(Detection):
     def num_classes(self, categories):
         return sum(bool(c.get("isthing", 1)) for c in categories) + 1
 
-    def evaluate(self, trained, annotations, images, *, iou_types, limits, use_cats, out, sigmas, on_error, batch_size,
-                 workers):
+    def evaluate(self, trained, annotations, images, *, iou_types, limits, use_cats, out, sigmas, on_error, process,
+                 batch_size, workers):
         for name, is_given in (("iou_types", iou_types is not None), ("sigmas", sigmas is not None),
                                ("use_cats", not use_cats)):
             if is_given:
@@ -82,9 +83,11 @@ class Panoptic(Detection):
         dataset = _dataset(config, files.evaluation_paths(config, annotations, images), part,
                            files.still_transform(config), told="evaluate")
         pairs = panoptic.pairs_of(trained.categories, dataset, ("the model", "the annotations"))
-        if pairs.note is not None:
+        if pairs.note is not None and process.first:
             warnings.warn(f"evaluate: {pairs.note}", RoikitWarning, stacklevel=3)
+        require_same(process, "evaluate", images=told_names(dataset.image_ids))
         unread, kept = [], _Maps(trained.categories)
+        place = {image: k for k, image in enumerate(dataset.image_ids)}
 
         def failed(path, error):
             unread.append(path)
@@ -98,11 +101,17 @@ class Panoptic(Detection):
                       "file_name": dataset.image_path(place).relative_to(dataset.images).as_posix()}
             kept.add(record, ids, segments)
 
-        seen, speed = panoptic.look(trained.model, dataset, pairs, device=trained.device, amp=config.run.amp,
-                                    batch_size=batch_size, workers=workers, on_error=failed,
+        share = own_share(dataset.image_ids, process)
+        seen, speed = panoptic.look(trained.model, dataset, pairs, share=share, device=trained.device,
+                                    amp=config.run.amp, batch_size=batch_size, workers=workers, on_error=failed,
                                     on_map=None if out is None else keep)
+        seen = panoptic.seen_by_all(process.gather(seen), dataset)
+        speed, unread = speed_of_all(process, speed, len(share)), sum(process.gather(unread), [])
+        kept.found = sorted(sum(process.gather(kept.found), []), key=lambda found: place[found[0]["id"]])
         if unread and len(unread) == len(dataset):
             raise OSError(f"evaluate: none of the {counted(len(unread), 'image')} could be read")
+        if not process.first:
+            return process.share_first(None)
         scores = panoptic.scores_of(seen, dataset, pairs, config.eval, limits)
         metrics = scores | {"speed": speed, "unread": len(unread)}
         if out is not None:
@@ -112,7 +121,7 @@ class Panoptic(Detection):
                 panoptic.report_segments(out, seen, dataset, scores, config, limits,
                                          **evaluation_words(trained, dataset.images))
             kept.write(out)
-        return metrics
+        return process.share_first(metrics)
 
     def prediction(self, trained, *, boxes=True):
         return _Found(trained.categories)

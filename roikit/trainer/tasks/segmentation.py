@@ -26,6 +26,7 @@ from roikit.trainer.pixel_scores import pixel_scores
 from roikit.trainer.reading import read_annotations
 from roikit.trainer.report.training import evaluation_words
 from roikit.trainer.sentences import sentence_about
+from roikit.trainer.shares import own_share, require_same, speed_of_all, told_names
 from roikit.trainer.trained import part_paths, still_transform, told_name
 
 __all__ = ["TASK", "Segmentation"]
@@ -101,8 +102,8 @@ class Segmentation:
     def num_classes(self, categories):
         return len(categories)
 
-    def evaluate(self, trained, annotations, images, *, iou_types, limits, use_cats, out, sigmas, on_error, batch_size,
-                 workers):
+    def evaluate(self, trained, annotations, images, *, iou_types, limits, use_cats, out, sigmas, on_error, process,
+                 batch_size, workers):
         for name, is_given in (("iou_types", iou_types is not None), ("sigmas", sigmas is not None),
                                ("use_cats", not use_cats)):
             if is_given:
@@ -111,8 +112,9 @@ class Segmentation:
         dataset = _dataset(config, *_asked_for(config, annotations, images), still_transform(config), told="evaluate")
         names = [c["name"] for c in trained.categories]
         table, note = pixels.label_table(trained.categories, dataset, ("the model", "the annotations"))
-        if note is not None:
+        if note is not None and process.first:
             warnings.warn(f"evaluate: {note}", RoikitWarning, stacklevel=3)
+        require_same(process, "evaluate", images=told_names(dataset.image_ids))
         unread = []
 
         def failed(path, error):
@@ -122,11 +124,16 @@ class Segmentation:
             else:
                 warnings.warn(f"evaluate: {sentence_about(path, error)}", RoikitWarning, stacklevel=5)
 
-        matrix, _, speed = pixels.look(trained.model, dataset, table, len(names), device=trained.device,
+        share = own_share(dataset.image_ids, process)
+        matrix, _, speed = pixels.look(trained.model, dataset, table, len(names), share=share, device=trained.device,
                                        amp=config.run.amp, batch_size=batch_size, workers=workers, on_error=failed)
+        matrix, unread = sum(process.gather(matrix)), sum(process.gather(unread), [])
+        speed = speed_of_all(process, speed, len(share))
         if unread and len(unread) == len(dataset):
             raise OSError(f"evaluate: none of the {counted(len(unread), 'image')} could be read")
         metrics = {pixels.KIND: pixel_scores(matrix, names), "speed": speed, "unread": len(unread)}
+        if not process.first:
+            return process.share_first(None)
         pixels.warn_of_no_overlap(metrics[pixels.KIND], stacklevel=4)
         if out is not None:
             write_metrics(out, metrics)
@@ -134,7 +141,7 @@ class Segmentation:
             if config.run.report:
                 pixels.report_pixels(out, matrix, names, scores={pixels.KIND: metrics[pixels.KIND]},
                                      **evaluation_words(trained, dataset.images))
-        return metrics
+        return process.share_first(metrics)
 
     def prediction(self, trained, *, boxes=True):
         return _Found([c["name"] for c in trained.categories])
