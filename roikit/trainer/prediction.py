@@ -11,6 +11,7 @@ from pathlib import Path
 
 from roikit.errors import RoikitWarning
 from roikit.trainer.in_order import InOrder
+from roikit.trainer.int8 import ranges_file
 from roikit.trainer.outputs import annotations_of, check_outputs, image_writers, whole_files
 from roikit.trainer.picture_files import find_pictures, overlay_names
 from roikit.trainer.picture_work import Look, PictureWork, Room, one_at_a_time, thread_count
@@ -32,7 +33,8 @@ LOWEST = 0.05  # score of what a view shows of an image that is looked at in sev
 @writes_to_addresses(journal=JOURNAL)
 def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_detections=None, device="auto",
             overlays=True, boxes=True, resume=False, tile=None, overlap=None, tta_flips=(), tta_scales=(),
-            upright=True, max_pixels=None, pixel_size=None, prepare=True, on_image=None, on_error=None, progress=None):
+            upright=True, max_pixels=None, pixel_size=None, prepare=True, int8=False, on_image=None, on_error=None,
+            progress=None):
     """Find objects, or with a segmenter classes of pixels, on image files.
 
     The network sees one image at a time, while others are read, drawn and written by other threads; results, files and
@@ -78,6 +80,8 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
         pixel_size: length of a pixel's side, for the measures in ``objects.csv``; default: they are in pixels.
         prepare: on a CPU, whether to run the model as `roikit.models.prepare_for_inference` makes it: faster, with the
             same results but for last digits. What cannot be prepared runs as it is.
+        int8: run it on 8-bit integers, by the ranges that `roikit.trainer.quantize` wrote beside the weights; results
+            are near those of the model, not the same.
         on_image: called with the path and the results of each image, when its files are there.
         on_error: called with the path and the exception for each image that could not be read or drawn and each folder
             that could not be opened; without it, each is a RoikitWarning.
@@ -116,8 +120,7 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
     lowest = score_threshold if views is None else min(score_threshold, LOWEST)
     trained = load_trained(source, device, detections=max_detections, score_threshold=lowest)
     _check_options(trained, tiles, views)
-    if prepare:
-        trained = prepared(trained)
+    trained = prepared(trained, prepare=prepare, int8=int8)
     if tiles is not None and trained.device.type == "cpu":
         tiles = replace(tiles, batch=1)  # several at once need the more memory and no less time
     names = {c["id"]: c["name"] for c in trained.categories}
@@ -128,6 +131,8 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
             about = {"weights": _digest(trained.path), "score_threshold": score_threshold, "upright": upright,
                      "max_detections": max_detections, "tile": tiles and tiles.size, "overlap": tiles and tiles.overlap,
                      "tta_flips": views and views.flips, "tta_scales": views and views.scales}
+            if int8:
+                about["int8"] = _digest(ranges_file(trained.path))
             kept = stack.enter_context(ResultFiles(out, trained.categories, about=about, resume=resume,
                                                    writers=whole_files(write, trained.categories, pixel_size)))
             layouts = annotations_of(write, out, trained.categories)
