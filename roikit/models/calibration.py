@@ -44,7 +44,8 @@ def measure_ranges(model: Detector | Segmenter, images: Iterable[Tensor],
         if x.numel():
             least, greatest = (float(value) for value in x.aminmax())
             if not math.isfinite(least) or not math.isfinite(greatest):
-                raise ValueError(f"measure_ranges: image {count} makes {name} take or give numbers that are not finite")
+                raise ValueError(f"measure_ranges: image {count + 1} makes {name} take or give numbers that are not "
+                                 "finite")
             before = known.get(name, [least, greatest])
             known[name] = [min(least, before[0]), max(greatest, before[1])]
 
