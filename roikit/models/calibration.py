@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from roikit.models.inference import prepare_for_inference
 from roikit.models.parts.detector import Detector
@@ -49,9 +49,15 @@ def measure_ranges(model: Detector | Segmenter, images: Iterable[Tensor],
             before = known.get(name, [least, greatest])
             known[name] = [min(least, before[0]), max(greatest, before[1])]
 
+    def noting(name: str) -> Callable[..., None]:
+        def hook(layer: nn.Module, given: tuple[Tensor, ...], result: Tensor) -> None:
+            note(inputs, name, given[0])
+            note(results, name, result)
+
+        return hook
+
     for name, layer in layers:
-        layer.register_forward_hook(lambda layer, given, result, name=name: (
-            note(inputs, name, given[0]), note(results, name, result)) and None)
+        layer.register_forward_hook(noting(name))
     count = 0
     for image in images:
         prepared([image])

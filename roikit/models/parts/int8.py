@@ -46,7 +46,10 @@ def _has_layers() -> bool:
     if not all(hasattr(torch.ops.onednn, name) for name in names):
         return False
     onto = getattr(torch.ops.onednn.qconv2d_pointwise, "binary", None)
-    return onto is not None and [part.name for part in onto._schema.arguments[6:8]] == ["qaccum", "bias"]
+    rows = getattr(torch.ops.onednn.qlinear_pointwise, "binary", None)
+    return onto is not None and rows is not None and (
+        [part.name for part in onto._schema.arguments[6:8]] == ["qaccum", "bias"]
+        and [part.name for part in rows._schema.arguments[6:8]] == ["other", "bias"])
 
 
 def require_int8(op: str) -> None:
@@ -144,9 +147,9 @@ class QuantizedConv2d(Quantized):
         self.stride, self.padding, self.dilation = layer.stride, layer.padding, layer.dilation
         self.kernel_size, self.out_channels, self.activation = layer.kernel_size, layer.out_channels, layer.activation
         self.adds: Coding | None = None
-        # Weights are packed for a size of input, and another size's cost up to 18 times the convolution to put right.
-        # All sizes have one packing but for 1x1 convolutions with a stride, which are ones without of fewer cells.
-        self.skips = self.kernel_size == (1, 1) and self.stride != [1, 1] and self.padding == (0, 0)
+        # Packed weights of a 1x1 convolution suit some sizes of map, and oneDNN may take hundreds of times the
+        # convolution's time to put them right for others. A product of matrices is as fast, and takes them for any.
+        self.is_product = self.kernel_size == (1, 1) and tuple(self.padding or (0, 0)) == (0, 0)
         self.packed = self._pack()
 
     @property
@@ -154,12 +157,14 @@ class QuantizedConv2d(Quantized):
         return self.activation in ("none", "relu") and self.padding is not None
 
     def _pack(self) -> Tensor:
+        if self.is_product:
+            return torch.ops.onednn.qlinear_prepack(self.codes.flatten(1), None)
         layout = self._layout(self.padding or (0, 0))
         return torch.ops.onednn.qconv_prepack(self.codes, self.scales, *self.takes, *layout,
                                               [1, self.codes.shape[1], 64, 64])
 
     def _layout(self, padding: Any) -> tuple[list[int], list[int], list[int], int]:
-        return [1, 1] if self.skips else self.stride, list(padding), self.dilation, 1
+        return self.stride, list(padding), self.dilation, 1
 
     def forward(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
         """
@@ -172,25 +177,33 @@ class QuantizedConv2d(Quantized):
         """
         if not x.numel():
             return self._empty(x)
-        padding = self.padding
-        if padding is None:
-            x, padding = same_padding(x, self.kernel_size, self.stride)
-        if self.skips:
-            x = x[:, :, ::self.stride[0], ::self.stride[1]]
-        x = self.coded(x).contiguous(memory_format=torch.channels_last)
-        weight = (self.packed, self.scales, self.zeros)
-        given = (*self._layout(padding), *self._given())
         if onto is not None and self.gives is not None:
-            assert self.adds is not None
-            onto = onto.contiguous(memory_format=torch.channels_last)
-            return torch.ops.onednn.qconv2d_pointwise.binary(
-                x, *self.takes, *weight, onto, self.bias, *given, *self.adds, _ONTO, 1.0,
-                "relu" if self.activation == "relu" else None, [], "")
+            return self._run(x, onto.contiguous(memory_format=torch.channels_last), self.activation)
         at_once = self.activation if onto is None and self.links else "none"
-        out = torch.ops.onednn.qconv2d_pointwise(x, *self.takes, *weight, self.bias, *given, at_once, [], "")
+        out = self._run(x, None, at_once)
         if onto is not None:
             out = out.add_(onto)
         return out if at_once == self.activation else activate(out, self.activation)
+
+    def _run(self, x: Tensor, onto: Tensor | None, activation: str) -> Tensor:
+        padding = self.padding
+        if self.is_product:
+            x = x[:, :, ::self.stride[0], ::self.stride[1]]
+        elif padding is None:
+            x, padding = same_padding(x, self.kernel_size, self.stride)
+        x = self.coded(x).contiguous(memory_format=torch.channels_last)
+        size = x.shape
+        if self.is_product:
+            x, onto = _rows(x), None if onto is None else _rows(onto)
+        ops = torch.ops.onednn
+        op = ops.qlinear_pointwise if self.is_product else ops.qconv2d_pointwise
+        layout = () if self.is_product else self._layout(padding)
+        weight, how = (self.packed, self.scales, self.zeros), (self.bias, *layout, *self._given())
+        if onto is None:
+            out = op(x, *self.takes, *weight, *how, activation, [], "")
+        else:
+            out = op.binary(x, *self.takes, *weight, onto, *how, *self.adds, _ONTO, 1.0, activation, [], "")
+        return out.view(size[0], *size[2:], -1).permute(0, 3, 1, 2) if self.is_product else out
 
     def _empty(self, x: Tensor) -> Tensor:
         if self.padding is None:
@@ -203,6 +216,11 @@ class QuantizedConv2d(Quantized):
     def extra_repr(self) -> str:
         return (f"{self.out_channels}, kernel_size={self.kernel_size}, stride={tuple(self.stride)}, "
                 f"activation={self.activation}, gives={'float32' if self.gives is None else 'codes'}")
+
+
+def _rows(x: Tensor) -> Tensor:
+    """A channels-last map as a row for each cell."""
+    return x.permute(0, 2, 3, 1).flatten(0, 2)
 
 
 class QuantizedLinear(Quantized):
