@@ -15,7 +15,7 @@ from roikit import compat
 from roikit.bench.memory import resident
 from roikit.bench.peers import first_line, import_peers
 from roikit.export import to_onnx
-from roikit.models import prepare_for_inference
+from roikit.models import measure_ranges, prepare_for_inference
 from roikit.models.parts.bf16 import has_bf16
 
 from .model_inputs import MODELS, build, image_of
@@ -33,12 +33,12 @@ class Rival:
         start: case -> what is timed, a function of no argument whose result is a dict of tensors; and what there is to
             say of it.
         kept: whether its process keeps freed memory.
-        bf16: whether it computes in bfloat16.
+        dtype: the numbers that it multiplies.
     """
 
     start: Callable
     kept: bool = False
-    bf16: bool = False
+    dtype: torch.dtype = torch.float32
 
 
 def _torchvision(case):
@@ -65,6 +65,12 @@ def _called(model, case, words=""):
 
 def _prepared(precision):
     return lambda case: _called(prepare_for_inference(build(case), precision), case)
+
+
+def _integers(case):
+    model = build(case)
+    ranges = measure_ranges(model, [image_of(case)])
+    return _called(prepare_for_inference(model, "int8", ranges=ranges), case)
 
 
 def _exported(case):
@@ -122,13 +128,15 @@ RIVALS = {
     "torchvision, memory kept": Rival(_torchvision, kept=True),
     "ONNX Runtime": Rival(_onnxruntime),
     "OpenVINO": Rival(_openvino("f32")),
-    "OpenVINO bf16": Rival(_openvino("bf16"), bf16=True),
+    "OpenVINO bf16": Rival(_openvino("bf16"), dtype=torch.bfloat16),
     "roikit": Rival(_plain),
     "roikit, memory kept": Rival(_plain, kept=True),
     "prepared": Rival(_prepared("float32")),
     "prepared, memory kept": Rival(_prepared("float32"), kept=True),
-    "prepared bf16": Rival(_prepared("bf16"), bf16=True),
-    "prepared bf16, memory kept": Rival(_prepared("bf16"), kept=True, bf16=True),
+    "prepared bf16": Rival(_prepared("bf16"), dtype=torch.bfloat16),
+    "prepared bf16, memory kept": Rival(_prepared("bf16"), kept=True, dtype=torch.bfloat16),
+    "prepared int8": Rival(_integers, dtype=torch.int8),
+    "prepared int8, memory kept": Rival(_integers, kept=True, dtype=torch.int8),
 }
 
 

@@ -7,7 +7,8 @@ All rows have the same random weights and one image; the two runtimes run roikit
 are drawn so, and the score threshold set so, that some 400 pairs of a box and a class pass, about as many as with
 trained weights. Each row is a process of its own, because what a row asks of the C library's memory holds for a
 process; they run one at a time, in turns, so that noise hits them alike. A row that cannot run says why, and the others
-go on: a runtime that is not installed, a processor without bfloat16, a model that a library does not have.
+go on: a runtime that is not installed, a processor without bfloat16 or 8-bit integers, a model that a library does not
+have. On 8-bit integers roikit is calibrated on the image itself.
 
 Printed are each row's median, 10th to 90th percentile, the median of the ratios of the first row's time to its time in
 the same round, its median over the floor, the page faults of its last call and the most memory that its process ever
@@ -30,6 +31,7 @@ import torch
 
 from roikit.bench.table import processor
 from roikit.models.parts.bf16 import has_bf16
+from roikit.models.parts.int8 import has_int8
 
 from .model_inputs import MODELS, build, image_of, new_case
 from .model_rivals import RIVALS, Row, serve
@@ -104,8 +106,8 @@ def measure(model, options, folder):
     case = new_case(model, size, folder, options.threads, options.torchvision_ops)
     count = multiplications(build(case), image_of(case))
     rows = {name: Row(serve, name, case, folder / f"{i}.pt") for i, name in enumerate(options.rows)}
-    formats = {torch.float32: [name for name in rows if not RIVALS[name].bf16],
-               torch.bfloat16: [name for name in rows if RIVALS[name].bf16 and has_bf16("cpu")]}
+    here = {torch.float32: True, torch.bfloat16: has_bf16("cpu"), torch.int8: has_int8()}
+    formats = {dtype: [name for name in rows if RIVALS[name].dtype == dtype] for dtype, had in here.items() if had}
     rates = taken(rows, options.rounds, [dtype for dtype, names in formats.items() if names])
     floors = {name: count / rates[dtype] for dtype, names in formats.items() for name in names}
     floors |= {name: float("nan") for name in rows if name not in floors}

@@ -14,6 +14,7 @@ from roikit.commands.evaluate import evaluate
 from roikit.commands.export import export
 from roikit.commands.lists import info, presets, zoo
 from roikit.commands.predict import predict
+from roikit.commands.quantize import quantize
 from roikit.commands.train import train
 from roikit.commands.verify import verify
 from roikit.errors import BackendError, RoikitWarning
@@ -59,7 +60,8 @@ def main(traceback):
     warnings.showwarning = _warned
 
 
-for _command in (info, doctor, convert_data, train, presets, zoo, evaluate, predict, convert, export, bench, verify):
+for _command in (info, doctor, convert_data, train, presets, zoo, evaluate, predict, quantize, convert, export, bench,
+                 verify):
     main.add_command(_command)
 
 

@@ -41,11 +41,13 @@ __all__ = ["evaluate"]
 @click.option("--device", default="auto", show_default=True)
 @click.option("--prepared/--plain", "prepare", default=True, show_default=True,
               help="On a CPU, whether to prepare the model for speed; results differ in last digits.")
+@click.option("--int8", is_flag=True,
+              help="On a CPU, run the model on 8-bit integers, as `roikit quantize` has prepared it.")
 @click.option("--batch-size", default=1, show_default=True, type=click.IntRange(1))
 @click.option("--workers", default=0, show_default=True, type=click.IntRange(0))
 @keeps_memory
 def evaluate(source, annotations, images, iou_types, max_detections, class_agnostic, sigmas, tile, overlap, tta_flips,
-             tta_scales, iou, out, device, prepare, batch_size, workers):
+             tta_scales, iou, out, device, prepare, int8, batch_size, workers):
     """COCO's average precision; of a segmenter, mean IoU and accuracies; of segments, panoptic quality.
 
     SOURCE is a checkpoint, exported weights, the folder of a run or a published name (`roikit zoo`), whose model is run
@@ -64,7 +66,7 @@ def evaluate(source, annotations, images, iou_types, max_detections, class_agnos
         metrics = roikit.evaluate(source, annotations, images, iou_types=iou_types or None,
                                   max_detections=max_detections, use_cats=not class_agnostic, out=out, device=device,
                                   batch_size=batch_size, workers=workers, sigmas=sigmas, tile=tile, overlap=overlap,
-                                  tta_flips=tta_flips, tta_scales=tta_scales, iou=iou, prepare=prepare,
+                                  tta_flips=tta_flips, tta_scales=tta_scales, iou=iou, prepare=prepare, int8=int8,
                                   process=process, on_error=failed)
         failed.add_those_of_others(process)
     if not is_first(process):

@@ -38,6 +38,8 @@ __all__ = ["predict"]
 @click.option("--device", default="auto", show_default=True)
 @click.option("--prepared/--plain", "prepare", default=True, show_default=True,
               help="On a CPU, whether to prepare the model for speed; results differ in last digits.")
+@click.option("--int8", is_flag=True,
+              help="On a CPU, run the model on 8-bit integers, as `roikit quantize` has prepared it.")
 @click.option("--boxes/--no-boxes", default=True, show_default=True, help="Whether to draw boxes around masks.")
 @click.option("--overlays/--no-overlays", default=True, show_default=True,
               help="Whether to write pictures, where --write does not say so.")

@@ -24,6 +24,7 @@ from roikit.models.builders import (
     yolact_resnet50_fpn,
     yolact_resnet101_fpn,
 )
+from roikit.models.calibration import measure_ranges
 from roikit.models.configs import (
     AuxiliaryConfig,
     BackboneConfig,
@@ -66,6 +67,7 @@ from roikit.models.parts.norm import FrozenBatchNorm2d
 from roikit.models.parts.winograd import with_winograd
 from roikit.models.plan import InferencePlan
 from roikit.models.proposals.rpn import RegionProposalNetwork, RPNHead
+from roikit.models.ranges import InferenceRanges
 from roikit.models.roi.box import AverageHead, FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from roikit.models.roi.heads import RoIHeads
 from roikit.models.roi.keypoint import KeypointRCNNHeads, KeypointRCNNPredictor
@@ -120,6 +122,7 @@ __all__ = [
     "ImageConfig",
     "ImageTransform",
     "InferencePlan",
+    "InferenceRanges",
     "IntegralConfig",
     "IterativeConfig",
     "KeypointConfig",
@@ -183,6 +186,7 @@ __all__ = [
     "maskrcnn_resnet50_fpn",
     "maskrcnn_resnet50_fpn_v2",
     "mmdetection_model",
+    "measure_ranges",
     "prepare_for_inference",
     "pspnet_resnet101",
     "pspnet_resnet50",

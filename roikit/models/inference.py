@@ -29,6 +29,7 @@ from roikit.models.necks.single import BackboneWithoutNeck
 from roikit.models.parts.bf16 import native_bf16
 from roikit.models.parts.detector import Detector
 from roikit.models.parts.fused import FusedConv2d, fuse, require_bf16
+from roikit.models.parts.int8 import require_int8
 from roikit.models.parts.norm import ConvBlock
 from roikit.models.plan import InferencePlan
 from roikit.models.prepared.bodies import PreparedFPN, darknet, efficientnet, residual_block, resnet, vgg
@@ -39,9 +40,11 @@ from roikit.models.prepared.heads import (
     PreparedRPNHead,
     box_head,
 )
+from roikit.models.prepared.int8 import quantize
 from roikit.models.prepared.parts import InFloat32, ToFloat32, conv_block, is_conv_block, twin
 from roikit.models.prepared.segmentation import PreparedPSPHead, fcn_head, semantic_fpn_head, skip_head
 from roikit.models.proposals.rpn import RegionProposalNetwork, RPNHead
+from roikit.models.ranges import InferenceRanges
 from roikit.models.roi.box import AverageHead, FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from roikit.models.roi.heads import RoIHeads
 from roikit.models.roi.keypoint import KeypointRCNNHeads, KeypointRCNNPredictor
@@ -59,7 +62,8 @@ __all__ = ["prepare_for_inference"]
 
 
 def prepare_for_inference(model: Detector | Segmenter, precision: str = "float32", *, example: Any = None,
-                          plan: InferencePlan | None = None) -> Detector | Segmenter:
+                          plan: InferencePlan | None = None, ranges: InferenceRanges | None = None
+                          ) -> Detector | Segmenter:
     """A copy of a detector, or of a segmenter, that gives its results in less time on a CPU.
 
     In which way a convolution is the fastest depends on its sizes, the processor and the number of threads: it is
@@ -71,11 +75,15 @@ def prepare_for_inference(model: Detector | Segmenter, precision: str = "float32
         precision: "float32", or "bf16": weights and maps of the network in bfloat16; boxes, scores and the last layers
             of the box head and of a segmenter in float32. Needs a CPU for which oneDNN has bfloat16 (on x86 one with
             AVX-512), and pays on one that multiplies it in hardware. Then nothing is measured. "auto" is "bf16" there,
-            and "float32" elsewhere and for a model with a part that is not of `roikit.models`.
+            and "float32" elsewhere and for a model with a part that is not of `roikit.models`. "int8": convolutions and
+            the box head on 8-bit integers, what is between and after them in float32; it needs `ranges`, and a
+            processor with VNNI or AMX. Grouped convolutions, and layers that no image of the calibration reached, stay
+            in float32, in one way.
         example: an image, (3, H, W) float32, or a list of some, of the sizes that are to come: the model is called on
             them and measures its ways, and never again. Without it the first call measures, and so does each later one
             for sizes that differ from all before by a factor of two or more; such a call takes several times as long.
         plan: the ways of another prepared model of these layers; then nothing is measured.
+        ranges: what `measure_ranges` found for this model, for "int8" alone.
 
     Returns:
         A model of the same class with the same `config`, in evaluation mode, called in the same way. It has the weights
@@ -93,10 +101,14 @@ def prepare_for_inference(model: Detector | Segmenter, precision: str = "float32
     if precision == "auto":
         with contextlib.suppress(TypeError):  # of a part that takes float32 alone; any other comes again below
             if native_bf16("cpu"):
-                return prepare_for_inference(model, "bf16", example=example, plan=plan)
+                return prepare_for_inference(model, "bf16", example=example, plan=plan, ranges=ranges)
         precision = "float32"
-    if precision not in ("float32", "bf16"):
-        raise ValueError(f"prepare_for_inference: precision must be one of float32, bf16, auto, got {precision!r}")
+    if precision not in ("float32", "bf16", "int8"):
+        raise ValueError("prepare_for_inference: precision must be one of float32, bf16, int8, auto, "
+                         f"got {precision!r}")
+    if (ranges is None) == (precision == "int8"):
+        raise ValueError("prepare_for_inference: precision 'int8' needs the ranges of measure_ranges, and no other "
+                         f"takes any, got {precision!r} with{'out' if ranges is None else ''} ranges")
     if not isinstance(model, Detector | Segmenter):
         raise TypeError("prepare_for_inference: model must be a detector or a segmenter of roikit.models, "
                         f"got {type(model).__name__}")
@@ -108,11 +120,18 @@ def prepare_for_inference(model: Detector | Segmenter, precision: str = "float32
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     if precision == "bf16":
         require_bf16("prepare_for_inference")
+    if ranges is not None:
+        require_int8("prepare_for_inference")
+        if plan is not None:
+            raise ValueError("prepare_for_inference: precision 'int8' takes no plan: it has one way")
     if plan is not None and example is not None:
         raise ValueError("prepare_for_inference: there must be a plan or an example to measure one, got both")
     with torch.no_grad():
         prepared = _prepare(model, dtype)
-        layers, measured = [], {} if dtype == torch.float32 else None
+        if ranges is not None:
+            ranges.check(model, prepared)
+            quantize(prepared, ranges)
+        layers, measured = [], {} if precision == "float32" else None
         for module in prepared.modules():
             module.training = False
             if isinstance(module, FusedConv2d):

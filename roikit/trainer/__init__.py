@@ -3,7 +3,8 @@
 import importlib
 
 __all__ = ["ConfigError", "IncompleteRun", "NonFiniteLoss", "TrainConfig", "analyse", "coco_scores", "evaluate",
-           "export_onnx", "load_config", "panoptic_quality", "pixel_quality", "predict", "preset_names", "train"]
+           "export_onnx", "load_config", "panoptic_quality", "pixel_quality", "predict", "preset_names", "quantize",
+           "train"]
 
 _HOME = {
     "ConfigError": "fields",
@@ -19,6 +20,7 @@ _HOME = {
     "pixel_quality": "map_files",
     "predict": "prediction",
     "preset_names": "config",
+    "quantize": "int8",
     "train": "loop",
 }
 

@@ -32,7 +32,7 @@ __all__ = ["coco_results", "detect", "evaluate", "evaluate_detector", "score", "
 @writes_to_addresses()
 def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detections=None,
              use_cats=True, out=None, device="auto", batch_size=1, workers=0, sigmas=None, tile=None, overlap=None,
-             tta_flips=(), tta_scales=(), iou=None, prepare=True, process=None, on_error=None):
+             tta_flips=(), tta_scales=(), iou=None, prepare=True, int8=False, process=None, on_error=None):
     """Average precision of ready results or of a trained model.
 
     Categories are paired by name where both sides have names, else by id; where the two differ, a RoikitWarning says
@@ -65,7 +65,8 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
         tta_flips, tta_scales: look at images in several views, as `roikit.predict` does.
         iou: the overlap from which on an object is found in what ``out`` tells of confusions and best scores; see
             ``roikit.trainer.analyse``. Default: 0.5.
-        prepare: whether to run the model as it is prepared for a CPU, as `roikit.predict` does.
+        prepare: whether to run the model as it is prepared for a CPU, as `roikit.predict` does. int8: on 8-bit
+            integers, likewise.
         process: this process among several that share the images of a model's evaluation out, of
             `roikit.trainer.distributed.joined`; each of them must call this then, with the same arguments. The first
             one scores what all have found, and writes.
@@ -138,8 +139,7 @@ def evaluate(source, annotations=None, images=None, *, iou_types=None, max_detec
     if iou is not None:
         require_objects(trained, "iou")
         more["iou"] = iou
-    if prepare:
-        trained = prepared(trained, process=process)
+    trained = prepared(trained, prepare=prepare, int8=int8, process=process)
     return task_of(trained.config.model).evaluate(
         trained, annotations, images, iou_types=iou_types, limits=limits, use_cats=use_cats, out=out, sigmas=sigmas,
         process=process, on_error=on_error, batch_size=batch_size, workers=workers, **more)

@@ -22,6 +22,7 @@ class PictureFiles:
     """What was found.
 
     Attributes:
+        op: who asks, with whose name errors begin.
         paths: the files in order, each once.
         names: what each is called: its path relative to the folder that was given, with "/" between the parts; a file
             given by itself has its own name. Where two would be called the same, the folders above them go before.
@@ -29,6 +30,7 @@ class PictureFiles:
         closed: (path, OSError) of folders that could not be read, and of files of a list that are not there.
     """
 
+    op: str = "predict"
     paths: list[Path] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     passed: Counter = field(default_factory=Counter)
@@ -42,7 +44,7 @@ class PictureFiles:
         return f"passed over what is no picture by its name: {kinds}"
 
 
-def find_pictures(images, *, leave_out=None):
+def find_pictures(images, *, leave_out=None, op="predict"):
     """The picture files that ``images`` stands for.
 
     Args:
@@ -51,12 +53,13 @@ def find_pictures(images, *, leave_out=None):
             text file (``.txt``) with a path or an address on each line, from its own folder or else from the current
             one; the address of one of these; or a list of those.
         leave_out: a folder that is not entered, such as the one that the results go to.
+        op: with whose name errors begin.
 
     Raises:
         FileNotFoundError: there is none of them, or a folder or a pattern has no pictures.
         OSError, ValueError: a list cannot be read.
     """
-    found, roots, leave_out = PictureFiles(), {}, mirror_of_results(leave_out)
+    found, roots, leave_out = PictureFiles(op), {}, mirror_of_results(leave_out)
     items = list(images) if isinstance(images, (list, tuple)) else [images]
     for item in items:
         try:
@@ -75,7 +78,7 @@ def find_pictures(images, *, leave_out=None):
         elif glob.has_magic(str(path)):
             inside = _matching(str(path), leave_out, found)
         else:
-            error = FileNotFoundError(f"predict: {path} does not exist")
+            error = FileNotFoundError(f"{found.op}: {path} does not exist")
             if len(items) == 1:
                 raise error
             found.closed.append((path, error))
@@ -83,7 +86,7 @@ def find_pictures(images, *, leave_out=None):
         for file, root in inside:
             roots.setdefault(os.path.abspath(file), (file, root))
     if not roots:
-        raise FileNotFoundError("predict: there is no image to look at" if not found.closed else
+        raise FileNotFoundError(f"{found.op}: there is no image to look at" if not found.closed else
                                 str(found.closed[0][1]) + f" (one of {len(found.closed)})" * (len(found.closed) > 1))
     found.paths = [path for path, _ in roots.values()]
     found.names = _names(list(roots.values()))
@@ -94,7 +97,7 @@ def _pictures_of(folder, leave_out, found):
     """The pictures of a folder, in the order of their paths, each with the folder."""
     inside = sorted(_walk(folder, leave_out, found), key=lambda path: path.parts)
     if not inside:
-        raise FileNotFoundError(f"predict: {folder} has no images ({', '.join(sorted(ENDINGS))})")
+        raise FileNotFoundError(f"{found.op}: {folder} has no images ({', '.join(sorted(ENDINGS))})")
     return [(path, folder) for path in inside]
 
 
@@ -113,7 +116,7 @@ def _matching(pattern, leave_out, found):
         else:
             found.passed[ending or "without an ending"] += 1
     if not inside:
-        raise FileNotFoundError(f"predict: no image is called as {pattern} says")
+        raise FileNotFoundError(f"{found.op}: no image is called as {pattern} says")
     return inside
 
 
@@ -122,7 +125,7 @@ def _listed(path, found):
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
-        raise ValueError(f"predict: {path} must be a list of images, a path on each line, and is no text in "
+        raise ValueError(f"{found.op}: {path} must be a list of images, a path on each line, and is no text in "
                          "UTF-8") from None
     inside, lines = [], list(filter(None, map(str.strip, lines)))
     addresses = list(filter(is_address, lines))
@@ -137,13 +140,13 @@ def _listed(path, found):
         name = Path(line.replace("\\", "/"))
         places = [(root / name, root) for root in (path.parent, Path()) if (root / name).is_file()]
         if not places:
-            found.closed.append((name, FileNotFoundError(f"predict: {name}, which {path} lists, does not exist")))
+            found.closed.append((name, FileNotFoundError(f"{found.op}: {name}, which {path} lists, does not exist")))
         elif name.is_absolute():
             inside.append((name, name.parent))
         else:
             inside.append(places[0])
     if not inside and not found.closed:
-        raise FileNotFoundError(f"predict: {path} lists no image")
+        raise FileNotFoundError(f"{found.op}: {path} lists no image")
     return inside
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from roikit.errors import RoikitWarning
 from roikit.trainer.distributed import Process
 from roikit.trainer.in_order import InOrder
+from roikit.trainer.int8 import ranges_file
 from roikit.trainer.outputs import annotations_of, check_outputs, image_writers, whole_files
 from roikit.trainer.parts import JOURNAL, PARTS
 from roikit.trainer.picture_files import find_pictures, overlay_names
@@ -36,8 +37,8 @@ LOWEST = 0.05  # score of what a view shows of an image that is looked at in sev
 @writes_to_addresses(journal=JOURNAL, parts=PARTS)
 def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_detections=None, device="auto",
             overlays=True, boxes=True, resume=False, tile=None, overlap=None, tta_flips=(), tta_scales=(),
-            upright=True, max_pixels=None, pixel_size=None, prepare=True, process=None, on_image=None, on_error=None,
-            progress=None):
+            upright=True, max_pixels=None, pixel_size=None, prepare=True, int8=False, process=None, on_image=None,
+            on_error=None, progress=None):
     """Find objects, or with a segmenter classes of pixels, on image files.
 
     The network sees one image at a time, while others are read, drawn and written by other threads; results, files and
@@ -83,6 +84,8 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
         pixel_size: length of a pixel's side, for the measures in ``objects.csv``; default: they are in pixels.
         prepare: on a CPU, whether to run the model as `roikit.models.prepare_for_inference` makes it: faster, with the
             same results but for last digits. What cannot be prepared runs as it is.
+        int8: run it on 8-bit integers, by the ranges that `roikit.trainer.quantize` wrote beside the weights; results
+            are near those of the model, not the same.
         process: this process among several that share the images out, of `roikit.trainer.distributed.joined`; each of
             them must call this then, with the same arguments. Each works on images of its own and calls ``on_image``
             and ``on_error`` for them. What is written, by the first process when all are done, is the same as of one
@@ -130,8 +133,8 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
     lowest = score_threshold if views is None else min(score_threshold, LOWEST)
     trained = load_trained(source, process.device(device), detections=max_detections, score_threshold=lowest)
     _check_options(trained, tiles, views)
-    if prepare:
-        trained = prepared(trained, len(files.names) if tiles is None else MANY, process)
+    trained = prepared(trained, len(files.names) if tiles is None else MANY, prepare=prepare, int8=int8,
+                       process=process)
     if tiles is not None and trained.device.type == "cpu":
         tiles = replace(tiles, batch=1)  # several at once need the more memory and no less time
     names = {c["id"]: c["name"] for c in trained.categories}
@@ -141,6 +144,8 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
         about = {"weights": digest_of_file(trained.path), "score_threshold": score_threshold, "upright": upright,
                  "max_detections": max_detections, "tile": tiles and tiles.size, "overlap": tiles and tiles.overlap,
                  "tta_flips": views and views.flips, "tta_scales": views and views.scales}
+        if int8:
+            about["int8"] = digest_of_file(ranges_file(trained.path))
         require_same(process, "predict", **about, images=told_names(files.names), write=write, resume=resume)
         if out is not None:
             kept = ResultFiles(out, trained.categories, about=about, resume=resume,

@@ -5,6 +5,7 @@ from dataclasses import replace
 from roikit.models import Detector, InferencePlan, Segmenter, prepare_for_inference
 from roikit.models.kept_plans import prepare_with_kept_plan
 from roikit.trainer.distributed import Process
+from roikit.trainer.int8 import in_int8
 from roikit.trainer.running import native_bf16
 from roikit.trainer.shares import require_same
 
@@ -13,8 +14,10 @@ __all__ = ["MANY", "prepared"]
 MANY = 32  # pictures for which measuring the ways of convolutions pays
 
 
-def prepared(trained, pictures=MANY, process=None):
+def prepared(trained, pictures=MANY, *, prepare=True, int8=False, process=None):
     """The model of a `Trained` as `prepare_for_inference` makes it, in the precision that its run is configured with.
+
+    With ``int8`` on 8-bit integers, or not at all, see `in_int8`; without ``prepare`` as it is.
 
     ``run.amp`` of the configuration is then "off", for a prepared model casts by itself. Left as they are: models on
     other devices than the CPU, in fp16, and of other parts than roikit's. In float32 the ways of convolutions are those
@@ -25,6 +28,12 @@ def prepared(trained, pictures=MANY, process=None):
     Raises:
         ValueError: processes would compute in several precisions, or cannot follow the plan of the first.
     """
+    if int8:
+        if not prepare:
+            raise ValueError("int8 is a way to prepare a model, and it is asked for as it is (--plain, prepare=False)")
+        return in_int8(trained)
+    if not prepare:
+        return trained
     process = Process() if process is None else process
     amp = trained.config.run.amp
     if amp == "auto":

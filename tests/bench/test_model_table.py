@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from roikit.models.parts.int8 import has_int8
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -55,7 +57,8 @@ def test_contract_the_floor_counts_convolutions_and_linear_layers(module):
     with torch.no_grad():
         found = counted.multiplications(lambda images: linear(conv(images[0][None])), torch.rand(3, 4, 7))
     assert found == 3 * 5 * 9 * 4 * 7 + 5 * 4 * 7 * 2
-    assert counted.peak(torch.float32, 0.0) > 1e8
+    for dtype in (torch.float32, *[torch.int8] * has_int8()):
+        assert counted.peak(dtype, 0.0) > 1e8
 
 
 def test_contract_a_row_without_its_library_leaves_a_table(module, tmp_path):

@@ -277,8 +277,8 @@ def test_contract_a_prepared_model_goes_to_a_processor_without_bf16(small_config
 
 def test_contract_wrong_calls_say_so(small_config):
     model = detector(small_config)
-    with pytest.raises(ValueError, match="precision must be one of float32, bf16, auto, got 'int8'"):
-        prepare_for_inference(model, "int8")
+    with pytest.raises(ValueError, match="precision must be one of float32, bf16, int8, auto, got 'int4'"):
+        prepare_for_inference(model, "int4")
     with pytest.raises(TypeError, match="model must be a detector or a segmenter of roikit.models, got ReLU"):
         prepare_for_inference(nn.ReLU())
     with pytest.raises(TypeError, match="model must be float32, got .* of torch.float64"):

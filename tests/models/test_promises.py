@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from roikit.models import build_detector, prepare_for_inference
+from roikit.models import build_detector, measure_ranges, prepare_for_inference
+from roikit.models.parts.int8 import Quantized, has_int8
 
 from .family import SYSTEMS
 
@@ -182,6 +183,24 @@ def test_promise_prepared_in_bfloat16_it_runs(name, scene):
     assert found.keys() == expected.keys() and len(found["boxes"]) > 3
     assert all(value.dtype == expected[key].dtype and value.isfinite().all() for key, value in found.items()
                if key != "segments")
+
+
+@systems
+@torch.no_grad()
+def test_promise_prepared_on_integers_it_runs(name, scene):
+    if not has_int8():
+        pytest.skip("this processor has no VNNI, or this torch no layers for it")
+    model, images = detector(name), [scene()[0]]
+    prepared = prepare_for_inference(model, "int8", ranges=measure_ranges(model, images))
+    assert any(isinstance(part, Quantized) for part in prepared.modules())
+    found, = prepared(images)
+    expected, = model(images)
+    assert found.keys() == expected.keys() and len(found["boxes"]) > 3
+    assert all(value.dtype == expected[key].dtype and value.isfinite().all() for key, value in found.items()
+               if key != "segments")
+    near = (expected["scores"][:3, None] - found["scores"]).abs() < 0.1
+    near &= (expected["boxes"][:3, None] - found["boxes"]).abs().amax(-1) < 4
+    assert near.any()
 
 
 @pytest.mark.parametrize("name", [name for name, config in SYSTEMS.items() if config.mask is not None])

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from roikit.models.parts.fused import FusedConv2d
-from roikit.models.parts.linear import linear
+from roikit.models.parts.linear import FusedLinear
 from roikit.models.prepared.parts import conv_block
 from roikit.models.proposals.rpn import RPNHead
 from roikit.models.roi.box import FastRCNNConvFCHead, TwoMLPHead
@@ -58,34 +58,11 @@ class PreparedBoxHead(nn.Module):
     def __init__(self, convs: list[nn.Module], layers: list[nn.Linear], pool_size: int, dtype: torch.dtype) -> None:
         super().__init__()
         self.convs = nn.Sequential(*convs)
-        self.dtype = dtype
-        self._contiguous: Tensor | None = None
-        self.count = len(layers)
-        for i, layer in enumerate(layers):
-            weight = layer.weight
-            if i == 0:
-                weight = weight.unflatten(1, (-1, pool_size, pool_size)).permute(0, 2, 3, 1).flatten(1)
-            for name, value in ((f"weight{i}", weight), (f"bias{i}", layer.bias)):
-                self.register_buffer(name, value.detach().to(dtype, copy=True), persistent=False)
+        self.layers = nn.Sequential(*(FusedLinear(layer, dtype, None if i else pool_size)
+                                      for i, layer in enumerate(layers)))
 
     def forward(self, x: Tensor) -> Tensor:
-        # Products, not convolutions of 1x1 maps, which are the same and took ten times as long in oneDNN.
-        x = self.convs(x)
-        weight = self.weight0
-        if x.is_contiguous() and not torch.compiler.is_compiling():
-            x, weight = x.flatten(1), self._in_order(x.shape[2:])
-        else:
-            x = x.permute(0, 2, 3, 1).flatten(1)
-        x = linear(x.to(self.dtype), weight, self.bias0).relu_()
-        for i in range(1, self.count):
-            x = linear(x, getattr(self, f"weight{i}"), getattr(self, f"bias{i}")).relu_()
-        return x.float()
-
-    def _in_order(self, size: tuple[int, int]) -> Tensor:
-        """The first layer's weight for cells channels-first; made when such boxes come."""
-        if self._contiguous is None:
-            self._contiguous = self.weight0.unflatten(1, (*size, -1)).permute(0, 3, 1, 2).flatten(1)
-        return self._contiguous
+        return self.layers(self.convs(x)).float()
 
 
 class PreparedKeypointPredictor(nn.Module):

@@ -8,7 +8,8 @@ import pickle
 import pytest
 import torch
 
-from roikit.models import build_segmenter, prepare_for_inference
+from roikit.models import build_segmenter, measure_ranges, prepare_for_inference
+from roikit.models.parts.int8 import Quantized, has_int8
 
 from .family import SEGMENTERS, eager, label_map
 
@@ -137,6 +138,18 @@ def test_promise_prepared_in_bfloat16_it_runs(name):
     model = segmenter(name)
     found, expected = prepare_for_inference(model, "bf16")([image()])[0], model([image()])[0]
     assert (found["classes"] == expected["classes"]).float().mean() > 0.9
+
+
+@every
+@torch.no_grad()
+def test_promise_prepared_on_integers_it_finds_nearly_the_same(name):
+    if not has_int8():
+        pytest.skip("this processor has no VNNI, or this torch no layers for it")
+    model, images = segmenter(name), [image(), image((70, 64), 1)]
+    prepared = prepare_for_inference(model, "int8", ranges=measure_ranges(model, images))
+    assert any(isinstance(part, Quantized) for part in prepared.modules())
+    for found, expected in zip(prepared(images), model(images), strict=True):
+        assert (found["classes"] == expected["classes"]).float().mean() > 0.9
 
 
 @pytest.mark.parametrize("target, told", [
