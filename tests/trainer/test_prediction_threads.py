@@ -136,6 +136,7 @@ def test_contract_a_warning_of_an_image_is_the_caller_s(run, photos, tmp_path):
 def test_contract_roikits_models_are_prepared_on_a_cpu(run, amp, monkeypatch):
     trained = load_trained(run, "cpu")
     assert prepared(trained) is trained  # a model of another library is run as it is
+    assert prepared(trained, prepare=False) is trained
     config = models.DetectorConfig(num_classes=3, backbone=models.BackboneConfig("resnet18", norm="group"))
     real = Trained(BUILD(config), replace(trained.config, run=replace(trained.config.run, amp=amp)),
                    trained.categories, torch.device("cpu"), trained.path)
@@ -157,9 +158,12 @@ def test_contract_roikits_models_are_prepared_on_a_cpu(run, amp, monkeypatch):
 
 def test_contract_a_prediction_prepares_its_model_unless_told_not_to(run, photos, monkeypatch):
     seen = []
-    monkeypatch.setattr(prediction, "prepared", lambda trained, *_: seen.append(trained) or trained)
+
+    def noted(trained, *given, prepare, **how):
+        seen.append(prepare)
+        return prepared(trained, *given, prepare=prepare, **how)
+    monkeypatch.setattr(prediction, "prepared", noted)
     first = photos / "00.png"
     predict(run, first, device="cpu", prepare=False)
-    assert seen == []
     predict(run, first, device="cpu")
-    assert len(seen) == 1
+    assert seen == [False, True]
