@@ -142,9 +142,9 @@ def test_of_several_processes_each_copies_what_it_has_written(server, monkeypatc
     server.pipe("/out/run/old.txt", b"old")
     for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)
-        with kept_at("memory://out/run", go_on=True, journal="log.jsonl", parts="log.part-*.jsonl", each=True) as folder:
+        with kept_at("memory://out/run", go_on=True, parts="log.part-*.jsonl", each=True) as folder:
             assert (folder / "old.txt").exists() == (rank == "0")
             (folder / f"{rank}.png").write_bytes(b"p")
-    with kept_at("memory://out/run", journal="log.jsonl", parts="log.part-*.jsonl") as folder:
+    with kept_at("memory://out/run", parts="log.part-*.jsonl") as folder:
         (folder / "alone.txt").write_bytes(b"a")
     assert sorted(server.find("/out")) == ["/out/run/0.png", "/out/run/1.png", "/out/run/old.txt"]
