@@ -2,7 +2,7 @@
 
 import pytest
 
-from roikit.data.remote import kept_at, results
+from roikit.data.remote import copy_now, kept_at, results
 from roikit.errors import RoikitWarning
 
 
@@ -93,3 +93,58 @@ def test_what_another_machine_has_written_since_is_brought(server, tmp_path, mon
     server.pipe("/out/run/a.txt", b"theirs")
     with kept_at("memory://out/run", go_on=True) as folder:
         assert (folder / "a.txt").read_bytes() == b"theirs"
+
+
+def test_a_part_goes_when_the_journal_has_been_copied(server):
+    options = {"journal": "log.jsonl", "parts": "log.part-*.jsonl"}
+    with kept_at("memory://out/run", each=True, **options) as folder:
+        (folder / "log.part-a-0.jsonl").write_bytes(b"1\n2\n")
+        assert copy_now(folder) and server.cat("/out/run/log.part-a-0.jsonl") == b"1\n2\n"
+    with kept_at("memory://out/run", go_on=True, **options) as folder:
+        assert (folder / "log.part-a-0.jsonl").read_bytes() == b"1\n2\n"
+        (folder / "log.jsonl").write_bytes(b"1\n2\n")
+        (folder / "log.part-a-0.jsonl").unlink()
+        remove, seen = type(server).rm_file, []
+        try:
+            type(server).rm_file = lambda self, path: seen.append(self.cat("/out/run/log.jsonl")) or remove(self, path)
+            copy_now(folder)
+        finally:
+            type(server).rm_file = remove
+        assert seen == [b"1\n2\n"] and not server.exists("/out/run/log.part-a-0.jsonl")
+    assert copy_now(folder) is False
+
+
+def test_a_journal_that_another_takes_the_place_of_meanwhile_is_copied_the_next_time(server):
+    copied = results._Copied("memory://out/run", "log.jsonl", 0, "log.part-*.jsonl")
+    copied.begin(False)
+    (copied.folder / "log.jsonl").write_bytes(b"1\n2\n")
+    (copied.folder / "log.part-a-0.jsonl").write_bytes(b"3\n")
+    copied.once()
+    (copied.folder / "log.part-a-0.jsonl").unlink()
+    (copied.folder / "log.jsonl").write_bytes(b"1\n2\n3\n")
+    (copied.folder / "a.txt").write_bytes(b"a")
+    copy = copied._copy
+
+    def join_and_copy(name, path):
+        (copied.folder / "new").write_bytes(b"3\n2\n1\n")
+        (copied.folder / "new").replace(copied.folder / "log.jsonl")
+        copy(name, path)
+
+    copied._copy = join_and_copy
+    copied.once()
+    assert server.cat("/out/run/log.jsonl") == b"1\n2\n" and server.exists("/out/run/log.part-a-0.jsonl")
+    copied._copy = copy
+    copied.once()
+    assert server.cat("/out/run/log.jsonl") == b"3\n2\n1\n" and not server.exists("/out/run/log.part-a-0.jsonl")
+
+
+def test_of_several_processes_each_copies_what_it_has_written(server, monkeypatch):
+    server.pipe("/out/run/old.txt", b"old")
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        with kept_at("memory://out/run", go_on=True, parts="log.part-*.jsonl", each=True) as folder:
+            assert (folder / "old.txt").exists() == (rank == "0")
+            (folder / f"{rank}.png").write_bytes(b"p")
+    with kept_at("memory://out/run", parts="log.part-*.jsonl") as folder:
+        (folder / "alone.txt").write_bytes(b"a")
+    assert sorted(server.find("/out")) == ["/out/run/0.png", "/out/run/1.png", "/out/run/old.txt"]
