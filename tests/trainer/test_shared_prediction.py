@@ -228,7 +228,7 @@ def test_a_segmenter_and_a_panoptic_model_close_their_files_once(squares, tmp_pa
     for name, model in (("pixels", SEGMENTER), ("segments", PANOPTIC)):
         train({"model": model, "data": {"train": part, "batch_size": 2}, "schedule": {"steps": 1},
                "run": {"predictions": 0, "device": "cpu", "doctor": False, "memory": False}}, out=tmp_path / name)
-        options = {"score_threshold": 0, "device": "cpu", "prepare": False}
+        options = {"score_threshold": 0, "device": "cpu"}
         images = squares[1] / "*.png"
         predict(tmp_path / name, images, out=tmp_path / f"{name}-one", **options)
 
