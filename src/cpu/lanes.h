@@ -227,16 +227,22 @@ ROIKIT_INLINE void lanes_from_planes(const S* planes, int64_t plane, int64_t pix
   }
 }
 
+// And back; pixels are `stride` apart.
 template <class A, class S>
-ROIKIT_INLINE void planes_from_lanes(const A* from, int64_t pixels, int lanes, S* planes, int64_t plane) {
-  constexpr int L = lanes_of<A>;
+ROIKIT_INLINE void planes_from_rows(const A* from, int64_t stride, int64_t pixels, int lanes, S* planes,
+                                    int64_t plane) {
   if (plane == pixels && pixels <= kShort) {
-    alignas(kLaneBytes) S block[L * kShort];
-    turn_rows(from, L, pixels, lanes, block, pixels);
+    alignas(kLaneBytes) S block[lanes_of<A> * kShort];
+    turn_rows(from, stride, pixels, lanes, block, pixels);
     std::memcpy(planes, block, size_t(lanes) * size_t(pixels) * sizeof(S));
   } else {
-    turn_rows(from, L, pixels, lanes, planes, plane);
+    turn_rows(from, stride, pixels, lanes, planes, plane);
   }
+}
+
+template <class A, class S>
+ROIKIT_INLINE void planes_from_lanes(const A* from, int64_t pixels, int lanes, S* planes, int64_t plane) {
+  planes_from_rows(from, lanes_of<A>, pixels, lanes, planes, plane);
 }
 
 // Pixels whose channels lie side by side (channels_last), `stride` apart, into lanes and back.
