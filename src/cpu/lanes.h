@@ -208,17 +208,41 @@ ROIKIT_INLINE void turn_rows(const A* from, int64_t stride, int64_t pixels, int 
   }
 }
 
+// Planes of at most so many pixels that lie one after the other, as the bins of a RoI do, are turned in the first cache
+// and copied as one block. Turned in place they are as many streams as planes, each too short for the processor to
+// fetch ahead, which took up to five times as long.
+constexpr int64_t kShort = 256;
+
 // Pixels of `lanes` planes into lanes: to[p * L + l] = planes[l * plane + p]; the lanes beyond are 0.
 template <class A, class S>
 ROIKIT_INLINE void lanes_from_planes(const S* planes, int64_t plane, int64_t pixels, int lanes, A* to) {
   constexpr int L = lanes_of<A>;
   if (lanes < L) std::memset(to, 0, size_t(pixels) * kLaneBytes);
-  turn_planes(planes, plane, pixels, lanes, to, L);
+  if (plane == pixels && pixels <= kShort) {
+    alignas(kLaneBytes) S block[L * kShort];
+    std::memcpy(block, planes, size_t(lanes) * size_t(pixels) * sizeof(S));
+    turn_planes(static_cast<const S*>(block), pixels, pixels, lanes, to, L);
+  } else {
+    turn_planes(planes, plane, pixels, lanes, to, L);
+  }
+}
+
+// And back; pixels are `stride` apart.
+template <class A, class S>
+ROIKIT_INLINE void planes_from_rows(const A* from, int64_t stride, int64_t pixels, int lanes, S* planes,
+                                    int64_t plane) {
+  if (plane == pixels && pixels <= kShort) {
+    alignas(kLaneBytes) S block[lanes_of<A> * kShort];
+    turn_rows(from, stride, pixels, lanes, block, pixels);
+    std::memcpy(planes, block, size_t(lanes) * size_t(pixels) * sizeof(S));
+  } else {
+    turn_rows(from, stride, pixels, lanes, planes, plane);
+  }
 }
 
 template <class A, class S>
 ROIKIT_INLINE void planes_from_lanes(const A* from, int64_t pixels, int lanes, S* planes, int64_t plane) {
-  turn_rows(from, lanes_of<A>, pixels, lanes, planes, plane);
+  planes_from_rows(from, lanes_of<A>, pixels, lanes, planes, plane);
 }
 
 // Pixels whose channels lie side by side (channels_last), `stride` apart, into lanes and back.

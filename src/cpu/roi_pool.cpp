@@ -182,7 +182,7 @@ struct Tiles {
             std::copy(pixels + i * L, pixels + i * L + lanes, job->argmax + to + i * channels);
         } else {
           planes_from_lanes(values, bins, lanes, job->output + to, bins);
-          if (job->argmax) transpose(pixels, L, bins, lanes, job->argmax + to, bins);
+          if (job->argmax) planes_from_rows(pixels, int64_t(L), bins, lanes, job->argmax + to, bins);
         }
       }
     }
