@@ -62,6 +62,10 @@ template <class A> struct NormTable {
   }
 };
 
+// Not v4: planes of 196 values, say, begin anywhere in a cache line, of which every access of 64 bytes then touches two;
+// the backward of such planes took half as long again, and nothing was faster.
+inline Simd norm_level(const Launch& launch) { return launch.simd == Simd::v4 ? Simd::v3 : launch.simd; }
+
 inline int64_t norm_grain(int64_t values) { return std::max<int64_t>(kNormGrain / std::max<int64_t>(values, 1), 1); }
 
 }  // namespace roikit::cpu
