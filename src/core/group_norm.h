@@ -10,10 +10,11 @@
 //
 //   rate = 1 / sqrt(variance + eps);  out = ((x - mean) (rate weight) + bias) + onto, and 0 where that is below 0
 //
-// Means and variances are those of blocks, of kNormBlock values or of the at most kNormPixels pixels that have kNormRows,
-// taken about the block's own mean, and joined in double: no digits are lost where a mean is large. Blocks follow from the shape, so that the bits depend on no thread
-// and no vector level; those of the two formats differ. The gradient passes where out is above 0: what is 0 or less is
-// known from `out` where there was an addition, else from x. grad_sum is then the gradient of what was added.
+// Means and variances are those of blocks, of kNormBlock values or of the at most kNormPixels pixels that have
+// kNormRows, taken about the block's own mean, and joined in double: no digits are lost where a mean is large. Blocks
+// follow from the shape, so that the bits depend on no thread and no vector level; those of the two formats differ. The
+// gradient passes where out is above 0: what is 0 or less is known from `out` where there was an addition, else from x.
+// grad_sum is then the gradient of what was added.
 //
 // Source: Wu and He, ECCV 2018; blocks are joined as in Chan, Golub and LeVeque, The American Statistician 37 (1983).
 #pragma once
@@ -81,7 +82,8 @@ struct NormShape {
 };
 
 inline NormShape norm_shape(const char* op, const View& x, int64_t groups) {
-  require(x.rank == 4 && (x.contiguous() || x.channels_last()), op, "maps must be contiguous or channels_last (N, C, H, W)");
+  require(x.rank == 4, op, "maps must be (N, C, H, W)");
+  check_format(op, "x", x);
   require(groups > 0 && x.shape[1] % groups == 0, op, "groups must divide the channels");
   return {x.shape[0], x.shape[1], x.shape[2] * x.shape[3], groups, !x.contiguous()};
 }

@@ -237,8 +237,10 @@ template <class Layer> struct Written {
 template <class Layer, class S> void walk(Forward<S> f, const Launch& launch) {
   const NormShape& shape = f.shape;
   if (!shape.last) {
-    parallel_for(shape.images * shape.groups, norm_grain(shape.width() * shape.pixels), launch,
-                 [&](int64_t begin, int64_t end) { vary_lanes<Of<Layer>::template Plane>(norm_level(launch), f, begin, end); });
+    const int64_t grain = norm_grain(shape.width() * shape.pixels);
+    parallel_for(shape.images * shape.groups, grain, launch, [&](int64_t begin, int64_t end) {
+      vary_lanes<Of<Layer>::template Plane>(norm_level(launch), f, begin, end);
+    });
     return;
   }
   const int64_t items = shape.images * shape.chunks(), grain = norm_grain(shape.channels * shape.chunk());

@@ -244,8 +244,10 @@ template <Passed passed> struct Chunks {
 template <Passed passed, class S> void walk(const Backward<S>& b, const Launch& launch) {
   const NormShape& shape = b.shape;
   if (!shape.last) {
-    parallel_for(shape.images * shape.groups, norm_grain(shape.width() * shape.pixels), launch,
-                 [&](int64_t begin, int64_t end) { vary_lanes<Of<passed>::template Plane>(norm_level(launch), b, begin, end); });
+    const int64_t grain = norm_grain(shape.width() * shape.pixels);
+    parallel_for(shape.images * shape.groups, grain, launch, [&](int64_t begin, int64_t end) {
+      vary_lanes<Of<passed>::template Plane>(norm_level(launch), b, begin, end);
+    });
     return;
   }
   const int64_t items = shape.images * shape.chunks(), grain = norm_grain(shape.channels * shape.chunk());
