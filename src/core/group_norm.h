@@ -98,7 +98,8 @@ struct NormShape {
 
 // rows: of means; one for several images is that of them all.
 inline NormShape norm_shape(const char* op, const View& x, int64_t groups, int64_t rows) {
-  require(x.rank == 4 && (x.contiguous() || x.channels_last()), op, "maps must be contiguous or channels_last (N, C, H, W)");
+  require(x.rank == 4, op, "maps must be (N, C, H, W)");
+  check_format(op, "x", x);
   require(groups > 0 && x.shape[1] % groups == 0, op, "groups must divide the channels");
   const bool joint = rows == 1 && x.shape[0] != 1;
   require(!joint || groups == x.shape[1], op, "with one mean for all images, groups must be the channels");

@@ -245,19 +245,21 @@ template <class Layer> struct Written {
 template <class Layer, class S> void walk(Forward<S> f, const Launch& launch) {
   const NormShape& shape = f.shape;
   if (!shape.last) {
-    parallel_for(shape.rows() * shape.groups, norm_grain(shape.planes() * shape.pixels), launch,
-                 [&](int64_t begin, int64_t end) { vary_lanes<Of<Layer>::template Plane>(launch.simd, f, begin, end); });
+    const int64_t grain = norm_grain(shape.planes() * shape.pixels);
+    parallel_for(shape.rows() * shape.groups, grain, launch, [&](int64_t begin, int64_t end) {
+      vary_lanes<Of<Layer>::template Plane>(norm_level(launch), f, begin, end);
+    });
     return;
   }
   const int64_t items = shape.images * shape.chunks(), grain = norm_grain(shape.channels * shape.chunk());
   std::vector<Moments> parts(size_t(items * shape.groups));
   f.parts = parts.data();
   parallel_for(items, grain, launch,
-               [&](int64_t begin, int64_t end) { vary<Chunks<Layer>>(launch.simd, f, begin, end); });
+               [&](int64_t begin, int64_t end) { vary<Chunks<Layer>>(norm_level(launch), f, begin, end); });
   if (shape.row_chunks() == 1) return;
   for (int64_t row = 0; row < shape.rows(); ++row) finish(f, row);
   parallel_for(items, grain, launch,
-               [&](int64_t begin, int64_t end) { vary<Written<Layer>>(launch.simd, f, begin, end); });
+               [&](int64_t begin, int64_t end) { vary<Written<Layer>>(norm_level(launch), f, begin, end); });
 }
 
 }  // namespace

@@ -69,20 +69,18 @@ template <Passed passed, int Bytes, class S, class A = accumulate_t<S>>
 ROIKIT_INLINE void add_values(const S* grad, const S* x, const S* out, S* own, A mean, A scale, A shift,
                               Wide<A, Bytes>& first, Wide<A, Bytes>& second) {
   using W = Wide<A, Bytes>;
-  W g = W::load(grad);
-  const W v = W::load(x), o = passed == Passed::by_out ? W::load(out) : v;
-  const typename W::P::R::values zero = {};
+  constexpr int n = wide_of<A>;
+  alignas(kLaneBytes) A each[n];  // a choice between registers is taken apart, one between values of a loop is not
+  ROIKIT_EACH
+  for (int l = 0; l < n; ++l) each[l] = before_relu<passed>(grad[l], x[l], out + l, own + l, mean, scale, shift);
+  const W g = W::load(each), v = W::load(x);
 #pragma GCC unroll 4
   for (int b = 0; b < 2; ++b)
 #pragma GCC unroll 4
     for (int i = 0; i < W::P::kRegisters; ++i) {
-      const auto d = v.p[b].r[i] - mean;
-      if constexpr (passed == Passed::by_x) g.p[b].r[i] = d * scale + shift <= zero ? zero : g.p[b].r[i];
-      if constexpr (passed == Passed::by_out) g.p[b].r[i] = o.p[b].r[i] <= zero ? zero : g.p[b].r[i];
       first.p[b].r[i] += g.p[b].r[i];
-      second.p[b].r[i] += g.p[b].r[i] * d;
+      second.p[b].r[i] += g.p[b].r[i] * (v.p[b].r[i] - mean);
     }
-  if constexpr (passed == Passed::by_out) g.store(own);
 }
 
 // The sums of a channel of an image, contiguous.
@@ -249,14 +247,16 @@ template <Passed passed> struct Chunks {
 template <Passed passed, class S> void walk(const Backward<S>& b, const Launch& launch) {
   const NormShape& shape = b.shape;
   if (!shape.last) {
-    parallel_for(shape.rows() * shape.groups, norm_grain(shape.planes() * shape.pixels), launch,
-                 [&](int64_t begin, int64_t end) { vary_lanes<Of<passed>::template Plane>(launch.simd, b, begin, end); });
+    const int64_t grain = norm_grain(shape.planes() * shape.pixels);
+    parallel_for(shape.rows() * shape.groups, grain, launch, [&](int64_t begin, int64_t end) {
+      vary_lanes<Of<passed>::template Plane>(norm_level(launch), b, begin, end);
+    });
     return;
   }
   const int64_t items = shape.images * shape.chunks(), grain = norm_grain(shape.channels * shape.chunk());
   const auto over = [&](int which) {
     parallel_for(items, grain, launch,
-                 [&](int64_t begin, int64_t end) { vary<Chunks<passed>>(launch.simd, b, which, begin, end); });
+                 [&](int64_t begin, int64_t end) { vary<Chunks<passed>>(norm_level(launch), b, which, begin, end); });
   };
   if (shape.row_chunks() == 1) return over(2);
   over(0);

@@ -16,7 +16,7 @@
 
 namespace roikit::cpu {
 
-constexpr int kRows = 4;  // pixels that share what is read of a table
+constexpr int kRows = 4;                // pixels that share what is read of a table
 constexpr int64_t kNormGrain = 100000;  // values a thread
 
 // Two packs, so that additions need not wait for each other.
@@ -61,6 +61,10 @@ template <class A> struct NormTable {
       }
   }
 };
+
+// Not v4: planes of 196 values, say, begin anywhere in a cache line, of which every access of 64 bytes then touches
+// two; the backward of such planes took half as long again, and nothing was faster.
+inline Simd norm_level(const Launch& launch) { return launch.simd == Simd::v4 ? Simd::v3 : launch.simd; }
 
 inline int64_t norm_grain(int64_t values) { return std::max<int64_t>(kNormGrain / std::max<int64_t>(values, 1), 1); }
 
