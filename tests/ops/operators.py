@@ -131,6 +131,9 @@ def _is_decided(name, args):
 OTHERS = {name: calls for name, calls in recorded(catalogue.functions().values()).items() if name not in CASES}
 # Those whose results are decisions, and do not require grad.
 WITHOUT = {name: calls for name, calls in OTHERS.items() if _is_decided(name, calls[0])}
+# The function takes torch's operations for a gradient by the targets, which the example asks for, too.
+WITHOUT["sigmoid_focal_loss"] = [(4 * BINS - 2, random(3, 3, 2, 2, seed=17), 0.25, 2.0, summed, False)
+                                 for summed in (False, True)]
 WITHOUT["paste_masks"].append((random(3, 4, 4, seed=16), BOXES, 6, 6, None, "continuous"))
 # Operators with a derivative of which nothing is said by hand: a tangent is right, or an error.
 CASES |= {name: [(args, None) for args in calls] for name, calls in OTHERS.items() if name not in WITHOUT}
