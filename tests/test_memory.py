@@ -33,7 +33,8 @@ def resident():
 """
 # Each ends in an error of its own.
 WORDS = {"train": ["train", "no-such-preset"], "eval": ["eval", __file__], "predict": ["predict", __file__, "none.png"],
-         "export": ["export", __file__, "out.onnx", "--image", __file__], "bench": ["bench", "no_such_op"]}
+         "export": ["export", __file__, "out.onnx", "--image", __file__],
+         "quantize": ["quantize", __file__, "--images", "none.png"], "bench": ["bench", "no_such_op"]}
 
 
 def needs_glibc():

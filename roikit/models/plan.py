@@ -20,12 +20,11 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class InferencePlan:
-    """The ways of the convolutions of a prepared model. With the same plan it gives the same bits.
+    """The ways of the convolutions of a prepared model. With the same plan and as many threads the bits are the same.
 
     Attributes:
         torch: the version in which they were measured.
-        threads: torch's number of threads then; another number has the same bits, and perhaps other ways that are
-            faster.
+        threads: torch's number of threads then; with another one other ways may be faster.
         layers: name -> what the convolution is.
         ways: name -> list of [[N, C, H, W], way] for sizes of its input; names of `roikit.models.parts.ways.WAYS`.
     """

@@ -282,9 +282,11 @@ def test_law_sync_norms_of_one_process_are_batch_norms():
     one, other = (build_backbone(replace(C4, norm=norm)) for norm in ("sync", "batch"))
     assert any(isinstance(m, nn.SyncBatchNorm) for m in one.modules())
     other.load_state_dict(one.state_dict())
-    x = torch.randn(2, 3, 64, 64)
-    assert torch.equal(one(x)["0"], other(x)["0"])
-    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+    x = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    one.double(), other.double()
+    torch.testing.assert_close(one(x)["0"], other(x)["0"], rtol=1e-9, atol=1e-9)
+    for own, theirs in zip(one.state_dict().values(), other.state_dict().values(), strict=True):
+        torch.testing.assert_close(own, theirs, rtol=1e-9, atol=1e-9)
 
 
 # detectron2's counts; its heads have 80 classes beside the background for 81 here, see the test.

@@ -122,7 +122,7 @@ def test_law_all_follow_the_plan_of_the_first(settings, data, tmp_path):
 
     def work(process):
         os.environ["ROIKIT_HOME"] = str(tmp_path / f"home-{process.rank}")  # machines of their own
-        model = prepared(load_trained(run, "cpu"), 1 if process.first else 32, process).model
+        model = prepared(load_trained(run, "cpu"), 1 if process.first else 32, process=process).model
         assert InferencePlan.of(model).ways == {}  # for one picture nothing is measured
         assert isinstance(model, models.Detector)
 
