@@ -1,15 +1,13 @@
 """How a prepared model computes each of its convolutions: a choice that was measured, as data."""
 
-import json
 import os
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from roikit.errors import naming
+from roikit.models import measured_file
 from roikit.models.parts.fused import FusedConv2d
 from roikit.models.parts.ways import WAYS, candidates
 
@@ -70,9 +68,7 @@ class InferencePlan:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it as JSON."""
-        text = json.dumps({"format": _FORMAT, **asdict(self)}, indent=1)
-        with naming(path):
-            Path(path).write_text(text + "\n", encoding="utf-8")
+        measured_file.save(self, _FORMAT, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "InferencePlan":
@@ -82,20 +78,12 @@ class InferencePlan:
             OSError: the file cannot be read.
             ValueError: it is no plan.
         """
-        with naming(path):
-            text = Path(path).read_text(encoding="utf-8")
-        try:
-            content = json.loads(text)
-            if content.pop("format") != _FORMAT:
-                raise ValueError
-            plan = cls(**content)
-            known = all(way in WAYS and len(size) == 4 and all(type(n) is int for n in size)
-                        for chosen in plan.ways.values() for size, way in chosen)
-            if not known or not plan.ways.keys() <= plan.layers.keys():
-                raise ValueError
-        except (ValueError, TypeError, KeyError, AttributeError):
-            raise ValueError(f"{os.fspath(path)} is no plan that InferencePlan.save wrote") from None
-        return plan
+        return measured_file.load(cls, _FORMAT, path, cls._is_right)
+
+    def _is_right(self) -> bool:
+        known = all(way in WAYS and len(size) == 4 and all(type(n) is int for n in size)
+                    for chosen in self.ways.values() for size, way in chosen)
+        return known and self.ways.keys() <= self.layers.keys()
 
 
 def _convolutions(model: nn.Module) -> list[tuple[str, FusedConv2d]]:

@@ -1,17 +1,15 @@
 """The ranges that a model's maps lie in, by which 8-bit integers stand for them: calibration, as data."""
 
-import json
 import math
 import os
 import zlib
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from roikit.errors import naming
+from roikit.models import measured_file
 from roikit.models.parts.fused import FusedConv2d
 from roikit.models.parts.linear import FusedLinear
 
@@ -52,9 +50,7 @@ class InferenceRanges:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it as JSON."""
-        text = json.dumps({"format": _FORMAT, **asdict(self)}, indent=1)
-        with naming(path):
-            Path(path).write_text(text + "\n", encoding="utf-8")
+        measured_file.save(self, _FORMAT, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "InferenceRanges":
@@ -64,21 +60,13 @@ class InferenceRanges:
             OSError: the file cannot be read.
             ValueError: it is something else.
         """
-        with naming(path):
-            content = Path(path).read_bytes()
-        try:
-            fields = json.loads(content)
-            if fields.pop("format") != _FORMAT:
-                raise ValueError
-            ranges = cls(**fields)
-            pairs = [pair for part in (ranges.inputs, ranges.results) for pair in part.values()]
-            known = all(len(pair) == 2 and all(type(n) in (int, float) and math.isfinite(n) for n in pair)
-                        and pair[0] <= pair[1] for pair in pairs)
-            if not known or not ranges.inputs.keys() == ranges.results.keys() <= ranges.layers.keys():
-                raise ValueError
-        except (ValueError, TypeError, KeyError, AttributeError):
-            raise ValueError(f"{os.fspath(path)} is nothing that InferenceRanges.save wrote") from None
-        return ranges
+        return measured_file.load(cls, _FORMAT, path, cls._is_right)
+
+    def _is_right(self) -> bool:
+        pairs = [pair for part in (self.inputs, self.results) for pair in part.values()]
+        known = all(len(pair) == 2 and all(type(n) in (int, float) and math.isfinite(n) for n in pair)
+                    and pair[0] <= pair[1] for pair in pairs)
+        return known and self.inputs.keys() == self.results.keys() <= self.layers.keys()
 
 
 def coded_layers(model: nn.Module) -> list[tuple[str, Any]]:

@@ -59,3 +59,12 @@ def as_map(op, name, x):
     _check.dtype(op, name, x)
     _check.rank(op, name, x, ("N", "C", "H", "W"))
     return x
+
+
+def reduced(loss, reduction):
+    """The loss by its `reduction`: "none", "mean" or "sum"."""
+    if reduction == "none":
+        return loss
+    if reduction == "sum" or loss.numel() == 0:  # the mean of nothing is 0, and has a gradient
+        return loss.sum()
+    return loss.mean()

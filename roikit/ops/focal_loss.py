@@ -15,7 +15,7 @@ from torch.nn.functional import softplus
 
 from roikit import _check, _core
 from roikit._check.focal_loss import decisions, rule
-from roikit.ops._arguments import float32_at_least
+from roikit.ops._arguments import float32_at_least, reduced
 from roikit.ops._launch import backend, launch, view, workspace
 from roikit.ops._library import register
 
@@ -50,7 +50,7 @@ def sigmoid_focal_loss(inputs, targets, alpha=0.25, gamma=2, reduction="none"):
     x = float32_at_least(inputs)
     t = targets.to(x.dtype)
     if _seen_through(x, t) or not _has_kernels(x):
-        loss = _reduced(_focal_loss(x, t, alpha, gamma), reduction)
+        loss = reduced(_focal_loss(x, t, alpha, gamma), reduction)
     else:
         summed = reduction != "none"
         if x.requires_grad and torch.is_grad_enabled():
@@ -77,14 +77,6 @@ def _cuda_is_built():
 def _has_kernels(x):
     """Whether this build has kernels for the tensor's device; any device has those of the plain formula."""
     return x.is_cpu or (x.is_cuda and _cuda_is_built())
-
-
-def _reduced(loss, reduction):
-    if reduction == "none":
-        return loss
-    if reduction == "sum" or loss.numel() == 0:  # the mean of nothing is 0, and has a gradient
-        return loss.sum()
-    return loss.mean()
 
 
 def _focal_loss(x, t, alpha, gamma):

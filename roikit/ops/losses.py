@@ -8,19 +8,11 @@ import math
 import torch
 
 from roikit import _check
-from roikit.ops._arguments import float32_at_least
+from roikit.ops._arguments import float32_at_least, reduced
 
 __all__ = ["complete_box_iou_loss", "distance_box_iou_loss", "generalized_box_iou_loss"]
 
 REDUCTIONS = ("none", "mean", "sum")
-
-
-def _reduced(loss, reduction):
-    if reduction == "none":
-        return loss
-    if reduction == "sum" or loss.numel() == 0:  # the mean of nothing is 0, and has a gradient
-        return loss.sum()
-    return loss.mean()
 
 
 def generalized_box_iou_loss(boxes1, boxes2, reduction="none", eps=1e-7):
@@ -43,7 +35,7 @@ def generalized_box_iou_loss(boxes1, boxes2, reduction="none", eps=1e-7):
     a, b, eps = _matched("generalized_box_iou_loss", boxes1, boxes2, reduction, eps)
     iou, union = _iou(a, b, eps)
     hull = _area(_hull(a, b))
-    return _reduced(1 - iou + (hull - union) / (hull + eps), reduction)
+    return reduced(1 - iou + (hull - union) / (hull + eps), reduction)
 
 
 def distance_box_iou_loss(boxes1, boxes2, reduction="none", eps=1e-7):
@@ -61,7 +53,7 @@ def distance_box_iou_loss(boxes1, boxes2, reduction="none", eps=1e-7):
     Source: Zheng et al., AAAI 2020, equation 7.
     """
     a, b, eps = _matched("distance_box_iou_loss", boxes1, boxes2, reduction, eps)
-    return _reduced(1 - _iou(a, b, eps)[0] + _away(a, b, eps), reduction)
+    return reduced(1 - _iou(a, b, eps)[0] + _away(a, b, eps), reduction)
 
 
 def complete_box_iou_loss(boxes1, boxes2, reduction="none", eps=1e-7):
@@ -85,7 +77,7 @@ def complete_box_iou_loss(boxes1, boxes2, reduction="none", eps=1e-7):
     turn = _angle(a) - _angle(b)
     v = 4 / math.pi**2 * turn.square()
     alpha = (v / (other + v + eps)).detach()
-    return _reduced(other + _away(a, b, eps) + alpha * v, reduction)
+    return reduced(other + _away(a, b, eps) + alpha * v, reduction)
 
 
 def _matched(op, boxes1, boxes2, reduction, eps):

@@ -163,7 +163,7 @@ def test_contract_a_plan_of_something_else_is_refused(prepared, small_config, tm
     for text in ("", "[]", "{}", json.dumps({"format": 2}), json.dumps({**dataclasses.asdict(plan), "format": 1,
                                                                         "ways": {name: [[[1, 3, 8], "fused"]]}})):
         path.write_text(text)
-        with pytest.raises(ValueError, match=r"plan\.json is no plan"):
+        with pytest.raises(ValueError, match=r"plan\.json is nothing that InferencePlan"):
             InferencePlan.load(path)
     with pytest.raises(OSError, match=r"none\.json"):
         InferencePlan.load(tmp_path / "none.json")
