@@ -174,7 +174,6 @@ def test_contract_a_peer_without_what_the_works_name_is_told_in_the_notes():
 
 
 def test_contract_a_real_op_runs(run_python):
-    """In an interpreter of its own: a torchvision imported without its operators cannot be lent roikit's any more."""
     run_python("""
 import roikit.bench
 (row,) = roikit.bench.run(["anchors"], quick=True, say=lambda line: None)["rows"]

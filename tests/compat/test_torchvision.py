@@ -111,7 +111,7 @@ def test_a_torchvision_that_was_imported_without_operators_is_an_error(run_pytho
 import sys, types
 fake = types.ModuleType("torchvision.extension")
 fake._has_ops = lambda: False
-sys.modules["torchvision.extension"] = fake
+sys.modules.update({"torchvision": types.ModuleType("torchvision"), "torchvision.extension": fake})
 import roikit.compat.torchvision
 try:
     roikit.compat.torchvision.install()
@@ -119,4 +119,20 @@ except RuntimeError as reason:
     assert "call install() first" in str(reason)
 else:
     raise AssertionError("no error")
+""")
+
+
+@needs_torchvision
+def test_an_import_that_failed_is_not_in_the_way(run_python):
+    run_python("""
+import torch
+try:
+    import torchvision
+except RuntimeError as reason:  # where its binary does not load
+    assert "torchvision::nms does not exist" in str(reason)
+""" + INSTALL + """
+assert _has_ops()
+x, rois = torch.rand(1, 3, 8, 8, requires_grad=True), torch.tensor([[0.0, 1, 1, 6, 6]])
+torchvision.ops.roi_align(x, rois, 2).sum().backward()
+assert x.grad.abs().sum() > 0 and torchvision.ops.nms(rois[:, 1:], torch.ones(1), 0.5).tolist() == [0]
 """)

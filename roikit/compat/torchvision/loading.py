@@ -20,7 +20,8 @@ def install(prefer=None):
     """Let torchvision run on roikit's kernels, where its own binary does not load or everywhere.
 
     Works whether or not torchvision is installed; where it has not been imported, nothing happens until it is. Calling
-    it twice is harmless, and ``install()`` after ``install(prefer="roikit")`` changes nothing.
+    it twice is harmless, and ``install()`` after ``install(prefer="roikit")`` changes nothing. An
+    import of torchvision that failed before is not in the way.
 
     Args:
         prefer: None: a binary that loads is left alone. "roikit": its operators, too, run on roikit's kernels, on the
@@ -29,10 +30,11 @@ def install(prefer=None):
 
     Raises:
         ValueError: prefer is something else.
-        RuntimeError: torchvision was imported before, without its operators.
+        RuntimeError: torchvision was imported whole before, without its operators.
     """
     if prefer not in (None, "roikit"):
         raise ValueError(f"roikit.compat.torchvision.install: prefer must be None or 'roikit', got {prefer!r}")
+    _forget_a_failed_import()
     loaded = sys.modules.get(_EXTENSION)
     if loaded is not None and not loaded._has_ops():
         raise RuntimeError("roikit.compat.torchvision.install: torchvision was imported before, without its "
@@ -43,6 +45,13 @@ def install(prefer=None):
             sys.meta_path.insert(0, _finder)
     elif prefer == "roikit":
         _override()
+
+
+def _forget_a_failed_import():
+    """Drop the modules that an import of torchvision left behind as it failed, so that the next one begins anew."""
+    if "torchvision" not in sys.modules:
+        for name in [name for name in sys.modules if name.startswith("torchvision.")]:
+            del sys.modules[name]
 
 
 def uninstall():
