@@ -3,11 +3,12 @@
     python -m benchmarks.comforts_table [--minutes 8 | --steps N] [--seeds 0 1 2] [--rows NAME ...] [--threads 2]
                                         [--results comforts.jsonl] [--markdown FILE] [--set dotted.key=value]
 
-Each row is the preset with a change of training; each run is looked at plainly, in flips, and in flips and scales.
-Runs have a process of their own, one after the other, seed by seed; a line is added to --results as each ends, and a
-run that the file holds already is not done again, so that the command goes on where it was stopped. Figures are means
-over the seeds with the standard deviation between them; in parentheses is the gain against the baseline seen plainly,
-the mean over the seeds of both and its standard deviation. `#` stands before lines about single runs.
+Each row is the preset with one of the comforts, the baseline with none; each run is looked at plainly, in flips, and in
+flips and scales. Runs have a process of their own, one after the other, seed by seed; a line is added to --results as
+each ends, and a run that the file holds already is not done again, so that the command goes on where it was stopped.
+Figures are means over the seeds with the standard deviation between them; in parentheses is the gain against the
+baseline seen plainly, the mean over the seeds of both and its standard deviation. `#` stands before lines about single
+runs.
 """
 
 import argparse
@@ -26,11 +27,11 @@ from roikit.bench.table import processor
 BASE = "baseline"
 # nuclei-mini has one class, on nearly every image: the factors are near 1, and its row is to show no harm.
 ROWS = {
-    BASE: (),
-    "repeat-factor": ("data.repeat_below=1.0",),
+    BASE: ("augment.copy_paste=0",),
+    "repeat-factor": ("augment.copy_paste=0", "data.repeat_below=1.0"),
     "copy-paste": ("augment.copy_paste=0.5",),
-    "rotation": ("augment.degrees=45",),
-    "mosaic": ("augment.mosaic=0.5",),
+    "rotation": ("augment.copy_paste=0", "augment.degrees=45"),
+    "mosaic": ("augment.copy_paste=0", "augment.mosaic=0.5"),
     "copy-paste and rotation": ("augment.copy_paste=0.5", "augment.degrees=45"),
 }
 ASKED = (BASE, "repeat-factor", "copy-paste", "rotation")

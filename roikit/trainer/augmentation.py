@@ -20,7 +20,7 @@ def augmented(dataset, config, *, objects=True):
     if objects and not dataset.has_masks:
         if change.copy_paste:
             raise ConfigError("config: augment.copy_paste needs masks, by which objects are pasted, and the training "
-                              "data have none")
+                              "data have none; augment.copy_paste=0 does without")
         if change.degrees and not dataset.has_rotated_boxes:
             raise ConfigError("config: augment.degrees needs masks, from which the boxes of turned objects follow, and "
                               "the training data have none; augment.rotate turns by quarters without")

@@ -58,7 +58,10 @@ def test_contract_what_is_there_is_not_done_again(trained):
     assert trained(results, "--set", "optimizer.lr=1")[1][0] == ("baseline", 0)
 
 
-def test_contract_rows_are_changes_of_the_preset(table):
-    plain = load_config("nuclei-mini")
+def test_contract_each_row_has_its_own_comforts(table):
+    plain = load_config("nuclei-mini", table.ROWS[table.BASE])
+    assert not plain.augment.copy_paste and not plain.augment.mosaic and not plain.augment.degrees
     for name, changes in table.ROWS.items():
-        assert (load_config("nuclei-mini", changes) == plain) == (name == table.BASE)
+        config = load_config("nuclei-mini", changes)
+        assert (config == plain) == (name == table.BASE)
+        assert bool(config.augment.copy_paste) == ("copy-paste" in name)

@@ -117,6 +117,13 @@ def test_law_counting_parameters_draws_none():
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_contract_no_preset_without_masks_asks_the_data_for_them():
+    for name in preset_names():
+        config = load_config(name)
+        if getattr(config.model, "mask", None) is None:
+            assert not config.augment.copy_paste and not config.augment.degrees
+
+
 def test_contract_the_list_of_presets_has_each_once():
     found = list_presets()
     assert [preset.name for preset in found] == preset_names()
