@@ -93,8 +93,8 @@ def prepare_for_inference(model: Detector | Segmenter, precision: str = "float32
         kind than they are built with, are copied as they are, and run in float32.
 
     Raises:
-        TypeError: `model` is no detector or segmenter, has weights other than float32, or `precision` is "bf16" and a
-            part is not of `roikit.models`.
+        TypeError: `model` is no detector or segmenter, has weights other than float32, a plan or ranges are something
+            else, or `precision` is "bf16" and a part is not of `roikit.models`.
         ValueError: `precision` is unknown, `model` is prepared already or not on the CPU, the plan is of another torch
             or of other layers, or there are both a plan and an example; or what the model raises for the example.
         BackendError: `precision` is "bf16" and this processor, or what ONEDNN_MAX_CPU_ISA leaves of it, has too little
@@ -115,6 +115,10 @@ def prepare_for_inference(model: Detector | Segmenter, precision: str = "float32
         raise TypeError("prepare_for_inference: model must be a detector or a segmenter of roikit.models, "
                         f"got {type(model).__name__}")
     refuse_prepared("prepare_for_inference", model)
+    for name, given, kind in (("plan", plan, InferencePlan), ("ranges", ranges, InferenceRanges)):
+        if given is not None and not isinstance(given, kind):
+            raise TypeError(f"prepare_for_inference: {name} must be an {kind.__name__}, got {type(given).__name__}; "
+                            f"{kind.__name__}.load reads a file")
     for name, weight in model.named_parameters():
         if weight.device.type != "cpu":
             raise ValueError(f"prepare_for_inference: model must be on the CPU, got {name} on {weight.device}")

@@ -6,6 +6,8 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 from roikit.models import (  # noqa: E402
+    InferencePlan,
+    InferenceRanges,
     build_segmenter,
     load_backbone,
     load_checkpoint,
@@ -67,6 +69,21 @@ def test_contract_it_is_not_prepared_again_nor_has_it_a_state(small_config, scen
         with pytest.raises(ValueError, match="^load_checkpoint: model must not be one of prepare_for_inference"):
             load_checkpoint(prepared, tmp_path / "whole.pth", strict=False)
         assert not (tmp_path / "m.pth").exists()
+
+
+@pytest.mark.parametrize("kind", [InferencePlan, InferenceRanges])
+def test_contract_a_path_is_no_plan_and_other_files_are_none(small_config, tmp_path, kind):
+    path = tmp_path / "measured.json"
+    given = {"plan": path} if kind is InferencePlan else {"precision": "int8", "ranges": path}
+    with pytest.raises(TypeError, match=f"must be an {kind.__name__}, got .*Path; {kind.__name__}.load reads a file"):
+        prepare_for_inference(detector(small_config), **given)
+    head = '{"format": 1, "weights": 1, "images": 1, "layers": {"a": "b"}, "results": {"a": [0, 1]}, "inputs": {"a": '
+    for content in ("[" * 100_000, head + f"[0, {10**400}]}}}}"):
+        path.write_text(content)
+        with pytest.raises(ValueError, match=f"measured.json is nothing that {kind.__name__}.save wrote"):
+            kind.load(path)
+    path.write_text(head + "[0, 1]}}")
+    assert kind is InferencePlan or kind.load(path).inputs == {"a": [0, 1]}
 
 
 def test_contract_asked_to_train_it_stays_as_it_is(small_config, scene):
