@@ -15,7 +15,7 @@ from roikit.errors import RoikitWarning, naming
 from roikit.export.segmenter import compare_classes
 from roikit.export.table import own_forms, translations, untranslated
 from roikit.models import YOLACT, Detector, ImageTransform, PanopticFPN, Segmenter
-from roikit.models.parts.fused import FusedConv2d
+from roikit.models.parts.inference_layer import refuse_prepared
 
 __all__ = ["OnnxFile", "to_onnx", "without_resizing"]
 
@@ -173,8 +173,7 @@ def _check(model, images, any_size):
     if not isinstance(model, Detector | Segmenter):
         raise TypeError("to_onnx: model must be a detector or a segmenter of roikit.models, got "
                         f"{type(model).__name__}")
-    if any(isinstance(part, FusedConv2d) for part in model.modules()):
-        raise ValueError("to_onnx: model must not be one of prepare_for_inference; give the model it was made from")
+    refuse_prepared("to_onnx", model)
     if model.training:
         raise ValueError("to_onnx: model must be in evaluation mode; call model.eval()")
     if getattr(model, "mask_format", "soft") not in ("soft", "bool"):

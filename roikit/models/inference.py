@@ -29,6 +29,7 @@ from roikit.models.necks.single import BackboneWithoutNeck
 from roikit.models.parts.bf16 import native_bf16
 from roikit.models.parts.detector import Detector
 from roikit.models.parts.fused import FusedConv2d, fuse, require_bf16
+from roikit.models.parts.inference_layer import refuse_prepared
 from roikit.models.parts.int8 import require_int8
 from roikit.models.parts.norm import ConvBlock
 from roikit.models.plan import InferencePlan
@@ -42,7 +43,7 @@ from roikit.models.prepared.heads import (
 )
 from roikit.models.prepared.int8 import quantize
 from roikit.models.prepared.parts import InFloat32, ToFloat32, conv_block, is_conv_block, twin
-from roikit.models.prepared.segmentation import PreparedPSPHead, fcn_head, semantic_fpn_head, skip_head
+from roikit.models.prepared.segmentation import fcn_head, psp_head, semantic_fpn_head, skip_head
 from roikit.models.proposals.rpn import RegionProposalNetwork, RPNHead
 from roikit.models.ranges import InferenceRanges
 from roikit.models.roi.box import AverageHead, FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
@@ -87,14 +88,15 @@ def prepare_for_inference(model: Detector | Segmenter, precision: str = "float32
 
     Returns:
         A model of the same class with the same `config`, in evaluation mode, called in the same way. It has the weights
-        as they were at this call, no gradients and no state to load or save; asked to train, it raises RuntimeError.
-        Parts that are not of `roikit.models` are copied as they are, and run in float32.
+        as they were at this call, no gradients and no state to load or save; asked to train, it raises RuntimeError and
+        stays as it is. Parts that are not of `roikit.models`, and those with activations or convolutions of another
+        kind than they are built with, are copied as they are, and run in float32.
 
     Raises:
-        TypeError: `model` is no detector or segmenter, has weights other than float32, or `precision` is "bf16" and a
-            part is not of `roikit.models`.
-        ValueError: `precision` is unknown, `model` is not on the CPU, the plan is of another torch or of other layers,
-            or there are both a plan and an example; or what the model raises for the example.
+        TypeError: `model` is no detector or segmenter, has weights other than float32, a plan or ranges are something
+            else, or `precision` is "bf16" and a part is not of `roikit.models`.
+        ValueError: `precision` is unknown, `model` is prepared already or not on the CPU, the plan is of another torch
+            or of other layers, or there are both a plan and an example; or what the model raises for the example.
         BackendError: `precision` is "bf16" and this processor, or what ONEDNN_MAX_CPU_ISA leaves of it, has too little
         for oneDNN's bfloat16. A prepared model that is unpickled on such a processor raises it as well.
     """
@@ -112,6 +114,11 @@ def prepare_for_inference(model: Detector | Segmenter, precision: str = "float32
     if not isinstance(model, Detector | Segmenter):
         raise TypeError("prepare_for_inference: model must be a detector or a segmenter of roikit.models, "
                         f"got {type(model).__name__}")
+    refuse_prepared("prepare_for_inference", model)
+    for name, given, kind in (("plan", plan, InferencePlan), ("ranges", ranges, InferenceRanges)):
+        if given is not None and not isinstance(given, kind):
+            raise TypeError(f"prepare_for_inference: {name} must be an {kind.__name__}, got {type(given).__name__}; "
+                            f"{kind.__name__}.load reads a file")
     for name, weight in model.named_parameters():
         if weight.device.type != "cpu":
             raise ValueError(f"prepare_for_inference: model must be on the CPU, got {name} on {weight.device}")
@@ -131,6 +138,7 @@ def prepare_for_inference(model: Detector | Segmenter, precision: str = "float32
         if ranges is not None:
             ranges.check(model, prepared)
             quantize(prepared, ranges)
+        prepared.requires_grad_(False)  # of the parts that are copied: results have no graph, whoever asks for them
         layers, measured = [], {} if precision == "float32" else None
         for module in prepared.modules():
             module.training = False
@@ -193,6 +201,8 @@ def _sequential(module: nn.Sequential, dtype: torch.dtype) -> nn.Module:
 
 
 def _keypoint_head(module: KeypointRCNNHeads, dtype: torch.dtype) -> nn.Module:
+    if any(type(layer) is not nn.ReLU for layer in module if not isinstance(layer, nn.Conv2d)):
+        return InFloat32(module)
     return nn.Sequential(*(fuse(layer, None, "relu", dtype) for layer in module if isinstance(layer, nn.Conv2d)))
 
 
@@ -228,7 +238,7 @@ _PARTS: dict[type, Callable[[Any, torch.dtype], nn.Module]] = {
     SemanticHead: _semantic_head,
     FCNHead: fcn_head,
     FCNSkipHead: skip_head,
-    PSPHead: PreparedPSPHead,
+    PSPHead: psp_head,
     SemanticFPNHead: semantic_fpn_head,
     DenseHead: PreparedDenseHead,
     ProtoNet: protonet,

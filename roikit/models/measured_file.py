@@ -35,6 +35,6 @@ def load(kind: type, form: int, path: str | os.PathLike[str], is_right: Callable
         measured = kind(**fields)
         if not is_right(measured):
             raise ValueError
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         raise ValueError(f"{os.fspath(path)} is nothing that {kind.__name__}.save wrote") from None
     return measured

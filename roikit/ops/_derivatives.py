@@ -68,6 +68,15 @@ def autograd_kernel(op, backward, setup_context, tangents):
     return kernel
 
 
+def transformed(*tensors):
+    """Whether a transform of torch.func is at work, or a tensor has a tangent: an autograd.Function that has reverse
+    mode alone fails there. A tensor may be None."""
+    if torch._C._are_functorch_transforms_active():
+        return True
+    return forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(t).tangent is not None
+                                                  for t in tensors if t is not None)
+
+
 def _names(op):
     return [argument.name for argument in op._schema.arguments]
 

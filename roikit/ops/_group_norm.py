@@ -8,10 +8,10 @@ operations.
 """
 
 import torch
-from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from roikit import _core
+from roikit.ops._derivatives import transformed
 from roikit.ops._launch import launch, no_kernels, view
 from roikit.ops._library import register
 
@@ -78,10 +78,7 @@ def _has_kernel(x, weight, bias, onto):
         return False
     if onto is not None and (type(onto) is not torch.Tensor or onto.dtype != x.dtype or onto.shape != x.shape):
         return False
-    if torch._C._are_functorch_transforms_active() or torch.jit.is_tracing():
-        return False
-    return forward_ad._current_level < 0 or all(forward_ad.unpack_dual(t).tangent is None
-                                                for t in (x, weight, bias, onto) if t is not None)
+    return not torch.jit.is_tracing() and not transformed(x, weight, bias, onto)
 
 
 def _by_torch(x, groups, weight, bias, eps, onto, relu):

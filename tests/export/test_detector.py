@@ -11,9 +11,11 @@ from roikit.models import (
     KeypointConfig,
     SelectionConfig,
     build_detector,
+    measure_ranges,
     prepare_for_inference,
     rotated_fasterrcnn_resnet50_fpn,
 )
+from roikit.models.parts.int8 import has_int8
 
 NEAR = 1e-4  # of scores and masks; of boxes 1e-4 of the image's longer side
 
@@ -221,6 +223,10 @@ def test_what_cannot_be_exported_is_refused(detector, nuclei, tmp_path, onnxrunt
         to_onnx(torch.nn.Linear(2, 2), nuclei[:1], path)
     with pytest.raises(ValueError, match="prepare_for_inference"):
         to_onnx(prepare_for_inference(detector), nuclei[:1], path)
+    if has_int8():
+        with pytest.raises(ValueError, match="to_onnx: model must not be one of prepare_for_inference"):
+            ranges = measure_ranges(detector, nuclei[:1])
+            to_onnx(prepare_for_inference(detector, "int8", ranges=ranges), nuclei[:1], path)
     with pytest.raises(ValueError, match="images must not be empty"):
         to_onnx(detector, [], path)
     with pytest.raises(ValueError, match=r"images\[0\] of torch.float64"):

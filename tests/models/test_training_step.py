@@ -6,6 +6,7 @@ import dataclasses
 import pytest
 import torch
 from torch import nn
+from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from roikit.models import BackboneConfig, FrozenBatchNorm2d, MaskRCNNPredictor, RPNHead, TwoMLPHead, build_detector
@@ -203,3 +204,17 @@ def test_contract_every_parameter_learns_under_autocast(small_config, scene, nor
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
+
+
+def test_law_transforms_of_a_linear_layer():
+    x, weight, bias, tangent = (torch.randn(5, 8), torch.randn(7, 8), torch.randn(7), torch.randn(5, 8))
+    rows = torch.randn(3, 5, 8)
+    for one, other in ((torch.func.vmap(call, (0, None, None))(rows, weight, bias) for call in (linear, F.linear)),
+                       (torch.func.grad(lambda w, call=call: call(x, w, bias).square().sum())(weight)
+                        for call in (linear, F.linear)),
+                       (torch.func.jvp(lambda y, call=call: call(y, weight, bias), (x,), (tangent,))[1]
+                        for call in (linear, F.linear))):
+        torch.testing.assert_close(one, other)
+    with forward_ad.dual_level():
+        found = forward_ad.unpack_dual(linear(forward_ad.make_dual(x, tangent), weight, bias)).tangent
+        torch.testing.assert_close(found, F.linear(tangent, weight))

@@ -7,6 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
+from torch.autograd import forward_ad  # noqa: E402
 
 from roikit.models.parts import winograd  # noqa: E402
 from roikit.models.parts.ways import has_winograd  # noqa: E402
@@ -103,3 +104,33 @@ def test_law_the_faster_one_is_taken(monkeypatch):
 
     assert taken(1.0, 0.5) == "winograd" and taken(1.0, 0.97) == "direct" and taken(0.5, 1.0) == "direct"
     assert winograd._faster(x[..., :4, :4], weight, None, 1) == "direct"
+
+
+@pytest.mark.parametrize("form", [torch.contiguous_format, torch.channels_last])
+def test_law_gradients_can_be_differentiated_again(always, form):
+    torch.manual_seed(0)
+    direct = nn.Conv2d(16, 20, 3, padding=1)
+    model = nn.Sequential(copy.deepcopy(direct))
+    with_winograd(model)
+    x = torch.randn(2, 16, 9, 8).to(memory_format=form)
+
+    def penalty(layer):
+        own = x.clone(memory_format=torch.preserve_format).requires_grad_()
+        slope, = torch.autograd.grad(layer(own).square().sum(), own, create_graph=True)
+        return torch.autograd.grad(slope.square().sum(), [own, *layer.parameters()])
+    for found, expected in zip(penalty(model), penalty(direct), strict=True):
+        assert (found - expected).abs().max() < 3e-5 * expected.abs().max()
+
+
+def test_law_transforms_take_the_direct_way(always):
+    torch.manual_seed(0)
+    direct = nn.Conv2d(16, 20, 3, padding=1)
+    model = nn.Sequential(copy.deepcopy(direct))
+    with_winograd(model)
+    x, v = torch.randn(3, 2, 16, 9, 8), torch.randn(3, 2, 16, 9, 8)
+    assert torch.equal(torch.func.vmap(model)(x), torch.func.vmap(direct)(x))
+    for call in (lambda layer: torch.func.grad(lambda y: layer(y).square().sum())(x[0]),
+                 lambda layer: torch.func.jvp(layer, (x[0],), (v[0],))[1]):
+        torch.testing.assert_close(call(model), call(direct))
+    with forward_ad.dual_level():
+        assert forward_ad.unpack_dual(model(forward_ad.make_dual(x[0], v[0]))).tangent is not None

@@ -12,6 +12,7 @@ from roikit.models.parts.fused import FusedConv2d
 from roikit.models.parts.geometry import UPRIGHT, RotatedBoxes, UprightBoxes
 from roikit.models.parts.graphs import outside_graphs
 from roikit.models.parts.image import ImageBatch, ImageTransform, Truth
+from roikit.models.parts.inference_layer import refuse_training
 
 __all__ = ["Detections", "Detector"]
 
@@ -42,6 +43,11 @@ class Detector(nn.Module):
         super().__init__()
         self.transform = transform
         self.backbone = backbone
+
+    def train(self, mode: bool = True) -> "Detector":
+        if mode:
+            refuse_training(self)
+        return super().train(mode)
 
     def _check_call(self, images: Sequence[Tensor], targets: Sequence[dict[str, Any]] | None) -> None:
         if self.training and targets is None:

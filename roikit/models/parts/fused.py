@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from roikit.errors import BackendError
 from roikit.models.parts.conv import SameConv2d, same_padding
+from roikit.models.parts.inference_layer import InferenceLayer, InFloat32
 from roikit.models.parts.norm import FrozenBatchNorm2d, GroupNorm
 from roikit.models.parts.ways import WAYS, activate, fastest, fused, has_onednn, nearest
 from roikit.ops._group_norm import group_norm
@@ -23,7 +24,7 @@ def require_bf16(op: str) -> None:
                            "ONEDNN_MAX_CPU_ISA may turn off; there is none here, where 'float32' works")
 
 
-class FusedConv2d(nn.Module):
+class FusedConv2d(InferenceLayer):
     """activation(conv(x) + onto), in the way of `roikit.models.parts.ways` that is chosen for the size of x.
 
     Args:
@@ -45,7 +46,6 @@ class FusedConv2d(nn.Module):
                  padding: tuple[int, int] | None = (0, 0), dilation: tuple[int, int] = (1, 1), groups: int = 1,
                  activation: str = "none", dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
-        self.training = False
         self.stride, self.padding, self.dilation, self.groups = list(stride), padding, list(dilation), groups
         self.activation = activation
         self.kernel_size = tuple(weight.shape[-2:])
@@ -95,19 +95,20 @@ class FusedConv2d(nn.Module):
         super().__setstate__(state)
         self._look()
 
-    def train(self, mode: bool = True) -> "FusedConv2d":
-        if mode:
-            raise RuntimeError("a model prepared for inference cannot be trained; train the model it was made from")
-        return super().train(False)
-
     def forward(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
         """
         Args:
             x: (N, C, H, W).
             onto: a map of the result's shape to add to, or None. It is overwritten.
         """
-        if torch.compiler.is_compiling() or not self.ways and self.measured is None or not x.numel():
+        if torch.compiler.is_compiling():
             return fused(self, x, onto)
+        if torch.is_autocast_enabled("cpu"):  # whatever the way, it computes in its own dtype
+            with torch.autocast("cpu", enabled=False):
+                return self.forward(x, onto)
+        if not self.ways and self.measured is None or not x.numel():
+            return fused(self, x, onto)
+        x = x.to(self.dtype)
         way = nearest(self.ways, x.shape)
         if way is None and self.measured is not None:
             alike = self.told(), x.shape, x.stride(), onto is None, (
@@ -126,7 +127,7 @@ class FusedConv2d(nn.Module):
 class NormedConv2d(nn.Module):
     """A fused convolution and a norm that depends on its input; activation(norm(conv(x)) + onto)."""
 
-    def __init__(self, conv: FusedConv2d, norm: nn.Module, activation: str) -> None:
+    def __init__(self, conv: FusedConv2d | InFloat32, norm: nn.Module, activation: str) -> None:
         super().__init__()
         self.conv, self.norm, self.activation = conv, norm, activation
 
@@ -163,8 +164,11 @@ def folded(conv: nn.Conv2d, norm: nn.Module | None) -> tuple[Tensor, Tensor | No
 def fuse(conv: nn.Conv2d, norm: nn.Module | None, activation: str, dtype: torch.dtype) -> nn.Module:
     """`conv`, `norm` and `activation` as one module that takes (x, onto).
 
-    A norm with fixed statistics goes into the weights; another one stays a step of its own.
+    A norm with fixed statistics goes into the weights; another one stays a step of its own, and so does all of a
+    convolution that pads with anything but a number of zeros.
     """
+    if conv.padding_mode != "zeros" or isinstance(conv.padding, str):
+        return NormedConv2d(InFloat32(conv), nn.Identity() if norm is None else copy.deepcopy(norm), activation)
     padding = None if isinstance(conv, SameConv2d) else conv.padding
     parts = (*folded(conv, norm), conv.stride, padding, conv.dilation, conv.groups)
     if norm is None or has_fixed_statistics(norm):

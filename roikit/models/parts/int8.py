@@ -9,11 +9,12 @@ import os
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from roikit.errors import BackendError
 from roikit.models.parts.conv import same_padding
 from roikit.models.parts.fused import FusedConv2d
+from roikit.models.parts.inference_layer import InferenceLayer
 from roikit.models.parts.linear import FusedLinear
 from roikit.models.parts.ways import activate
 
@@ -89,12 +90,11 @@ def _coded_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
     return codes.to(torch.int8).contiguous(), scales
 
 
-class Quantized(nn.Module):
+class Quantized(InferenceLayer):
     """What both layers have: a coded weight, packed as oneDNN takes it, which no other process does."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, takes: Coding) -> None:
         super().__init__()
-        self.training = False
         self.codes, self.scales = _coded_weight(weight.float())
         self.zeros = torch.zeros(len(weight), dtype=torch.int64)
         self.bias = None if bias is None else bias.detach().float()
@@ -111,11 +111,6 @@ class Quantized(nn.Module):
 
     def _pack(self) -> Tensor:
         raise NotImplementedError
-
-    def train(self, mode: bool = True) -> "Quantized":
-        if mode:
-            raise RuntimeError("a model prepared for inference cannot be trained; train the model it was made from")
-        return super().train(False)
 
     @property
     def links(self) -> bool:

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from roikit.ops._derivatives import transformed
+
 __all__ = ["FusedLinear", "linear"]
 
 
@@ -28,11 +30,12 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
     In float32 on a CPU by oneDNN: on an AMD processor with AVX-512 it took half the time of the library that torch's
     own products call there. torch.export gets F.linear, which other runtimes know, and so does torch.compile, which
-    chooses among libraries itself and has no kernel for such a product of weights that change.
+    chooses among libraries itself and has no kernel for such a product of weights that change. So do transforms of
+    torch.func and forward mode.
     """
     if (x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32 and not torch.compiler.is_compiling()
             and x.numel() > 0 and not torch.is_autocast_enabled("cpu") and torch.backends.mkldnn.is_available()
-            and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
+            and hasattr(torch.ops.mkldnn, "_linear_pointwise") and not transformed(x, weight)):
         return _Product.apply(x, weight).add_(bias)
     return F.linear(x, weight, bias)
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from roikit.models.parts.ways import SEVERAL, has_winograd, nearest
+from roikit.ops._derivatives import transformed
 
 __all__ = ["WinogradConv2d", "take_ways", "ways_of", "with_winograd"]
 
@@ -29,25 +29,25 @@ class _Convolution(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
         # What comes channels-last goes on so, for what follows is faster then; the reorders count in a measurement.
         ctx.form = torch.contiguous_format if x.is_contiguous() else torch.channels_last
-        x, weight = x.contiguous(), weight.contiguous()
-        ctx.save_for_backward(x, weight)
+        laid, filters = x.contiguous(), weight.contiguous()
+        ctx.save_for_backward(x, weight, laid, filters)
         ctx.padding, ctx.biased = padding, bias is not None
-        return _convolved(x, weight, bias, padding).contiguous(memory_format=ctx.form)
+        return _convolved(laid, filters, bias, padding).contiguous(memory_format=ctx.form)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
+        again = torch.is_grad_enabled()  # whoever differentiates this gradient takes torch's own of what was given
+        x, weight = ctx.saved_tensors[:2] if again else ctx.saved_tensors[2:]
         grad, padding = grad.contiguous(), ctx.padding
         own = None
-        if ctx.needs_input_grad[0]:
+        if ctx.needs_input_grad[0] and not again:
             turned = weight.flip(2, 3).transpose(0, 1).contiguous()
             own = _convolved(grad, turned, None, 2 - padding).contiguous(memory_format=ctx.form)
-        wanted = ctx.needs_input_grad[1:3]
-        _, of_weight, of_bias = torch.ops.aten.convolution_backward(
+        wanted = [again and ctx.needs_input_grad[0], *ctx.needs_input_grad[1:3]]
+        direct, of_weight, of_bias = torch.ops.aten.convolution_backward(
             grad, x, weight, [len(weight)] if ctx.biased else None, [1, 1], [padding] * 2, [1, 1], False, [0, 0], 1,
-            [False, wanted[0], wanted[1]]) if any(wanted) else (None, None, None)
-        return own, of_weight, of_bias, None
+            wanted) if any(wanted) else (None, None, None)
+        return direct if again else own, of_weight, of_bias, None
 
 
 def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
@@ -80,7 +80,8 @@ class WinogradConv2d(nn.Conv2d):
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         usual = (input.device.type == "cpu" and input.dtype == weight.dtype == torch.float32 and input.numel() > 0
                  and self.training and torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
-                 and not torch.compiler.is_compiling() and type(input) is Tensor)
+                 and not torch.compiler.is_compiling() and type(input) is Tensor
+                 and not transformed(input, weight, bias))
         # It is asked each time, for a model may have come from another machine.
         if usual and has_winograd() and self._way(input, weight, bias) == _WINOGRAD:
             return _Convolution.apply(input, weight, bias, self.padding[0])

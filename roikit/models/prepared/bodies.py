@@ -5,13 +5,13 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from roikit.models.bodies.darknet import Darknet53, DarknetBlock, DarknetConv
+from roikit.models.bodies.darknet import LEAK, Darknet53, DarknetBlock, DarknetConv
 from roikit.models.bodies.efficientnet import EfficientNetLite0, InvertedResidual
 from roikit.models.bodies.resnet import BasicBlock, Bottleneck, ResNet
 from roikit.models.bodies.vgg import VGG16
 from roikit.models.necks.fpn import FeaturePyramidNetwork, enlarged, with_extra_levels
 from roikit.models.parts.fused import FusedConv2d, fuse
-from roikit.models.prepared.parts import InFloat32, conv_block, twin
+from roikit.models.prepared.parts import InFloat32, conv_block, taken, twin
 
 __all__ = ["PreparedBlock", "PreparedDarknetBlock", "PreparedFPN", "darknet", "efficientnet", "residual_block",
            "resnet", "vgg"]
@@ -42,8 +42,9 @@ class PreparedBlock(nn.Module):
 
 
 def residual_block(block: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """A block of a ResNet, by its exact class; others, deformable ones say, stay as they are."""
-    if type(block) not in (BasicBlock, Bottleneck):
+    """A block of a ResNet, by its exact class; others, deformable ones say, or with other activations stay as they are.
+    """
+    if type(block) not in (BasicBlock, Bottleneck) or type(block.relu) is not nn.ReLU:
         return InFloat32(block)
     pairs = [(block.conv1, block.bn1), (block.conv2, block.bn2)]
     if isinstance(block, Bottleneck):
@@ -57,8 +58,9 @@ def resnet(body: ResNet, dtype: torch.dtype) -> ResNet:
     # one of those follows a block with a stride.
     stages = {name: nn.Sequential(*(residual_block(block, dtype) for block in getattr(body, name)))
               for name in body.stages}
-    return twin(body, conv1=fuse(body.conv1, body.bn1, "relu", dtype), bn1=nn.Identity(), relu=nn.Identity(),
-                 maxpool=copy.deepcopy(body.maxpool), **stages)
+    activation, rest = taken(body.relu, nn.ReLU, "relu")
+    return twin(body, conv1=fuse(body.conv1, body.bn1, activation, dtype), bn1=nn.Identity(), relu=rest,
+                maxpool=copy.deepcopy(body.maxpool), **stages)
 
 
 class PreparedDarknetBlock(nn.Module):
@@ -73,6 +75,8 @@ class PreparedDarknetBlock(nn.Module):
 
 
 def _leaky(block: DarknetConv, dtype: torch.dtype) -> nn.Module:
+    if type(block.act) is not nn.LeakyReLU or block.act.negative_slope != LEAK:
+        return InFloat32(block)
     return fuse(block.conv, block.bn, "leaky", dtype)
 
 
@@ -85,11 +89,14 @@ def darknet(body: Darknet53, dtype: torch.dtype) -> Darknet53:
 
 
 def efficientnet(body: EfficientNetLite0, dtype: torch.dtype) -> EfficientNetLite0:
-    return twin(body, stem_conv=fuse(body.stem_conv, body.stem_norm, "relu6", dtype), stem_norm=nn.Identity(),
-                 act=nn.Identity(), blocks=nn.ModuleList(inverted(block, dtype) for block in body.blocks))
+    activation, rest = taken(body.act, nn.ReLU6, "relu6")
+    return twin(body, stem_conv=fuse(body.stem_conv, body.stem_norm, activation, dtype), stem_norm=nn.Identity(),
+                act=rest, blocks=nn.ModuleList(inverted(block, dtype) for block in body.blocks))
 
 
-def inverted(block: InvertedResidual, dtype: torch.dtype) -> PreparedBlock:
+def inverted(block: InvertedResidual, dtype: torch.dtype) -> nn.Module:
+    if type(block) is not InvertedResidual or type(block.act) is not nn.ReLU6:
+        return InFloat32(block)
     # As in a ResNet, what follows a returned map has a stride and thus no skip that would overwrite it.
     layers = [] if block.expand_conv is None else [fuse(block.expand_conv, block.expand_norm, "relu6", dtype)]
     layers += [fuse(block.depthwise_conv, block.depthwise_norm, "relu6", dtype),
@@ -99,8 +106,14 @@ def inverted(block: InvertedResidual, dtype: torch.dtype) -> PreparedBlock:
 
 def vgg(body: VGG16, dtype: torch.dtype) -> VGG16:
     # Every layer keeps its place, because a map is known by the number of its last one.
-    layers = [fuse(layer, None, "relu", dtype) if isinstance(layer, nn.Conv2d) else
-              nn.Identity() if isinstance(layer, nn.ReLU) else copy.deepcopy(layer) for layer in body.features]
+    layers: list[nn.Module] = []
+    features = list(body.features)
+    for before, layer, after in zip([None, *features], features, [*features[1:], None], strict=False):
+        if isinstance(layer, nn.Conv2d):
+            layers.append(fuse(layer, None, "relu" if type(after) is nn.ReLU else "none", dtype))
+        else:
+            done = isinstance(before, nn.Conv2d) and type(layer) is nn.ReLU
+            layers.append(nn.Identity() if done else copy.deepcopy(layer))
     return twin(body, features=nn.Sequential(*layers))
 
 

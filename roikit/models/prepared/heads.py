@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from roikit.models.parts.fused import FusedConv2d
 from roikit.models.parts.linear import FusedLinear
-from roikit.models.prepared.parts import conv_block
+from roikit.models.prepared.parts import InFloat32, conv_block, taken
 from roikit.models.proposals.rpn import RPNHead
 from roikit.models.roi.box import FastRCNNConvFCHead, TwoMLPHead
 from roikit.models.roi.keypoint import KeypointRCNNPredictor, doubled
@@ -42,8 +42,12 @@ class PreparedRPNHead(nn.Module):
 def box_head(head: TwoMLPHead | FastRCNNConvFCHead, pool_size: int, dtype: torch.dtype) -> nn.Module:
     if isinstance(head, TwoMLPHead):
         return PreparedBoxHead([], [head.fc6, head.fc7], pool_size, dtype)
-    convs = [conv_block(block, dtype) for block in head if isinstance(block, nn.Sequential)]
-    return PreparedBoxHead(convs, [layer for layer in head if isinstance(layer, nn.Linear)], pool_size, dtype)
+    blocks = [block for block in head if isinstance(block, nn.Sequential)]
+    layers = [layer for layer in head if isinstance(layer, nn.Linear)]
+    built = [nn.Sequential] * len(blocks) + [nn.Flatten] + [nn.Linear, nn.ReLU] * len(layers)
+    if len(head) != len(built) or not all(map(isinstance, head, built)):
+        return InFloat32(head)
+    return PreparedBoxHead([conv_block(block, dtype) for block in blocks], layers, pool_size, dtype)
 
 
 class PreparedBoxHead(nn.Module):
@@ -94,7 +98,8 @@ class PreparedMaskPredictor(nn.Module):
     def __init__(self, predictor: MaskRCNNPredictor, dtype: torch.dtype) -> None:
         super().__init__()
         weight = predictor.conv5_mask.weight.permute(2, 3, 1, 0).flatten(0, 2)
-        self.hidden = FusedConv2d(weight[:, :, None, None], predictor.conv5_mask.bias.repeat(4), activation="relu",
+        activation, self.rest = taken(predictor.relu, nn.ReLU, "relu")
+        self.hidden = FusedConv2d(weight[:, :, None, None], predictor.conv5_mask.bias.repeat(4), activation=activation,
                                   dtype=dtype)
         last = predictor.mask_fcn_logits
         self.register_buffer("weight", last.weight.flatten(1).to(dtype, copy=True), persistent=False)
@@ -102,7 +107,7 @@ class PreparedMaskPredictor(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """As `MaskRCNNPredictor`: (R, num_classes, 2P, 2P) logits of every class."""
-        hidden = self.hidden(x)
+        hidden = self.rest(self.hidden(x))
         logits = F.conv2d(hidden.unflatten(1, (4, -1)).flatten(0, 1), self.weight[:, :, None, None]).float()
         boxes, (height, width) = len(x), x.shape[2:]
         logits = logits.view(boxes, 2, 2, -1, height, width) + self.bias.view(-1, 1, 1)
@@ -115,7 +120,7 @@ class PreparedMaskPredictor(nn.Module):
         at_once = max(_MASK_VALUES // (4 * channels * height * width), 1)
         parts = []
         for some, own in zip(x.split(at_once), self.weight[labels].split(at_once), strict=True):
-            hidden = self.hidden(some).permute(0, 2, 3, 1).reshape(len(some), height * width * 4, channels)
+            hidden = self.rest(self.hidden(some)).permute(0, 2, 3, 1).reshape(len(some), height * width * 4, channels)
             parts.append(torch.bmm(hidden, own[:, :, None]))
         logits = torch.cat(parts).float().view(boxes, height, width, 2, 2) + self.bias[labels].view(-1, 1, 1, 1, 1)
         return logits.transpose(2, 3).reshape(boxes, 2 * height, 2 * width)

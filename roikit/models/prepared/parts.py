@@ -7,15 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from roikit.models.parts.fused import fuse
+from roikit.models.parts.inference_layer import InFloat32
 
-__all__ = ["InFloat32", "ToFloat32", "conv_block", "is_conv_block", "twin"]
+__all__ = ["InFloat32", "ToFloat32", "conv_block", "is_conv_block", "taken", "twin"]
 
 
 def twin(module: nn.Module, **parts: nn.Module | None) -> Any:
-    """A module like `module` with other parts; the original's own tables of parts stay as they are."""
+    """A module like `module` with other parts; the original's own tables, of parts and of hooks, stay as they are."""
     twin = copy.copy(module)
-    for table in ("_modules", "_parameters", "_buffers"):
-        setattr(twin, table, dict(getattr(module, table)))
+    vars(twin).update({name: copy.copy(table) for name, table in vars(module).items() if isinstance(table, dict | set)})
     twin._modules.update(parts)
     return twin
 
@@ -29,10 +29,17 @@ def is_conv_block(block: nn.Module) -> bool:
 
 
 def conv_block(block: nn.Sequential, dtype: torch.dtype) -> nn.Module:
-    """A Sequential of a convolution, perhaps a norm, and perhaps a ReLU, as one module."""
+    """A Sequential of a convolution, perhaps a norm, and perhaps a ReLU, as one module; any other one as it is."""
+    if not is_conv_block(block):
+        return InFloat32(block)
     layers = [layer for layer in block if not isinstance(layer, nn.ReLU)]
     activation = "none" if len(layers) == len(block) else "relu"
     return fuse(layers[0], layers[1] if len(layers) > 1 else None, activation, dtype)
+
+
+def taken(layer: nn.Module, usual: type, name: str) -> tuple[str, nn.Module]:
+    """What a convolution takes of an activation behind it, by the exact class, and what is left of it."""
+    return (name, nn.Identity()) if type(layer) is usual else ("none", copy.deepcopy(layer))
 
 
 class ToFloat32(nn.Module):
@@ -40,14 +47,3 @@ class ToFloat32(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.float()
-
-
-class InFloat32(nn.Module):
-    """A part that stays as it is, whatever its maps come in."""
-
-    def __init__(self, part: nn.Module) -> None:
-        super().__init__()
-        self.part = copy.deepcopy(part)
-
-    def forward(self, x: Tensor) -> Any:
-        return self.part(x.float())

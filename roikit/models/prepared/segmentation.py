@@ -7,17 +7,26 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from roikit.models.parts.fused import FusedConv2d, folded, fuse, has_fixed_statistics
-from roikit.models.prepared.parts import ToFloat32, conv_block, twin
+from roikit.models.prepared.parts import InFloat32, ToFloat32, conv_block, twin
 from roikit.models.segmentation.fcn import FCNHead, FCNSkipHead
 from roikit.models.segmentation.pspnet import PSPHead
 from roikit.models.segmentation.semantic_fpn import SemanticFPNHead
 
-__all__ = ["PreparedPSPHead", "fcn_head", "semantic_fpn_head", "skip_head"]
+__all__ = ["PreparedPSPHead", "fcn_head", "psp_head", "semantic_fpn_head", "skip_head"]
 
 
 def fcn_head(head: FCNHead, dtype: torch.dtype) -> nn.Module:
-    conv, norm, _, _, last = head
+    conv, norm, relu, _, last = head
+    if type(relu) is not nn.ReLU:
+        return InFloat32(head)
     return nn.Sequential(fuse(conv, norm, "relu", dtype), _last(last))
+
+
+def psp_head(head: PSPHead, dtype: torch.dtype) -> nn.Module:
+    _, conv, _, relu, _, _ = head
+    if type(relu) is not nn.ReLU or conv.padding_mode != "zeros":
+        return InFloat32(head)
+    return PreparedPSPHead(head, dtype)
 
 
 class PreparedPSPHead(nn.Module):

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from roikit.models.necks.formats import WithFormats
 from roikit.models.parts.graphs import between_graphs, outside_graphs
 from roikit.models.parts.image import ImageBatch
+from roikit.models.parts.inference_layer import refuse_training
 from roikit.models.segmentation.losses import label_maps, pixel_loss
 from roikit.models.segmentation.windows import windowed
 
@@ -61,6 +62,11 @@ class Segmenter(WithFormats):
         self.aux_weight, self.window, self.levels = aux_weight, window, levels
         self.map_format = map_format
         self.give_logits = False
+
+    def train(self, mode: bool = True) -> "Segmenter":
+        if mode:
+            refuse_training(self)
+        return super().train(mode)
 
     @between_graphs
     def forward(self, images: Sequence[Tensor] | Tensor, targets: Sequence[dict[str, Any]] | None = None

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from roikit.errors import RoikitWarning
 from roikit.models.bodies.vgg import VGG16
+from roikit.models.parts.inference_layer import refuse_prepared
 from roikit.models.parts.norm import FrozenBatchNorm2d
 from roikit.models.roi.box import TwoMLPHead
 from roikit.models.segmentation.fcn import FCNSkipHead
@@ -134,13 +135,15 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike, *, strict: bool =
     Raises:
         OSError: the file cannot be read.
         ValueError: something does not fit, listed by name with both shapes, with the system that the file looks like;
-            or the file holds something other than tensors. The model is unchanged then.
+            the model is one of `prepare_for_inference`, which takes no other weights; or the file holds something other
+            than tensors. The model is unchanged then.
 
     Warns:
         RoikitWarning: the file is one of torchvision's of 2019, whose frozen batch norms had no
             eps, and the model's have one; or it is another library's, and the model follows other conventions than
             that library.
     """
+    refuse_prepared("load_checkpoint", model)
     state, dropped = {}, []
     own = model.state_dict()
     content = read_state(path)
@@ -191,6 +194,7 @@ def load_backbone(body: nn.Module, path: str | os.PathLike, heads: nn.Module | N
     Raises:
         OSError, ValueError: as `load_checkpoint`.
     """
+    refuse_prepared("load_backbone", body)
     network = _with_heads(body, heads)
     own = network.state_dict()
     unbuilt = tuple(name for name in getattr(body, "unbuilt", ()) if not any(n.startswith(name) for n in own))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from roikit.errors import naming
+from roikit.models.parts.inference_layer import refuse_prepared
 from roikit.models.weights.detectron2 import to_detectron2
 from roikit.models.weights.layouts import obstacle
 from roikit.models.weights.yolact import to_yolact
@@ -36,12 +37,14 @@ def save_checkpoint(model: nn.Module, path: str | os.PathLike, layout: str = "ro
     which nothing looks at, are not in detectron2's layout and are zeros where it is read again.
 
     Raises:
-        ValueError: another layout, or the library computes something else than the model; it names the field of the
-            configuration that stands in the way.
+        ValueError: another layout; the model is one of `prepare_for_inference`, whose weights are in no state dict; or
+            the library computes something else than the model; it names the field of the configuration that stands
+            in the way.
         OSError: the file cannot be written.
     """
     if layout not in LAYOUTS:
         raise ValueError(f"save_checkpoint: layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
+    refuse_prepared("save_checkpoint", model)
     state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
     content: Any = {"model": state}
     if layout != "roikit":
