@@ -184,6 +184,20 @@ def test_labelme_groups_masks_and_what_is_no_region(tmp_path):
     assert source.images == tmp_path / "images"
 
 
+@pytest.mark.parametrize("labels, images, said", [("", "", "a.png"), ("", "", "C:\\\\pictures\\\\a.png"),
+                                                  ("labels/", "images/", "a.png"), ("labels/", "images/", None)])
+def test_labelme_images_of_several_folders_that_are_called_alike(tmp_path, labels, images, said):
+    for place in ("", "x/", "x/y/"):
+        picture(tmp_path / f"{images}{place}a.png")
+        name = said or "../" * (1 + place.count("/")) + f"images/{place}a.png"
+        labelme_file(tmp_path / f"{labels}{place}a.json", name, [shape(place or "top", ARROW)])
+    for path in (tmp_path, tmp_path / labels):
+        objects, source, _ = found(path)
+        assert {(name, label) for name, label, *_ in objects} == {
+            ("a.png", "top"), ("x/a.png", "x/"), ("x/y/a.png", "x/y/")}
+        assert source.images == tmp_path / images
+
+
 def test_labelme_shapes_of_other_tools(tmp_path):
     picture(tmp_path / "a.png")
     labelme_file(tmp_path / "a.json", "a.png", [

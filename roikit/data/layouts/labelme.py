@@ -62,17 +62,25 @@ def _images(annotations):
     return Path(os.path.commonpath([os.path.abspath(folder) for folder in found]))
 
 
-def _picture(path, content, images):
-    """The image of a JSON file: where it says, beside it, or in a folder of images; None where it is in none."""
+def _picture(path, content, images, root=None):
+    """The image of a JSON file: where it says, beside it, or in a folder of images; None where it is in none.
+
+    Files of several folders may call their images alike: the place in a folder of ``images`` that the file has in
+    ``root``, the folder of all files, counts before any other.
+    """
     name = content.get("imagePath")
     named = name.replace("\\", "/") if isinstance(name, str) else ""
     last = named.rpartition("/")[2]
     places = [path.parent / named, path.parent / last, path.parent / "images" / last,
               path.parent.parent / "images" / last]
+    folders = [path.parent]
     if images is not None:
-        places = [Path(images, named), Path(images, last), *places]
-    stems = [folder / path.stem for folder in ([Path(images)] if images is not None else []) + [path.parent]]
-    places += [stem.with_name(stem.name + ending) for stem in stems for ending in sorted(IMAGE_ENDINGS)]
+        parts = Path(os.path.relpath(path.parent, root)).parts
+        own = [Path(images, *parts[first:]) for first in range(len(parts) + 1)]
+        said = [places[0]] if Path(os.path.abspath(places[0])).is_relative_to(os.path.abspath(images)) else []
+        places = [*said, *(folder / named for folder in own), *(folder / last for folder in own), *places]
+        folders = [*own, *folders]
+    places += [folder / (path.stem + ending) for folder in folders for ending in sorted(IMAGE_ENDINGS)]
     return next((place for place in places if place.name and place.is_file()), None)
 
 
@@ -90,7 +98,7 @@ def _read(annotations, images):
     records, found, passed, unread = [], [], Counter(), []
     for path in _files(annotations):
         content = read_file(path)
-        picture = _picture(path, content, images)
+        picture = _picture(path, content, images, annotations)
         if picture is not None:
             name = Path(os.path.relpath(picture, images)).as_posix()
             size = _size(content) or size_in(picture, unread)
