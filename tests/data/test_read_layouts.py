@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from roikit.data import CocoDataset
 from roikit.data.annotations import load_annotations
 from roikit.data.conversion import convert_data
 from roikit.data.layouts import find_source, parts_of
@@ -232,6 +233,28 @@ def test_cvat(tmp_path):
     assert "obb" in content["annotations"][3]
 
 
+@pytest.mark.filterwarnings("ignore::roikit.errors.RoikitWarning")
+def test_law_shapes_of_a_group_are_one_object(tmp_path):
+    """Masks and boxes too; two boxes are the box around both, so that others need no mask."""
+    picture(tmp_path / "images/a.png")
+    mask = '<mask label="nut" rle="0,4" top="1" width="2" height="2" group_id="1" left="{}"/>'.format
+    box = '<box label="nut" ytl="10" ybr="15" group_id="1" xtl="{}" xbr="{}"/>'.format
+    for name, inside, expected in (("masks", mask(1) + mask(10), ([1, 1, 11, 2], 8)),
+                                   ("a box and a mask", box(1, 5) + mask(10), ([1, 1, 11, 14], 24)),
+                                   ("boxes", box(1, 5) + box(11, 15), ([1, 10, 14, 5], 70))):
+        text(tmp_path / "annotations.xml", f"""<annotations><image name="a.png" width="{WIDTH}" height="{HEIGHT}">
+{inside}<box label="bolt" xtl="4" ytl="5" xbr="14" ybr="25"/></image></annotations>""")
+        _, _, content = found(tmp_path)
+        assert [(a["bbox"], a["area"]) for a in content["annotations"]] == [expected, ([4, 5, 10, 20], 200)], name
+        assert CocoDataset(tmp_path, tmp_path / "images").num_objects == (2 if name == "boxes" else 1)
+    labelme_file(tmp_path / "boxes/a.json", "../images/a.png", [
+        shape("nut", [1, 10, 5, 15], "rectangle", group_id=1), shape("nut", [11, 10, 15, 15], "rectangle", group_id=1),
+        shape("nut", [4, 5, 14, 25], "rectangle")])
+    _, _, content = found(tmp_path / "boxes")
+    assert [(a["bbox"], "segmentation" in a) for a in content["annotations"]] == [
+        ([1, 10, 14, 5], False), ([4, 5, 10, 20], False)]
+
+
 def coco(name="a.png"):
     return {"images": [{"id": 1, "file_name": name, "height": HEIGHT, "width": WIDTH}],
             "categories": [{"id": 3, "name": "bolt"}],
@@ -323,6 +346,14 @@ def test_contract_a_missing_image_is_named(tmp_path):
         load_annotations(tmp_path, images=tmp_path)
     with pytest.raises(FileNotFoundError, match="there is no file or folder"):
         find_source(tmp_path / "nothing")
+
+
+@pytest.mark.filterwarnings("ignore::roikit.errors.RoikitWarning")
+def test_the_image_beside_an_xml_file_comes_before_one_of_another_folder(tmp_path):
+    for name in ("a.png", "x/a.png"):
+        picture(tmp_path / name)
+    text(tmp_path / "x/a.xml", voc_file("a.png", ("nut", (4, 5, 14, 25), 0)))
+    assert found(tmp_path)[0][0][0] == "x/a.png"
 
 
 def test_the_image_that_an_xml_file_names_is_meant(tmp_path):

@@ -158,6 +158,16 @@ def test_the_command_writes_a_coco_file_that_finds_its_images(coco, tmp_path):
     assert len(objects(tmp_path / "new/out.json")[0]) == 5
 
 
+@pytest.mark.parametrize("layout", WRITERS)
+def test_objects_of_images_that_are_not_listed_are_counted(coco, tmp_path, layout):
+    content = json.loads(coco.read_text())
+    content["annotations"] += [{**content["annotations"][0], "id": 99, "image_id": 99}]
+    coco.write_text(json.dumps(content))
+    done = convert_data(coco, tmp_path / "out", layout=layout)
+    assert done.lost["annotation without an image in the list"] == 1
+    assert "1 annotation without an image in the list" in done.text()
+
+
 def test_parts_are_joined_or_taken_alone(coco, tmp_path):
     for part in ("train", "valid"):
         convert_data(coco, tmp_path / "all" / part, layout="labelme")

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-import roikit.masks as rle
 from roikit.data.image_folder import IMAGE_ENDINGS
 from roikit.data.images import read_values
-from roikit.data.layouts.content import content_of, listed_by_name, mask_of, ring_of
+from roikit.data.layouts.content import content_of, join_regions, listed_by_name, mask_of, ring_of
 from roikit.data.layouts.json_files import is_labelme, read_file
 from roikit.data.layouts.layout import Layout, size_in, warn_of
 from roikit.data.records import shown
@@ -150,35 +149,11 @@ def _objects(path, content, record, passed):
         if group is None:
             alone.append(item)
         elif (name, group) in groups:
-            _join(groups[name, group], item, record)
+            join_regions(groups[name, group], item, record)
         else:
             groups[name, group] = item
             alone.append(item)
     return alone
-
-
-def _join(first, other, record):
-    """Add the region of one object to another's."""
-    one, two = first.pop("segmentation", None), other.get("segmentation")
-    one = [_around(first.pop("bbox"))] if one is None else one
-    two = [_around(other["bbox"])] if two is None else two
-    if isinstance(one, list) and isinstance(two, list):
-        first["segmentation"] = one + two
-        return
-    height, width = record["height"], record["width"]
-    parts = [part for region in (one, two) for part in
-             (rle.frPyObjects(region, height, width) if isinstance(region, list) else [_bytes(region)])]
-    joined = rle.merge(parts)
-    first["segmentation"] = {"size": [height, width], "counts": joined["counts"].decode("ascii")}
-
-
-def _bytes(mask):
-    return {"size": mask["size"], "counts": mask["counts"].encode("ascii")}
-
-
-def _around(box):
-    x, y, w, h = box
-    return [x, y, x + w, y, x + w, y + h, x, y + h]
 
 
 def _region(shape, record, place):

@@ -48,11 +48,12 @@ def write_layout(layout, content, images, out, *, copy=True):
     categories = sorted(content["categories"], key=lambda c: c["id"])
     categories = [{"id": c["id"], "name": name} for c, name in zip(categories, names_of(categories), strict=True)]
     check_layout(writer, content["images"], categories, "write_layout")
-    objects = {record["id"]: [] for record in content["images"]}
+    objects, lost = {record["id"]: [] for record in content["images"]}, Counter()
     for annotation in content["annotations"]:
         if annotation.get("image_id") in objects:
             objects[annotation["image_id"]].append(annotation)
-    lost = Counter()
+        else:
+            lost["annotation without an image in the list"] += 1
     for record in content["images"]:
         try:
             with naming(out):
