@@ -12,8 +12,8 @@ import numpy as np
 from roikit.data.fractions import FRACTIONAL, box_order, fractional_fields
 from roikit.data.instances import has_mask, is_line, read_box
 from roikit.data.mask_causes import extent, looked_at, mask_cause, outside_sentence, sampled
-from roikit.data.records import crowds_sentence, of_image, shown, sizes_of
-from roikit.data.store.columns import CATEGORY
+from roikit.data.records import crowds_sentence, of_image, shown, sizes_of, usable_id
+from roikit.data.store.columns import CATEGORY, IMAGE
 from roikit.data.store.records import Records
 
 __all__ = ["Cause", "agreeing", "agreeing_boxes", "as_corners", "boxes_in_place", "causes_of"]
@@ -38,6 +38,7 @@ _READINGS = {
     "y1 x1 y2 x2": lambda a, b, c, d: (b, a, d, c),
 }
 _MEND = "; `roikit doctor --mend` does it"
+_FEWEST_IMAGES = 2  # of one image nothing is concluded from its id
 
 
 class Cause(NamedTuple):
@@ -73,7 +74,8 @@ def causes_of(content):
     if not any(found):  # else it would be the same cause again
         chosen = looked_at(content["images"], annotations)
         found.append(_masks(chosen) or _outside(chosen))
-    found += [_categories(content["categories"], annotations), _crowds(annotations)]
+    found += [_image_ids(content["images"], annotations), _categories(content["categories"], annotations),
+              _crowds(annotations)]
     return [cause for cause in found if cause is not None]
 
 
@@ -85,6 +87,23 @@ def _masks(chosen):
 def _outside(chosen):
     sentence = outside_sentence(chosen)
     return None if sentence is None else Cause("outside", sentence)
+
+
+def _image_ids(images, annotations):
+    """The cause where all annotations may be those of the image before or behind the one that they name."""
+    listed = {r["id"] for r in images if isinstance(r, dict) and usable_id(r.get("id"))}
+    ids = (np.unique(annotations.column("image_id")[annotations.told(IMAGE)]).tolist()
+           if isinstance(annotations, Records) else [a.get("image_id") for a in annotations])
+    used = {number for number in ids if usable_id(number)}
+    if len(used) < _FEWEST_IMAGES or used <= listed:
+        return None
+    for step, words in ((1, "add 1 to"), (-1, "take 1 from")):
+        if {number + step for number in used} <= listed:
+            return Cause("image-ids", f"annotations have image ids {min(used)} to {max(used)}, images {min(listed)} "
+                         f"to {max(listed)}: where the two are counted from different numbers, each annotation is that "
+                         f"of the wrong image, and you {words} its image_id; where images were taken out of the list, "
+                         "take out their annotations, too")
+    return None
 
 
 def _categories(categories, annotations):
