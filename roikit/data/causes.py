@@ -91,11 +91,13 @@ def _outside(chosen):
 
 def _image_ids(images, annotations):
     """The cause where all annotations may be those of the image before or behind the one that they name."""
-    listed = {r["id"] for r in images if isinstance(r, dict) and usable_id(r.get("id"))}
-    ids = (np.unique(annotations.column("image_id")[annotations.told(IMAGE)]).tolist()
-           if isinstance(annotations, Records) else [a.get("image_id") for a in annotations])
-    used = {number for number in ids if usable_id(number)}
-    if len(used) < _FEWEST_IMAGES or used <= listed:
+    listed = [number for r in images if isinstance(r, dict) and type(number := r.get("id")) is int]
+    used = (annotations.column("image_id")[annotations.told(IMAGE)] if isinstance(annotations, Records) else
+            np.array([number for a in annotations if usable_id(number := a.get("image_id"))], np.int64))
+    if not listed or not len(used) or used.min() >= min(listed) and used.max() <= max(listed):
+        return None  # at once, for there may be a million of them
+    listed, used = set(listed), set(np.unique(used).tolist())
+    if len(used) < _FEWEST_IMAGES:
         return None
     for step, words in ((1, "add 1 to"), (-1, "take 1 from")):
         if {number + step for number in used} <= listed:
