@@ -31,6 +31,14 @@ def test_yolo_outlines(tmp_path, names):
     assert len(content["images"]) == 3 and not any("obb" in a for a in content["annotations"])
 
 
+@pytest.mark.parametrize("names", ["[no, 01, 1.10]", "{0: no, 1: 01, 2: 1.10}", "{'0': 'no', '1': 01, '2': \"1.10\"}"])
+def test_yolo_names_are_as_they_are_written(tmp_path, names):
+    picture(tmp_path / "images/a.png")
+    text(tmp_path / "labels/a.txt", f"0 {fractions(ARROW)}\n")
+    text(tmp_path / "data.yaml", f"names: {names}\n")
+    assert [c["name"] for c in found(tmp_path)[2]["categories"]] == ["no", "01", "1.10"]
+
+
 def test_yolo_boxes_beside_the_images_as_darknet_has_them(tmp_path):
     picture(tmp_path / "obj_train_data/a.png")
     text(tmp_path / "obj_train_data/a.txt", "1 0.5 0.5 0.25 0.2\n")
