@@ -36,6 +36,9 @@ _READINGS = {
     "centre x, centre y, width, height": lambda a, b, c, d: (a - c / 2, b - d / 2, a + c / 2, b + d / 2),
     _EXCHANGED: lambda a, b, c, d: (b, a, b + d, a + c),
     "y1 x1 y2 x2": lambda a, b, c, d: (b, a, d, c),
+    "x y height width": lambda a, b, c, d: (a, b, a + d, b + c),
+    "y x width height": lambda a, b, c, d: (b, a, b + c, a + d),
+    "x1 x2 y1 y2": lambda a, b, c, d: (a, c, b, d),
 }
 _MEND = "; `roikit doctor --mend` does it"
 _FEWEST_IMAGES = 2  # of one image nothing is concluded from its id

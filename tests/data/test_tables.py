@@ -83,6 +83,28 @@ def _(messy):
         a["area"] = [a["area"]]
 
 
+@case("NumPy's shape behind the corner: x y height width", ap=None, mended=12, cause="the boxes are x y height width")
+def _(messy):
+    for a in objects_of(messy):
+        x, y, w, h = a["bbox"]
+        a["bbox"] = [x, y, h, w]
+
+
+@case("a row and a column before the size: y x width height", ap=None, mended=12,
+      cause="the boxes are y x width height")
+def _(messy):
+    for a in objects_of(messy):
+        x, y, w, h = a["bbox"]
+        a["bbox"] = [y, x, w, h]
+
+
+@case("a table's columns sorted by their names: x1 x2 y1 y2", ap=None, mended=12, cause="the boxes are x1 x2 y1 y2")
+def _(messy):
+    for a in objects_of(messy):
+        x, y, w, h = a["bbox"]
+        a["bbox"] = [x, x + w, y, y + h]
+
+
 @pytest.mark.parametrize(("edit", "objects", "ap", "cause", "mended"), CASES)
 def test_law_tables_are_read_as_they_are_meant(tmp_path, edit, objects, ap, cause, mended):
     check(tmp_path, edit, objects, ap, cause, mended)
