@@ -190,6 +190,17 @@ def test_contract_what_cannot_be_written_is_named(coco, tmp_path):
     with pytest.raises(ValueError, match="two categories are named nut"):
         convert_data(coco, tmp_path / "out", layout="labelme")
     convert_data(coco, tmp_path / "yolo", layout="yolo")
+    for names, sentence in ((("nut", " nut "), "two categories are named nut"),
+                            (("nut", " "), "a category has no name")):
+        for category, name in zip(content["categories"], names, strict=True):
+            category["name"] = name
+        coco.write_text(json.dumps(content))
+        with pytest.raises(ValueError, match=sentence):
+            convert_data(coco, tmp_path / "voc", layout="voc")
+    content["images"][0]["file_name"] = "classes.png"
+    coco.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="annotations of classes.png would be classes.txt"):
+        convert_data(coco, tmp_path / "classes", layout="yolo")
     content["images"][0]["file_name"] = "c.png"
     coco.write_text(json.dumps(content))
     with pytest.raises(ValueError, match="c.png and c.jpg would have one file"):
