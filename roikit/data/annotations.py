@@ -4,6 +4,7 @@ Everything that reads such a file reads it here, so that the data set, the docto
 ids, flags, boxes and masks. Torch is not needed, and Pillow only where the file does not tell an image's size.
 """
 
+import math
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -31,8 +32,11 @@ __all__ = ["Instance", "MalformedField", "NoCategories", "has_mask", "load_annot
 
 # Fields of an annotation in which NaN is nothing.
 _NULLABLE = frozenset({"id", "area", "iscrowd", "bbox", "segmentation"})
+_BLANK = frozenset({"area", "iscrowd"})  # in these, text without a number is nothing
 
 _FLAGS = {"false": False, "true": True}
+# What stands for nothing in a table that was written as text.
+_NOTHING = frozenset({"", "nan", "none", "null"})
 
 
 class NoCategories(ValueError):
@@ -48,7 +52,8 @@ def load_annotations(annotations, *, categories=True, images=None, taken=None, l
     - a ``category_id`` that is the name of one category becomes its id, an ``image_id`` that is the file name of one
       image, with or without its ending, its id;
     - ``iscrowd`` becomes 0 or 1: 0 where it is missing or null, and False, 1.0 and "0" are the numbers that they show;
-    - ``area`` that is text becomes the number; null, 0 and less are taken out, as is a ``bbox`` that is null;
+    - ``area`` that is text becomes the number; null, 0 and less, infinity and blank text are taken out, as is a
+      ``bbox`` that is null;
     - ``segmentation`` and ``bbox`` become COCO's, as `roikit.data.forms` does it; an array (H, W) of zeros and ones
       becomes an RLE;
     - images and categories that are listed twice alike are listed once;
@@ -190,6 +195,8 @@ def _with_whole(record, fields, own, taken):
         if type(value) is not int and (whole := whole_number(value)) is not value:
             changed[field] = whole
             taken["ids as text or floats" if field == "id" else "sizes as text or floats"] += 1
+        elif field != "id" and (value != value or type(value) is str and value.strip().lower() in _NOTHING):
+            changed[field] = None
     if not changed:
         return record
     if own:
@@ -205,7 +212,7 @@ def _annotation(record, own, taken):
         numbers, box_words = (box, ()) if box is None else box_numbers(box)
         if (not outline_words and not box_words and type(record["id"]) is int and type(record["image_id"]) is int
                 and type(record["category_id"]) is int and type(record["iscrowd"]) is int
-                and type(area := record["area"]) in (int, float) and area > 0 and box is not None):
+                and type(area := record["area"]) in (int, float) and 0 < area < math.inf and box is not None):
             return record
     except (KeyError, TypeError, AttributeError):
         if not isinstance(record, dict):
@@ -218,6 +225,9 @@ def _annotation(record, own, taken):
         if type(value) is float and value != value and field in _NULLABLE:  # pandas has NaN for nothing
             record[field] = None
             taken["NaN for nothing"] += 1
+        elif type(value) is str and field in _BLANK and value.strip().lower() in _NOTHING:
+            record[field] = None
+            taken["text for nothing"] += 1
     taken.update(outline_words + box_words)
     if outline_words:
         record["segmentation"] = outline
@@ -253,7 +263,7 @@ def _learn_area(record, taken):
     if type(area) is str and (shown_number := number(area)) is not None:
         area = record["area"] = shown_number
         taken["areas as text"] += 1
-    if area is None or type(area) in (int, float) and area <= 0:
+    if area is None or type(area) in (int, float) and (area <= 0 or area == math.inf):
         record.pop("area", None)
         taken["areas missing"] += 1
 

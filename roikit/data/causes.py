@@ -12,8 +12,8 @@ import numpy as np
 from roikit.data.fractions import FRACTIONAL, box_order, fractional_fields
 from roikit.data.instances import has_mask, is_line, read_box
 from roikit.data.mask_causes import extent, looked_at, mask_cause, outside_sentence, sampled
-from roikit.data.records import crowds_sentence, of_image, shown, sizes_of
-from roikit.data.store.columns import CATEGORY
+from roikit.data.records import crowds_sentence, of_image, shown, sizes_of, usable_id
+from roikit.data.store.columns import CATEGORY, IMAGE
 from roikit.data.store.records import Records
 
 __all__ = ["Cause", "agreeing", "agreeing_boxes", "as_corners", "boxes_in_place", "causes_of"]
@@ -36,8 +36,12 @@ _READINGS = {
     "centre x, centre y, width, height": lambda a, b, c, d: (a - c / 2, b - d / 2, a + c / 2, b + d / 2),
     _EXCHANGED: lambda a, b, c, d: (b, a, b + d, a + c),
     "y1 x1 y2 x2": lambda a, b, c, d: (b, a, d, c),
+    "x y height width": lambda a, b, c, d: (a, b, a + d, b + c),
+    "y x width height": lambda a, b, c, d: (b, a, b + c, a + d),
+    "x1 x2 y1 y2": lambda a, b, c, d: (a, c, b, d),
 }
 _MEND = "; `roikit doctor --mend` does it"
+_FEWEST_IMAGES = 2  # of one image nothing is concluded from its id
 
 
 class Cause(NamedTuple):
@@ -73,7 +77,8 @@ def causes_of(content):
     if not any(found):  # else it would be the same cause again
         chosen = looked_at(content["images"], annotations)
         found.append(_masks(chosen) or _outside(chosen))
-    found += [_categories(content["categories"], annotations), _crowds(annotations)]
+    found += [_image_ids(content["images"], annotations), _categories(content["categories"], annotations),
+              _crowds(annotations)]
     return [cause for cause in found if cause is not None]
 
 
@@ -85,6 +90,25 @@ def _masks(chosen):
 def _outside(chosen):
     sentence = outside_sentence(chosen)
     return None if sentence is None else Cause("outside", sentence)
+
+
+def _image_ids(images, annotations):
+    """The cause where all annotations may be those of the image before or behind the one that they name."""
+    listed = [number for r in images if isinstance(r, dict) and type(number := r.get("id")) is int]
+    used = (annotations.column("image_id")[annotations.told(IMAGE)] if isinstance(annotations, Records) else
+            np.array([number for a in annotations if usable_id(number := a.get("image_id"))], np.int64))
+    if not listed or not len(used) or used.min() >= min(listed) and used.max() <= max(listed):
+        return None  # at once, for there may be a million of them
+    listed, used = set(listed), set(np.unique(used).tolist())
+    if len(used) < _FEWEST_IMAGES:
+        return None
+    for step, words in ((1, "add 1 to"), (-1, "take 1 from")):
+        if {number + step for number in used} <= listed:
+            return Cause("image-ids", f"annotations have image ids {min(used)} to {max(used)}, images {min(listed)} "
+                         f"to {max(listed)}: where the two are counted from different numbers, each annotation is that "
+                         f"of the wrong image, and you {words} its image_id; where images were taken out of the list, "
+                         "take out their annotations, too")
+    return None
 
 
 def _categories(categories, annotations):

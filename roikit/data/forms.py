@@ -24,10 +24,10 @@ def outlines(segmentation, box=None):
     """A ``segmentation`` in COCO's form, and what it was taken for.
 
     Taken are: one flat polygon; points in pairs, also as OpenCV's contours have them, as dicts ``x`` and ``y``, and as
-    VIA's ``all_points_x`` and ``all_points_y``; numbers as text; the whole written as JSON text; empty or null
-    polygons, and those of one or two points, beside others; RLEs in a list, whose union it is; the characters of an
-    RLE as Python prints bytes; GeoJSON's polygons without holes; the object's box for a polygon, which becomes a
-    rectangle.
+    VIA's ``all_points_x`` and ``all_points_y``; numbers as text; the whole written as JSON text, or as Python
+    prints it; empty or null polygons, and those of one or two points, beside others; RLEs in a list, whose union it is;
+    the characters of an RLE as Python prints bytes; GeoJSON's polygons without holes; the object's box for a polygon,
+    which becomes a rectangle.
 
     Args:
         segmentation: of plain values, as `roikit.data.values.plain` leaves them.
@@ -47,13 +47,12 @@ def outlines(segmentation, box=None):
             return segmentation, ()
     elif kind is dict:
         return _of_dict(segmentation)
-    elif kind is str and segmentation.lstrip()[:1] in ("[", "{"):
-        try:
-            found = json.loads(segmentation)
-        except (ValueError, RecursionError):
+    elif kind is str and segmentation.lstrip()[:1] in ("[", "{", "("):
+        found, words = _from_text(segmentation)
+        if found is None:
             return segmentation, ()
-        found, words = outlines(found, box)
-        return found, ("masks as JSON text", *words)
+        found, more = outlines(found, box)
+        return found, (f"masks as {words} text", *more)
     else:
         return segmentation, ()
     if all(type(one) is dict and "counts" in one for one in segmentation):
@@ -63,6 +62,22 @@ def outlines(segmentation, box=None):
     if _is_bitmap(segmentation):
         return segmentation, ()
     return _rings(segmentation, box)
+
+
+def _from_text(text):
+    """What text of JSON, or of Python's own form as pandas writes it into tables, holds, and which it is; or None."""
+    try:
+        return json.loads(text), "JSON"
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return json.loads(json.dumps(ast.literal_eval(text.strip()), default=_characters)), "Python's"
+    except (ValueError, SyntaxError, TypeError, AttributeError, RecursionError, MemoryError):
+        return None, ""
+
+
+def _characters(value):
+    return value.decode("latin-1")  # of bytes, the one thing of no form of JSON that an RLE has
 
 
 def _of_dict(segmentation):

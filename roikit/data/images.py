@@ -8,12 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 from roikit.data.remote import local_path
-from roikit.data.tiff import is_tiff, open_tiff
+from roikit.data.tiff import is_tiff, open_tiff, tiff_values
 
 __all__ = ["Header", "open_image", "read_image", "read_labels", "read_values"]
 
 _EXIF_ORIENTATION = 0x0112
 _TIFF_SIZE = (0x0100, 0x0101)  # width and height
+_TIFF_KIND, _WHITE_IS_0 = 0x0106, 0
 _LIMIT = threading.Lock()  # Pillow's limit of pixels is one for all threads
 _LAST_BYTES = {"PNG": b"IEND", "JPEG": b"\xff\xd9"}  # what stands at the end of a file that is whole
 
@@ -60,7 +61,12 @@ def open_image(path):
         ValueError: it has more pixels than Pillow takes for safe.
     """
     limit, path = _pillow().MAX_IMAGE_PIXELS, local_path(path)
-    with _opened(path) as image:
+    try:
+        opened = _opened(path)
+    except OSError as error:
+        height, width = _windows(path, error).size
+        return Header(width, height, 1, limit is not None and width * height > limit, True)
+    with opened as image:
         (width, height), orientation = image.size, _orientation(image, path)
         if image.format == "TIFF":  # turned by Pillow, as every reader of TIFF does; before 11, only as it is decoded
             width, height = (image.tag_v2[tag] for tag in _TIFF_SIZE)
@@ -100,8 +106,6 @@ def read_image(path, *, upright=False, max_pixels=None):
     try:
         opened = _opened(path, max_pixels)
     except OSError as error:
-        if not isinstance(error.__cause__, _pillow().UnidentifiedImageError) or not is_tiff(path):
-            raise
         return _by_tifffile(path, max_pixels, error)
     with opened as image:
         orientation = _orientation(image, path) if upright and image.format != "TIFF" else 1
@@ -117,6 +121,8 @@ def read_image(path, *, upright=False, max_pixels=None):
             raise _refusal(error, path, "cannot be decoded") from error
     if image.mode == "F" or image.mode.startswith("I"):
         pixels = _deep(pixels, path)
+        if image.mode.startswith("I;16") and image.format == "TIFF" and image.tag_v2.get(_TIFF_KIND) == _WHITE_IS_0:
+            pixels = 65535 - pixels  # which Pillow does for 8 bits alone
     pixels = _turned(pixels, orientation)
     return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
 
@@ -155,7 +161,11 @@ def read_values(path):
         ValueError: a value is no whole number from 0, or there are too many pixels.
     """
     path = local_path(path)
-    with _opened(path) as image:
+    try:
+        opened = _opened(path)
+    except OSError as error:
+        return _whole(tiff_values(_told_by_tifffile(path, error)), path)
+    with opened as image:
         try:
             if image.mode in ("P", "L", "1", "F") or image.mode.startswith("I"):
                 values = np.array(image)
@@ -166,6 +176,10 @@ def read_values(path):
                     values = colours[:, :, 0]
         except Exception as error:  # see read_image
             raise _refusal(error, path, "cannot be decoded") from error
+    return _whole(values, path)
+
+
+def _whole(values, path):
     whole = values.astype(np.int64)
     if (whole != values).any() or whole.min(initial=0) < 0:
         raise ValueError(f"read_values: {path}: the values of a label image must be whole numbers from 0")
@@ -175,7 +189,7 @@ def read_values(path):
 def _opened(path, max_pixels=None):
     pillow = _pillow()
     try:
-        return pillow.open(path) if max_pixels is None else _opened_within(path, max_pixels)
+        image = pillow.open(path) if max_pixels is None else _opened_within(path, max_pixels)
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(f"read_image: there is no file {path}") from None
     except pillow.UnidentifiedImageError as error:
@@ -183,16 +197,32 @@ def _opened(path, max_pixels=None):
         raise OSError(f"read_image: {path} {what}") from error
     except Exception as error:
         raise _refusal(error, path, "cannot be opened") from error
+    if image.format == "TIFF" and _orientation(image, path) >= 5:
+        image.filename = ""  # else Pillow maps pixels into memory by the size of the turned image, and scrambles them
+    return image
 
 
-def _by_tifffile(path, max_pixels, refusal):
-    """The pixels of a TIFF file that Pillow refuses."""
+def _told_by_tifffile(path, refusal):
+    """The path of a TIFF file of a kind that Pillow does not know; whatever else it refuses is refused."""
+    if not isinstance(refusal.__cause__, _pillow().UnidentifiedImageError) or not is_tiff(path):
+        raise refusal
+    return path
+
+
+def _windows(path, refusal):
+    """The `TiffWindows` of a TIFF file that Pillow refuses."""
     try:
-        found = open_tiff(path)
+        found = open_tiff(_told_by_tifffile(path, refusal))
     except ImportError as error:
         raise OSError(f"{refusal}; {error}") from refusal
     if found is None:
         raise refusal
+    return found
+
+
+def _by_tifffile(path, max_pixels, refusal):
+    """The pixels of a TIFF file that Pillow refuses."""
+    found = _windows(path, refusal)
     pillow_limit = _pillow().MAX_IMAGE_PIXELS
     limit = pillow_limit and 2 * pillow_limit if max_pixels is None else max_pixels
     height, width = found.size

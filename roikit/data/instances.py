@@ -12,7 +12,7 @@ from roikit.data.records import shown
 from roikit.data.rotated import read_rotated_box, upright_boxes
 from roikit.data.segmentation import box_and_area, read_segmentation
 
-__all__ = ["Instance", "MalformedField", "has_mask", "is_line", "is_wrong_area", "read_box", "read_object"]
+__all__ = ["Instance", "MalformedField", "has_mask", "is_line", "is_wrong_area", "read_area", "read_box", "read_object"]
 
 
 # What to do about a field that cannot be read.
@@ -100,7 +100,7 @@ def read_object(annotation, height, width, *, masks, keypoints=None, rotated=Fal
         raise MalformedField("iscrowd", f"its iscrowd must be 0 or 1, got {shown(crowd)}")
     area = annotation.get("area")
     if area is not None:
-        area = _read_area(area)
+        area = read_area(area)
     box = read_box(annotation["bbox"]) if annotation.get("bbox") else None
     turned = _read_turned(annotation) if rotated or box is None and not has_mask(annotation) else None
     if rotated and turned is None:
@@ -166,7 +166,12 @@ def is_wrong_area(area, box):
     return (area > _WRONG * whole + 1) | (area < 1) & (whole > 4)
 
 
-def _read_area(area):
+def read_area(area):
+    """An ``area`` as a float.
+
+    Raises:
+        MalformedField (a ValueError): no finite number.
+    """
     try:
         number = float(area) if type(area) in (int, float) else math.nan
     except OverflowError:

@@ -34,7 +34,7 @@ __all__ = ["Mended", "mend_dataset", "refuse_device", "with_folder", "write_anno
 
 
 # Causes that only the one who annotated can undo, and of which many objects are of no use until then.
-_UNKNOWN = frozenset({"fractions", "other-boxes", "other-masks", "outside"})
+_UNKNOWN = frozenset({"fractions", "image-ids", "other-boxes", "other-masks", "outside"})
 
 
 # One cause may hide another, but not for ever.
@@ -92,7 +92,9 @@ def _mended(annotations, folder):
     forms = [f"{words} ({n})" for words, n in sorted(taken.items()) if words not in _TOLD_LATER]
     if forms:
         done.insert(0, f"wrote in COCO's form: {', '.join(forms)}")
-    content = without_strangers(with_number_ids(content, done), done)
+    content = with_number_ids(content, done)
+    if not any(cause.kind == "image-ids" for cause in causes_of(content)):
+        content = without_strangers(content, done)
     content = without_missing_files(content, folder, done)
     for _ in range(_ROUNDS):
         before = len(done)

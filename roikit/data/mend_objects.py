@@ -6,7 +6,7 @@ import numpy as np
 
 from roikit.data.causes import agreeing, as_corners
 from roikit.data.findings import counted
-from roikit.data.instances import has_mask, is_line, is_wrong_area, read_box, read_object
+from roikit.data.instances import has_mask, is_line, is_wrong_area, read_area, read_box, read_object
 from roikit.data.records import of_image, sizes_of
 from roikit.data.repeated import repeated_objects
 from roikit.data.segmentation import box_and_area, read_segmentation
@@ -62,6 +62,7 @@ def _mended(annotation, height, width, has_masks, counts):
     """The annotation with a sound box and an area, and the reason of `read_object` why it is of no use, or None."""
     if is_line(annotation):
         return annotation, "with a polygon of two points"
+    annotation = _without_malformed(annotation)
     box, around, area = _box(annotation), None, None
     if has_mask(annotation):
         around, area = box_and_area(read_segmentation(annotation["segmentation"], height, width), height, width)
@@ -93,6 +94,17 @@ def _mended(annotation, height, width, has_masks, counts):
         annotation = {**annotation, "area": counted_anew}
         counts["counted the area of {}"] += counted_anew != stated
     return annotation, None
+
+
+def _without_malformed(annotation):
+    """The annotation without an area, or a box beside a mask, that cannot be read: these can be counted anew."""
+    for field, read in (("area", read_area), *([("bbox", read_box)] if has_mask(annotation) else [])):
+        try:
+            if annotation.get(field):
+                read(annotation[field])
+        except ValueError:
+            annotation = {name: value for name, value in annotation.items() if name != field}
+    return annotation
 
 
 def _box(annotation):

@@ -22,7 +22,7 @@ def categories_from_ids(content, done):
 
 def _is_strange(number):
     """Whether an id is text, a fraction, or an int of more than 64 bits."""
-    return type(number) in (str, bytes, float, int) and not usable_id(number)
+    return type(number) in (str, bytes, float, int, bool) and not usable_id(number)
 
 
 def with_number_ids(content, done):

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["TiffWindows", "is_tiff", "open_tiff"]
+__all__ = ["TiffWindows", "is_tiff", "open_tiff", "tiff_values"]
 
 _BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two of files beyond 4 GB
 _WHITE_IS_0, _BLACK_IS_0, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
 _JPEG = (6, 7, 33003, 34892)  # compressions that decode colours, too
+_DEPTHS = (np.uint8, np.uint16, np.float16, np.float32, np.float64)
 _KEPT = 256 << 20  # bytes of decoded tiles and strips
 
 
@@ -26,7 +27,8 @@ def open_tiff(path):
     """The first page of a TIFF file as `TiffWindows`.
 
     Returns:
-        None where its pixels are of a kind that is left to Pillow: turned, CMYK, of other depths than 8, 16 or float32.
+        None where its pixels are of a kind that is left to Pillow: turned, CMYK, whole numbers of other depths than 8
+        and 16.
 
     Raises:
         ImportError: tifffile is not installed.
@@ -51,11 +53,32 @@ def open_tiff(path):
     return None
 
 
+def tiff_values(path):
+    """The numbers of the first page of a TIFF file as they are, (H, W).
+
+    Raises:
+        OSError: tifffile is not installed, the file cannot be read, or a pixel has several numbers.
+    """
+    try:
+        import tifffile
+    except ImportError:
+        raise OSError(f"read_image: {path} is a TIFF file that Pillow does not know, and tifffile is not installed: "
+                      "pip install 'roikit[tiff]'") from None
+    try:
+        with tifffile.TiffFile(path) as file:
+            values = file.pages.first.asarray()
+    except Exception as error:  # what a broken file makes it stumble over
+        raise _unreadable(path, error) from error
+    if values.ndim != 2 or values.dtype.kind not in "iuf":
+        raise OSError(f"read_image: {path} must have one number for each pixel, got {values.dtype} {values.shape}")
+    return values
+
+
 def _is_plain(page):
     turned = page.tags.get("Orientation")
     kinds = {_WHITE_IS_0, _BLACK_IS_0, _RGB, _PALETTE} | ({_YCBCR} if page.compression in _JPEG else set())
     samples = page.samplesperpixel
-    return (page.dtype in (np.uint8, np.uint16, np.float32) and page.imagedepth == 1 and page.photometric in kinds
+    return (page.dtype in _DEPTHS and page.imagedepth == 1 and page.photometric in kinds
             and (turned is None or turned.value == 1) and (samples >= 3 or page.photometric not in (_RGB, _YCBCR))
             and (page.photometric != _PALETTE or page.dtype == np.uint8 and page.colormap is not None))
 
@@ -134,10 +157,11 @@ class TiffWindows:
             window = np.ascontiguousarray(window[:, :, :3])
         else:
             window = np.repeat(window[:, :, :1], 3, axis=2)
-        if window.dtype == np.float32 and window.size:
+        if window.dtype.kind == "f" and window.size:
             low, high = window.min(), window.max()
             if not (low >= 0 and high <= 1):
                 raise ValueError(f"read_image: a float image must lie in [0, 1], {self._path} spans [{low}, {high}]")
+            window = window.astype(np.float32, copy=False)
         if kind == _WHITE_IS_0:
             window = (np.iinfo(window.dtype).max if window.dtype.kind == "u" else np.float32(1)) - window
         return window

@@ -119,8 +119,8 @@ def read_truth(annotations, *, use_cats=True, images=None, taken=None):
 
 
 def _require_number(record, name, called):
-    """Refuse an id that is text, as the data set does, for a model's results have whole numbers."""
-    if isinstance(record.get(name), str):
+    """Refuse an id that is text or a truth value, as the data set does, for a model's results have whole numbers."""
+    if isinstance(record.get(name), (str, bool)):
         raise ValueError(f"evaluate: {called}: its {name} must be a whole number, got {shown(record[name])}; "
                          "`roikit doctor --mend` numbers them")
 

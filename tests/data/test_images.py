@@ -11,7 +11,7 @@ from PIL import Image
 
 from roikit.cli import main
 from roikit.data import CocoDataset, inspect_dataset, read_image
-from roikit.data.images import open_image
+from roikit.data.images import open_image, read_values
 
 NOISE = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
 
@@ -144,6 +144,64 @@ def test_law_a_tiffs_orientation_is_applied_and_nothing_to_mention(made, orienta
     assert read_image(made.images / "a.tif").shape == (height, width, 3)
     assert open_image(made.images / "a.tif") == (width, height, 1, False, False)
     assert not errors(made)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["L", "I;16", "CMYK", "RGB", "F"])
+def test_law_a_tiffs_orientation_turns_its_pixels(tmp_path, orientation, mode):
+    """Those that Pillow maps into memory, too."""
+    grey = (np.arange(600) % 251).astype(np.uint8).reshape(20, 30)
+    picture = (Image.fromarray(grey.astype(np.uint16)) if mode == "I;16" else Image.fromarray(grey / np.float32(255))
+               if mode == "F" else Image.fromarray(grey).convert(mode))
+    exif = Image.Exif()
+    picture.save(tmp_path / "plain.tif")
+    exif[0x0112] = orientation
+    picture.save(tmp_path / "a.tif", exif=exif)
+    expected = read_image(tmp_path / "plain.tif")
+    expected = expected.swapaxes(0, 1) if orientation >= 5 else expected
+    expected = expected[:, ::-1] if orientation in (2, 3, 6, 7) else expected
+    expected = expected[::-1] if orientation in (3, 4, 7, 8) else expected
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), expected)
+    header = open_image(tmp_path / "a.tif")
+    assert (header.height, header.width) == expected.shape[:2]
+
+
+@pytest.mark.parametrize(("pixels", "options"), [
+    (np.full((20, 30), 0.5), {}), (np.full((20, 30), 0.5, np.float16), {}),
+    (np.full((20, 30, 3), 0.5, np.float32), {"photometric": "rgb"}),
+    (np.full((20, 30, 4), 9, np.uint8), {"photometric": "minisblack", "planarconfig": "contig"}),
+    (np.full((20, 30, 2), 9, np.uint16), {"photometric": "minisblack", "planarconfig": "contig"})])
+def test_law_a_tiff_that_pillow_does_not_know_is_sound_to_all(made, pixels, options):
+    tifffile = pytest.importorskip("tifffile")
+    made.image(1, name="a.tif")
+    tifffile.imwrite(made.images / "a.tif", pixels, **options)
+    made.square(1)
+    assert not errors(made)
+    assert CocoDataset(*made.write())[0][0].shape == (3, 20, 30)
+    del made.content["images"][0]["height"], made.content["images"][0]["width"]
+    assert not errors(made)
+    tifffile.imwrite(made.images / "a.tif", np.full((20, 30), 1.5))
+    assert [kind for kind, *_ in errors(made)] == ["pixel-range"]
+
+
+def test_law_white_is_zero_at_any_depth(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    values = np.arange(600).reshape(20, 30)
+    for dtype in (np.uint8, np.uint16):
+        tifffile.imwrite(tmp_path / "a.tif", values.astype(dtype), photometric="miniswhite")
+        expected = np.iinfo(dtype).max - values.astype(dtype)
+        np.testing.assert_array_equal(read_image(tmp_path / "a.tif")[:, :, 0], expected)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int32, np.uint32, np.int64, np.uint64, np.float64])
+def test_law_label_images_are_whole_numbers_of_any_type(tmp_path, dtype):
+    tifffile = pytest.importorskip("tifffile")
+    values = np.arange(600).reshape(20, 30) % 120
+    tifffile.imwrite(tmp_path / "a.tif", values.astype(dtype))
+    np.testing.assert_array_equal(read_values(tmp_path / "a.tif"), values)
+    tifffile.imwrite(tmp_path / "a.tif", values + 0.5)
+    with pytest.raises(ValueError, match="must be whole numbers from 0"):
+        read_values(tmp_path / "a.tif")
 
 
 def test_law_an_orientation_behind_a_pngs_pixels_is_found_without_decoding_them(tmp_path):

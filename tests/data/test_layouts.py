@@ -164,6 +164,7 @@ def test_contract_a_malformed_line_of_dota_is_named(dota, line, sentence):
     ("0.5 0 0 0.5 0 0.5 0.5 0 0.5", "its class must be a whole number from 0, got '0.5'"),
     ("ship 0 0 0.5 0 0.5 0.5 0 0.5", "its class must be a whole number from 0, got 'ship'"),
     ("0 0 inf 0.5 0 0.5 0.5 0 0.5", "must be finite numbers, got 'inf'"),
+    ("0 .5 .5 .2 .2 .4 .4 2 .5 .5 1", "seems to be a box and 2 keypoints with their visibility"),
     ("3 0 0 0.5 0 0.5 0.5 0 0.5", r"its class must be one that .*data\.yaml names, got 3")])
 def test_contract_a_malformed_line_of_yolo_is_named(yolo, line, sentence):
     (yolo / "deep" / "a.txt").write_text(line)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from roikit.data import CocoDataset
 from roikit.data.annotations import load_annotations
 from roikit.data.conversion import convert_data
 from roikit.data.layouts import find_source, parts_of
@@ -28,6 +29,14 @@ def test_yolo_outlines(tmp_path, names):
     check(objects, EXPECTED)
     assert source.annotations == tmp_path / "labels" and source.images == tmp_path / "images"
     assert len(content["images"]) == 3 and not any("obb" in a for a in content["annotations"])
+
+
+@pytest.mark.parametrize("names", ["[no, 01, 1.10]", "{0: no, 1: 01, 2: 1.10}", "{'0': 'no', '1': 01, '2': \"1.10\"}"])
+def test_yolo_names_are_as_they_are_written(tmp_path, names):
+    picture(tmp_path / "images/a.png")
+    text(tmp_path / "labels/a.txt", f"0 {fractions(ARROW)}\n")
+    text(tmp_path / "data.yaml", f"names: {names}\n")
+    assert [c["name"] for c in found(tmp_path)[2]["categories"]] == ["no", "01", "1.10"]
 
 
 def test_yolo_boxes_beside_the_images_as_darknet_has_them(tmp_path):
@@ -184,6 +193,20 @@ def test_labelme_groups_masks_and_what_is_no_region(tmp_path):
     assert source.images == tmp_path / "images"
 
 
+@pytest.mark.parametrize("labels, images, said", [("", "", "a.png"), ("", "", "C:\\\\pictures\\\\a.png"),
+                                                  ("labels/", "images/", "a.png"), ("labels/", "images/", None)])
+def test_labelme_images_of_several_folders_that_are_called_alike(tmp_path, labels, images, said):
+    for place in ("", "x/", "x/y/"):
+        picture(tmp_path / f"{images}{place}a.png")
+        name = said or "../" * (1 + place.count("/")) + f"images/{place}a.png"
+        labelme_file(tmp_path / f"{labels}{place}a.json", name, [shape(place or "top", ARROW)])
+    for path in (tmp_path, tmp_path / labels):
+        objects, source, _ = found(path)
+        assert {(name, label) for name, label, *_ in objects} == {
+            ("a.png", "top"), ("x/a.png", "x/"), ("x/y/a.png", "x/y/")}
+        assert source.images == tmp_path / images
+
+
 def test_labelme_shapes_of_other_tools(tmp_path):
     picture(tmp_path / "a.png")
     labelme_file(tmp_path / "a.json", "a.png", [
@@ -216,6 +239,28 @@ def test_cvat(tmp_path):
     assert objects[1][1:3] == ("bolt", [4, 5, 10, 20]) and [c["name"] for c in content["categories"]] == ["nut", "bolt"]
     np.testing.assert_allclose(objects[3][2], [13, 7, 4, 10], atol=1e-9)
     assert "obb" in content["annotations"][3]
+
+
+@pytest.mark.filterwarnings("ignore::roikit.errors.RoikitWarning")
+def test_law_shapes_of_a_group_are_one_object(tmp_path):
+    """Masks and boxes too; two boxes are the box around both, so that others need no mask."""
+    picture(tmp_path / "images/a.png")
+    mask = '<mask label="nut" rle="0,4" top="1" width="2" height="2" group_id="1" left="{}"/>'.format
+    box = '<box label="nut" ytl="10" ybr="15" group_id="1" xtl="{}" xbr="{}"/>'.format
+    for name, inside, expected in (("masks", mask(1) + mask(10), ([1, 1, 11, 2], 8)),
+                                   ("a box and a mask", box(1, 5) + mask(10), ([1, 1, 11, 14], 24)),
+                                   ("boxes", box(1, 5) + box(11, 15), ([1, 10, 14, 5], 70))):
+        text(tmp_path / "annotations.xml", f"""<annotations><image name="a.png" width="{WIDTH}" height="{HEIGHT}">
+{inside}<box label="bolt" xtl="4" ytl="5" xbr="14" ybr="25"/></image></annotations>""")
+        _, _, content = found(tmp_path)
+        assert [(a["bbox"], a["area"]) for a in content["annotations"]] == [expected, ([4, 5, 10, 20], 200)], name
+        assert CocoDataset(tmp_path, tmp_path / "images").num_objects == (2 if name == "boxes" else 1)
+    labelme_file(tmp_path / "boxes/a.json", "../images/a.png", [
+        shape("nut", [1, 10, 5, 15], "rectangle", group_id=1), shape("nut", [11, 10, 15, 15], "rectangle", group_id=1),
+        shape("nut", [4, 5, 14, 25], "rectangle")])
+    _, _, content = found(tmp_path / "boxes")
+    assert [(a["bbox"], "segmentation" in a) for a in content["annotations"]] == [
+        ([1, 10, 14, 5], False), ([4, 5, 10, 20], False)]
 
 
 def coco(name="a.png"):
@@ -309,6 +354,14 @@ def test_contract_a_missing_image_is_named(tmp_path):
         load_annotations(tmp_path, images=tmp_path)
     with pytest.raises(FileNotFoundError, match="there is no file or folder"):
         find_source(tmp_path / "nothing")
+
+
+@pytest.mark.filterwarnings("ignore::roikit.errors.RoikitWarning")
+def test_the_image_beside_an_xml_file_comes_before_one_of_another_folder(tmp_path):
+    for name in ("a.png", "x/a.png"):
+        picture(tmp_path / name)
+    text(tmp_path / "x/a.xml", voc_file("a.png", ("nut", (4, 5, 14, 25), 0)))
+    assert found(tmp_path)[0][0][0] == "x/a.png"
 
 
 def test_the_image_that_an_xml_file_names_is_meant(tmp_path):

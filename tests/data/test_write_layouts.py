@@ -158,6 +158,16 @@ def test_the_command_writes_a_coco_file_that_finds_its_images(coco, tmp_path):
     assert len(objects(tmp_path / "new/out.json")[0]) == 5
 
 
+@pytest.mark.parametrize("layout", WRITERS)
+def test_objects_of_images_that_are_not_listed_are_counted(coco, tmp_path, layout):
+    content = json.loads(coco.read_text())
+    content["annotations"] += [{**content["annotations"][0], "id": 99, "image_id": 99}]
+    coco.write_text(json.dumps(content))
+    done = convert_data(coco, tmp_path / "out", layout=layout)
+    assert done.lost["annotation without an image in the list"] == 1
+    assert "1 annotation without an image in the list" in done.text()
+
+
 def test_parts_are_joined_or_taken_alone(coco, tmp_path):
     for part in ("train", "valid"):
         convert_data(coco, tmp_path / "all" / part, layout="labelme")
@@ -180,6 +190,17 @@ def test_contract_what_cannot_be_written_is_named(coco, tmp_path):
     with pytest.raises(ValueError, match="two categories are named nut"):
         convert_data(coco, tmp_path / "out", layout="labelme")
     convert_data(coco, tmp_path / "yolo", layout="yolo")
+    for names, sentence in ((("nut", " nut "), "two categories are named nut"),
+                            (("nut", " "), "a category has no name")):
+        for category, name in zip(content["categories"], names, strict=True):
+            category["name"] = name
+        coco.write_text(json.dumps(content))
+        with pytest.raises(ValueError, match=sentence):
+            convert_data(coco, tmp_path / "voc", layout="voc")
+    content["images"][0]["file_name"] = "classes.png"
+    coco.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="annotations of classes.png would be classes.txt"):
+        convert_data(coco, tmp_path / "classes", layout="yolo")
     content["images"][0]["file_name"] = "c.png"
     coco.write_text(json.dumps(content))
     with pytest.raises(ValueError, match="c.png and c.jpg would have one file"):

@@ -2,6 +2,8 @@
 
 import pytest
 
+from roikit.trainer.evaluation import evaluate
+
 from .chromium import opened_page
 from .report_case import SCENE, case
 
@@ -175,4 +177,13 @@ def test_a_thousand_pictures(tmp_path):
         page.press("ArrowLeft")
         assert page.value(WHERE).startswith("1000 of 1000: ")
         assert page.value(FOUND) > 0
+    assert page.complaints == []
+
+
+def test_a_page_of_annotations_without_a_category_complains_of_nothing(tmp_path):
+    evaluate([], {"images": [{"id": 1, "file_name": "1.png", "height": 9, "width": 9}], "annotations": [],
+                  "categories": []}, out=tmp_path / "out")
+    (tmp_path / "chromium").mkdir()
+    with opened_page(tmp_path / "out" / "report.html", tmp_path / "chromium") as page:
+        assert page.value("document.querySelectorAll('#table tbody tr').length") == 0
     assert page.complaints == []

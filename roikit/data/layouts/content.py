@@ -8,7 +8,7 @@ import roikit.masks as rle
 from roikit.data.records import shown, size_fault
 from roikit.data.segmentation import BoxedMask, encode
 
-__all__ = ["content_of", "listed_by_name", "mask_at", "mask_of", "places_of", "ring_of"]
+__all__ = ["content_of", "join_regions", "listed_by_name", "mask_at", "mask_of", "places_of", "ring_of"]
 
 
 def content_of(records, categories, objects):
@@ -57,6 +57,43 @@ def listed_by_name(names):
     """Categories of names, and name -> id; ids are 1, 2, ... in the order of the names."""
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names), start=1)}
     return [{"id": number, "name": name} for name, number in numbers.items()], numbers
+
+
+def join_regions(first, other, record):
+    """Add the region of one object to that of another, which is changed.
+
+    Of two upright boxes it is the box around both: a mask would have the objects left out that are boxes alone.
+    """
+    if all(item.keys().isdisjoint(("segmentation", "obb")) for item in (first, other)):
+        boxes = np.array([first["bbox"], other["bbox"]])
+        low, high = boxes[:, :2].min(0), (boxes[:, :2] + boxes[:, 2:]).max(0)
+        first["bbox"] = [*low.tolist(), *(high - low).tolist()]
+        return
+    one, two = map(_region, (first, other))
+    for field in ("bbox", "obb"):
+        first.pop(field, None)
+    if isinstance(one, list) and isinstance(two, list):
+        first["segmentation"] = one + two
+        return
+    height, width = record["height"], record["width"]
+    parts = [part for region in (one, two) for part in
+             (rle.frPyObjects(region, height, width) if isinstance(region, list) else [_bytes(region)])]
+    joined = rle.merge(parts)
+    first["segmentation"] = {"size": [height, width], "counts": joined["counts"].decode("ascii")}
+
+
+def _region(item):
+    """Polygons or the RLE of an object's region."""
+    if "segmentation" in item:
+        return item["segmentation"]
+    if "obb" in item:
+        return [item["obb"]]
+    x, y, w, h = item["bbox"]
+    return [[x, y, x + w, y, x + w, y + h, x, y + h]]
+
+
+def _bytes(mask):
+    return {"size": mask["size"], "counts": mask["counts"].encode("ascii")}
 
 
 def mask_of(bitmap):

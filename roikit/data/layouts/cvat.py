@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from roikit.data.layouts.content import content_of, listed_by_name, mask_of, ring_of
+from roikit.data.layouts.content import content_of, join_regions, listed_by_name, mask_of, ring_of
 from roikit.data.layouts.layout import Layout, pictures_near, warn_of
 from roikit.data.layouts.xml import first_tag, number_in, parsed
 from roikit.data.records import shown
@@ -82,9 +82,8 @@ def _objects(image, record, place, passed):
         item = {"image_id": record["id"], "name": shape.get("label") or "object", **region}
         group = item["name"], shape.get("group_id", "0")
         before = groups.get(group) if group[1] not in ("", "0") else None
-        if before is not None and isinstance(item.get("segmentation"), list) and isinstance(
-                before.get("segmentation"), list):
-            before["segmentation"] += item["segmentation"]
+        if before is not None:
+            join_regions(before, item, record)
             continue
         groups.setdefault(group, item)
         alone.append(item)

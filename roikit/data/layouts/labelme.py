@@ -12,10 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-import roikit.masks as rle
 from roikit.data.image_folder import IMAGE_ENDINGS
 from roikit.data.images import read_values
-from roikit.data.layouts.content import content_of, listed_by_name, mask_of, ring_of
+from roikit.data.layouts.content import content_of, join_regions, listed_by_name, mask_of, ring_of
 from roikit.data.layouts.json_files import is_labelme, read_file
 from roikit.data.layouts.layout import Layout, size_in, warn_of
 from roikit.data.records import shown
@@ -62,17 +61,25 @@ def _images(annotations):
     return Path(os.path.commonpath([os.path.abspath(folder) for folder in found]))
 
 
-def _picture(path, content, images):
-    """The image of a JSON file: where it says, beside it, or in a folder of images; None where it is in none."""
+def _picture(path, content, images, root=None):
+    """The image of a JSON file: where it says, beside it, or in a folder of images; None where it is in none.
+
+    Files of several folders may call their images alike: the place in a folder of ``images`` that the file has in
+    ``root``, the folder of all files, counts before any other.
+    """
     name = content.get("imagePath")
     named = name.replace("\\", "/") if isinstance(name, str) else ""
     last = named.rpartition("/")[2]
     places = [path.parent / named, path.parent / last, path.parent / "images" / last,
               path.parent.parent / "images" / last]
+    folders = [path.parent]
     if images is not None:
-        places = [Path(images, named), Path(images, last), *places]
-    stems = [folder / path.stem for folder in ([Path(images)] if images is not None else []) + [path.parent]]
-    places += [stem.with_name(stem.name + ending) for stem in stems for ending in sorted(IMAGE_ENDINGS)]
+        parts = Path(os.path.relpath(path.parent, root)).parts
+        own = [Path(images, *parts[first:]) for first in range(len(parts) + 1)]
+        said = [places[0]] if Path(os.path.abspath(places[0])).is_relative_to(os.path.abspath(images)) else []
+        places = [*said, *(folder / named for folder in own), *(folder / last for folder in own), *places]
+        folders = [*own, *folders]
+    places += [folder / (path.stem + ending) for folder in folders for ending in sorted(IMAGE_ENDINGS)]
     return next((place for place in places if place.name and place.is_file()), None)
 
 
@@ -90,7 +97,7 @@ def _read(annotations, images):
     records, found, passed, unread = [], [], Counter(), []
     for path in _files(annotations):
         content = read_file(path)
-        picture = _picture(path, content, images)
+        picture = _picture(path, content, images, annotations)
         if picture is not None:
             name = Path(os.path.relpath(picture, images)).as_posix()
             size = _size(content) or size_in(picture, unread)
@@ -142,35 +149,11 @@ def _objects(path, content, record, passed):
         if group is None:
             alone.append(item)
         elif (name, group) in groups:
-            _join(groups[name, group], item, record)
+            join_regions(groups[name, group], item, record)
         else:
             groups[name, group] = item
             alone.append(item)
     return alone
-
-
-def _join(first, other, record):
-    """Add the region of one object to another's."""
-    one, two = first.pop("segmentation", None), other.get("segmentation")
-    one = [_around(first.pop("bbox"))] if one is None else one
-    two = [_around(other["bbox"])] if two is None else two
-    if isinstance(one, list) and isinstance(two, list):
-        first["segmentation"] = one + two
-        return
-    height, width = record["height"], record["width"]
-    parts = [part for region in (one, two) for part in
-             (rle.frPyObjects(region, height, width) if isinstance(region, list) else [_bytes(region)])]
-    joined = rle.merge(parts)
-    first["segmentation"] = {"size": [height, width], "counts": joined["counts"].decode("ascii")}
-
-
-def _bytes(mask):
-    return {"size": mask["size"], "counts": mask["counts"].encode("ascii")}
-
-
-def _around(box):
-    x, y, w, h = box
-    return [x, y, x + w, y, x + w, y + h, x, y + h]
 
 
 def _region(shape, record, place):

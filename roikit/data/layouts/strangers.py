@@ -16,6 +16,8 @@ _LISTS = (
     ({"data", "annotations"}, "it seems to be Label Studio's own export: export it as COCO"),
     ({"data", "completions"}, "it seems to be Label Studio's own export: export it as COCO"),
     ({"images", "annotations"}, "it has a list around COCO's object: take it away"),
+    ({"segmentation", "predicted_iou"}, "it seems to be what SAM's generator of masks gives for one image: put such "
+     "lists into a COCO file beside images and categories, each mask with an image_id and a category_id"),
     ({"image_id", "category_id"}, "it is a list of annotations alone: put it into a COCO file beside images and "
      "categories"),
 )
@@ -28,6 +30,8 @@ _OBJECTS = (
     ({"items", "categories"}, "it seems to be Datumaro's file: convert it with `datum convert -f coco_instances`"),
     ({"image", "annotations"}, "it seems to be a file of SA-1B, of one image and no categories: join such files to one "
      "COCO file, each annotation with an image_id and a category_id"),
+    ({"videos", "annotations"}, "it seems to be YouTube-VIS' file of videos: write each frame as an image, and its "
+     "objects as annotations"),
     ({"assets"}, "it seems to be VoTT's file: export the project as Pascal VOC"),
     ({"features"}, "it seems to be GeoJSON: write its polygons as COCO's, in pixels of the images"),
 )

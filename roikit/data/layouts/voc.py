@@ -94,7 +94,9 @@ def _read(annotations, images):
         if times[name] > 1 and stem in pictures:  # several files were copied from one
             name = stem
         last = (name or "").replace("\\", "/").rpartition("/")[2]
-        names_of_it = (name, last, stem, Path(stem).name, last.rpartition(".")[0])
+        beside = Path(stem).with_name(last).as_posix() if last else stem  # before one of another folder, called alike
+        names_of_it = (*([name] if last != name else []), beside, name, last, stem, Path(stem).name,
+                       last.rpartition(".")[0])
         picture = next((pictures[one] for one in names_of_it if one in pictures), None)
         if picture is not None:
             told, file = _said(element), Path(os.path.relpath(picture, images)).as_posix()

@@ -81,5 +81,9 @@ def _object(line, width, height):
     far = next((value for value in values if abs(value) > _FARTHEST), None)
     if far is not None:
         raise ValueError(f"{line.place}: its coordinates must be fractions of the image, not pixels, got {far:g}")
+    flags = values[6::3]  # of a file of keypoints: cx cy w h, and x y visibility of each
+    if len(values) > 4 and len(values) % 3 == 1 and 2 in flags and {0, 1, 2}.issuperset(flags):
+        raise ValueError(f"{line.place}: it seems to be a box and {len(flags)} keypoints with their visibility; "
+                         "keypoints are read from COCO's files alone")
     sides = (width, height) * (len(values) // 2)
     return int(label), [value * side for value, side in zip(values, sides, strict=True)]

@@ -32,7 +32,7 @@ def class_names(folder):
         content = read_yaml(path)
         if "kpt_shape" in content:
             raise ValueError(f"{path} is of keypoints (kpt_shape), which are read from COCO's files alone")
-        return path, _names(path, content.get("names"))
+        return path, _names(path, content.get("names"), read_yaml(path, as_text=True).get("names"))
     path = next((above / name for above in places for name in _LISTS if (above / name).is_file()), None)
     return path, None if path is None else _listed(path)
 
@@ -42,8 +42,8 @@ def yaml_of(folder):
     return next((Path(folder, name) for name in _YAML if os.path.isfile(Path(folder, name))), None)
 
 
-def read_yaml(path):
-    """The mapping that a YAML file holds.
+def read_yaml(path, *, as_text=False):
+    """The mapping that a YAML file holds; with ``as_text``, all its values as they are written, no for False.
 
     Raises:
         OSError, ImportError: it cannot be read, or PyYAML is missing.
@@ -54,14 +54,14 @@ def read_yaml(path):
     except ImportError as error:
         raise ImportError(f"roikit.data needs PyYAML to read {path}: pip install 'roikit[train]'") from error
     try:
-        content = yaml.safe_load(Path(path).read_bytes())
+        content = yaml.load(Path(path).read_bytes(), yaml.BaseLoader if as_text else yaml.SafeLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     return content if isinstance(content, dict) else {}
 
 
-def _names(path, names):
-    """Class -> name, from a list or a mapping ``names``."""
+def _names(path, names, written):
+    """Class -> name, from a list or a mapping ``names``, and the same as it is written."""
     found = dict(enumerate(names)) if isinstance(names, list) else names
     if isinstance(found, dict):  # a mapping's keys may be quoted
         found = {int(label) if isinstance(label, str) and label.isdecimal() else label: name
@@ -69,7 +69,10 @@ def _names(path, names):
     if not isinstance(found, dict) or not all(type(label) is int and 0 <= label < 2**31 for label in found):
         raise ValueError(f"{path} must have names, a list or a mapping from classes, whole numbers from 0, got "
                          f"{shown(names)}")
-    return {label: str(name) for label, name in found.items()}
+    texts = list(written.values()) if isinstance(written, dict) else written
+    texts = texts if len(texts) == len(found) else list(found.values())  # of keys written in two ways, say
+    return {label: text if isinstance(text, str) else str(name)  # a class called no, or 01, is called so
+            for (label, name), text in zip(found.items(), texts, strict=True)}
 
 
 def _listed(path):

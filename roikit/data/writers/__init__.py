@@ -48,11 +48,16 @@ def write_layout(layout, content, images, out, *, copy=True):
     categories = sorted(content["categories"], key=lambda c: c["id"])
     categories = [{"id": c["id"], "name": name} for c, name in zip(categories, names_of(categories), strict=True)]
     check_layout(writer, content["images"], categories, "write_layout")
-    objects = {record["id"]: [] for record in content["images"]}
+    taken = next((r["file_name"] for r in content["images"] if Path(r["file_name"]).stem.lower() == "classes"), None)
+    if writer is yolo and taken is not None:
+        raise ValueError(f"write_layout: the file of annotations of {taken} would be classes.txt, which is read as a "
+                         "list of names: give the image another name")
+    objects, lost = {record["id"]: [] for record in content["images"]}, Counter()
     for annotation in content["annotations"]:
         if annotation.get("image_id") in objects:
             objects[annotation["image_id"]].append(annotation)
-    lost = Counter()
+        else:
+            lost["annotation without an image in the list"] += 1
     for record in content["images"]:
         try:
             with naming(out):
@@ -78,10 +83,13 @@ def check_layout(writer, records, categories, who):
         who: what the sentence begins with.
 
     Raises:
-        ValueError: two categories are named alike where names alone tell them apart; an image lies outside its folder;
+        ValueError: two categories are named alike where names alone tell them apart, or one has no name where a layout
+            needs it; an image lies outside its folder;
             or two would have one file of annotations.
     """
-    names = [c["name"] for c in categories]
+    names = [writer.AS_READ(c["name"]) for c in categories]
+    if writer.AS_READ is not str and "" in names:
+        raise ValueError(f"{who}: a category has no name, which the layout needs")
     if writer.BY_NAME and len(set(names)) < len(names):
         twice = next(name for k, name in enumerate(names) if name in names[:k])
         raise ValueError(f"{who}: two categories are named {twice}, and the layout tells them apart by names")

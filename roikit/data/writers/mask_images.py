@@ -9,9 +9,10 @@ import numpy as np
 
 from roikit.data.writers.files import add_classes, is_crowd, mask_of_object
 
-__all__ = ["BY_NAME", "IMAGES", "close", "write_image"]
+__all__ = ["AS_READ", "BY_NAME", "IMAGES", "close", "write_image"]
 
 IMAGES, BY_NAME = "images", True
+AS_READ = str
 
 
 def write_image(folder, record, objects, categories):

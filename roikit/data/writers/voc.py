@@ -14,9 +14,10 @@ import numpy as np
 from roikit.data.annotations import has_mask
 from roikit.data.writers.files import box_of, file_of, is_crowd, painted
 
-__all__ = ["BY_NAME", "IMAGES", "close", "write_image"]
+__all__ = ["AS_READ", "BY_NAME", "IMAGES", "close", "write_image"]
 
 IMAGES, BY_NAME = "JPEGImages", True
+AS_READ = str.strip  # blanks around a text are none of it in XML
 _PALETTE = 256
 
 

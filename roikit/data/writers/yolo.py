@@ -14,9 +14,10 @@ from roikit.data.annotations import has_mask
 from roikit.data.outlines import one_ring
 from roikit.data.writers.files import box_of, corners_of, file_of, is_crowd
 
-__all__ = ["BY_NAME", "IMAGES", "close", "write_image"]
+__all__ = ["AS_READ", "BY_NAME", "IMAGES", "close", "write_image"]
 
 IMAGES, BY_NAME = "images", False
+AS_READ = str
 
 
 def write_image(folder, record, objects, categories):

@@ -67,7 +67,7 @@ function table(heads, rows) {
   const show = () => body.replaceChildren(...rows.map((row) => make("tr", {}, ...row.map((cell) =>
     make("td", kindOf(cell), Array.isArray(cell) ? shown(cell[0]) : cell)))));
   const cells = heads.map((head, k) => {
-    const cell = make("th", {"data-sort": "", ...kindOf(rows[0][k])}, head);
+    const cell = make("th", {"data-sort": "", ...kindOf(rows.length ? rows[0][k] : 0)}, head);
     let down = true;
     cell.onclick = () => {
       rows.sort((a, b) => (value(a[k]) > value(b[k]) ? 1 : value(a[k]) < value(b[k]) ? -1 : 0) * (down ? -1 : 1));
