@@ -156,6 +156,17 @@ def test_contract_roikits_models_are_prepared_on_a_cpu(run, amp, monkeypatch):
                for part in few.modules() if isinstance(part, FusedConv2d))
 
 
+def test_contract_what_was_trained_in_bf16_is_prepared_in_float32_where_there_is_none(run, monkeypatch):
+    trained = load_trained(run, "cpu")
+    config = models.DetectorConfig(num_classes=3, backbone=models.BackboneConfig("resnet18", norm="group"))
+    real = replace(trained, model=BUILD(config), config=replace(trained.config,
+                                                                run=replace(trained.config.run, amp="bf16")))
+    monkeypatch.setattr("roikit.trainer.running.has_bf16", lambda device: False)
+    found = prepared(real, 1)
+    assert found.config.run.amp == "off"
+    assert {part.dtype for part in found.model.modules() if isinstance(part, FusedConv2d)} == {torch.float32}
+
+
 def test_contract_a_prediction_prepares_its_model_unless_told_not_to(run, photos, monkeypatch):
     seen = []
 
