@@ -6,7 +6,7 @@ from pathlib import Path
 
 from roikit.data.findings import counted
 from roikit.data.pictures import open_picture
-from roikit.data.remote import is_address
+from roikit.data.remote import address_of, is_address, local_path
 from roikit.errors import RoikitWarning
 from roikit.models import InferenceRanges, measure_ranges, prepare_for_inference
 from roikit.trainer.picture_files import find_pictures
@@ -92,6 +92,12 @@ def in_int8(trained):
     if trained.device.type != "cpu":
         raise ValueError(f"int8 is for a CPU, and the model is on {trained.device}: ask for the device cpu")
     path = ranges_file(trained.path)
+    if (address := address_of(path)) is not None:
+        try:
+            local_path(address)
+        except FileNotFoundError:
+            raise FileNotFoundError(f"there is nothing at {address}: `roikit quantize` writes it beside weights that "
+                                    "are on this machine") from None
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: `roikit quantize {trained.path} --images FOLDER` writes it")
     ranges = InferenceRanges.load(path)
