@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import os
 import warnings
 from collections import Counter
 from dataclasses import replace
@@ -13,9 +12,9 @@ from roikit.errors import RoikitWarning
 from roikit.trainer.distributed import Process
 from roikit.trainer.in_order import InOrder
 from roikit.trainer.int8 import ranges_file
-from roikit.trainer.outputs import annotations_of, check_outputs, image_writers, whole_files
+from roikit.trainer.outputs import annotations_of, check_outputs, image_writers, picture_kinds, whole_files
 from roikit.trainer.parts import JOURNAL, PARTS
-from roikit.trainer.picture_files import find_pictures, overlay_names
+from roikit.trainer.picture_files import find_pictures, overlay_names, refuse_to_replace
 from roikit.trainer.picture_work import Look, PictureWork, Room, one_at_a_time, thread_count
 from roikit.trainer.prepared import MANY, prepared
 from roikit.trainer.remote_results import writes_to_addresses
@@ -111,8 +110,9 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
     Raises:
         FileNotFoundError: no such file, or a folder without images.
         ConnectionError: another process has ended before its share was done.
-        ValueError: an overlay would replace an image; an output is unknown; or what is to be gone on with was made with
-            another model or other options; or processes that share the images see other ones, or other weights.
+        ValueError: a picture would replace an image, or another picture; an output is unknown; or what is to be gone on
+            with was made with another model or other options; or processes that share the images see other ones, or
+            other weights.
     """
     process = Process() if process is None else process
     write = check_outputs((("overlays", "coco") if overlays else ("coco",)) if write is None else write)
@@ -127,8 +127,9 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
         (_warn if on_error is None else on_error)(path, error)
     if files.passed and process.first:
         warnings.warn(f"predict: {files.passed_text()}", RoikitWarning, stacklevel=3)
-    if out is not None and "overlays" in write:
-        _refuse_to_replace(files.paths, [Path(out, name) for name in overlay_names(files.names)])
+    kinds = picture_kinds(write)
+    if out is not None:
+        refuse_to_replace(files.paths, out, overlay_names(files.names), kinds)
     # The mean of an object's scores decides; a view by itself is to show it below the threshold, too.
     lowest = score_threshold if views is None else min(score_threshold, LOWEST)
     trained = load_trained(source, process.device(device), detections=max_detections, score_threshold=lowest)
@@ -139,6 +140,9 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
         tiles = replace(tiles, batch=1)  # several at once need the more memory and no less time
     names = {c["id"]: c["name"] for c in trained.categories}
     prediction = task_of(trained.config.model).prediction(trained, boxes=boxes)
+    kinds |= prediction.kinds
+    if out is not None and prediction.kinds:
+        refuse_to_replace(files.paths, out, overlay_names(files.names), kinds)
     results, kept, writers, layouts, pictures = [], None, [], [], {}
     with contextlib.ExitStack() as stack:
         about = {"weights": digest_of_file(trained.path), "score_threshold": score_threshold, "upright": upright,
@@ -157,8 +161,8 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
         ids = _numbered(files.names, known)
         if out is not None:
             pictures = dict(zip(ids, overlay_names(list(ids)), strict=True))
-            if "overlays" in write and resume:
-                _refuse_to_replace(files.paths, [Path(out, name) for name in pictures.values()])
+            if resume:
+                refuse_to_replace(files.paths, out, list(pictures.values()), kinds)
             if process.first:
                 stack.callback(lambda: prediction.close(out, kept.images(), pictures))
             for layout in layouts:
@@ -242,10 +246,3 @@ def _numbered(names, known):
 
 def _warn(path, error, stacklevel=4):
     warnings.warn(f"predict: {sentence_about(path, error)}", RoikitWarning, stacklevel=stacklevel)
-
-
-def _refuse_to_replace(paths, drawn):
-    own = {os.path.realpath(path) for path in paths}
-    lost = next((path for path in drawn if os.path.realpath(path) in own), None)
-    if lost is not None:
-        raise ValueError(f"predict: the overlay {lost} would replace an image; give another folder for the results")
