@@ -15,7 +15,7 @@ from roikit.trainer.int8 import ranges_file
 from roikit.trainer.outputs import annotations_of, check_outputs, image_writers, picture_kinds, whole_files
 from roikit.trainer.parts import JOURNAL, PARTS
 from roikit.trainer.picture_files import find_pictures, overlay_names, refuse_to_replace
-from roikit.trainer.picture_work import Look, PictureWork, Room, one_at_a_time, thread_count
+from roikit.trainer.picture_work import PIXELS, Door, Look, PictureWork, Room, one_at_a_time, thread_count
 from roikit.trainer.prepared import MANY, prepared
 from roikit.trainer.remote_results import writes_to_addresses
 from roikit.trainer.result_files import ResultFiles
@@ -173,7 +173,6 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
             run = in_views(run, trained.model, views, limit=trained.config.model.box.detections_per_image,
                            threshold=score_threshold)
         look = Look(one_at_a_time(run), image_preparation(trained.config), tiles, max_detections)
-        work = PictureWork(look, prediction, names, out, writers, {"upright": upright, "max_pixels": max_pixels})
         todo = [(path, name) for path, name in zip(files.paths, files.names, strict=True) if name not in before]
         done = len(files.names) - len(todo)
         todo = [todo[place] for place in own_share([name for _, name in todo], process)]
@@ -181,6 +180,8 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
         # Of a picture in tiles there is much to do at a time, and much in memory.
         threads = 1 if tiles is not None else thread_count()
         room = Room(threads - 1)
+        work = PictureWork(look, prediction, names, out, writers, {"upright": upright, "max_pixels": max_pixels},
+                           None if threads == 1 else Door(PIXELS))
 
         def shown():
             if progress is not None and process.first:
