@@ -187,8 +187,7 @@ class PictureWork:
         record, faults = {"id": number, "file_name": name, "height": height, "width": width}, []
         if self.out is not None:
             looked = Looked(path, record, drawn, picture, output, found)
-            self.prediction.write(self.out, drawn, output)
-            for writer in self.writers:
+            for writer in (lambda looked: self.prediction.write(self.out, drawn, looked.output), *self.writers):
                 try:
                     writer(looked)
                 except (OSError, MemoryError, ValueError) as error:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from roikit.data.remote import mirror_of_results
 from roikit.errors import RoikitWarning
 from roikit.trainer.distributed import Process
 from roikit.trainer.in_order import InOrder
@@ -66,7 +67,8 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
         overlays: False leaves the overlays out of the default of ``write``. ``boxes``: whether to draw boxes around
             masks.
         resume: go on with what ``out`` has: images in the journal are not looked at again, and keep their ids. Those
-            that could not be read are tried again.
+            that could not be read are tried again, and so are those without a file of their own that ``write`` asks
+            for (at an address such files are taken to be there).
         tile: look at pictures in tiles of so many pixels a side, for pictures that are larger than the network is to
             see at once; the objects of all tiles are joined. The network sees a tile as it would see an image of that
             size, and ``max_detections`` as configured are those of a tile. A picture that fits one tile has the results
@@ -163,6 +165,7 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
             pictures = dict(zip(ids, overlay_names(list(ids)), strict=True))
             if resume:
                 refuse_to_replace(files.paths, out, list(pictures.values()), kinds)
+                before = process.share_first(_with_files(before, out, pictures, kinds, layouts))
             if process.first:
                 stack.callback(lambda: prediction.close(out, kept.images(), pictures))
             for layout in layouts:
@@ -235,6 +238,15 @@ def _check_options(trained, tiles, views):
     if views is not None:
         require_objects(trained, "test-time augmentation")
         check_views(trained.config.model)
+
+
+def _with_files(names, out, pictures, kinds, layouts):
+    """Of images that have their results, those that have their own files, too; of those at an address all."""
+    if mirror_of_results(out) is not out:
+        return names
+    return {name for name in names
+            if all(Path(out, folder, pictures[name]).is_file() for folder in kinds.values())
+            and all(layout.place(name, pictures[name]).is_file() for layout in layouts)}
 
 
 def _numbered(names, known):
