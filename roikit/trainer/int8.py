@@ -9,6 +9,7 @@ from roikit.data.pictures import open_picture
 from roikit.data.remote import address_of, is_address, local_path
 from roikit.errors import RoikitWarning
 from roikit.models import InferenceRanges, measure_ranges, prepare_for_inference
+from roikit.trainer.folders import writable_folder
 from roikit.trainer.picture_files import find_pictures
 from roikit.trainer.sentences import sentence_about
 from roikit.trainer.trained import image_preparation, load_trained
@@ -52,6 +53,8 @@ def quantize(source, images, *, most=64, upright=True, max_pixels=None, on_error
     count = min(most, len(files.paths))
     paths = [files.paths[k * len(files.paths) // count] for k in range(count)]
     trained = load_trained(source, "cpu")
+    path = ranges_file(trained.path)
+    writable_folder(path.parent, "quantize")
     prepare, unread = image_preparation(trained.config), []
 
     def shown(looked):
@@ -76,7 +79,6 @@ def quantize(source, images, *, most=64, upright=True, max_pixels=None, on_error
         ranges = measure_ranges(trained.model, tensors(), on_image=shown)
     except TypeError as error:  # a model of other parts than roikit's
         raise ValueError(f"quantize: {error}") from None
-    path = ranges_file(trained.path)
     ranges.save(path)
     return path
 

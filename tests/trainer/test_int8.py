@@ -13,6 +13,7 @@ for library in ("yaml", "matplotlib", "safetensors"):
 
 from roikit.cli import main  # noqa: E402
 from roikit.errors import BackendError, RoikitWarning  # noqa: E402
+from roikit.models import InferenceRanges  # noqa: E402
 from roikit.models.parts.int8 import has_int8  # noqa: E402
 from roikit.trainer import evaluate, load_config, predict, quantize, train  # noqa: E402
 from roikit.trainer.int8 import in_int8, ranges_file  # noqa: E402
@@ -87,6 +88,20 @@ def test_contract_ranges_are_found_beside_weights_at_an_address(run, squares, tm
         with pytest.raises(ValueError, match=r"last\.int8\.json is nothing that InferenceRanges\.save wrote"):
             in_int8(load_trained(source, "cpu"))
     path = quantize(weights, squares[1] / "0.png")
+    whole = path.read_bytes()
+
+    def half(path, text, encoding):
+        path.write_bytes(text.encode()[:9])
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr("pathlib.Path.write_text", half)
+        with pytest.raises(OSError, match=r"No space left"):
+            InferenceRanges.load(path).save(path)
+        full.setattr("os.access", lambda path, mode: False)
+        with pytest.raises(PermissionError, match="quantize: .*run cannot be written to"):
+            quantize(weights, squares[1] / "0.png", progress=lambda done, count: 1 / 0)
+    assert path.read_bytes() == whole and not list(run.glob(".*"))
     fs.pipe("/run18/last.int8.json", path.read_bytes())
     trained = load_trained("memory://run18/last.pt", "cpu")
     if has_int8():
