@@ -2,7 +2,7 @@
 
 import click
 
-from roikit.commands.arguments import source
+from roikit.commands.arguments import Place, source
 from roikit.commands.memory import keeps_memory
 
 __all__ = ["export"]
@@ -11,7 +11,7 @@ __all__ = ["export"]
 @click.command()
 @click.argument("source", callback=source)
 @click.argument("path", type=click.Path(dir_okay=False), metavar="FILE.onnx")
-@click.option("--image", required=True, type=click.Path(exists=True, dir_okay=False),
+@click.option("--image", required=True, type=Place(exists=True, dir_okay=False),
               help="An image of the size that the file is to take; the two are compared on it.")
 @click.option("--any-size", is_flag=True, help="Take images of any size, as they are, instead of resizing.")
 @click.option("--masks", "mask_format", type=click.Choice(["soft", "bool"]), default="soft", show_default=True)

@@ -18,7 +18,8 @@ __all__ = ["predict"]
 @click.argument("images", nargs=-1, required=True, type=Place())
 @click.option("--out", type=Place(file_okay=False), default="predictions", show_default=True,
               help="Folder for what is written.")
-@click.option("--resume", is_flag=True, help="Go on with what --out has: only images that it lacks are looked at.")
+@click.option("--resume", is_flag=True,
+              help="Go on with what --out has: images that it lacks, or lacks a file of, are looked at.")
 @click.option("--write", callback=words, metavar="WHAT,...",
               help="Any of overlays, coco (predictions.json), csv (objects.csv: class, score, box, area, perimeter, "
                    "equivalent diameter), instances (label images), yolo, labelme (annotations).  "

@@ -13,10 +13,15 @@ __all__ = ["load", "save"]
 
 
 def save(measured: Any, form: int, path: str | os.PathLike[str]) -> None:
-    """Write a dataclass."""
-    text = json.dumps({"format": form, **asdict(measured)}, indent=1)
-    with naming(path):
-        Path(path).write_text(text + "\n", encoding="utf-8")
+    """Write a dataclass; what was there before stays where that fails."""
+    text, path = json.dumps({"format": form, **asdict(measured)}, indent=1), Path(path)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with naming(path):
+            beside.write_text(text + "\n", encoding="utf-8")
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def load(kind: type, form: int, path: str | os.PathLike[str], is_right: Callable[[Any], bool]) -> Any:

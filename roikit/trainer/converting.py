@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from roikit.data.remote import local_path
+from roikit.data.remote import local_path, require_path
 from roikit.models import load_checkpoint, save_checkpoint
 from roikit.models.weights.files import read_state
 from roikit.models.weights.published_model import named_model
@@ -21,7 +21,8 @@ def convert(source, path, *, layout="roikit", model=None):
     Args:
         source: a file that the trainer wrote, the folder of a run, or a published name, which is downloaded; with
             ``model`` a file of weights of roikit, torchvision, detectron2 or mmdetection.
-        path: the file to write; with the suffix ``.pkl`` detectron2's layout is a pickle of NumPy arrays.
+        path: the file to write, on this machine; with the suffix ``.pkl`` detectron2's layout is a pickle of NumPy
+            arrays.
         layout: "roikit", "torchvision" or "detectron2".
         model: which model the file is of: a published name or another configuration of detectron2 or mmdetection. The
             number of classes is the file's.
@@ -30,11 +31,12 @@ def convert(source, path, *, layout="roikit", model=None):
         the model.
 
     Raises:
-        ValueError: the file does not say what model it is of and none is named; it is of another one; or the library
-            of the layout has no such model, with the field of the configuration that stands in the way.
+        ValueError: ``path`` is an address; the file does not say what model it is of and none is named; it is of
+            another one; or the library of the layout has no such model, with the field of the configuration that stands
+            in the way.
         FileNotFoundError: no such file or name.
     """
-    source = local_path(source, texts=False)
+    path, source = require_path(path), local_path(source, texts=False)
     if model is not None:
         found = named_model(model, num_classes=_classes_in(source))
         load_checkpoint(found, source)

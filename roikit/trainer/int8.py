@@ -6,9 +6,10 @@ from pathlib import Path
 
 from roikit.data.findings import counted
 from roikit.data.pictures import open_picture
-from roikit.data.remote import is_address
+from roikit.data.remote import address_of, is_address, local_path
 from roikit.errors import RoikitWarning
 from roikit.models import InferenceRanges, measure_ranges, prepare_for_inference
+from roikit.trainer.folders import writable_folder
 from roikit.trainer.picture_files import find_pictures
 from roikit.trainer.sentences import sentence_about
 from roikit.trainer.trained import image_preparation, load_trained
@@ -52,6 +53,8 @@ def quantize(source, images, *, most=64, upright=True, max_pixels=None, on_error
     count = min(most, len(files.paths))
     paths = [files.paths[k * len(files.paths) // count] for k in range(count)]
     trained = load_trained(source, "cpu")
+    path = ranges_file(trained.path)
+    writable_folder(path.parent, "quantize")
     prepare, unread = image_preparation(trained.config), []
 
     def shown(looked):
@@ -76,7 +79,6 @@ def quantize(source, images, *, most=64, upright=True, max_pixels=None, on_error
         ranges = measure_ranges(trained.model, tensors(), on_image=shown)
     except TypeError as error:  # a model of other parts than roikit's
         raise ValueError(f"quantize: {error}") from None
-    path = ranges_file(trained.path)
     ranges.save(path)
     return path
 
@@ -92,6 +94,12 @@ def in_int8(trained):
     if trained.device.type != "cpu":
         raise ValueError(f"int8 is for a CPU, and the model is on {trained.device}: ask for the device cpu")
     path = ranges_file(trained.path)
+    if (address := address_of(path)) is not None:
+        try:
+            local_path(address)
+        except FileNotFoundError:
+            raise FileNotFoundError(f"there is nothing at {address}: `roikit quantize` writes it beside weights that "
+                                    "are on this machine") from None
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: `roikit quantize {trained.path} --images FOLDER` writes it")
     ranges = InferenceRanges.load(path)

@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from roikit.trainer import checkpoint, finish, start
@@ -56,7 +56,7 @@ def train(config, overrides=(), *, out=None, resume=False, on_step=None):
 
     Raises:
         ConfigError: the configuration does not fit.
-        OSError: a file cannot be read or written.
+        OSError: a file cannot be read or written, or another process is training in ``out``.
         ValueError: the data cannot be trained on, or ``out`` holds another run.
         IncompleteRun: the training is done and saved, but something beside it failed.
         NonFiniteLoss: a loss became NaN or infinite.
@@ -71,13 +71,14 @@ def train(config, overrides=(), *, out=None, resume=False, on_step=None):
     config = load_config(config, overrides)
     process = Process.start(config.run.device)
     try:
-        return _train(config, process, out, saved, resume, on_step)
+        with ExitStack() as held:
+            return _train(config, process, out, saved, resume, on_step, held)
     finally:
         process.end()
 
 
-def _train(config, process, out, saved, resume, on_step):
-    run, lines = _prepared(config, process, out, saved, resume)
+def _train(config, process, out, saved, resume, on_step, held):
+    run, lines = _prepared(config, process, out, saved, resume, held)
     for line in lines:
         run.progress.say(line)
     begun = time.perf_counter()
@@ -99,11 +100,14 @@ def _train(config, process, out, saved, resume, on_step):
     return summary
 
 
-def _prepared(config, process, out, saved, resume):
-    """The run before its next step, and lines to say about it; what is wrong with the data is found here."""
+def _prepared(config, process, out, saved, resume, held):
+    """The run before its next step, and lines to say about it; what is wrong with the data is found here.
+
+    ``held`` keeps other runs out of its folder until it is closed.
+    """
     device = pick_device(config.run.device, process.local_rank)
     start.look_at_amp(config, device)
-    out = start.run_folder(out, config.run.name, saved, process)
+    out = start.run_folder(out, config.run.name, saved, process, held)
     if config.run.doctor:
         on_first(process, start.inspect, config)
     task = task_of(config.model)

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from roikit.data.remote import is_address, local_path, local_paths, mirror_of_results
 
-__all__ = ["PictureFiles", "find_pictures", "overlay_names"]
+__all__ = ["PictureFiles", "find_pictures", "overlay_names", "refuse_to_replace"]
 
 # Formats of pixels that Pillow decodes by itself; it hands PostScript and the like to other programs.
 ENDINGS = frozenset((
@@ -25,7 +25,8 @@ class PictureFiles:
         op: who asks, with whose name errors begin.
         paths: the files in order, each once.
         names: what each is called: its path relative to the folder that was given, with "/" between the parts; a file
-            given by itself has its own name. Where two would be called the same, the folders above them go before.
+            given by itself has its own name, and so has one that lies outside, as ``../a.png`` of a list. Where two
+            would be called the same, the folders above them go before.
         passed: kind of file that is no picture, say ".txt" -> how many are in the folders.
         closed: (path, OSError) of folders that could not be read, and of files of a list that are not there.
     """
@@ -84,6 +85,8 @@ def find_pictures(images, *, leave_out=None, op="predict"):
             found.closed.append((path, error))
             continue
         for file, root in inside:
+            if ".." in file.relative_to(root).parts:  # its results would be beside those of the others, not among them
+                root = file.parent
             roots.setdefault(os.path.abspath(file), (file, root))
     if not roots:
         raise FileNotFoundError(f"{found.op}: there is no image to look at" if not found.closed else
@@ -202,3 +205,28 @@ def overlay_names(names):
         taken.add(place.casefold())
         found.append(f"{place}.png")
     return found
+
+
+def refuse_to_replace(paths, out, names, kinds):
+    """Refuse to write pictures where images are, or to write two in one place.
+
+    Args:
+        paths: of the images.
+        out: folder.
+        names: of `overlay_names`.
+        kinds: what a kind of picture is called -> the folder below ``out`` in which each has its name.
+
+    Raises:
+        ValueError: a picture would replace an image, or another picture.
+    """
+    own, written = {os.path.realpath(path) for path in paths}, {}
+    for kind, folder in kinds.items():
+        for name in names:
+            path = Path(out, folder, name)
+            if os.path.realpath(path) in own:
+                raise ValueError(f"predict: the {kind} {path} would replace an image; give another folder for the "
+                                 "results")
+            other = written.setdefault(str(path).casefold(), kind)
+            if other != kind:
+                raise ValueError(f"predict: {path} would be the {other} of one image and the {kind} of another; write "
+                                 "the two kinds into folders of their own")

@@ -4,6 +4,7 @@ Several threads do it, each on a picture of its own. The network, which has thre
 time; meanwhile other threads read the next ones and draw and write the last ones.
 """
 
+import contextlib
 import os
 import threading
 from collections import deque
@@ -12,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from roikit.data.images import open_image
 from roikit.data.pictures import open_picture
 from roikit.trainer.automatic import usable_cores
 from roikit.trainer.outputs.looked import Looked
 from roikit.trainer.sentences import out_of_memory
 from roikit.trainer.tiles import Tiles, detect_in_tiles
 
-__all__ = ["Done", "Look", "PictureWork", "Room", "one_at_a_time", "thread_count"]
+__all__ = ["Done", "Door", "Look", "PictureWork", "Room", "one_at_a_time", "thread_count"]
 
 PIXELS = 24_000_000  # of all pictures that are worked on beside the oldest; a pixel takes some 30 bytes meanwhile
 
@@ -55,6 +57,41 @@ class Room:
 
     def __call__(self):
         return min(self._most, PIXELS // max(self._sizes)) if self._sizes else 0
+
+
+class Door:
+    """Lets pictures in while those inside, the largest left out, have so many pixels at most.
+
+    `Room` goes by the pictures before; this knows the size of the one that comes, which may be far larger.
+
+    Args:
+        most: pixels.
+    """
+
+    def __init__(self, most):
+        self._most, self._inside, self._changed = most, [], threading.Condition()
+
+    @contextlib.contextmanager
+    def inside(self, pixels):
+        """For the work on a picture of so many pixels, in any thread; one by itself is always let in."""
+        with self._changed:
+            self._changed.wait_for(lambda: sum(self._inside) + pixels - max(*self._inside, pixels, 0) <= self._most)
+            self._inside.append(pixels)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._inside.remove(pixels)
+                self._changed.notify_all()
+
+
+def _pixels_of(path):
+    """Of a picture, by its header; 0 where that cannot be read."""
+    try:
+        header = open_image(path)
+    except Exception:  # who reads the picture tells what is wrong with it
+        return 0
+    return header.width * header.height
 
 
 @dataclass(frozen=True)
@@ -116,6 +153,7 @@ class PictureWork:
         out: folder for the pictures' own files, or None.
         writers: of `image_writers`.
         reading: options of `open_picture`.
+        door: `Door` of all pictures that are worked on at once; None where it is one.
     """
 
     look: Look
@@ -124,6 +162,7 @@ class PictureWork:
     out: str | Path | None
     writers: list[Callable]
     reading: dict[str, Any]
+    door: Door | None = None
 
     def __call__(self, path, name, number, drawn):
         """
@@ -134,6 +173,10 @@ class PictureWork:
         Returns:
             `Done`.
         """
+        with contextlib.nullcontext() if self.door is None else self.door.inside(_pixels_of(path)):
+            return self._worked(path, name, number, drawn)
+
+    def _worked(self, path, name, number, drawn):
         picture, output = self.look.at(path, **self.reading)
         if picture is None:
             return Done(None, [], [output])
@@ -144,8 +187,7 @@ class PictureWork:
         record, faults = {"id": number, "file_name": name, "height": height, "width": width}, []
         if self.out is not None:
             looked = Looked(path, record, drawn, picture, output, found)
-            self.prediction.write(self.out, drawn, output)
-            for writer in self.writers:
+            for writer in (lambda looked: self.prediction.write(self.out, drawn, looked.output), *self.writers):
                 try:
                     writer(looked)
                 except (OSError, MemoryError, ValueError) as error:

@@ -2,21 +2,21 @@
 
 import contextlib
 import itertools
-import os
 import warnings
 from collections import Counter
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from roikit.data.remote import mirror_of_results
 from roikit.errors import RoikitWarning
 from roikit.trainer.distributed import Process
 from roikit.trainer.in_order import InOrder
 from roikit.trainer.int8 import ranges_file
-from roikit.trainer.outputs import annotations_of, check_outputs, image_writers, whole_files
+from roikit.trainer.outputs import annotations_of, check_outputs, image_writers, picture_kinds, whole_files
 from roikit.trainer.parts import JOURNAL, PARTS
-from roikit.trainer.picture_files import find_pictures, overlay_names
-from roikit.trainer.picture_work import Look, PictureWork, Room, one_at_a_time, thread_count
+from roikit.trainer.picture_files import find_pictures, overlay_names, refuse_to_replace
+from roikit.trainer.picture_work import PIXELS, Door, Look, PictureWork, Room, one_at_a_time, thread_count
 from roikit.trainer.prepared import MANY, prepared
 from roikit.trainer.remote_results import writes_to_addresses
 from roikit.trainer.result_files import ResultFiles
@@ -67,7 +67,8 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
         overlays: False leaves the overlays out of the default of ``write``. ``boxes``: whether to draw boxes around
             masks.
         resume: go on with what ``out`` has: images in the journal are not looked at again, and keep their ids. Those
-            that could not be read are tried again.
+            that could not be read are tried again, and so are those without a file of their own that ``write`` asks
+            for (at an address such files are taken to be there).
         tile: look at pictures in tiles of so many pixels a side, for pictures that are larger than the network is to
             see at once; the objects of all tiles are joined. The network sees a tile as it would see an image of that
             size, and ``max_detections`` as configured are those of a tile. A picture that fits one tile has the results
@@ -111,8 +112,9 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
     Raises:
         FileNotFoundError: no such file, or a folder without images.
         ConnectionError: another process has ended before its share was done.
-        ValueError: an overlay would replace an image; an output is unknown; or what is to be gone on with was made with
-            another model or other options; or processes that share the images see other ones, or other weights.
+        ValueError: a picture would replace an image, or another picture; an output is unknown; or what is to be gone on
+            with was made with another model or other options; or processes that share the images see other ones, or
+            other weights.
     """
     process = Process() if process is None else process
     write = check_outputs((("overlays", "coco") if overlays else ("coco",)) if write is None else write)
@@ -127,8 +129,9 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
         (_warn if on_error is None else on_error)(path, error)
     if files.passed and process.first:
         warnings.warn(f"predict: {files.passed_text()}", RoikitWarning, stacklevel=3)
-    if out is not None and "overlays" in write:
-        _refuse_to_replace(files.paths, [Path(out, name) for name in overlay_names(files.names)])
+    kinds = picture_kinds(write)
+    if out is not None:
+        refuse_to_replace(files.paths, out, overlay_names(files.names), kinds)
     # The mean of an object's scores decides; a view by itself is to show it below the threshold, too.
     lowest = score_threshold if views is None else min(score_threshold, LOWEST)
     trained = load_trained(source, process.device(device), detections=max_detections, score_threshold=lowest)
@@ -139,6 +142,9 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
         tiles = replace(tiles, batch=1)  # several at once need the more memory and no less time
     names = {c["id"]: c["name"] for c in trained.categories}
     prediction = task_of(trained.config.model).prediction(trained, boxes=boxes)
+    kinds |= prediction.kinds
+    if out is not None and prediction.kinds:
+        refuse_to_replace(files.paths, out, overlay_names(files.names), kinds)
     results, kept, writers, layouts, pictures = [], None, [], [], {}
     with contextlib.ExitStack() as stack:
         about = {"weights": digest_of_file(trained.path), "score_threshold": score_threshold, "upright": upright,
@@ -157,8 +163,9 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
         ids = _numbered(files.names, known)
         if out is not None:
             pictures = dict(zip(ids, overlay_names(list(ids)), strict=True))
-            if "overlays" in write and resume:
-                _refuse_to_replace(files.paths, [Path(out, name) for name in pictures.values()])
+            if resume:
+                refuse_to_replace(files.paths, out, list(pictures.values()), kinds)
+                before = process.share_first(_with_files(before, out, pictures, kinds, layouts))
             if process.first:
                 stack.callback(lambda: prediction.close(out, kept.images(), pictures))
             for layout in layouts:
@@ -169,7 +176,6 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
             run = in_views(run, trained.model, views, limit=trained.config.model.box.detections_per_image,
                            threshold=score_threshold)
         look = Look(one_at_a_time(run), image_preparation(trained.config), tiles, max_detections)
-        work = PictureWork(look, prediction, names, out, writers, {"upright": upright, "max_pixels": max_pixels})
         todo = [(path, name) for path, name in zip(files.paths, files.names, strict=True) if name not in before]
         done = len(files.names) - len(todo)
         todo = [todo[place] for place in own_share([name for _, name in todo], process)]
@@ -177,6 +183,8 @@ def predict(source, images, *, out=None, write=None, score_threshold=0.5, max_de
         # Of a picture in tiles there is much to do at a time, and much in memory.
         threads = 1 if tiles is not None else thread_count()
         room = Room(threads - 1)
+        work = PictureWork(look, prediction, names, out, writers, {"upright": upright, "max_pixels": max_pixels},
+                           None if threads == 1 else Door(PIXELS))
 
         def shown():
             if progress is not None and process.first:
@@ -232,6 +240,15 @@ def _check_options(trained, tiles, views):
         check_views(trained.config.model)
 
 
+def _with_files(names, out, pictures, kinds, layouts):
+    """Of images that have their results, those that have their own files, too; of those at an address all."""
+    if mirror_of_results(out) is not out:
+        return names
+    return {name for name in names
+            if all(Path(out, folder, pictures[name]).is_file() for folder in kinds.values())
+            and all(layout.place(name, pictures[name]).is_file() for layout in layouts)}
+
+
 def _numbered(names, known):
     """File name -> image id, those known and the new ones, which get the next numbers that are free; by the ids."""
     taken = set(known.values())
@@ -242,10 +259,3 @@ def _numbered(names, known):
 
 def _warn(path, error, stacklevel=4):
     warnings.warn(f"predict: {sentence_about(path, error)}", RoikitWarning, stacklevel=stacklevel)
-
-
-def _refuse_to_replace(paths, drawn):
-    own = {os.path.realpath(path) for path in paths}
-    lost = next((path for path in drawn if os.path.realpath(path) in own), None)
-    if lost is not None:
-        raise ValueError(f"predict: the overlay {lost} would replace an image; give another folder for the results")

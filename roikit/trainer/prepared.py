@@ -6,7 +6,7 @@ from roikit.models import Detector, InferencePlan, Segmenter, prepare_for_infere
 from roikit.models.kept_plans import prepare_with_kept_plan
 from roikit.trainer.distributed import Process
 from roikit.trainer.int8 import in_int8
-from roikit.trainer.running import native_bf16
+from roikit.trainer.running import looked_at_in, native_bf16
 from roikit.trainer.shares import require_same
 
 __all__ = ["MANY", "prepared"]
@@ -15,7 +15,8 @@ MANY = 32  # pictures for which measuring the ways of convolutions pays
 
 
 def prepared(trained, pictures=MANY, *, prepare=True, int8=False, process=None):
-    """The model of a `Trained` as `prepare_for_inference` makes it, in the precision that its run is configured with.
+    """The model of a `Trained` as `prepare_for_inference` makes it, in the precision that its run is configured with;
+    in float32 where that is bf16 and the device does not have it.
 
     With ``int8`` on 8-bit integers, or not at all, see `in_int8`; without ``prepare`` as it is.
 
@@ -35,7 +36,7 @@ def prepared(trained, pictures=MANY, *, prepare=True, int8=False, process=None):
     if not prepare:
         return trained
     process = Process() if process is None else process
-    amp = trained.config.run.amp
+    amp = looked_at_in(trained.device, trained.config.run.amp)
     if amp == "auto":
         amp = "bf16" if native_bf16(trained.device) else "off"
     if trained.device.type != "cpu" or amp == "fp16" or not isinstance(trained.model, Detector | Segmenter):

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from roikit.trainer.checkpoint import write_atomically
-from roikit.trainer.folders import writable_folder
+from roikit.trainer.folders import alone_in, writable_folder
 from roikit.trainer.journal import Journal
 from roikit.trainer.parts import JOURNAL, going_on, join
 
@@ -18,7 +18,8 @@ class ResultFiles:
 
     Each image is a line of the journal as soon as it is done. ``images.json`` and the chosen files are made of the
     journal, and a reader finds them whole: they are replaced at once, every ``every`` seconds and in the end, whatever
-    ended it (use as a context manager), and writing them waits until it takes a twentieth of the time at most.
+    ended it (use as a context manager), and writing them waits until it takes a twentieth of the time at most. No other
+    prediction may write to the folder meanwhile.
 
     Args:
         out: folder, made if need be.
@@ -36,11 +37,14 @@ class ResultFiles:
         self._out, self._categories, self._every = Path(out), categories, every
         self._about, self._resume, self._writers = about, resume, writers
         self._written, self._cost = time.monotonic(), 0.0
-        self.journal = None
+        self.journal, self._alone = None, contextlib.ExitStack()
 
     def __enter__(self):
         writable_folder(self._out, "predict")
-        self.journal = going_on(self._out, self._about, resume=self._resume)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(alone_in(self._out, "predict"))
+            self.journal = going_on(self._out, self._about, resume=self._resume)
+            self._alone = stack.pop_all()
         return self
 
     def __exit__(self, kind, error, trace):
@@ -50,6 +54,7 @@ class ResultFiles:
                 self._write()
         finally:
             self.journal.close()
+            self._alone.close()
 
     def known(self):
         """Of the journal file name -> id, and the names of those that have their results."""

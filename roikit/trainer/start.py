@@ -1,5 +1,6 @@
 """Before the first step: the folder, the data, the model; whatever is wrong with them is found here."""
 
+import itertools
 import os
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from roikit.models.parts.winograd import with_winograd
 from roikit.trainer import checkpoint
 from roikit.trainer.failures import on_first, sentence
 from roikit.trainer.fields import ConfigError, differences, plain
+from roikit.trainer.folders import alone_in
 from roikit.trainer.optim import WeightAverage, build_optimizer
 from roikit.trainer.state import TrainState
 from roikit.trainer.tasks import task_of
@@ -45,25 +47,35 @@ def saved_state(out, resume):
         raise ValueError(f"train: cannot resume: {error}{hint}") from error
 
 
-def run_folder(out, name, saved, process):
-    """The run's folder, made; the same on every process.
+def run_folder(out, name, saved, process, held):
+    """The run's folder, made; the same on every process. ``held`` keeps other runs out of it until it is closed.
 
     Raises:
+        OSError: it cannot be made, or another run is at work in it.
         ValueError: it holds a run already.
     """
-    return on_first(process, _made_folder, out, name, saved)
+    return on_first(process, _made_folder, out, name, saved, held)
 
 
-def _made_folder(out, name, saved):
-    if out is None:
-        out, number = Path("runs") / name, 1
-        while out.exists():
-            number += 1
-            out = Path("runs") / f"{name}-{number}"
-    elif saved is None and (Path(out) / "last.pt").exists():
+def _made_folder(out, name, saved, held):
+    out = _new_folder(name) if out is None else Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    held.enter_context(alone_in(out, "train"))
+    if saved is None and (out / "last.pt").exists():
         raise ValueError(f"train: {out} holds a run already; resume it, or choose another folder")
-    Path(out).mkdir(parents=True, exist_ok=True)
-    return Path(out)
+    return out
+
+
+def _new_folder(name):
+    """A folder ``runs/NAME``, numbered if it exists, which this process made."""
+    for number in itertools.count(1):
+        out = Path("runs") / (name if number == 1 else f"{name}-{number}")
+        try:
+            out.mkdir(parents=True)
+            return out
+        except FileExistsError:  # of an earlier run, or of one that starts at this moment
+            if not os.path.lexists(out):  # what is there is above it
+                raise
 
 
 def look_at_amp(config, device):

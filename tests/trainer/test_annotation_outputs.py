@@ -57,6 +57,39 @@ def drawn(seed, count, shape):
                "bbox": rle.toBbox(code).tolist()}
 
 
+def half(path, text, **how):
+    path.write_bytes(text.encode()[:9])
+    raise OSError(28, "No space left on device", str(path))
+
+
+def test_contract_going_on_makes_the_files_that_are_missing(run, tmp_path, monkeypatch):
+    folder, out, seen = photos(tmp_path / "photos"), tmp_path / "found", []
+
+    def go_on(write):
+        seen.clear()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RoikitWarning)
+            results = predict(run, folder, out=out, write=write, resume=True, score_threshold=0, device="cpu",
+                              on_image=lambda path, found: seen.append(path.name))
+        return results
+
+    first = go_on(("coco",))
+    assert len(seen) == 3 and go_on(("csv",)) == first and seen == []  # made of the journal
+    for write in ("overlays", "instances", "yolo", "labelme"):
+        assert go_on((write,)) == first and len(seen) == 3
+        assert go_on((write,)) == first and seen == []
+    (out / "in" / "b.png").unlink()
+    (out / "yolo" / "labels" / "a.txt").unlink()
+    (out / "labelme" / "in" / "c.json").unlink()
+    with monkeypatch.context() as full:
+        full.setattr("pathlib.Path.write_text", half)
+        go_on(("labelme",))
+    assert not (out / "labelme" / "in" / "c.json").exists()
+    assert go_on(("overlays", "instances", "yolo", "labelme")) == first
+    assert seen == ["a.png", "b.jpg", "c.png"]
+    assert go_on(("overlays", "instances", "yolo", "labelme")) == first and seen == []
+
+
 def objects(content):
     """(file name, category, mask) of each object, sorted."""
     names = {c["id"]: c["name"] for c in content["categories"]}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from roikit.trainer.in_order import InOrder
-from roikit.trainer.picture_work import PIXELS, Room
+from roikit.trainer.picture_work import PIXELS, Door, Room
 
 
 def lasting(seconds, result):
@@ -95,3 +95,21 @@ def test_law_there_is_room_for_fewer_the_larger_pictures_are():
     for _ in range(8):
         room.note((0, 0))
     assert room() == 4
+
+
+def test_law_the_door_lets_in_what_is_small_beside_the_largest():
+    door, order = Door(100), []
+    with door.inside(1000), door.inside(60), door.inside(40):
+        late = threading.Thread(target=lambda: [order.append("waits"), enter(door, 1, order)])
+        late.start()
+        late.join(0.05)
+        assert order == ["waits"]
+    late.join()
+    assert order == ["waits", "in"]
+    with door.inside(0), door.inside(0), door.inside(10**9):
+        pass
+
+
+def enter(door, pixels, order):
+    with door.inside(pixels):
+        order.append("in")

@@ -13,8 +13,11 @@ for library in ("yaml", "matplotlib", "safetensors"):
 
 from roikit.cli import main  # noqa: E402
 from roikit.errors import BackendError, RoikitWarning  # noqa: E402
+from roikit.models import InferenceRanges  # noqa: E402
 from roikit.models.parts.int8 import has_int8  # noqa: E402
 from roikit.trainer import evaluate, load_config, predict, quantize, train  # noqa: E402
+from roikit.trainer.int8 import in_int8, ranges_file  # noqa: E402
+from roikit.trainer.trained import load_trained  # noqa: E402
 
 from .test_real_model import SMALL  # noqa: E402
 
@@ -70,6 +73,43 @@ def test_contract_a_run_on_integers(run, squares, tmp_path):
     (tmp_path / "again" / written.name).write_bytes(written.read_bytes())
     with pytest.raises(ValueError, match=r"int8\.json: .* other weights: measure anew"):
         evaluate(tmp_path / "again", int8=True, device="cpu")
+
+
+def test_contract_ranges_are_found_beside_weights_at_an_address(run, squares, tmp_path, monkeypatch):
+    fs = pytest.importorskip("fsspec").filesystem("memory")
+    monkeypatch.setenv("ROIKIT_HOME", str(tmp_path / "home"))
+    weights, = run.glob("last.pt")
+    fs.pipe("/run18/last.pt", weights.read_bytes())
+    with pytest.raises(FileNotFoundError, match=r"there is nothing at memory://run18/last\.int8\.json: `roikit quant"):
+        in_int8(load_trained("memory://run18", "cpu"))
+    fs.pipe("/run18/last.int8.json", b"{}")
+    monkeypatch.setattr("roikit.data.remote.mirror._FRESH", 0.0)
+    for source in ("memory://run18", "memory://run18/last.pt"):
+        with pytest.raises(ValueError, match=r"last\.int8\.json is nothing that InferenceRanges\.save wrote"):
+            in_int8(load_trained(source, "cpu"))
+    path = quantize(weights, squares[1] / "0.png")
+    whole = path.read_bytes()
+
+    def half(path, text, encoding):
+        path.write_bytes(text.encode()[:9])
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr("pathlib.Path.write_text", half)
+        with pytest.raises(OSError, match=r"No space left"):
+            InferenceRanges.load(path).save(path)
+        full.setattr("os.access", lambda path, mode: False)
+        with pytest.raises(PermissionError, match="quantize: .*run cannot be written to"):
+            quantize(weights, squares[1] / "0.png", progress=lambda done, count: 1 / 0)
+    assert path.read_bytes() == whole and not list(run.glob(".*"))
+    fs.pipe("/run18/last.int8.json", path.read_bytes())
+    trained = load_trained("memory://run18/last.pt", "cpu")
+    if has_int8():
+        assert in_int8(trained).model is not trained.model
+    else:
+        with pytest.raises(BackendError):
+            in_int8(trained)
+    assert ranges_file(trained.path).read_bytes() == path.read_bytes()
 
 
 def test_contract_what_cannot_be_done_says_so(run, tmp_path):

@@ -16,8 +16,8 @@ from roikit.cli import main
 from roikit.data import transforms
 from roikit.errors import RoikitWarning
 from roikit.trainer import load_config, predict, train
-from roikit.trainer.outputs import overlays
-from roikit.trainer.picture_files import find_pictures, overlay_names
+from roikit.trainer.outputs import OUTPUTS, overlays
+from roikit.trainer.picture_files import find_pictures, overlay_names, refuse_to_replace
 from roikit.trainer.result_files import ResultFiles, write_results
 
 from .stand_in import StandIn
@@ -258,6 +258,52 @@ def test_contract_overlays_replace_no_image(run, tmp_path):
     assert (tmp_path / "photos" / "1.png").read_bytes() == before
     predict(run, tmp_path / "photos", out=tmp_path / "photos", device="cpu", overlays=False)
     assert (tmp_path / "photos" / "predictions.json").is_file()
+
+
+def test_contract_no_picture_replaces_an_image_or_a_picture_of_another_kind(run, tmp_path):
+    picture(tmp_path / "photos" / "a.jpg")
+    picture(tmp_path / "photos" / "instances" / "a.jpg")
+    with pytest.raises(ValueError, match=r"instances/a\.png would be the overlay of one image and the label image of "):
+        predict(run, tmp_path / "photos", out=tmp_path / "found", write=("overlays", "instances"), device="cpu")
+    assert not (tmp_path / "found").exists()
+    picture(tmp_path / "found" / "instances" / "b.png")
+    with pytest.raises(ValueError, match=r"the label image .*instances/b\.png would replace an image"):
+        predict(run, tmp_path / "found" / "instances" / "b.png", out=tmp_path / "found", write="instances",
+                device="cpu")
+    names = overlay_names(["a.jpg", "labels/a.jpg"])
+    with pytest.raises(ValueError, match=r"labels/a\.png would be the overlay of one image and the label map of ano"):
+        refuse_to_replace([], tmp_path, names, {"overlay": "", "label map": "labels"})
+
+
+def test_contract_results_of_a_list_stay_in_their_folder(run, tmp_path):
+    for name in ("photos/a.jpg", "photos/in/a.jpg", "lists/up/a.jpg"):
+        picture(tmp_path / name)
+    before = sorted(tmp_path.joinpath("photos").rglob("*"))
+    (tmp_path / "lists" / "all.txt").write_text("../photos/a.jpg\n../photos/in/a.jpg\nup/a.jpg\n")
+    found = find_pictures(tmp_path / "lists" / "all.txt")
+    assert found.names == ["photos/a.jpg", "in/a.jpg", "up/a.jpg"]
+    out = tmp_path / "found"
+    predict(run, tmp_path / "lists" / "all.txt", out=out, write=("overlays", "yolo", "labelme"), score_threshold=0,
+            device="cpu")
+    assert sorted(tmp_path.joinpath("photos").rglob("*")) == before
+    assert {path.relative_to(out).as_posix() for path in out.rglob("*.*") if path.parent != out} >= {
+        "photos/a.png", "in/a.png", "yolo/labels/photos/a.txt", "labelme/up/a.json"}
+    found = find_pictures(str(tmp_path / "*" / ".." / "photos" / "in" / "*"))
+    assert [name.count("..") for name in found.names] == [0] * len(found.names)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+def test_contract_a_name_that_is_no_text_is_in_all_files(run, tmp_path):
+    picture(tmp_path / "a.png")
+    name = os.fsdecode(b"\xff.png")
+    try:
+        (tmp_path / "photos").mkdir()
+        (tmp_path / "photos" / name).write_bytes((tmp_path / "a.png").read_bytes())
+    except OSError:
+        pytest.skip("such a name cannot be had here")
+    result, = predict(run, tmp_path / "photos", out=tmp_path / "found", write=OUTPUTS, score_threshold=0, device="cpu")
+    assert result["file_name"] == name and (tmp_path / "found" / name).is_file()
+    assert "1,\\udcff.png,1," in (tmp_path / "found" / "objects.csv").read_text(encoding="utf-8")
 
 
 def test_contract_an_overlay_that_cannot_be_written_costs_no_result(run, tmp_path):

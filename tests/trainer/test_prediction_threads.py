@@ -101,6 +101,29 @@ def test_law_the_network_sees_one_picture_at_a_time(run, photos, monkeypatch):
     assert len(most) == 28 and max(most) == 1
 
 
+def test_law_large_pictures_after_small_ones_are_worked_on_one_by_one(run, tmp_path, monkeypatch):
+    sizes = [8] * 12 + [40] * 4 + [8] * 3
+    for k, side in enumerate(sizes):
+        Image.new("RGB", (side, side)).save(tmp_path / f"{k:02}.png")
+    inside, most, small = [], [], []
+
+    def opened(path, **how):
+        picture = open_picture(path, **how)
+        inside.append(picture.size[0])
+        most.append(inside.count(40))
+        small.append(inside.count(8))
+        time.sleep(0.02)
+        return picture
+
+    open_picture = picture_work.open_picture
+    monkeypatch.setattr(prediction, "thread_count", lambda: 5)
+    monkeypatch.setattr(prediction, "PIXELS", 1000)
+    monkeypatch.setattr(picture_work, "open_picture", opened)
+    monkeypatch.setattr(overlays, "save_png", lambda path, pixels: inside.remove(sizes[int(path.stem)]))
+    assert len(predict(run, str(tmp_path / "*.png"), out=tmp_path / "out", score_threshold=0, device="cpu")) == 19
+    assert max(most) == 1 and max(small) > 1 and inside == []
+
+
 @pytest.mark.parametrize("error, ends", [(OSError("full"), False), (MemoryError(), False), (KeyError("x"), True)])
 def test_contract_a_fault_in_a_thread_costs_its_picture_in_its_turn(run, photos, tmp_path, monkeypatch, error, ends):
     def save(path, pixels):
@@ -154,6 +177,17 @@ def test_contract_roikits_models_are_prepared_on_a_cpu(run, amp, monkeypatch):
     few = prepared(real, 31).model
     assert all(part.measured is None and not part.ways or part.dtype == torch.bfloat16
                for part in few.modules() if isinstance(part, FusedConv2d))
+
+
+def test_contract_what_was_trained_in_bf16_is_prepared_in_float32_where_there_is_none(run, monkeypatch):
+    trained = load_trained(run, "cpu")
+    config = models.DetectorConfig(num_classes=3, backbone=models.BackboneConfig("resnet18", norm="group"))
+    real = replace(trained, model=BUILD(config), config=replace(trained.config,
+                                                                run=replace(trained.config.run, amp="bf16")))
+    monkeypatch.setattr("roikit.trainer.running.has_bf16", lambda device: False)
+    found = prepared(real, 1)
+    assert found.config.run.amp == "off"
+    assert {part.dtype for part in found.model.modules() if isinstance(part, FusedConv2d)} == {torch.float32}
 
 
 def test_contract_a_prediction_prepares_its_model_unless_told_not_to(run, photos, monkeypatch):

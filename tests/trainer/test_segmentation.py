@@ -167,6 +167,13 @@ def test_predictions_are_label_maps_results_and_pictures(pixels, squares, tmp_pa
             assert result["category_name"] == ("background", "odd", "even")[result["category_id"]]
     command = CliRunner().invoke(main, ["predict", str(tmp_path / "run"), images[0], "--out", str(tmp_path / "more")])
     assert command.exit_code == 0 and "classes\n" in command.output
+    (tmp_path / "some" / "labels" / "1.png").mkdir(parents=True)  # in the way
+    failed = []
+    for resume in (False, True):
+        assert predict(tmp_path / "run", images, out=tmp_path / "some", resume=resume,
+                       on_error=lambda path, error: failed.append(path)) == results
+        assert (tmp_path / "some" / "labels" / "2.png").is_file()
+    assert failed == [tmp_path / "some" / "1.png"] * 2
     with pytest.raises(ValueError, match="max_detections is for detectors, and this model is a segmenter"):
         predict(tmp_path / "run", images, max_detections=3)
     for options, name in (({"iou_types": ("bbox",)}, "iou_types"), ({"use_cats": False}, "use_cats"),

@@ -11,7 +11,7 @@ from roikit.trainer.outputs import label_images, overlays, table
 from roikit.trainer.outputs.annotations import Annotations
 from roikit.trainer.result_files import write_results
 
-__all__ = ["OUTPUTS", "annotations_of", "check_outputs", "image_writers", "whole_files"]
+__all__ = ["OUTPUTS", "annotations_of", "check_outputs", "image_writers", "picture_kinds", "whole_files"]
 
 OUTPUTS = ("overlays", "coco", "csv", "instances", "yolo", "labelme")
 
@@ -34,6 +34,12 @@ def whole_files(names, categories, pixel_size):
     writers = {"coco": ("predictions.json", write_results),
                "csv": ("objects.csv", partial(table.write_table, categories=categories, pixel_size=pixel_size))}
     return dict(writers[name] for name in names if name in writers)
+
+
+def picture_kinds(names):
+    """Of the chosen outputs, those that are a PNG file an image: what one is called -> the folder that they are in."""
+    kinds = {"overlays": ("overlay", ""), "instances": ("label image", "instances")}
+    return dict(kinds[name] for name in names if name in kinds)
 
 
 def annotations_of(names, out, categories):

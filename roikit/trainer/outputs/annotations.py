@@ -1,5 +1,6 @@
 """What was found as annotations in another layout: YOLO's text files, labelme's JSON files."""
 
+import contextlib
 import os
 import threading
 import warnings
@@ -59,9 +60,24 @@ class Annotations:
         if self._writer is not yolo:  # the file tells its image, wherever that lies
             place = (self._folder / looked.name).parent
             record = {**record, "file_name": looked.name, "path": _way(looked.path, place)}
-        lost = self._writer.write_image(self._folder, record, looked.found, self._categories)
+        try:
+            lost = self._writer.write_image(self._folder, record, looked.found, self._categories)
+        except BaseException:  # half of it would be taken for all
+            with contextlib.suppress(OSError):
+                self.place(looked.record["file_name"], looked.name).unlink()
+            raise
         with self._lock:
             self.lost.update(lost)
+
+    def place(self, name, drawn):
+        """The path of the file of an image.
+
+        Args:
+            name, drawn: what it is called, and the relative path of its PNG files.
+        """
+        if self._writer is yolo:
+            return (self._folder / "labels" / name).with_suffix(".txt")
+        return (self._folder / drawn).with_suffix(".json")
 
     def end(self):
         """Warn of what the layout has no way to say."""

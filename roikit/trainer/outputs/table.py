@@ -15,7 +15,7 @@ COLUMNS = ("image_id", "file_name", "object", "class", "score", "x", "y", "width
 
 
 def write_table(file, images, *, categories, pixel_size):
-    """Write the objects of all images, a row each, as UTF-8.
+    """Write the objects of all images, a row each, as UTF-8; bytes of a file's name that are no text as ``\\udcff``.
 
     Args:
         file: open for bytes.
@@ -26,7 +26,7 @@ def write_table(file, images, *, categories, pixel_size):
     """
     names = {c["id"]: c["name"] for c in categories}
     scale = 1.0 if pixel_size is None else pixel_size
-    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+    text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="", write_through=True)
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(COLUMNS)
     for record, results in images:

@@ -1,6 +1,7 @@
 """Finding objects: boxes, masks, keypoints."""
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from roikit import data, models
 from roikit.data.fit_findings import ModelFit
@@ -81,6 +82,7 @@ class _Found:
 
     categories: list
     boxes: bool
+    kinds: ClassVar[dict] = {}
 
     def results(self, output, image_id):
         return coco_results(output, image_id, [c["id"] for c in self.categories])

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -156,6 +157,7 @@ class _Found:
     """Results and pictures of what a panoptic model gives."""
 
     categories: list
+    kinds: ClassVar[dict] = {}
 
     def results(self, output, image_id):
         """A COCO result for each segment, with ``isthing`` and ``area``, and of a thing its ``score``."""

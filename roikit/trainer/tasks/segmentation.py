@@ -4,6 +4,7 @@ import os
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -152,6 +153,7 @@ class _Found:
     """Results and pictures of what a segmenter gives."""
 
     names: list
+    kinds: ClassVar[dict] = {"label map": "labels"}
 
     def results(self, output, image_id):
         """COCO results of stuff: a mask for each class that is there; with the number of its pixels, ``area``."""
