@@ -49,7 +49,7 @@ def alone_in(path, who):
     if fcntl is None:
         yield
         return
-    folder, end = os.open(path, os.O_RDONLY), time.monotonic() + _PATIENCE
+    folder, end, process = os.open(path, os.O_RDONLY), time.monotonic() + _PATIENCE, os.getpid()
     try:
         while not _taken(folder):
             if time.monotonic() > end:
@@ -58,6 +58,9 @@ def alone_in(path, who):
             time.sleep(0.1)
         yield
     finally:
+        if os.getpid() == process:  # by a word, for a loader's worker that still runs has the open folder, too
+            with contextlib.suppress(OSError):
+                fcntl.flock(folder, fcntl.LOCK_UN)
         os.close(folder)
 
 

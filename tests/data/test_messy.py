@@ -3,6 +3,8 @@
 import pytest
 from PIL import Image
 
+from roikit.data import annotations, inspect_dataset
+
 from .messy_sets import SIZE, Messy, runs
 
 CASES = []
@@ -107,3 +109,13 @@ def test_law_a_photograph_that_is_turned_by_exif_is_refused_and_mended(tmp_path)
     count, report = messy.mended()
     assert count == 12 and not report.errors
     assert {r["height"] for r in messy.content["images"]} == {64}  # what was given is not changed
+
+
+@pytest.mark.parametrize("least", [None, 1], ids=["records", "columns"])
+def test_contract_an_object_again_is_told_however_its_numbers_are_written(tmp_path, monkeypatch, least):
+    monkeypatch.setitem(annotations.load_annotations.__kwdefaults__, "large", least)
+    messy = Messy(tmp_path)
+    first = messy.content["annotations"][0]
+    messy.content["annotations"].append({**first, "id": 99, "bbox": [float(v) for v in first["bbox"]]})
+    told = [f.kind for f in inspect_dataset(messy.write(), messy.images).findings]
+    assert told.count("duplicate-object") == 1

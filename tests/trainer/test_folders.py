@@ -51,6 +51,20 @@ def test_contract_a_folder_is_one_processs_until_it_ends(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [tmp_path / "other"]
 
 
+def test_contract_a_child_that_still_runs_holds_no_folder(tmp_path):
+    """A worker of a data loader, say, that an error's traceback keeps."""
+    with alone_in(tmp_path, "train"):
+        child = os.fork()
+        if not child:
+            signal.pause()
+    try:
+        with alone_in(tmp_path, "train"):
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
 def test_contract_a_file_system_without_locks_keeps_nobody_out(tmp_path, monkeypatch):
     def none(*args):
         raise OSError(38, "Function not implemented")

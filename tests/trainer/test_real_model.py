@@ -85,7 +85,8 @@ def test_agreement_of_evaluation_and_prediction_after_the_run(config, squares, t
     # Nothing has been learnt after four steps: without a threshold every image has detections.
     config = load_config(config, {"model": {"box": {"score_threshold": 0.0}}})
     own = train(config, out=tmp_path / "run")
-    again = evaluate(tmp_path / "run" / "model.safetensors", device="cpu", batch_size=2)
+    # As it is: the ways of a prepared model are measured, and its last digits decide what nothing has been learnt of.
+    again = evaluate(tmp_path / "run" / "model.safetensors", device="cpu", batch_size=2, prepare=False)
     assert again["segm"] == own["segm"] and again["bbox"] == own["bbox"]
     assert own["speed"]["post"] > 0 and own["speed"]["forward"] > 0
     results = json.loads((tmp_path / "run" / "detections.json").read_text())
