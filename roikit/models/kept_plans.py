@@ -7,6 +7,7 @@ import os
 import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -66,15 +67,20 @@ def _follow(path: Path, prepared: nn.Module) -> bool:
 
 
 def _measure(prepared: Detector | Segmenter) -> None:
-    box = getattr(prepared, "box", None)
-    if box is not None:  # noise shows no objects, whose masks are to be measured as well
-        prepared.box = replace(box, score_threshold=0.0, detections_per_image=_OBJECTS)
+    changed: dict[str, Any] = {}
+    if (box := getattr(prepared, "box", None)) is not None:  # noise shows no objects, whose masks are to be measured
+        changed["box"] = replace(box, score_threshold=0.0, detections_per_image=_OBJECTS)
+    if getattr(prepared, "mask_format", None) is not None:
+        changed["mask_format"] = "rle"  # nobody looks at them, so that they need not be pixels
+    before = {name: getattr(prepared, name) for name in changed}
     try:
+        for name, value in changed.items():
+            setattr(prepared, name, value)
         with torch.no_grad():
             prepared([_noise(prepared.config.image)])
     finally:
-        if box is not None:
-            prepared.box = box
+        for name, value in before.items():
+            setattr(prepared, name, value)
 
 
 def _noise(image: ImageConfig) -> torch.Tensor:
