@@ -4,6 +4,7 @@ import json
 import warnings
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from roikit.data import CocoDataset, inspect_dataset, mend_dataset
@@ -11,6 +12,21 @@ from roikit.errors import RoikitWarning
 from roikit.trainer.evaluation import evaluate
 
 SIZE = 96
+
+
+def new_cases():
+    """A list of cases, and the decorator of an edit that keeps it there as one."""
+    cases = []
+
+    def case(name, *, objects=12, ap=1.0, cause=None, mended=None):
+        """Keep a case: ``objects`` are those that training sees and ``ap`` that of the truth, None where it is refused.
+        """
+        def keep(edit):
+            cases.append(pytest.param(edit, objects, ap, cause, mended, id=name))
+            return edit
+        return keep
+
+    return cases, case
 
 
 class Messy:

@@ -5,17 +5,9 @@ from PIL import Image
 
 from roikit.data import annotations, inspect_dataset
 
-from .messy_sets import SIZE, Messy, runs
+from .messy_sets import SIZE, Messy, new_cases, runs
 
-CASES = []
-
-
-def case(name, *, objects=12, ap=1.0, cause=None, mended=None):
-    """Keep a case: ``objects`` are those that training sees and ``ap`` that of the truth, None where it is refused."""
-    def keep(edit):
-        CASES.append(pytest.param(edit, objects, ap, cause, mended, id=name))
-        return edit
-    return keep
+CASES, case = new_cases()
 
 
 def each(*edits):

@@ -4,18 +4,11 @@ import pytest
 
 from roikit import masks as rle
 
-from .messy_sets import SIZE, runs
+from .messy_sets import SIZE, new_cases, runs
 from .test_tools import objects_of, points
 from .test_tools import test_law_what_tools_write_is_read_as_it_is_meant as check
 
-CASES = []
-
-
-def case(name, *, objects=12, ap=1.0, cause=None, mended=None):
-    def keep(edit):
-        CASES.append(pytest.param(edit, objects, ap, cause, mended, id=name))
-        return edit
-    return keep
+CASES, case = new_cases()
 
 
 @case("pandas: the counts of an RLE as text of a CSV file, lists as tuples")

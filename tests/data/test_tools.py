@@ -13,16 +13,9 @@ from PIL import Image
 from roikit import masks as rle
 from roikit.data import inspect_dataset
 
-from .messy_sets import SIZE, Messy, runs
+from .messy_sets import SIZE, Messy, new_cases, runs
 
-CASES = []
-
-
-def case(name, *, objects=12, ap=1.0, cause=None, mended=None):
-    def keep(edit):
-        CASES.append(pytest.param(edit, objects, ap, cause, mended, id=name))
-        return edit
-    return keep
+CASES, case = new_cases()
 
 
 def objects_of(messy):
